@@ -1,0 +1,39 @@
+# Every target sets itself up in a fresh clone: Python >= 3.11 and make are enough; the real-cluster tests also need Java 17 and Maven.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench format clean build
+
+demo: $(STAMP)
+	$(BIN)/aiorocketmq demo
+
+test: $(STAMP)
+	$(BIN)/python -m tools.run_tests
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.check_generated
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+build: $(STAMP)
+	$(BIN)/python -m build --outdir build/dist .
+
+clean:
+	rm -rf $(VENV) build .cache dist
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[fast,cli]' --group dev
+	touch $(STAMP)

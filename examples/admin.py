@@ -1,0 +1,25 @@
+"""Administration: create a topic, look at its queues, and see how far a group has come."""
+
+import asyncio
+import os
+
+import aiorocketmq as rmq
+
+NAME_SERVERS = os.environ.get("NAMESRV_ADDR", "127.0.0.1:9876")
+
+
+async def main() -> None:
+    async with rmq.AdminClient(NAME_SERVERS) as admin, rmq.Producer(NAME_SERVERS, group="admin_example") as producer:
+        for broker in await admin.cluster_info():
+            print("broker", broker.name, "of", broker.cluster, "at", broker.master)
+        await admin.create_topic("example_admin", queues=2)
+        for number in range(10):
+            await producer.send(rmq.Message("example_admin", str(number).encode()))
+        stats = await admin.topic_stats("example_admin")
+        for queue, state in stats.queues.items():
+            read = await admin.read_queue(queue, state.min_offset)
+            print(queue, state.messages, "messages:", [message.body for message in read.messages])
+        assert stats.messages >= 10
+
+
+asyncio.run(main())

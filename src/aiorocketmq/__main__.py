@@ -1,0 +1,7 @@
+"""`python -m aiorocketmq` is the command line."""
+
+import sys
+
+from aiorocketmq.cli import main
+
+sys.exit(main())

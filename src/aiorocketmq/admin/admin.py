@@ -1,0 +1,30 @@
+"""`AdminClient`: all families of administration in one class (Java: `DefaultMQAdminExt`)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from aiorocketmq.admin.groups import GroupOperations
+from aiorocketmq.admin.messages import MessageOperations
+from aiorocketmq.admin.topics import TopicOperations
+
+__all__ = ["AdminClient"]
+
+
+@final
+class AdminClient(TopicOperations, GroupOperations, MessageOperations):
+    """Administration of a cluster: topics, groups, messages, brokers. Shares the connections of the process's other clients.
+
+    Args:
+        name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.
+        config: A `ClientConfig` or a `rocketmq://` URL.
+        client_fields: Fields of `ClientConfig` that differ; `mq_client_api_timeout` limits each request, 3 s by default.
+
+    Raises:
+        ConfigError: A field has a value that cannot work.
+
+    Example:
+        async with AdminClient("127.0.0.1:9876") as admin:
+            await admin.create_topic("orders", queues=8)
+            print((await admin.topic_stats("orders")).messages)
+    """

@@ -1,0 +1,100 @@
+"""Clusters and brokers: who is there, and where requests go (Java: the cluster part of `DefaultMQAdminExtImpl`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from aiorocketmq.admin.life import AdminLife
+from aiorocketmq.admin.results import BrokerInfo
+from aiorocketmq.errors import BrokerNotFoundError, ConfigError
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.route import MASTER_ID, TopicRouteData
+
+T = TypeVar("T")
+
+
+class BrokerOperations(AdminLife):
+    """What an admin client does with clusters and brokers."""
+
+    async def cluster_info(self) -> tuple[BrokerInfo, ...]:
+        """All brokers that the name server knows, sorted by cluster and name (106).
+
+        Raises:
+            NoNameServerError: No name server can be reached.
+            RocketMQError: The name server did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        info = await self._name_servers().cluster_info()
+        clusters = {name: cluster for cluster, names in info.cluster_addr_table.items() for name in names}
+        brokers = [
+            BrokerInfo(clusters.get(name, data.cluster), name, dict(sorted(data.broker_addrs.items())))
+            for name, data in info.broker_addr_table.items()
+        ]
+        return tuple(sorted(brokers, key=lambda broker: (broker.cluster, broker.name)))
+
+    async def _masters(self, cluster: str | None = None, broker: str | None = None) -> dict[str, str]:
+        """Broker name → address of the masters of a cluster, or of the one broker.
+
+        Raises:
+            ConfigError: There is no such cluster, or several and none is named.
+            BrokerNotFoundError: There is no such broker, or no master is up.
+        """
+        if broker is not None and ":" in broker:
+            return {broker: broker}
+        brokers = await self.cluster_info()
+        if broker is not None:
+            brokers = tuple(info for info in brokers if info.name == broker)
+        elif cluster is not None:
+            known = sorted({info.cluster for info in brokers})
+            brokers = tuple(info for info in brokers if info.cluster == cluster)
+            if not brokers:
+                raise ConfigError(f"cluster {cluster!r} is unknown", hint=f"the name server knows {', '.join(known) or 'no cluster'}")
+        masters = {info.name: info.master for info in brokers if info.master is not None}
+        if not masters:
+            what = f"broker {broker!r}" if broker is not None else "a broker"
+            raise BrokerNotFoundError(f"the name server knows no address of {what}'s master", hint="check that the brokers run")
+        return masters
+
+    async def _addresses(self, topic: str) -> dict[str, str]:
+        """Broker name → address for every broker that holds the topic; the master where it is up."""
+        route: TopicRouteData = await self._name_servers().topic_route(topic)
+        found = {}
+        for data in route.broker_datas:
+            if data.broker_addrs:
+                found[data.broker_name] = data.broker_addrs.get(MASTER_ID) or data.broker_addrs[min(data.broker_addrs)]
+        if not found:
+            raise BrokerNotFoundError(f"no broker of topic {topic!r} has an address", topic=topic, hint="check that the brokers run")
+        return found
+
+    async def _address_of(self, queue: MessageQueue) -> str:
+        """Address of the broker that holds a queue; remembered until a request to it fails."""
+        known = self._queue_addresses.get((queue.topic, queue.broker_name))
+        if known is None:
+            found = await self._addresses(queue.topic)
+            for name, address in found.items():
+                self._queue_addresses[queue.topic, name] = address
+            known = found.get(queue.broker_name)
+        if known is None:
+            raise BrokerNotFoundError(
+                f"broker {queue.broker_name!r} is not in the route of topic {queue.topic!r}", topic=queue.topic, hint="is it running?"
+            )
+        return known
+
+    async def _each(self, name: str, addresses: Mapping[str, str], ask: Callable[[str, str], Coroutine[Any, Any, T]]) -> dict[str, T]:
+        """Ask several brokers at once; the first error (by broker name) is raised when all have answered.
+
+        Args:
+            name: What is done, for the names of the tasks.
+            addresses: Broker name → address.
+            ask: Called with broker name and address.
+        """
+        works = {broker: ask(broker, address) for broker, address in sorted(addresses.items())}
+        outcomes = await self._instance().scheduler.gather(name, works)
+        answers: dict[str, T] = {}
+        for broker, outcome in outcomes.items():
+            if isinstance(outcome, Exception):
+                raise outcome
+            answers[broker] = outcome
+        return answers

@@ -1,0 +1,142 @@
+"""Offsets and messages of single queues, without a consumer group (Java: `MQAdminImpl`, and the pulls of `mqadmin printMsg`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final, TypeVar
+
+from aiorocketmq.admin.brokers import BrokerOperations
+from aiorocketmq.admin.results import QueueRead
+from aiorocketmq.errors import ConfigError, RemotingError
+from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, PullMessageResponseHeader
+from aiorocketmq.protocol.message_codec import decode_messages
+from aiorocketmq.protocol.sysflag import PullSysFlag
+
+T = TypeVar("T")
+
+TOOLS_GROUP: Final = "TOOLS_CONSUMER"
+"""The group that every broker has for tools; reading with it stores no offset (Java: `MixAll.TOOLS_CONSUMER_GROUP`)."""
+_LATE_ANSWER: Final = 15.0
+"""Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
+_ANSWERS: Final = (
+    int(ResponseCode.SUCCESS),
+    int(ResponseCode.PULL_NOT_FOUND),
+    int(ResponseCode.PULL_RETRY_IMMEDIATELY),
+    int(ResponseCode.PULL_OFFSET_MOVED),
+)
+
+
+class MessageOperations(BrokerOperations):
+    """What an admin client does with offsets and messages."""
+
+    async def max_offset(self, queue: MessageQueue) -> int:
+        """The offset that the next message of a queue will get (30).
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        return await self._on_broker(queue, lambda address: self._instance().broker_api.max_offset(address, queue))
+
+    async def min_offset(self, queue: MessageQueue) -> int:
+        """The offset of the oldest message that a queue still stores (31).
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        return await self._on_broker(queue, lambda address: self._instance().broker_api.min_offset(address, queue))
+
+    async def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
+        """The offset of the first message of a queue that was stored at a time or after it (29).
+
+        Args:
+            queue: The queue.
+            at: An aware datetime, or seconds since the epoch.
+
+        Returns:
+            The offset; the queue's maximum when nothing is that new.
+
+        Raises:
+            ConfigError: The datetime has no time zone.
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        if isinstance(at, datetime):
+            if at.tzinfo is None:
+                raise ConfigError(f"at {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
+            at = at.timestamp()
+        milliseconds = round(at * 1000)
+        return await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, milliseconds))
+
+    async def read_queue(
+        self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float = 0.0
+    ) -> QueueRead:
+        """Read messages of a queue without a group: nobody's offsets move (11).
+
+        Args:
+            queue: The queue.
+            offset: First offset wanted; one that does not exist any more, or not yet, gives an empty result whose `next_offset` does.
+            count: Messages at most, 1 to 32 (brokers give no more).
+            expression: `*`, tags joined by `||`, or `SQL(...)`.
+            wait: Seconds that the broker may wait for a message when there is none.
+
+        Raises:
+            ConfigError: A number is out of range.
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        if offset < 0 or not 1 <= count <= 32 or not 0 <= wait <= 60:
+            raise ConfigError(
+                f"offset {offset}, count {count}, wait {wait} is out of range", hint="use offset >= 0, count 1 to 32, wait 0 to 60 s"
+            )
+        subscription = build_subscription(queue.topic, expression, 0)
+        header = PullMessageRequestHeader(
+            consumer_group=TOOLS_GROUP,
+            topic=queue.topic,
+            queue_id=queue.queue_id,
+            queue_offset=offset,
+            max_msg_nums=count,
+            sys_flag=PullSysFlag.build(suspend=wait > 0, subscription=True),
+            commit_offset=0,
+            suspend_timeout_millis=round(wait * 1000),
+            sub_version=0,
+            subscription=subscription.expression,
+            expression_type=subscription.expression_type,
+            bname=queue.broker_name,
+        )
+        calls = self._calls()
+        timeout = calls.default_timeout + (wait + _LATE_ANSWER if wait else 0.0)
+
+        async def ask(address: str) -> QueueRead:
+            answer = await calls.call(
+                address,
+                RequestCode.PULL_MESSAGE,
+                header,
+                timeout=timeout,
+                topic=queue.topic,
+                broker=queue.broker_name,
+                accept=_ANSWERS,
+            )
+            limits = PullMessageResponseHeader.from_ext(answer.ext_fields)
+            limit = self.config.max_decompressed_length
+            messages = decode_messages(answer.body, broker_name=queue.broker_name, max_body=limit, queue=queue)
+            chosen = tuple(message for message in messages if not subscription.is_tag or subscription.matches_tag(message.tag))
+            return QueueRead(chosen, limits.next_begin_offset, limits.min_offset, limits.max_offset)
+
+        return await self._on_broker(queue, ask)
+
+    async def _on_broker(self, queue: MessageQueue, ask: Callable[[str], Awaitable[T]]) -> T:
+        try:
+            return await ask(await self._address_of(queue))
+        except RemotingError:
+            self._queue_addresses.pop((queue.topic, queue.broker_name), None)  # it may have moved: look it up again next time
+            raise

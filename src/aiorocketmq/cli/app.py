@@ -1,0 +1,80 @@
+"""The command tree and the one place where errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from aiorocketmq.errors import ConfigError, InvalidMessageError, InvalidNameError, RocketMQError
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+_EXAMPLES = """\
+Examples:
+  aiorocketmq demo
+  aiorocketmq server --data-dir ./data
+  aiorocketmq produce orders --body hello -n 127.0.0.1:9876
+  aiorocketmq tail orders -n 127.0.0.1:9876
+
+The name servers come from --name-servers (-n), else from NAMESRV_ADDR.
+Exit codes: 0 it worked, 1 it failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+
+app = App(
+    name="aiorocketmq",
+    help="Send, receive and look after messages of Apache RocketMQ, and run an embedded server.",
+    help_epilogue=_EXAMPLES,
+    help_format="plaintext",
+    version=lambda: importlib.metadata.version("aiorocketmq"),
+    result_action="return_value",
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+)
+_COMMANDS = {
+    "demo": ("aiorocketmq.cli.demo:demo", "Show messages of every kind being sent and received, and check each of them."),
+    "server": ("aiorocketmq.cli.server:server", "Run an embedded name server and broker until Ctrl-C."),
+    "produce": ("aiorocketmq.cli.produce:produce", "Send messages."),
+    "consume": ("aiorocketmq.cli.consume:consume", "Print messages as a member of a consumer group."),
+    "tail": ("aiorocketmq.cli.tail:tail", "Follow a topic without a consumer group."),
+    "topic": ("aiorocketmq.cli.topic:app", "Look at topics and create them."),
+    "group": ("aiorocketmq.cli.group:app", "Look at consumer groups."),
+}
+for _name, (_place, _help) in _COMMANDS.items():
+    # Named as text, so that a command loads only what it uses.
+    app.command(_place, name=_name, help=_help)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; every failure is one line on standard error."""
+    try:
+        result = app(arguments)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(f"{error}", EXIT_USAGE, "see aiorocketmq --help")
+    except (ConfigError, InvalidNameError, InvalidMessageError) as error:
+        return _fail(error.message, EXIT_USAGE, error.hint)
+    except RocketMQError as error:
+        return _fail(error.message, EXIT_FAILED, error.hint)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing may be written any more, not even at the end of the interpreter.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        return _fail(str(error), EXIT_FAILED, "")
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _fail(message: str, code: int, hint: str) -> int:
+    text = " ".join(message.split())
+    print(f"aiorocketmq: {text}" + (f" ({hint})" if hint else ""), file=sys.stderr)
+    return code

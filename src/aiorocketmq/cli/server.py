@@ -1,0 +1,86 @@
+"""`aiorocketmq server`: the embedded name server and broker in the foreground (Java: `NamesrvStartup`, `BrokerStartup`)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from aiorocketmq.cli.options import Common, run_async, until_terminated
+from aiorocketmq.cli.output import json_line, note
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.server import LocalCluster
+
+server = App(
+    name="server",
+    help="Run an embedded name server and broker until Ctrl-C; for development and tests.",
+    help_epilogue="""\
+Examples:
+  aiorocketmq server                                 in memory, port 9876
+  aiorocketmq server --data-dir ./data --flush sync  nothing gets lost
+  aiorocketmq server --port 0 -o json                a free port, as JSON
+  aiorocketmq server --brokers 2 --topic orders --topic jobs""",
+)
+
+DEFAULT_PORT = 9876
+
+
+@server.default
+def run(
+    *,
+    port: Annotated[int, Parameter(name=["--port", "-p"])] = DEFAULT_PORT,
+    host: str = "127.0.0.1",
+    data_dir: Path | None = None,
+    brokers: int = 1,
+    flush: Literal["async", "sync"] = "async",
+    topic: Annotated[list[str] | None, Parameter(negative=())] = None,
+    auto_create_topics: bool = True,
+    common: Common | None = None,
+) -> None:
+    """Run an embedded name server and broker until Ctrl-C; for development and tests.
+
+    Parameters
+    ----------
+    port:
+        Port of the name server; 0 takes a free one. The brokers take free ports.
+    host:
+        Address to listen on. Anything but loopback lets other machines in: there is no access control.
+    data_dir:
+        Directory that keeps messages, offsets and topics; without it everything is in memory.
+    brokers:
+        Number of brokers.
+    flush:
+        sync acknowledges a message only when it is on the disk for sure; async survives the end of the process, not of the machine.
+    topic:
+        Topic to create at the start; may be given several times.
+    auto_create_topics:
+        Create topics at the first send to them.
+    """
+    common = common or Common()
+    common.set_up_logging()
+    cluster = LocalCluster(host=host, port=port, brokers=brokers, data_dir=data_dir, flush=flush, auto_create_topics=auto_create_topics)
+    try:
+        run_async(until_terminated(_serve(cluster, topic or [], common, data_dir)))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ConfigError(f"port {port} of {host} is in use", hint="stop what uses it, or take a free one with --port 0") from error
+
+
+async def _serve(cluster: LocalCluster, topics: list[str], common: Common, data_dir: Path | None) -> None:
+    async with cluster:
+        for name in topics:
+            await cluster.create_topic(name)
+        if common.output == "json":
+            addresses = {broker.name: broker.address for broker in cluster.brokers}
+            json_line({"name_servers": cluster.name_servers, "brokers": addresses, "data_dir": str(data_dir) if data_dir else None})
+        else:
+            note(f"name server  {cluster.name_servers}")
+            for broker in cluster.brokers:
+                note(f"{broker.name:<12} {broker.address}")
+            note(f"data         {data_dir or 'in memory'}")
+            note(f"Ctrl-C stops it; use it with  export NAMESRV_ADDR={cluster.name_servers}")
+        await asyncio.get_running_loop().create_future()

@@ -1,0 +1,311 @@
+"""What clients ask brokers, typed (Java: `MQClientAPIImpl`, its broker half, without what belongs to administration).
+
+Every method raises `BrokerError` for an error code, `RemotingError` when no answer came, `ProtocolError` for a damaged answer; a time-out
+of None means `mq_client_api_timeout`. Cancelling one forgets the request; the broker may have carried it out. Sends and pulls of messages
+have their own hot paths (`producer.send`, `client.pull`); the send here is for the few messages that the client itself writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from aiorocketmq.client.calls import RemoteCalls
+from aiorocketmq.errors import OffsetNotFoundError, QueryNotFoundError
+from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.bodies import (
+    CheckClientRequestBody,
+    GetConsumerListByGroupResponseBody,
+    HeartbeatData,
+    LockBatchRequestBody,
+    LockBatchResponseBody,
+    UnlockBatchRequestBody,
+)
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.header import RpcHeader
+from aiorocketmq.protocol.headers_client import (
+    ConsumerSendMsgBackRequestHeader,
+    GetConsumerListByGroupRequestHeader,
+    GetEarliestMsgStoretimeRequestHeader,
+    GetEarliestMsgStoretimeResponseHeader,
+    GetMaxOffsetRequestHeader,
+    GetMaxOffsetResponseHeader,
+    GetMinOffsetRequestHeader,
+    GetMinOffsetResponseHeader,
+    HeartbeatResponseHeader,
+    QueryConsumerOffsetRequestHeader,
+    QueryConsumerOffsetResponseHeader,
+    SearchOffsetRequestHeader,
+    SearchOffsetResponseHeader,
+    SendMessageRequestHeaderV2,
+    UnregisterClientRequestHeader,
+    UpdateConsumerOffsetRequestHeader,
+)
+
+LOCK_CALL_TIMEOUT: Final = 1.0
+OFFSET_CALL_TIMEOUT: Final = 5.0
+SEND_BACK_TIMEOUT: Final = 5.0
+
+STORED_CODES: Final = frozenset(
+    {
+        int(ResponseCode.SUCCESS),
+        int(ResponseCode.FLUSH_DISK_TIMEOUT),
+        int(ResponseCode.SLAVE_NOT_AVAILABLE),
+        int(ResponseCode.FLUSH_SLAVE_TIMEOUT),
+    }
+)
+"""Answers to a send that say: the message is stored, if not everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """What a broker answers to a heartbeat.
+
+    Attributes:
+        version: The broker's version number.
+        supports_v2: It understands short heartbeats.
+        subscription_changed: It knew another fingerprint of the group: the next heartbeat must be a full one.
+    """
+
+    version: int
+    supports_v2: bool
+    subscription_changed: bool
+
+
+class BrokerApi(RemoteCalls):
+    """Typed requests to brokers; `address` is always `host:port`."""
+
+    # --- registration and groups ---------------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, address: str, data: HeartbeatData, *, timeout: float | None = None) -> HeartbeatReply:
+        """Tell the broker which groups live on this client (34)."""
+        response = await self.call(address, RequestCode.HEART_BEAT, RpcHeader(), data.encode(), timeout=timeout)
+        header = HeartbeatResponseHeader.from_ext(response.ext_fields)
+        return HeartbeatReply(response.version, bool(header.supports_v2), bool(header.subscription_changed))
+
+    async def unregister_client(
+        self,
+        address: str,
+        client_id: str,
+        *,
+        producer_group: str | None = None,
+        consumer_group: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Say goodbye for a group, so that the broker does not wait for the heartbeat to stay away (35)."""
+        header = UnregisterClientRequestHeader(client_id, producer_group, consumer_group)
+        await self.call(address, RequestCode.UNREGISTER_CLIENT, header, timeout=timeout)
+
+    async def check_client_config(
+        self, address: str, client_id: str, group: str, subscription: SubscriptionData, *, timeout: float | None = None
+    ) -> None:
+        """Ask whether the broker can evaluate a subscription that is no tag expression (46).
+
+        Raises:
+            SubscriptionError: The expression does not compile.
+            BrokerError: Code 1: filters of this type are switched off on the broker.
+        """
+        body = CheckClientRequestBody(client_id, group, subscription)
+        await self.call(address, RequestCode.CHECK_CLIENT_CONFIG, body=body.encode(), timeout=timeout, topic=subscription.topic)
+
+    async def consumer_list(self, address: str, group: str, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Client ids of the group's members, in no order (38).
+
+        Raises:
+            BrokerError: Code 1 when the broker knows no member, not even the caller: heartbeat first.
+        """
+        header = GetConsumerListByGroupRequestHeader(group)
+        response = await self.call(address, RequestCode.GET_CONSUMER_LIST_BY_GROUP, header, timeout=timeout)
+        return tuple(GetConsumerListByGroupResponseBody.decode(response.body).consumer_id_list)
+
+    # --- queue locks ---------------------------------------------------------------------------------------------------------------
+
+    async def lock_batch(
+        self, address: str, group: str, client_id: str, queues: Iterable[MessageQueue], *, timeout: float | None = LOCK_CALL_TIMEOUT
+    ) -> frozenset[MessageQueue]:
+        """Lock queues for ordered consuming, or renew the locks (41).
+
+        Returns:
+            The queues that are locked for this client now.
+        """
+        body = LockBatchRequestBody(group, client_id, list(queues))
+        response = await self.call(address, RequestCode.LOCK_BATCH_MQ, RpcHeader(), body.encode(), timeout=timeout)
+        return frozenset(LockBatchResponseBody.decode(response.body).lock_ok_mq_set)
+
+    async def unlock_batch(
+        self,
+        address: str,
+        group: str,
+        client_id: str,
+        queues: Iterable[MessageQueue],
+        *,
+        oneway: bool = True,
+        timeout: float | None = LOCK_CALL_TIMEOUT,
+    ) -> None:
+        """Give locks back (42).
+
+        Args:
+            address: The broker.
+            group: Consumer group.
+            client_id: The owner.
+            queues: Queues to unlock.
+            oneway: False waits for the broker's answer.
+            timeout: Seconds.
+        """
+        body = UnlockBatchRequestBody(group, client_id, list(queues)).encode()
+        if oneway:
+            await self.tell(address, RequestCode.UNLOCK_BATCH_MQ, RpcHeader(), body, timeout=timeout)
+        else:
+            await self.call(address, RequestCode.UNLOCK_BATCH_MQ, RpcHeader(), body, timeout=timeout)
+
+    # --- offsets -------------------------------------------------------------------------------------------------------------------
+
+    async def query_consumer_offset(
+        self,
+        address: str,
+        group: str,
+        queue: MessageQueue,
+        *,
+        set_zero_if_not_found: bool | None = None,
+        timeout: float | None = OFFSET_CALL_TIMEOUT,
+    ) -> int:
+        """The committed offset of a group (14).
+
+        Raises:
+            OffsetNotFoundError: The group has none on this queue.
+        """
+        header = QueryConsumerOffsetRequestHeader(group, queue.topic, queue.queue_id, set_zero_if_not_found, bname=queue.broker_name)
+        try:
+            response = await self.call(
+                address, RequestCode.QUERY_CONSUMER_OFFSET, header, timeout=timeout, topic=queue.topic, broker=queue.broker_name
+            )
+        except QueryNotFoundError as error:
+            raise OffsetNotFoundError(error.remark, broker=queue.broker_name, topic=queue.topic) from error
+        return QueryConsumerOffsetResponseHeader.from_ext(response.ext_fields).offset
+
+    async def update_consumer_offset(
+        self,
+        address: str,
+        group: str,
+        queue: MessageQueue,
+        offset: int,
+        *,
+        oneway: bool = False,
+        timeout: float | None = OFFSET_CALL_TIMEOUT,
+    ) -> None:
+        """Commit the offset of a group (15).
+
+        Args:
+            address: The broker.
+            group: Consumer group.
+            queue: The queue.
+            offset: Next offset to consume.
+            oneway: True sends it without waiting for the broker's answer.
+            timeout: Seconds.
+        """
+        header = UpdateConsumerOffsetRequestHeader(group, queue.topic, queue.queue_id, offset, bname=queue.broker_name)
+        if oneway:
+            await self.tell(address, RequestCode.UPDATE_CONSUMER_OFFSET, header, timeout=timeout)
+        else:
+            await self.call(
+                address, RequestCode.UPDATE_CONSUMER_OFFSET, header, timeout=timeout, topic=queue.topic, broker=queue.broker_name
+            )
+
+    async def max_offset(self, address: str, queue: MessageQueue, *, timeout: float | None = None) -> int:
+        """The offset that the next message will get (30)."""
+        header = GetMaxOffsetRequestHeader(queue.topic, queue.queue_id, bname=queue.broker_name)
+        response = await self._ask(address, RequestCode.GET_MAX_OFFSET, header, queue, timeout)
+        return GetMaxOffsetResponseHeader.from_ext(response.ext_fields).offset
+
+    async def min_offset(self, address: str, queue: MessageQueue, *, timeout: float | None = None) -> int:
+        """The smallest offset that is still stored (31)."""
+        header = GetMinOffsetRequestHeader(queue.topic, queue.queue_id, bname=queue.broker_name)
+        response = await self._ask(address, RequestCode.GET_MIN_OFFSET, header, queue, timeout)
+        return GetMinOffsetResponseHeader.from_ext(response.ext_fields).offset
+
+    async def search_offset(
+        self, address: str, queue: MessageQueue, timestamp: int, *, upper: bool = False, timeout: float | None = None
+    ) -> int:
+        """The offset by store time (29).
+
+        Args:
+            address: The broker.
+            queue: The queue.
+            timestamp: Milliseconds since the epoch.
+            upper: Of several messages stored at that time take the last instead of the first.
+            timeout: Seconds.
+        """
+        header = SearchOffsetRequestHeader(
+            queue.topic, queue.queue_id, timestamp, boundary_type="UPPER" if upper else "LOWER", bname=queue.broker_name
+        )
+        response = await self._ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header, queue, timeout)
+        return SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
+
+    async def earliest_store_time(self, address: str, queue: MessageQueue, *, timeout: float | None = None) -> int:
+        """Store time of the oldest message, milliseconds since the epoch; -1 for an empty queue (32)."""
+        header = GetEarliestMsgStoretimeRequestHeader(queue.topic, queue.queue_id, bname=queue.broker_name)
+        response = await self._ask(address, RequestCode.GET_EARLIEST_MSG_STORETIME, header, queue, timeout)
+        return GetEarliestMsgStoretimeResponseHeader.from_ext(response.ext_fields).timestamp
+
+    # --- messages ------------------------------------------------------------------------------------------------------------------
+
+    async def send_message(
+        self, address: str, header: SendMessageRequestHeaderV2, body: bytes, *, timeout: float | None = None
+    ) -> RemotingCommand:
+        """Store one message (310); the answer's code is one of `STORED_CODES`."""
+        return await self.call(
+            address,
+            RequestCode.SEND_MESSAGE_V2,
+            header,
+            body,
+            timeout=timeout,
+            topic=header.topic,
+            broker=header.broker_name or "",
+            accept=STORED_CODES,
+        )
+
+    async def consumer_send_back(
+        self,
+        address: str,
+        group: str,
+        *,
+        commit_log_offset: int,
+        delay_level: int,
+        origin_topic: str,
+        origin_message_id: str,
+        max_reconsume_times: int,
+        broker_name: str,
+        unit_mode: bool = False,
+        timeout: float | None = SEND_BACK_TIMEOUT,
+    ) -> None:
+        """Give a message back for a retry (36).
+
+        Args:
+            address: The broker that holds it.
+            group: Consumer group.
+            commit_log_offset: Where the broker holds it.
+            delay_level: 0 lets the broker choose, -1 sends it to the dead-letter topic.
+            origin_topic: Its topic.
+            origin_message_id: Its offset message id.
+            max_reconsume_times: Retries before the dead-letter topic.
+            broker_name: Name of the broker.
+            unit_mode: The consumer's unit mode.
+            timeout: Seconds.
+        """
+        header = ConsumerSendMsgBackRequestHeader(
+            commit_log_offset,
+            group,
+            delay_level,
+            origin_msg_id=origin_message_id,
+            origin_topic=origin_topic,
+            unit_mode=unit_mode,
+            max_reconsume_times=max_reconsume_times,
+            bname=broker_name,
+        )
+        await self.call(address, RequestCode.CONSUMER_SEND_MSG_BACK, header, timeout=timeout, topic=origin_topic, broker=broker_name)
+
+    async def _ask(self, address: str, code: RequestCode, header: RpcHeader, queue: MessageQueue, timeout: float | None) -> RemotingCommand:
+        return await self.call(address, code, header, timeout=timeout, topic=queue.topic, broker=queue.broker_name)

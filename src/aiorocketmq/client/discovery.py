@@ -1,0 +1,139 @@
+"""Name servers from an HTTP address service, when none is configured (Java: `DefaultTopAddressing`). Feature L3.
+
+The service answers `GET http://<domain>:8080/rocketmq/<group>` with the address list on its first line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import quote
+
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.config import ClientConfig, check_address, parse_name_servers
+from aiorocketmq.core.clock import WallClock, epoch_ms
+from aiorocketmq.errors import ConfigError, NoNameServerError
+from aiorocketmq.protocol.codes import CURRENT_VERSION, version_name
+
+FETCH_TIMEOUT: Final = 3.0
+DEFAULT_PORT: Final = 8080
+MAX_ANSWER: Final = 65_536
+"""Bytes of the longest answer that is read; a list of a thousand addresses takes a third of it."""
+
+logger = logging.getLogger("aiorocketmq.client")
+
+HttpGet = Callable[[str, int, bytes], Awaitable[bytes]]
+
+
+class AddressService:
+    """Asks the address service of a configuration.
+
+    Args:
+        config: Names the service: domain, group, unit.
+        http_get: Exchanges bytes with (host, port, request); tests give another one.
+        wall_clock: Tells the time for the request header.
+
+    Raises:
+        ConfigError: The domain is not `host` or `host:port`.
+    """
+
+    def __init__(self, config: ClientConfig, *, http_get: HttpGet | None = None, wall_clock: WallClock = time.time) -> None:
+        domain = config.address_service_domain
+        if ":" not in domain:
+            domain = f"{domain}:{DEFAULT_PORT}"
+        self._host, self._port = check_address(domain, "address_service_domain")
+        self._authority = domain
+        self._path = f"/rocketmq/{quote(config.address_service_group)}"
+        if config.unit_name:
+            self._path += f"-{quote(config.unit_name)}?nofix=1"
+        self._get = http_get or _http_get
+        self._clock = wall_clock
+        self._log = StateLog(logger)
+
+    @property
+    def url(self) -> str:
+        """What is asked."""
+        return f"http://{self._authority}{self._path}"
+
+    async def fetch(self) -> tuple[str, ...]:
+        """Ask for the list; takes at most 3 s.
+
+        Returns:
+            The addresses, at least one.
+
+        Raises:
+            NoNameServerError: The service cannot be reached, or answers with anything but a list.
+        """
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                answer = await self._get(self._host, self._port, self._request())
+        except OSError as error:  # TimeoutError is one
+            why = f"no answer within {FETCH_TIMEOUT:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise self._failure(why) from error
+        status, body = _parse_answer(answer)
+        if status != 200:
+            raise self._failure(f"it answered with status {status}" if status else "it does not speak HTTP")
+        lines = body.decode("utf-8", "replace").strip().splitlines()
+        try:
+            servers = parse_name_servers(lines[0] if lines else None)
+        except ConfigError as error:
+            raise self._failure(f"its answer is not a list of addresses: {error.message}") from error
+        if not servers:
+            raise self._failure("its answer is empty")
+        return servers
+
+    async def fetch_or_none(self) -> tuple[str, ...] | None:
+        """As `fetch()`, but a failure is only logged, so that the addresses known stay in use."""
+        try:
+            servers = await self.fetch()
+        except NoNameServerError as error:
+            self._log.failed("address service", "name servers were not refreshed: %s", error.message)
+            return None
+        self._log.worked("address service", "the address service %s answers again", self.url)
+        return servers
+
+    def _request(self) -> bytes:
+        # HTTP/1.0: the service closes the connection after its answer and sends no chunks.
+        return (
+            f"GET {self._path} HTTP/1.0\r\n"
+            f"Host: {self._authority}\r\n"
+            f"Client-Version: {version_name(CURRENT_VERSION)}\r\n"
+            "Content-Type: application/x-www-form-urlencoded;charset=UTF-8\r\n"
+            f"Metaq-Client-RequestTS: {epoch_ms(self._clock)}\r\n"
+            "Connection: close\r\n\r\n"
+        ).encode("ascii", "replace")
+
+    def _failure(self, why: str) -> NoNameServerError:
+        return NoNameServerError(f"no name server is configured, and the address service {self.url} gave none: {why}")
+
+
+async def _http_get(host: str, port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(request)
+        answer = b""
+        while len(answer) < MAX_ANSWER and (chunk := await reader.read(MAX_ANSWER)):
+            answer += chunk
+        return answer
+    finally:
+        writer.close()
+
+
+def _parse_answer(answer: bytes) -> tuple[int, bytes]:
+    """Status and body of an HTTP answer; status 0 when it is none."""
+    from http.client import HTTPException, HTTPResponse  # takes 10 ms to import, and few need it
+
+    class _Received:
+        def makefile(self, mode: str) -> io.BytesIO:
+            return io.BytesIO(answer)
+
+    response = HTTPResponse(_Received())  # type: ignore[arg-type]  # it reads from makefile() alone
+    try:
+        response.begin()
+        return response.status, response.read(MAX_ANSWER)
+    except (HTTPException, ValueError):
+        return 0, b""

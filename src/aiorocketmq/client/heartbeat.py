@@ -1,0 +1,202 @@
+"""Tells brokers which groups live on this client, and says goodbye (Java: `MQClientInstance.sendHeartbeatToAllBroker`, `unregisterClient`).
+
+Producers are told to masters, consumers to all brokers. Rounds are serialised by one lock that is waited for at most 3 s; within a round
+brokers are told at the same time, so a silent one delays nobody. Features K8-K13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from aiorocketmq.client.broker_api import BrokerApi
+from aiorocketmq.client.locks import TimedLock
+from aiorocketmq.client.ports import ConsumerPort, ProducerPort
+from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.config import ClientConfig
+from aiorocketmq.core.route_table import BrokerTable
+from aiorocketmq.errors import RocketMQError
+from aiorocketmq.model.route import MASTER_ID
+from aiorocketmq.protocol.bodies import ConsumerData, HeartbeatData, ProducerData
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.remoting.client import RemotingClient
+
+UNREGISTER_TIMEOUT: Final = 1.0
+"""Seconds that a goodbye may take: whoever stops does not wait for a broker that is gone."""
+
+logger = logging.getLogger("aiorocketmq.client")
+
+
+@dataclass(slots=True)
+class HeartbeatCounters:
+    """What the heartbeat service has done. Mutable: it counts."""
+
+    sent: int = 0
+    failed: int = 0
+    short: int = 0
+
+
+class HeartbeatService:
+    """The heartbeats of one instance; a `ChannelListener` of its remoting client.
+
+    Args:
+        api: Sends them.
+        remoting: Tells which brokers are connected.
+        brokers: Whom to tell; takes up the brokers' versions.
+        scheduler: Makes the tasks of a round.
+        config: `use_heartbeat_v2` and `enable_heartbeat_channel_event_listener`.
+        client_id: Who we are.
+        producers: The registered producers.
+        consumers: The registered consumers.
+
+    Attributes:
+        counters: `sent` were answered, `failed` were not, `short` of the sent ones left the subscriptions out.
+        lock: Serialises the rounds; `lock.given_up` counts the waits that took too long.
+    """
+
+    def __init__(
+        self,
+        api: BrokerApi,
+        remoting: RemotingClient,
+        brokers: BrokerTable,
+        scheduler: Scheduler,
+        config: ClientConfig,
+        client_id: str,
+        *,
+        producers: Callable[[], Collection[ProducerPort]],
+        consumers: Callable[[], Collection[ConsumerPort]],
+    ) -> None:
+        self.counters = HeartbeatCounters()
+        self.lock = TimedLock("heartbeat")
+        self._api = api
+        self._remoting = remoting
+        self._brokers = brokers
+        self._scheduler = scheduler
+        self._short_form = config.use_heartbeat_v2
+        self._on_new_channel = config.enable_heartbeat_channel_event_listener
+        self._client_id = client_id
+        self._producers = producers
+        self._consumers = consumers
+        self._telling: set[str] = set()
+        # Address → fingerprint of the groups that the broker at its end is known to know.
+        self._known: dict[str, int] = {}
+        self._log = StateLog(logger)
+
+    async def send_all(self, *, full: bool = False) -> bool:
+        """Tell every broker that has to know; failures are logged and counted.
+
+        Args:
+            full: Send no short form, as after a change of what the broker knows.
+
+        Returns:
+            False when the lock was not free within 3 s, and nobody was told.
+        """
+        async with self.lock.hold("a heartbeat to all brokers") as held:
+            if not held:
+                return False
+            if full:
+                self._known.clear()
+            to_slaves = bool(self._consumers())
+            targets = {address: name for name, broker_id, address in self._brokers.addresses() if to_slaves or broker_id == MASTER_ID}
+            if targets and self._has_groups():
+                data = self._data()
+                await self._scheduler.gather("heartbeat", {address: self._tell(name, address, data) for address, name in targets.items()})
+            return True
+
+    async def unregister(self, *, producer_groups: Collection[str] = (), consumer_groups: Collection[str] = ()) -> None:
+        """Say goodbye for groups that have left the tables, to every broker that is connected; failures are logged (K12).
+
+        A broker without a connection has forgotten the groups with the connection.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + UNREGISTER_TIMEOUT
+        # A heartbeat under way may still name the groups: wait for it, so that the goodbye is the last word.
+        async with self.lock.hold("waiting to unregister", timeout=UNREGISTER_TIMEOUT / 2):
+            timeout = deadline - clock()
+            addresses = {address for _, _, address in self._brokers.addresses() if self._remoting.channel(address) is not None}
+            goodbyes = {}
+            for address in sorted(addresses):
+                for group in consumer_groups:
+                    goodbyes[f"consumer group {group} at {address}"] = self._api.unregister_client(
+                        address, self._client_id, consumer_group=group, timeout=timeout
+                    )
+                for group in producer_groups:
+                    goodbyes[f"producer group {group} at {address}"] = self._api.unregister_client(
+                        address, self._client_id, producer_group=group, timeout=timeout
+                    )
+            outcomes = await self._scheduler.gather("unregister", goodbyes)
+        for what, outcome in outcomes.items():
+            if isinstance(outcome, Exception):
+                logger.warning("%s was not unregistered: %s", what, outcome)
+
+    # --- ChannelListener -------------------------------------------------------------------------------------------------------------
+
+    def on_connect(self, address: str, channel: Channel) -> None:
+        """A new connection to a broker that has to know us: tell it at once, the old connection took our registration with it (K10)."""
+        if not self._on_new_channel or address in self._telling or self._scheduler.closed or not self._has_groups():
+            return
+        for name, broker_id, known in self._brokers.addresses():
+            if known == address and (broker_id == MASTER_ID or self._consumers()):
+                self._scheduler.spawn(f"heartbeat to {address}", self._tell(name, address, self._data()))
+                return
+
+    def on_close(self, address: str, channel: Channel) -> None:
+        """The broker forgets us with the connection: the next heartbeat must be a full one."""
+        self._known.pop(address, None)
+
+    # --- inside ------------------------------------------------------------------------------------------------------------------------
+
+    def _has_groups(self) -> bool:
+        return bool(self._producers() or self._consumers())
+
+    def _data(self) -> HeartbeatData:
+        data = HeartbeatData(
+            client_id=self._client_id,
+            producer_data_set=[ProducerData(producer.group) for producer in self._producers()],
+            consumer_data_set=[
+                ConsumerData(
+                    group_name=consumer.group,
+                    consume_type=consumer.consume_type,
+                    message_model=consumer.message_model,
+                    consume_from_where=consumer.start_from.value,
+                    subscription_data_set=list(consumer.subscriptions()),
+                    unit_mode=consumer.unit_mode,
+                )
+                for consumer in self._consumers()
+            ],
+        )
+        if self._short_form:
+            data.heartbeat_fingerprint = data.fingerprint()
+        return data
+
+    async def _tell(self, broker_name: str, address: str, data: HeartbeatData) -> None:
+        fingerprint = data.heartbeat_fingerprint
+        short = self._short_form and self._known.get(address) == fingerprint
+        self._telling.add(address)
+        try:
+            reply = await self._api.heartbeat(address, _without_subscriptions(data) if short else data)
+        except RocketMQError as error:
+            self.counters.failed += 1
+            self._log.failed(address, "heartbeat to broker %s at %s failed: %s", broker_name, address, error)
+            return
+        finally:
+            self._telling.discard(address)
+        self.counters.sent += 1
+        self.counters.short += short
+        self._log.worked(address, "heartbeat to broker %s at %s works again", broker_name, address)
+        self._brokers.put_version(broker_name, address, reply.version)
+        if self._short_form:
+            if reply.supports_v2 and not reply.subscription_changed and self._remoting.channel(address) is not None:
+                self._known[address] = fingerprint
+            else:
+                self._known.pop(address, None)
+
+
+def _without_subscriptions(data: HeartbeatData) -> HeartbeatData:
+    consumers = [dataclasses.replace(consumer, subscription_data_set=[]) for consumer in data.consumer_data_set]
+    return dataclasses.replace(data, consumer_data_set=consumers, without_sub=True)

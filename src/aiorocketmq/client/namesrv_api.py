@@ -1,0 +1,52 @@
+"""What the client asks name servers (Java: `MQClientAPIImpl`, its name-server half). The wire is in protocol.headers_client and bodies."""
+
+from __future__ import annotations
+
+from aiorocketmq.client.calls import RemoteCalls
+from aiorocketmq.errors import TopicNotExistError, TopicNotFoundError
+from aiorocketmq.model.route import TopicRouteData
+from aiorocketmq.protocol.bodies import ClusterInfo, TopicList, decode_topic_route
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
+
+
+class NameServerApi(RemoteCalls):
+    """Typed requests to the chosen name server."""
+
+    async def topic_route(self, topic: str, *, timeout: float | None = None) -> TopicRouteData:
+        """The route of a topic.
+
+        Args:
+            topic: Topic name.
+            timeout: Seconds; None takes `mq_client_api_timeout`.
+
+        Raises:
+            TopicNotFoundError: The name server does not know it.
+            NoNameServerError: None is configured, or none answered; the text has one reason for each address.
+            BrokerError: The name server answered with an error.
+            ProtocolError: The answer is damaged, or the address speaks another protocol.
+        """
+        header = GetRouteInfoRequestHeader(topic, accept_standard_json_only=True)
+        try:
+            response = await self.call(None, RequestCode.GET_ROUTEINFO_BY_TOPIC, header, timeout=timeout, topic=topic)
+        except TopicNotExistError as error:
+            raise TopicNotFoundError(f"no route of topic {topic!r}: the name server does not know it", topic=topic) from error
+        return decode_topic_route(response.body)
+
+    async def cluster_info(self, *, timeout: float | None = None) -> ClusterInfo:
+        """All clusters, their broker names and addresses.
+
+        Raises:
+            RocketMQError: As `topic_route()`.
+        """
+        response = await self.call(None, RequestCode.GET_BROKER_CLUSTER_INFO, timeout=timeout)
+        return ClusterInfo.decode(response.body)
+
+    async def topic_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Names of all topics that brokers have registered.
+
+        Raises:
+            RocketMQError: As `topic_route()`.
+        """
+        response = await self.call(None, RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER, timeout=timeout)
+        return tuple(TopicList.decode(response.body).topic_list)

@@ -1,0 +1,95 @@
+"""What the client instance asks of its users; it knows producers, consumers and admin clients only through these.
+
+Java: `MQProducerInner`, `MQConsumerInner`, `MQAdminExtInner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from aiorocketmq.core.route_table import TopicPublishInfo
+    from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
+    from aiorocketmq.model.filters import SubscriptionData
+    from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.protocol.bodies import ConsumerRunningInfo
+
+
+class ProducerPort(Protocol):
+    """A producer as the instance sees it."""
+
+    @property
+    def group(self) -> str:
+        """The producer group: its key on the instance."""
+        ...
+
+    def publish_topics(self) -> Collection[str]:
+        """Topics whose routes the instance keeps fresh for this producer."""
+        ...
+
+    def on_route_changed(self, topic: str, publish: TopicPublishInfo) -> None:
+        """The route of one of `publish_topics()` is new or has changed. Must not block and must not raise."""
+        ...
+
+
+class ConsumerPort(Protocol):
+    """A consumer as the instance sees it."""
+
+    @property
+    def group(self) -> str:
+        """The consumer group: its key on the instance."""
+        ...
+
+    @property
+    def consume_type(self) -> ConsumeType: ...
+
+    @property
+    def message_model(self) -> MessageModel: ...
+
+    @property
+    def start_from(self) -> StartFrom: ...
+
+    @property
+    def unit_mode(self) -> bool: ...
+
+    def subscriptions(self) -> Collection[SubscriptionData]:
+        """What heartbeats tell brokers, and whose routes the instance keeps fresh."""
+        ...
+
+    def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
+        """The queues of a subscribed topic are new or have changed. Must not block and must not raise."""
+        ...
+
+    async def rebalance(self) -> bool:
+        """Fit the owned queues to the members of the group.
+
+        Returns:
+            True when nothing is left to do; False asks for another round after the minimum interval.
+        """
+        ...
+
+    async def persist_offsets(self) -> None:
+        """Save what has been consumed."""
+        ...
+
+    def adjust_workers(self) -> None:
+        """Fit the number of workers to the backlog. Must not block."""
+        ...
+
+    def running_info(self, jstack: bool) -> ConsumerRunningInfo:
+        """What `mqadmin consumerStatus` shows.
+
+        Args:
+            jstack: Add the stacks of the running code.
+        """
+        ...
+
+
+class AdminPort(Protocol):
+    """An admin client as the instance sees it."""
+
+    @property
+    def group(self) -> str:
+        """Its key on the instance."""
+        ...

@@ -1,0 +1,61 @@
+"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features N2, N5.
+
+Codes without a processor are answered by the remoting layer with code 3.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiorocketmq.client.ports import ConsumerPort
+from aiorocketmq.client.rebalance import RebalanceService
+from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_client import GetConsumerRunningInfoRequestHeader, NotifyConsumerIdsChangedRequestHeader
+from aiorocketmq.remoting.client import RemotingClient
+
+if TYPE_CHECKING:
+    from aiorocketmq.remoting.channel import Channel
+
+logger = logging.getLogger("aiorocketmq.client")
+
+
+class ClientProcessor:
+    """The answers of one instance.
+
+    Args:
+        remoting: Hands the requests over.
+        rebalance: Woken when the members of a group change.
+        find_consumer: The registered consumer of a group, or None.
+    """
+
+    def __init__(self, remoting: RemotingClient, rebalance: RebalanceService, find_consumer: Callable[[str], ConsumerPort | None]) -> None:
+        self._remoting = remoting
+        self._rebalance = rebalance
+        self._find_consumer = find_consumer
+
+    def register(self) -> None:
+        """Hand the answers to the remoting client."""
+        self._remoting.register_processor(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, self.notify_consumer_ids_changed)
+        self._remoting.register_processor(RequestCode.GET_CONSUMER_RUNNING_INFO, self.consumer_running_info)
+
+    def notify_consumer_ids_changed(self, request: RemotingCommand, channel: Channel) -> None:
+        """40: the members of a group changed; rebalance at once. One-way."""
+        header = NotifyConsumerIdsChangedRequestHeader.from_ext(request.ext_fields)
+        logger.info("broker %s says that the members of group %s changed: rebalancing", channel.address, header.consumer_group)
+        self._rebalance.wake()
+
+    def consumer_running_info(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        """307: the inner state of a consumer, for `mqadmin consumerStatus`."""
+        header = GetConsumerRunningInfoRequestHeader.from_ext(request.ext_fields)
+        consumer = self._find_consumer(header.consumer_group)
+        if consumer is None:
+            text = f"consumer group {header.consumer_group} is not on this client"
+            return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, text)
+        info = consumer.running_info(bool(header.jstack_enable))
+        info.properties["PROP_NAMESERVER_ADDR"] = "".join(f"{address};" for address in sorted(self._remoting.name_servers))
+        info.properties["PROP_CONSUME_TYPE"] = consumer.consume_type.value
+        info.properties["PROP_CLIENT_VERSION"] = version_name(CURRENT_VERSION)
+        return RemotingCommand.response(request, body=info.encode())

@@ -1,0 +1,78 @@
+"""Who lives on an instance: producers, consumers and admin clients by group (Java: `producerTable`, `consumerTable`, `adminExtTable`)."""
+
+from __future__ import annotations
+
+import logging
+
+from aiorocketmq.client.ports import AdminPort, ConsumerPort, ProducerPort
+from aiorocketmq.client.route import TopicEntry
+from aiorocketmq.errors import GroupAlreadyRegisteredError
+
+logger = logging.getLogger("aiorocketmq.client")
+
+
+class ClientRegistry:
+    """The three tables of one instance.
+
+    Args:
+        client_id: Named in errors.
+
+    Attributes:
+        producers: Group → producer.
+        consumers: Group → consumer.
+        admins: Group → admin client.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        self.producers: dict[str, ProducerPort] = {}
+        self.consumers: dict[str, ConsumerPort] = {}
+        self.admins: dict[str, AdminPort] = {}
+        self._client_id = client_id
+
+    def add_producer(self, producer: ProducerPort) -> None:
+        """Raises `GroupAlreadyRegisteredError` when the group has a producer here."""
+        if self.producers.setdefault(producer.group, producer) is not producer:
+            raise self._taken("producer", producer.group)
+
+    def add_consumer(self, consumer: ConsumerPort) -> None:
+        """Raises `GroupAlreadyRegisteredError` when the group has a consumer here."""
+        if self.consumers.setdefault(consumer.group, consumer) is not consumer:
+            raise self._taken("consumer", consumer.group)
+
+    def add_admin(self, admin: AdminPort) -> None:
+        """Raises `GroupAlreadyRegisteredError` when the group has an admin client here."""
+        if self.admins.setdefault(admin.group, admin) is not admin:
+            raise self._taken("admin client", admin.group)
+
+    def clear(self) -> None:
+        """Let all go."""
+        self.producers.clear()
+        self.consumers.clear()
+        self.admins.clear()
+
+    def topics(self) -> set[str]:
+        """All topics that a client publishes or subscribes now."""
+        topics = {topic for producer in self.producers.values() for topic in producer.publish_topics()}
+        topics.update(subscription.topic for consumer in self.consumers.values() for subscription in consumer.subscriptions())
+        return topics
+
+    def route_changed(self, topic: str, entry: TopicEntry) -> None:
+        """Tell every client that uses the topic; one that fails does not keep the others from hearing it."""
+        for producer in tuple(self.producers.values()):
+            if topic in producer.publish_topics():
+                try:
+                    producer.on_route_changed(topic, entry.publish)
+                except Exception:
+                    logger.exception("producer group %s failed to take the new route of topic %s", producer.group, topic)
+        for consumer in tuple(self.consumers.values()):
+            if any(subscription.topic == topic for subscription in consumer.subscriptions()):
+                try:
+                    consumer.on_route_changed(topic, entry.subscribe)
+                except Exception:
+                    logger.exception("consumer group %s failed to take the new route of topic %s", consumer.group, topic)
+
+    def _taken(self, kind: str, group: str) -> GroupAlreadyRegisteredError:
+        return GroupAlreadyRegisteredError(
+            f"{kind} group {group!r} is registered already on client instance {self._client_id}",
+            hint="use the client that exists, another group, or another instance_name",
+        )

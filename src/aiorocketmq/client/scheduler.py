@@ -1,0 +1,213 @@
+"""Background tasks of the client side: named, supervised, stopped in reverse order (Java: `scheduledExecutorService`, `ServiceThread`).
+
+Nothing else in `client`, `producer`, `consumer` and `admin` makes tasks. All times are the event loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.errors import ClientClosedError
+
+T = TypeVar("T")
+
+RESTART_DELAY_FIRST: Final = 0.1
+RESTART_DELAY_MAX: Final = 5.0
+"""Bounds in seconds of the back-off before a crashed service loop is started again."""
+STOP_PATIENCE: Final = 3.0
+"""Seconds that a cancelled task may take to end."""
+
+logger = logging.getLogger("aiorocketmq.client")
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """What is known of a periodic task or a service loop. Mutable: it counts.
+
+    Attributes:
+        name: Its name in logs.
+        interval: Seconds between two runs; 0 for a service loop.
+        runs: Runs (or starts of a service loop) so far.
+        failures: How many of these failed.
+        last_error: Text of the last failure, or "".
+    """
+
+    name: str
+    interval: float
+    runs: int = 0
+    failures: int = 0
+    last_error: str = ""
+
+
+class Scheduler:
+    """Makes and ends the tasks of one client instance.
+
+    Args:
+        owner: What the tasks belong to; the first part of every task's name.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.records: dict[str, TaskRecord] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._closed = False
+        self._log = StateLog(logger)
+
+    @property
+    def closed(self) -> bool:
+        """True once `stop()` was called."""
+        return self._closed
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Names of the tasks alive, in the order of their start."""
+        return tuple(task.get_name() for task in self._tasks)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T], *, log_errors: bool = True) -> asyncio.Task[T]:
+        """Run a coroutine in a task of its own.
+
+        Args:
+            name: Name in logs.
+            work: The coroutine.
+            log_errors: False leaves its errors to whoever awaits the task.
+
+        Raises:
+            ClientClosedError: The scheduler was stopped; the coroutine is closed.
+        """
+        if self._closed:
+            work.close()
+            raise ClientClosedError(f"{self.owner} was stopped: {name} cannot begin")
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.owner}:{name}")
+        self._tasks[task] = None
+        task.add_done_callback(self._ended_logged if log_errors else self._ended)
+        return task
+
+    def every(
+        self, name: str, interval: float, work: Callable[[], Awaitable[object] | object], *, first: float | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` again and again at a fixed rate; a run that takes longer than the interval skips the missed ones.
+
+        A run that fails is logged, and does not end the task.
+
+        Args:
+            name: Name in logs; also the key in `records`.
+            interval: Seconds between two starts.
+            work: Plain or async function.
+            first: Seconds before the first run; None takes the interval.
+        """
+        record = self.records[name] = TaskRecord(name, interval)
+        return self.spawn(name, self._repeat(record, work, interval if first is None else first))
+
+    def service(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Keep a loop alive: when `work` fails it is started again, with a growing delay of 0.1 to 5 s; when it returns it has ended.
+
+        Args:
+            name: Name in logs; also the key in `records`.
+            work: Async function that loops.
+        """
+        record = self.records[name] = TaskRecord(name, 0.0)
+        return self.spawn(name, self._keep_alive(record, work))
+
+    async def join(self, task: asyncio.Task[T]) -> T:
+        """Wait for a task that several callers share; cancelling one of them leaves the task running for the others.
+
+        Raises:
+            ClientClosedError: The task was cancelled because the scheduler was stopped.
+        """
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if task.cancelled() and self._closed and not (waiter is not None and waiter.cancelling()):
+                raise ClientClosedError(f"{self.owner} was stopped during {task.get_name().removeprefix(self.owner + ':')}") from None
+            raise
+
+    async def gather(self, name: str, works: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T | Exception]:
+        """Run several coroutines at once and wait for all of them; errors are results. Cancelling it cancels them."""
+        tasks = [self.spawn(f"{name}:{key}", work, log_errors=False) for key, work in works.items()]
+        outcomes: dict[str, T | Exception] = {}
+        for key, outcome in zip(works, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            if isinstance(outcome, asyncio.CancelledError):
+                outcomes[key] = ClientClosedError(f"{self.owner} was stopped during {name}")
+            elif isinstance(outcome, Exception):
+                outcomes[key] = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                outcomes[key] = outcome
+        return outcomes
+
+    async def stop(self) -> None:
+        """Cancel every task, the youngest first, and wait until all have ended; the caller's own task is spared. Idempotent.
+
+        A task that goes on in spite of its cancellation is given 3 s, told in the log and left behind, so that nobody's stop hangs.
+        """
+        self._closed = True
+        spared = {asyncio.current_task()}
+        while tasks := [task for task in reversed(self._tasks) if task not in spared]:
+            for task in tasks:
+                task.cancel()
+                _, alive = await asyncio.wait([task], timeout=STOP_PATIENCE)
+                if alive:
+                    spared.add(task)
+                    logger.error("%s goes on %g s after its cancellation and is left behind", task.get_name(), STOP_PATIENCE)
+
+    async def _repeat(self, record: TaskRecord, work: Callable[[], Awaitable[object] | object], first: float) -> None:
+        clock = asyncio.get_running_loop().time
+        due = clock() + first
+        while True:
+            await asyncio.sleep(due - clock())
+            await self._run_once(record, work)
+            due += record.interval
+            late = clock() - due
+            if late > 0:
+                due += record.interval * (late // record.interval + 1)
+
+    async def _run_once(self, record: TaskRecord, work: Callable[[], Awaitable[object] | object]) -> None:
+        record.runs += 1
+        try:
+            outcome = work()
+            if inspect.isawaitable(outcome):
+                await outcome
+        except Exception as error:  # noqa: BLE001 - the supervisor's own boundary: logged, counted, and the task lives on
+            record.failures += 1
+            record.last_error = f"{type(error).__name__}: {error}"
+            self._log.failed(record.name, "%s of %s failed: %s", record.name, self.owner, record.last_error, exc_info=error)
+        else:
+            self._log.worked(record.name, "%s of %s works again", record.name, self.owner)
+
+    async def _keep_alive(self, record: TaskRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        clock = asyncio.get_running_loop().time
+        delay = RESTART_DELAY_FIRST
+        while True:
+            record.runs += 1
+            started = clock()
+            try:
+                await work()
+            except Exception as error:
+                record.failures += 1
+                record.last_error = f"{type(error).__name__}: {error}"
+                logger.exception("%s of %s ended with an error and starts again", record.name, self.owner)
+            else:
+                return
+            if clock() - started > RESTART_DELAY_MAX:
+                delay = RESTART_DELAY_FIRST
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, RESTART_DELAY_MAX)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: its error belongs to whoever awaits the task
+
+    def _ended_logged(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s failed: %s: %s", task.get_name(), type(error).__name__, error, exc_info=error)

@@ -1,0 +1,132 @@
+"""A listener: the user's function for one topic, and what its answers mean (Java: `MessageListenerConcurrently`, `MessageListenerOrderly`).
+
+Returning None or `ConsumeResult.SUCCESS` consumes the messages; raising, or returning `Retry`, brings them back later; anything else is
+an error of the listener, logged, and treated like raising. Features F1-F3, F26, F51.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+from aiorocketmq.consumer.settings import whole
+from aiorocketmq.errors import ListenerError
+from aiorocketmq.model.enums import ConsumeResult
+from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.results import Retry, Suspend
+
+MAX_BATCH: Final = 1024
+
+RETRY: Final = Retry()
+SUSPEND: Final = Suspend()
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+ListenerFunction = Callable[[Any], Any]
+Payload = ReceivedMessage | list[ReceivedMessage]
+"""What a listener is called with: one message, or a list of up to `batch`."""
+
+
+class Listener:
+    """One listener and what it has done since somebody last asked. Mutable: it counts.
+
+    Attributes:
+        topic: The topic it listens to.
+        function: The user's function.
+        batch: 1: it gets one message; more: it gets a list of up to so many.
+        is_async: True for `async def`, which runs on the event loop; a plain `def` runs on worker threads.
+        consumed: Messages consumed.
+        failed: Messages that failed.
+        calls: Calls made.
+        busy_seconds: Time spent in calls.
+    """
+
+    __slots__ = ("batch", "busy_seconds", "calls", "consumed", "failed", "function", "is_async", "topic")
+
+    def __init__(self, topic: str, function: ListenerFunction, batch: int = 1) -> None:
+        """Check the function.
+
+        Raises:
+            ListenerError: It cannot be called with one argument.
+            ConfigError: The batch size is out of range.
+        """
+        whole("batch", batch, 1, MAX_BATCH)
+        if not callable(function):
+            raise ListenerError(
+                f"listener {function!r} of topic {topic!r} cannot be called", hint="give a def or async def with one argument"
+            )
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            raise ListenerError(
+                f"listener {name_of(function)} of topic {topic!r} cannot be called with one argument: {error}",
+                hint="it gets one message, or with batch= above 1 one list of messages",
+            ) from error
+        except ValueError:
+            logger.debug("listener %s has no signature to check", name_of(function))  # some built-in functions
+        self.topic = topic
+        self.function = function
+        self.batch = batch
+        self.is_async = _is_async(function)
+        self.consumed = 0
+        self.failed = 0
+        self.calls = 0
+        self.busy_seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"Listener({name_of(self.function)}, topic={self.topic!r}, batch={self.batch})"
+
+
+def name_of(function: object) -> str:
+    """The function's name for logs and errors."""
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def _is_async(function: ListenerFunction) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def concurrent_outcome(listener: Listener, answer: object) -> Retry | None:
+    """What an answer means for a concurrent consumer: None = consumed, else how to retry."""
+    if answer is None or answer is ConsumeResult.SUCCESS:
+        return None
+    if isinstance(answer, Retry):
+        return answer
+    if answer is ConsumeResult.RECONSUME_LATER:
+        return RETRY
+    _complain(listener, answer, "None, ConsumeResult.SUCCESS, ConsumeResult.RECONSUME_LATER or Retry(...)")
+    return RETRY
+
+
+def ordered_outcome(listener: Listener, answer: object) -> ConsumeResult | Suspend | Retry:
+    """What an answer means for an ordered consumer: SUCCESS, COMMIT, ROLLBACK, or how long to suspend the queue.
+
+    `Retry` counts its `acknowledged` messages as consumed and suspends for the consumer's usual time.
+    """
+    if answer is None or answer is ConsumeResult.SUCCESS:
+        return ConsumeResult.SUCCESS
+    if isinstance(answer, Suspend | Retry):
+        return answer
+    if answer is ConsumeResult.COMMIT or answer is ConsumeResult.ROLLBACK:
+        return answer
+    if answer is ConsumeResult.SUSPEND_CURRENT_QUEUE_A_MOMENT or answer is ConsumeResult.RECONSUME_LATER:
+        return SUSPEND
+    _complain(listener, answer, "None, a member of ConsumeResult, Suspend(...) or Retry(...)")
+    return SUSPEND
+
+
+def _complain(listener: Listener, answer: object, allowed: str) -> None:
+    hint = f"return {allowed}, or raise"
+    if inspect.iscoroutine(answer):
+        answer.close()
+        hint = "declare it with async def"
+    error = ListenerError(f"{listener} returned {_shown(answer)}, which means nothing here: the messages will come again", hint=hint)
+    logger.error("%s", error)
+
+
+def _shown(answer: object) -> str:
+    # Other values may hold what users do not want in a log.
+    return repr(answer) if isinstance(answer, bool | int | Enum | Retry | Suspend) else f"a {type(answer).__name__}"

@@ -1,0 +1,332 @@
+"""Where consumed offsets are kept: on the broker, in a file, or wherever the user wants (Java: `OffsetStore` and its two stores).
+
+Whatever the store, what it persists never goes back, except after an explicit reset. Features G13-G17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Collection
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from aiorocketmq.core.offset_table import OffsetTable
+from aiorocketmq.errors import (
+    BrokerNotFoundError,
+    ConfigError,
+    OffsetNotFoundError,
+    ProtocolError,
+    RemotingError,
+    RocketMQError,
+)
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol import fastjson
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.broker_api import BrokerApi
+
+OFFSET_FILE: Final = "offsets.json"
+BACKUP_SUFFIX: Final = ".bak"
+DEFAULT_DIRECTORY: Final = ".rocketmq_offsets"
+"""Below the home directory; the place and the format are Java's, so that a group may move from one language to the other."""
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+class ReadOffset(Enum):
+    """Where `OffsetStore.read_offset` looks (Java: `ReadOffsetType`)."""
+
+    READ_FROM_MEMORY = "READ_FROM_MEMORY"
+    READ_FROM_STORE = "READ_FROM_STORE"
+    MEMORY_FIRST_THEN_STORE = "MEMORY_FIRST_THEN_STORE"
+
+
+@runtime_checkable
+class OffsetStore(Protocol):
+    """Any object with these methods can be given to a consumer as `offset_store=`. Used from one event loop."""
+
+    async def load(self) -> None:
+        """Called once, before the first queue is taken over."""
+        ...
+
+    def update_offset(self, queue: MessageQueue, offset: int, *, increase_only: bool) -> None:
+        """Remember that everything below `offset` is consumed.
+
+        Args:
+            queue: The queue.
+            offset: Next offset to consume.
+            increase_only: Ignore it when a higher offset is known.
+        """
+        ...
+
+    def update_and_freeze_offset(self, queue: MessageQueue, offset: int) -> None:
+        """Reset to `offset`, in any direction, and ignore updates until `remove_offset()`."""
+        ...
+
+    async def read_offset(self, queue: MessageQueue, where: ReadOffset) -> int:
+        """The offset to go on from, or -1 when the group has none.
+
+        Raises:
+            RocketMQError: It cannot be found out now. Never answer -1 instead: the group would start anew.
+        """
+        ...
+
+    async def persist_all(self, queues: Collection[MessageQueue], *, confirm: bool = False) -> None:
+        """Save the offsets of `queues`, and forget all others.
+
+        Args:
+            queues: The queues that the consumer owns.
+            confirm: Wait until they are certainly saved (at stop), as far as that is possible; must not raise.
+        """
+        ...
+
+    async def persist(self, queue: MessageQueue) -> None:
+        """Save the offset of one queue; must not raise."""
+        ...
+
+    def remove_offset(self, queue: MessageQueue) -> None:
+        """Forget a queue that is not owned any more."""
+        ...
+
+    def clone_offset_table(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """A copy of what is remembered, of one topic or of all."""
+        ...
+
+
+class RemoteBrokerOffsetStore:
+    """Offsets on the brokers: the store of CLUSTERING groups (Java: `RemoteBrokerOffsetStore`).
+
+    Args:
+        group: The consumer group.
+        api: Talks to brokers.
+        find_address: Finds the address that keeps a queue's offsets; gets a fresh route when it must.
+        set_zero_if_not_found: False makes brokers say "no offset" for every new group. None leaves it to them: for a young topic, all of
+            which is still in memory, they answer 0, so that a queue added to a topic is read from its first message (G14).
+    """
+
+    def __init__(
+        self,
+        group: str,
+        api: BrokerApi,
+        find_address: Callable[[MessageQueue], Awaitable[str]],
+        *,
+        set_zero_if_not_found: bool | None = None,
+    ) -> None:
+        self._group = group
+        self._api = api
+        self._find_address = find_address
+        self._set_zero = set_zero_if_not_found
+        self._table = OffsetTable()
+
+    async def load(self) -> None:
+        """Nothing to load: offsets are read queue by queue."""
+
+    def update_offset(self, queue: MessageQueue, offset: int, *, increase_only: bool) -> None:
+        """See `OffsetStore.update_offset`."""
+        self._table.update(queue, offset, increase_only=increase_only)
+
+    def update_and_freeze_offset(self, queue: MessageQueue, offset: int) -> None:
+        """See `OffsetStore.update_and_freeze_offset`."""
+        self._table.update_and_freeze(queue, offset)
+
+    async def read_offset(self, queue: MessageQueue, where: ReadOffset) -> int:
+        """See `OffsetStore.read_offset`."""
+        known = self._table.get(queue)
+        if where is ReadOffset.READ_FROM_MEMORY or (where is ReadOffset.MEMORY_FIRST_THEN_STORE and known >= 0):
+            return known
+        address = await self._find_address(queue)
+        try:
+            return await self._api.query_consumer_offset(address, self._group, queue, set_zero_if_not_found=self._set_zero)
+        except OffsetNotFoundError:
+            return -1
+
+    async def persist_all(self, queues: Collection[MessageQueue], *, confirm: bool = False) -> None:
+        """See `OffsetStore.persist_all`; one request per queue, without waiting for answers unless `confirm`."""
+        self._table.retain(queues)
+        silent: set[str] = set()
+        for queue, offset in self._table.snapshot().items():
+            # A broker that does not answer is asked once: a time-out for each of its queues would hold up the stop.
+            if queue.broker_name in silent:
+                continue
+            if not await self._save(queue, offset, oneway=not confirm):
+                silent.add(queue.broker_name)
+
+    async def persist(self, queue: MessageQueue) -> None:
+        """See `OffsetStore.persist`; waits for the broker's answer."""
+        offset = self._table.get(queue)
+        if offset >= 0:
+            await self._save(queue, offset, oneway=False)
+
+    async def _save(self, queue: MessageQueue, offset: int, *, oneway: bool) -> bool:
+        try:
+            await self.update_consume_offset_to_broker(queue, offset, oneway=oneway)
+        except RocketMQError as error:
+            # What is consumed stays in memory and goes with the next save or pull.
+            logger.info("offset %d of %s was not saved for group %s: %s", offset, queue, self._group, error)
+            return not isinstance(error, RemotingError | BrokerNotFoundError)
+        return True
+
+    async def update_consume_offset_to_broker(self, queue: MessageQueue, offset: int, *, oneway: bool = False) -> None:
+        """Commit an offset as it is, forward or backward (G17).
+
+        Args:
+            queue: The queue.
+            offset: Next offset to consume.
+            oneway: Do not wait for the broker's answer.
+
+        Raises:
+            RocketMQError: The broker refused, or could not be reached.
+        """
+        address = await self._find_address(queue)
+        await self._api.update_consumer_offset(address, self._group, queue, offset, oneway=oneway)
+
+    def remove_offset(self, queue: MessageQueue) -> None:
+        """See `OffsetStore.remove_offset`."""
+        self._table.remove(queue)
+
+    def clone_offset_table(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """See `OffsetStore.clone_offset_table`."""
+        return self._table.snapshot(topic)
+
+
+def local_offset_directory(configured: str | Path | None, client_id: str, group: str) -> Path:
+    """Where the offset file of a broadcasting group lives.
+
+    Args:
+        configured: Root directory, or None for `~/.rocketmq_offsets`.
+        client_id: The client id: each member keeps offsets of its own.
+        group: The consumer group.
+    """
+    root = Path(configured) if configured is not None else Path.home() / DEFAULT_DIRECTORY
+    return root / client_id / group
+
+
+class LocalFileOffsetStore:
+    """Offsets in a JSON file: the store of BROADCASTING groups (Java: `LocalFileOffsetStore`).
+
+    The file is read and written by Java clients, too. It is replaced as a whole (a new file takes its name, the old one stays as `.bak`),
+    so a kill at any moment leaves a readable one. It has a few hundred bytes: it is written in the event loop, and only after a change.
+
+    Args:
+        directory: Directory of `offsets.json`; made at the first save.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / OFFSET_FILE
+        self._table = OffsetTable()
+        self._saved: dict[MessageQueue, int] = {}
+
+    async def load(self) -> None:
+        """Read the file, or its backup when it is damaged.
+
+        Raises:
+            ConfigError: Neither can be read.
+        """
+        problems: list[str] = []
+        for path in (self.path, Path(f"{self.path}{BACKUP_SUFFIX}")):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problems.append(f"{path}: {error.strerror}")
+                continue
+            try:
+                self._saved = _parse(data)
+            except ProtocolError as error:
+                problems.append(f"{path}: {error.message}")
+                continue
+            if problems:
+                logger.warning("offset file %s, taken from the backup", problems[0])
+            self._table = OffsetTable(self._saved)
+            return
+        if problems:
+            raise ConfigError(
+                f"local offsets cannot be read: {'; '.join(problems)}",
+                hint="repair or remove the files; without them the group starts anew",
+            )
+
+    def update_offset(self, queue: MessageQueue, offset: int, *, increase_only: bool) -> None:
+        """See `OffsetStore.update_offset`."""
+        self._table.update(queue, offset, increase_only=increase_only)
+
+    def update_and_freeze_offset(self, queue: MessageQueue, offset: int) -> None:
+        """See `OffsetStore.update_and_freeze_offset`."""
+        self._table.update_and_freeze(queue, offset)
+
+    async def read_offset(self, queue: MessageQueue, where: ReadOffset) -> int:
+        """See `OffsetStore.read_offset`; memory holds all that the file does, from `load()` on."""
+        known = self._table.get(queue)
+        return known if known >= 0 or where is ReadOffset.READ_FROM_MEMORY else self._saved.get(queue, -1)
+
+    async def persist_all(self, queues: Collection[MessageQueue], *, confirm: bool = False) -> None:
+        """See `OffsetStore.persist_all`. Queues that are not owned now stay in the file: a broadcasting member comes back to them."""
+        self._save()
+
+    async def persist(self, queue: MessageQueue) -> None:
+        """See `OffsetStore.persist`."""
+        self._save()
+
+    def _save(self) -> None:
+        offsets = {**self._saved, **self._table.snapshot()}
+        if offsets == self._saved:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = Path(f"{self.path}.tmp")
+            fresh.write_bytes(fastjson.dumps({"offsetTable": offsets}))
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.path, f"{self.path}{BACKUP_SUFFIX}")
+            os.replace(fresh, self.path)
+        except OSError as error:
+            logger.error("offsets cannot be saved to %s: %s; they stay in memory", self.path, error)
+            return
+        self._saved = offsets
+
+    def remove_offset(self, queue: MessageQueue) -> None:
+        """See `OffsetStore.remove_offset`; the file keeps it."""
+        self._table.remove(queue)
+
+    def clone_offset_table(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """See `OffsetStore.clone_offset_table`."""
+        return self._table.snapshot(topic)
+
+
+def _parse(data: bytes) -> dict[MessageQueue, int]:
+    document = fastjson.loads(data)
+    table = document.get("offsetTable") if isinstance(document, dict) else None
+    if not isinstance(table, dict):
+        raise ProtocolError("there is no offsetTable")
+    offsets: dict[MessageQueue, int] = {}
+    for queue, offset in table.items():
+        if not isinstance(queue, MessageQueue) or not isinstance(offset, int) or isinstance(offset, bool):
+            raise ProtocolError(f"offsetTable holds {str(queue)[:60]!r}: {str(offset)[:60]!r}")
+        offsets[queue] = offset
+    return offsets
+
+
+def address_finder(
+    find: Callable[[str], str | None], update_route: Callable[[str], Awaitable[bool]]
+) -> Callable[[MessageQueue], Awaitable[str]]:
+    """Make the `find_address` of a `RemoteBrokerOffsetStore`.
+
+    Args:
+        find: Address by broker name, as it is known now.
+        update_route: Asks the name server for a topic's route.
+    """
+
+    async def address_of(queue: MessageQueue) -> str:
+        address = find(queue.broker_name)
+        if address is None:
+            await update_route(queue.topic)
+            address = find(queue.broker_name)
+        if address is None:
+            raise BrokerNotFoundError(
+                f"broker {queue.broker_name!r} of queue {queue} has no address in any route", topic=queue.topic, hint="is it running?"
+            )
+        return address
+
+    return address_of

@@ -1,0 +1,310 @@
+"""The pull loop of one queue: when to ask, when to hold back, what to do with the answer (Java: `DefaultMQPushConsumerImpl`).
+
+It is a state machine of callbacks: either a pull is in flight, or the pull service will call `pull()` later, or the queue is done. The
+next pull leaves before the messages of the last one are decoded. Features F8-F14, F17, F31-F36, bars P3 and P8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiorocketmq.client.pull import DelayedPull, PullApi, PullResult, PullService, PullStatus
+from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.errors import BrokerBusyError, ProtocolError, RocketMQError, SubscriptionError
+from aiorocketmq.model.filters import SubscriptionData
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.statelog import StateLog
+    from aiorocketmq.client.stats import ConsumeCounters
+    from aiorocketmq.consumer.service import ConsumeService
+    from aiorocketmq.consumer.settings import PushSettings
+
+FLOW_CONTROL_DELAY: Final = 0.05
+"""Before looking again whether a full queue has room."""
+BROKER_BUSY_DELAY: Final = 0.02
+SUSPENDED_DELAY: Final = 1.0
+"""Before looking again whether a suspended consumer goes on."""
+LOCK_DELAY: Final = 1.0
+"""Before looking again whether a queue of an ordered consumer is locked."""
+QUICK_ANSWER: Final = 0.02
+EMPTY_ANSWER_DELAY: Final = 0.1
+"""A broker that says "nothing new" within 20 ms does not hold requests; it is asked again after 0.1 s."""
+DAMAGED_TRIES: Final = 3
+DAMAGED_DELAY: Final = 1.0
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+@dataclass(slots=True)
+class FlowControl:
+    """How often a pull was held back. Mutable: it counts.
+
+    Attributes:
+        by_count: Because of too many unfinished messages.
+        by_size: Because of too many bytes.
+        by_span: Because the offsets of the unfinished messages are too far apart.
+    """
+
+    by_count: int = 0
+    by_size: int = 0
+    by_span: int = 0
+
+
+@dataclass(slots=True)
+class Thresholds:
+    """Limits for each queue of a topic. Mutable: with limits for the whole topic they depend on the number of owned queues (F11)."""
+
+    count: int
+    size: int
+
+
+class PullOwner(Protocol):
+    """What the pull loops of a consumer share."""
+
+    settings: PushSettings
+    service: ConsumeService
+    pull_service: PullService
+    flow_control: FlowControl
+    pull_log: StateLog
+    suspended: bool
+    error_delay: float
+
+    def subscription(self, topic: str) -> SubscriptionData | None:
+        """The filter of a topic, None when it was unsubscribed."""
+        ...
+
+    def thresholds(self, topic: str) -> Thresholds:
+        """Limits of a topic's queues now."""
+        ...
+
+    def pull_counters(self, topic: str) -> ConsumeCounters:
+        """Where pulls are counted."""
+        ...
+
+    def offset_illegal(self, assigned: AssignedQueue, offset: int) -> None:
+        """The broker has nothing at the offset asked for; go on at `offset` instead (F33)."""
+        ...
+
+    def subscription_unknown(self) -> None:
+        """A broker does not know the group, or not its newest subscription: it needs a heartbeat."""
+        ...
+
+    def lock_lost(self, assigned: AssignedQueue) -> None:
+        """The lock of an ordered queue has run out."""
+        ...
+
+
+class QueuePuller:
+    """The pull loop of one queue. Mutable, slotted, hot.
+
+    Attributes:
+        next_offset: Where the next pull begins.
+        delayed: Owned by the pull service.
+        active_at: Loop time at which a pull was last sent or held back on purpose.
+        pulled_at: Loop time at which a pull was last sent, 0 before.
+        failure: Why the queue is not pulled any more, or None.
+    """
+
+    __slots__ = (
+        "_assigned", "_call", "_clock", "_counters", "_damaged_tries", "_loop", "_owner", "_single_until", "_stopped", "_thresholds",
+        "active_at", "delayed", "failure", "next_offset", "pulled_at",
+    )  # fmt: skip
+
+    def __init__(self, owner: PullOwner, assigned: AssignedQueue, pulls: PullApi) -> None:
+        self.next_offset = assigned.messages.next_offset
+        self.delayed: DelayedPull | None = None
+        self.active_at = 0.0
+        self.pulled_at = 0.0
+        self.failure: RocketMQError | None = None
+        self._owner = owner
+        self._assigned = assigned
+        self._call = pulls.call(assigned.queue, self)
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
+        self._counters = owner.pull_counters(assigned.queue.topic)
+        self._thresholds = owner.thresholds(assigned.queue.topic)
+        self._stopped = False
+        self._single_until = -1
+        self._damaged_tries = 0
+        assigned.messages.on_low_water = self.pull
+
+    def __str__(self) -> str:
+        return str(self._assigned.queue)
+
+    def start(self) -> None:
+        """Begin to pull."""
+        self._owner.pull_service.watch(self)
+        self.pull()
+
+    def stop(self) -> None:
+        """Pull no more; the answer to the pull in flight is ignored."""
+        self._stopped = True
+        self._call.abandon()
+        self._assigned.messages.on_low_water = None
+        self._owner.pull_service.unwatch(self)
+
+    def restart(self) -> None:
+        """Give up the pull in flight, and pull anew (`PullTask`)."""
+        self._call.cancel()
+        self.pull()
+
+    def pull(self) -> None:
+        """Send the next pull, or find out why not yet (`PullTask`)."""
+        owner, call = self._owner, self._call
+        if self._stopped or call.in_flight:
+            return
+        subscription = owner.subscription(self._assigned.queue.topic)
+        if subscription is None:
+            return  # unsubscribed just now: the queue is about to be dropped
+        self.active_at = now = self._clock()
+        if owner.suspended:
+            self._later(SUSPENDED_DELAY)
+            return
+        if self._held_back():
+            self._later(FLOW_CONTROL_DELAY)
+            return
+        if now >= self._assigned.locked_until:
+            owner.lock_lost(self._assigned)
+            self._later(LOCK_DELAY)
+            return
+        self.delayed = None
+        self.pulled_at = now
+        call.send(
+            self.next_offset,
+            subscription,
+            commit_offset=-1 if owner.settings.broadcasting else self._assigned.messages.commit_offset,
+            max_messages=1 if self.next_offset < self._single_until else 0,
+        )
+
+    def _later(self, delay: float) -> None:
+        self._owner.pull_service.pull_later(self, delay)
+
+    def _held_back(self) -> bool:
+        """Flow control; counts why (F10)."""
+        messages, limits, counters = self._assigned.messages, self._thresholds, self._owner.flow_control
+        if messages.count > limits.count:
+            counters.by_count += 1
+            messages.low_water = limits.count // 2
+            return True
+        if messages.size > limits.size:
+            counters.by_size += 1
+            return True
+        settings = self._owner.settings
+        if not settings.ordered and messages.span > settings.consume_concurrently_max_span:
+            counters.by_span += 1
+            return True
+        return False
+
+    # --- PullObserver -----------------------------------------------------------------------------------------------------------
+
+    def on_pull_result(self, result: PullResult) -> None:
+        """Act on an answer of the broker."""
+        if self._stopped:
+            return
+        self._owner.pull_log.worked(
+            str(self._assigned.queue.broker_name), "pulls from broker %s work again", self._assigned.queue.broker_name
+        )
+        status = result.status
+        if status is PullStatus.OFFSET_ILLEGAL:
+            self.stop()
+            self._owner.offset_illegal(self._assigned, result.next_begin_offset)
+        elif status is PullStatus.FOUND:
+            if result.next_begin_offset <= result.offset:
+                text = f"the answer to a pull at offset {result.offset} goes on at offset {result.next_begin_offset}"
+                self._damaged(result, ProtocolError(text))
+                return
+            self.next_offset = result.next_begin_offset
+            # What is asked for here leaves before the messages are decoded: the broker works while we do.
+            self._loop.call_soon(self._take_in, result)
+            if self._has_room_for_two(result):
+                self.pull()
+        else:
+            self._nothing_found(result)
+
+    def _has_room_for_two(self, result: PullResult) -> bool:
+        """Room for the batch that is not decoded yet and for one more, by the strictest reading."""
+        settings, messages, limits = self._owner.settings, self._assigned.messages, self._thresholds
+        return (
+            settings.pull_interval == 0
+            and messages.count + settings.pull_batch_size <= limits.count
+            and messages.size + len(result.body) <= limits.size
+            and (
+                settings.ordered or messages.count == 0 or self.next_offset - messages.min_offset <= settings.consume_concurrently_max_span
+            )
+            and self._single_until < 0
+        )
+
+    def _nothing_found(self, result: PullResult) -> None:
+        moved = result.next_begin_offset > self.next_offset
+        if moved:
+            self.next_offset = result.next_begin_offset
+            self._assigned.messages.advance(self.next_offset)
+        self._counters.pull(0, result.seconds * 1000)
+        if not moved and result.seconds < QUICK_ANSWER:
+            self._later(EMPTY_ANSWER_DELAY)
+        else:
+            self._go_on()
+
+    def _take_in(self, result: PullResult) -> None:
+        """Decode the messages of an answer and hand them to the listeners."""
+        if self._stopped:
+            return
+        assigned = self._assigned
+        try:
+            messages = self._call.decode(result)
+        except ProtocolError as error:
+            self._damaged(result, error)
+            return
+        self._damaged_tries = 0
+        if result.next_begin_offset >= self._single_until:
+            self._single_until = -1
+        taken = assigned.messages.put(messages, result.next_begin_offset)
+        self._counters.pull(len(messages), result.seconds * 1000)
+        self._owner.service.submit(assigned, taken)
+        if not self._call.in_flight and self.delayed is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        interval = self._owner.settings.pull_interval
+        if interval:
+            self._later(interval)
+        else:
+            self.pull()
+
+    def _damaged(self, result: PullResult, error: ProtocolError) -> None:
+        """An answer does not decode: try again, message by message; then stop the queue or skip the message, as the user wants."""
+        self._call.cancel()
+        self.delayed = None
+        self.next_offset = result.offset
+        self._single_until = max(self._single_until, result.next_begin_offset)
+        self._damaged_tries += 1
+        if self._damaged_tries <= DAMAGED_TRIES:
+            logger.warning("the answer of %s at offset %d is damaged, try %d: %s", self, result.offset, self._damaged_tries, error)
+            self._later(DAMAGED_DELAY)
+            return
+        self._damaged_tries = 0
+        if self._owner.settings.skip_damaged_messages and result.next_begin_offset > result.offset:
+            logger.error("the message of %s at offset %d is damaged and is skipped: %s", self, result.offset, error)
+            self.next_offset = result.next_begin_offset
+            self._assigned.messages.advance(self.next_offset)
+            self._go_on()
+            return
+        logger.error("the message of %s at offset %d is damaged, the queue is not consumed any more: %s", self, result.offset, error)
+        self.failure = error
+        self.stop()
+
+    def on_pull_error(self, error: RocketMQError) -> None:
+        """A pull failed: try again after a while."""
+        if self._stopped:
+            return
+        owner, broker = self._owner, self._assigned.queue.broker_name
+        if isinstance(error, BrokerBusyError):
+            self._later(BROKER_BUSY_DELAY)
+            return
+        owner.pull_log.failed(broker, "pulls of group %s from broker %s fail: %s", owner.settings.group, broker, error)
+        if isinstance(error, SubscriptionError):
+            owner.subscription_unknown()
+        self._later(owner.error_delay)

@@ -1,0 +1,429 @@
+"""The push consumer (Java: `DefaultMQPushConsumer`). Features F1-F17, F21-F36, F42, F44, F45, F49-F51."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiorocketmq.client import manager
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.consumer.listener import Listener, ListenerFunction, name_of
+from aiorocketmq.consumer.offset_store import OffsetStore
+from aiorocketmq.consumer.puller import FlowControl
+from aiorocketmq.consumer.runtime import PushRuntime
+from aiorocketmq.consumer.settings import MIB, MessageQueueListener, PushSettings
+from aiorocketmq.consumer.subscriptions import Subscriptions
+from aiorocketmq.core.allocate import AllocateStrategy
+from aiorocketmq.core.clock import epoch_ms
+from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError
+from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
+from aiorocketmq.model.filters import SQL
+from aiorocketmq.model.queue import MessageQueue
+
+F = TypeVar("F", bound=ListenerFunction)
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+class PushConsumer:
+    """Calls listeners with the messages of a group's topics, as they arrive, at least once.
+
+    ```python
+    consumer = PushConsumer("127.0.0.1:9876", group="workers")
+
+
+    @consumer.listen("orders", "TagA || TagB")
+    async def handle(message): ...
+
+
+    await consumer.run()
+    ```
+
+    A listener that returns has consumed the message; one that raises gets it again later, and after `max_reconsume_times` tries it goes to
+    the dead-letter topic. `async def` listeners run on the event loop, `def` listeners on worker threads, each kind up to `concurrency`
+    at a time.
+
+    Args:
+        name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out: `NAMESRV_ADDR`, then the HTTP address service.
+        group: The consumer group; all its members must have the same subscriptions.
+        config: A `ClientConfig` or `rocketmq://` URL to start from.
+        ordered: Consume each queue in order, one call at a time.
+        start_from: Where a group without offsets starts. `LAST`: after the newest message (a topic so young that all of it is in the
+            broker's memory is read from the start all the same); `FIRST`: at the oldest; `TIMESTAMP`: at `start_timestamp`.
+        start_timestamp: With `TIMESTAMP`: an aware datetime or seconds since the epoch; None is 30 minutes before the consumer was made.
+        message_model: `CLUSTERING` shares the messages among the members, `BROADCASTING` gives all to each, without retries.
+        concurrency: Calls at the same time, 1 to 1000; or (minimum, maximum), between which the number follows the backlog (Java:
+            consumeThreadMin, consumeThreadMax).
+        max_reconsume_times: Retries before the dead-letter topic; -1 is 16, and without end for ordered consumers.
+        consume_timeout: Seconds (or timedelta) after which a message whose listener has not ended is given back (not when ordered).
+        auto_commit: Ordered only. False: messages are consumed when a listener returns `ConsumeResult.COMMIT`, `ROLLBACK` goes back to the
+            last commit.
+        suspend_current_queue_time: Ordered only: seconds before a failed message is tried again, 0.01 to 30.
+        pull_batch_size: Messages per pull, 1 to 1024 (brokers give 32 at most by default).
+        pull_batch_size_in_bytes: Bytes per pull, as a wish.
+        pull_interval: Seconds between two pulls of a queue, 0 to 65.535.
+        pull_threshold_for_queue: Unconsumed messages per queue that stop pulling, 1 to 65535.
+        pull_threshold_size_for_queue: Unconsumed bytes per queue that stop pulling, 1 to 1 GiB.
+        pull_threshold_for_topic: The same for all owned queues of a topic together; -1 for none.
+        pull_threshold_size_for_topic: The same in bytes; -1 for none.
+        consume_concurrently_max_span: Distance between the oldest and the newest unconsumed offset that stops pulling (not when ordered).
+        post_subscription_when_pull: Send the filter with every pull.
+        connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest.
+        default_broker_id: Broker id to read from first; 0 is the master.
+        skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
+        await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
+        allocate: How queues are shared by the members; None is the average strategy. The same in all members.
+        offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
+        local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
+        message_queue_listener: Called with (topic, all queues, owned queues) when the assignment changes.
+        **client_fields: Fields of `ClientConfig`.
+
+    Raises:
+        ConfigError: A value cannot work; the text names it and the cure.
+        InvalidNameError: The group has an illegal name.
+    """
+
+    def __init__(
+        self,
+        name_servers: NameServers = None,
+        *,
+        group: str,
+        config: ClientConfig | str | None = None,
+        ordered: bool = False,
+        start_from: StartFrom = StartFrom.LAST,
+        start_timestamp: Any = None,
+        message_model: MessageModel = MessageModel.CLUSTERING,
+        concurrency: int | tuple[int, int] = 20,
+        max_reconsume_times: int = -1,
+        consume_timeout: float = 15 * 60.0,
+        auto_commit: bool = True,
+        suspend_current_queue_time: float = 1.0,
+        pull_batch_size: int = 32,
+        pull_batch_size_in_bytes: int = 256 * 1024,
+        pull_interval: float = 0.0,
+        pull_threshold_for_queue: int = 1000,
+        pull_threshold_size_for_queue: int = 100 * MIB,
+        pull_threshold_for_topic: int = -1,
+        pull_threshold_size_for_topic: int = -1,
+        consume_concurrently_max_span: int = 2000,
+        post_subscription_when_pull: bool = False,
+        connect_broker_by_user: bool = False,
+        default_broker_id: int = 0,
+        skip_damaged_messages: bool = False,
+        await_termination_when_shutdown: float = 30.0,
+        allocate: AllocateStrategy | None = None,
+        offset_store: OffsetStore | None = None,
+        local_offset_store_dir: str | Path | None = None,
+        message_queue_listener: MessageQueueListener | None = None,
+        **client_fields: Any,
+    ) -> None:
+        fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
+        if allocate is not None:
+            fields["allocate"] = allocate
+        self._settings = PushSettings(**fields)
+        self.config = ClientConfig.from_fields(config, name_servers, client_fields)
+        self._subscriptions = Subscriptions(group, with_retry_topic=not self._settings.broadcasting)
+        self._state = ServiceState.CREATE_JUST
+        self._made_at = time.time()
+        self._runtime: PushRuntime | None = None
+        self._instance: ClientInstance | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._force = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._failure = ""
+        self._life = Scheduler(f"consumer {group}")  # not the instance's, which ends with its last client
+
+    # --- listeners --------------------------------------------------------------------------------------------------------------
+
+    def listen(self, topic: str, expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
+        """Decorate the listener of a topic.
+
+        Args:
+            topic: Topic name.
+            expression: `*` for all messages, tags as in `TagA || TagB`, or `SQL("price > 10")`.
+            batch: 1 calls the listener with one message; more, up to 1024, with a list of up to so many.
+
+        Raises:
+            ConfigError: The topic has a listener, or the expression cannot be read.
+            ListenerError: The function cannot be called with one argument.
+            InvalidNameError: The topic has an illegal name.
+            ClientStateError: The consumer is running: use `subscribe()`.
+        """
+        if self._state is not ServiceState.CREATE_JUST:
+            raise ClientStateError(
+                f"listen({topic!r}) was called on a consumer that is {self._state.name}",
+                hint="on a running consumer await subscribe() instead",
+            )
+        if self._subscriptions.listener(topic) is not None:
+            raise ConfigError(
+                f"topic {topic!r} has a listener already", hint="one listener per topic: join the filters as in 'TagA || TagB'"
+            )
+
+        def decorate(function: F) -> F:
+            self._subscriptions.add(Listener(topic, function, batch), expression, epoch_ms(time.time))
+            return function
+
+        return decorate
+
+    async def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
+        """Listen to one more topic, or give a topic another listener and filter, before the start or while running (F21).
+
+        Args:
+            topic: Topic name.
+            listener: `def` or `async def` with one argument.
+            expression: As in `listen()`.
+            batch: As in `listen()`.
+
+        Raises:
+            ConfigError: The expression cannot be read.
+            ListenerError: The function cannot be called with one argument.
+            ClientClosedError: The consumer was stopped.
+
+        Cancelling it leaves the topic subscribed; brokers hear of it with the next heartbeat.
+        """
+        self._check_not_stopped()
+        self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
+        logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
+        if self._runtime is not None:
+            await self._runtime.subscription_changed(topic)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Stop listening to a topic; does nothing when it has no listener. Its consumed offsets are saved.
+
+        Raises:
+            ClientClosedError: The consumer was stopped.
+        """
+        self._check_not_stopped()
+        if self._subscriptions.remove(topic) and self._runtime is not None:
+            await self._runtime.subscription_changed(topic)
+
+    # --- life -------------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Self:
+        """Join the group and begin to consume; does nothing while it runs. Returns the consumer itself.
+
+        A topic that does not exist yet is no error: it is consumed as soon as it is created.
+
+        Raises:
+            ListenerError: There is no listener.
+            NoNameServerError: No name server is configured, or none answers.
+            GroupAlreadyRegisteredError: The group has a consumer on this client instance already.
+            ClientStateError: An earlier start has failed.
+            ClientClosedError: The consumer was stopped.
+
+        Cancelling it undoes what was begun.
+        """
+        if self._state is ServiceState.RUNNING:
+            return self
+        self._check_not_stopped()
+        if self._state is ServiceState.START_FAILED:
+            raise ClientStateError(
+                f"consumer of group {self.group!r} was started before, and failed: {self._failure}",
+                hint="make a new consumer when the cause is gone",
+            )
+        if not self._subscriptions.topics:
+            raise ListenerError(
+                f"consumer of group {self.group!r} has no listener", hint="decorate a function with @consumer.listen(topic)"
+            )
+        if self._runtime is not None:
+            raise ClientStateError(f"consumer of group {self.group!r} is being started already", hint="await the first start()")
+        instance = manager.acquire(self.config, keep_default_name=self._settings.broadcasting)
+        self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        try:
+            await instance.start()
+            await runtime.start()
+        except BaseException as error:
+            self._state = ServiceState.START_FAILED
+            self._failure = f"{type(error).__name__}: {error}"
+            self._runtime = None
+            await runtime.scheduler.stop()
+            await manager.release(instance)
+            raise
+        self._instance = instance
+        self._state = ServiceState.RUNNING
+        logger.info("consumer group %s started on client %s", self.group, instance.client_id)
+        return self
+
+    async def stop(self) -> None:
+        """Stop pulling, wait for running listeners, save offsets, give back locks and leave the group. Idempotent.
+
+        Listeners get `await_termination_when_shutdown` seconds; messages of those that take longer come again. Messages that no listener
+        has begun are left to the other members. Cancelling it leaves the stop going on.
+        """
+        if self._state is not ServiceState.RUNNING and self._stopping is None:
+            if self._state is ServiceState.CREATE_JUST:
+                self._state = ServiceState.SHUTDOWN_ALREADY
+                self._stopped.set()
+            return
+        if self._stopping is None:
+            assert self._instance is not None
+            self._state = ServiceState.SHUTDOWN_ALREADY
+            self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        runtime, instance = self._runtime, self._instance
+        assert runtime is not None
+        assert instance is not None
+        try:
+            await runtime.stop(self._force)
+        finally:
+            self._runtime = None
+            self._instance = None
+            await manager.release(instance)
+            self._stopped.set()
+            logger.info("consumer group %s stopped", self.group)
+
+    async def run(self) -> None:
+        """Start (unless running), consume until SIGINT or SIGTERM, then stop; a second signal does not wait for listeners any more.
+
+        Outside the main thread, where no signals arrive, it consumes until `stop()` is called, which ends it everywhere.
+
+        Raises:
+            RocketMQError: As `start()`.
+
+        Cancelling it stops the consumer.
+        """
+        with _Signals(self._on_signal):
+            try:
+                await self.start()
+                await self._stopped.wait()
+            finally:
+                await self.stop()
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._stopping is None and not self._stopped.is_set():
+            logger.info("%s: consumer group %s stops; once more does not wait for running listeners", name, self.group)
+            if self._instance is None or self._state is not ServiceState.RUNNING:
+                self._stopped.set()
+                return
+            self._state = ServiceState.SHUTDOWN_ALREADY
+            self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
+        else:
+            logger.warning("%s: consumer group %s stops at once", name, self.group)
+            self._force.set()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", None) is ServiceState.RUNNING:
+            warnings.warn(f"consumer of group {self.group!r} was dropped without stop()", ResourceWarning, stacklevel=2, source=self)
+
+    def _check_not_stopped(self) -> None:
+        if self._state is ServiceState.SHUTDOWN_ALREADY:
+            raise ClientClosedError(f"consumer of group {self.group!r} was stopped")
+
+    # --- while it runs ----------------------------------------------------------------------------------------------------------
+
+    def suspend(self) -> None:
+        """Pull no more; what was pulled is still consumed (F36). Does nothing before the start."""
+        if self._runtime is not None:
+            self._runtime.suspend()
+
+    def resume(self) -> None:
+        """Pull again after `suspend()`."""
+        if self._runtime is not None:
+            self._runtime.resume()
+
+    def resize(self, concurrency: int | tuple[int, int]) -> None:
+        """Change `concurrency` while running (F6).
+
+        Raises:
+            ConfigError: It is out of range.
+            ClientClosedError: The consumer is not running.
+        """
+        low, high = PushSettings(group=self.group, concurrency=concurrency).workers
+        if self._runtime is None:
+            raise ClientClosedError(f"consumer of group {self.group!r} is not running")
+        self._runtime.service.resize(low, high)
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._settings.group
+
+    @property
+    def state(self) -> ServiceState:
+        """Where the consumer is in its life."""
+        return self._state
+
+    @property
+    def client_id(self) -> str:
+        """The client id that brokers know; "" before the start."""
+        return self._instance.client_id if self._instance is not None else ""
+
+    @property
+    def instance(self) -> ClientInstance | None:
+        """The client instance, None unless running."""
+        return self._instance
+
+    @property
+    def assigned(self) -> frozenset[MessageQueue]:
+        """The queues that this consumer owns now."""
+        return frozenset(self._runtime.rebalancer.assigned) if self._runtime is not None else frozenset()
+
+    @property
+    def flow_control(self) -> FlowControl:
+        """How often pulls were held back, by reason."""
+        return self._runtime.flow_control if self._runtime is not None else FlowControl()
+
+    @property
+    def workers(self) -> int:
+        """Workers now."""
+        return self._runtime.service.workers if self._runtime is not None else 0
+
+    @property
+    def backlog(self) -> int:
+        """Messages that were pulled and are not consumed yet."""
+        if self._runtime is None:
+            return 0
+        return sum(assigned.messages.count for assigned in self._runtime.rebalancer.assigned.values())
+
+    def failed_queues(self) -> dict[MessageQueue, Exception]:
+        """Queues that are not consumed any more because of a damaged message, with the reason."""
+        if self._runtime is None:
+            return {}
+        owned = self._runtime.rebalancer.assigned.items()
+        return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
+
+
+class _Signals:
+    """SIGINT and SIGTERM go to a function while the block runs; outside the main thread nothing happens."""
+
+    def __init__(self, handle: Callable[[int], None]) -> None:
+        self._handle = handle
+        self._numbers = (signal.SIGINT, signal.SIGTERM)
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in self._numbers:
+            self._previous[number] = signal.getsignal(number)
+            if sys.platform == "win32":
+                signal.signal(number, lambda caught, _: loop.call_soon_threadsafe(self._handle, caught))
+            else:
+                loop.add_signal_handler(number, self._handle, number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._previous.items():
+            if sys.platform != "win32":
+                asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, previous)

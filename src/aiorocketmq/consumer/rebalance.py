@@ -1,0 +1,389 @@
+"""Which queues this member owns: takes queues over, gives them up, keeps ordered ones locked (Java: `RebalanceImpl`, `RebalancePushImpl`).
+
+A queue is taken over only when its start offset is certain (and, for ordered consumers, its lock is held): a failed offset query
+means another round, never a guess. Features F15, F16, F30, F32, F33, F45, G2, G3, G9, G10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Final
+
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset
+from aiorocketmq.errors import BrokerError, RocketMQError
+from aiorocketmq.model.enums import StartFrom
+from aiorocketmq.model.names import is_retry_topic
+from aiorocketmq.model.queue import MessageQueue
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.client.scheduler import Scheduler
+    from aiorocketmq.consumer.settings import PushSettings
+
+LOCK_INTERVAL: Final = 20.0
+FIRST_LOCK: Final = 1.0
+LOCK_MAX_LIVE_TIME: Final = 30.0
+"""Seconds for which a lock is relied on without a renewal."""
+BROKER_LOCK_TIME: Final = 60.0
+"""Seconds after which brokers give an unrenewed lock to others."""
+LOCK_RETRY_DELAY: Final = 0.5
+LEAVE_WAIT: Final = 0.5
+"""Seconds that a stop waits for the rebalance round under way."""
+UNLOCK_DELAY: Final = 20.0
+"""A queue given up while its listener runs is unlocked when the listener has ended; after so many seconds that is logged."""
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+class Rebalancer:
+    """The queues of one consumer.
+
+    Args:
+        instance: Routes, members, locks, offsets.
+        settings: The consumer's settings.
+        store: Keeps offsets.
+        scheduler: Makes tasks.
+        start_time_ms: Where `StartFrom.TIMESTAMP` starts, milliseconds since the epoch.
+        adopt: Called with a queue that was taken over; starts to pull it.
+        abandon: Called with a queue that is being given up; nothing is pulled from then on.
+        changed: Called with a topic, its queues and the owned ones after a change.
+        locked: Called with a queue of an ordered consumer whose lock is held again.
+
+    Attributes:
+        assigned: The owned queues.
+        releasing: Queues of an ordered consumer that wait for the end of their listener before another member may have them.
+        closing: True once no queue may be taken over any more.
+    """
+
+    def __init__(
+        self,
+        instance: ClientInstance,
+        settings: PushSettings,
+        store: OffsetStore,
+        scheduler: Scheduler,
+        *,
+        start_time_ms: int,
+        adopt: Callable[[AssignedQueue], None],
+        abandon: Callable[[AssignedQueue], None],
+        changed: Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], None],
+        locked: Callable[[AssignedQueue], None],
+    ) -> None:
+        self.assigned: dict[MessageQueue, AssignedQueue] = {}
+        self.releasing: dict[MessageQueue, AssignedQueue] = {}
+        self.closing = False
+        self._instance = instance
+        self._settings = settings
+        self._store = store
+        self._scheduler = scheduler
+        self._start_time_ms = start_time_ms
+        self._adopt = adopt
+        self._abandon = abandon
+        self._changed = changed
+        self._locked = locked
+        self._clock = asyncio.get_running_loop().time
+        self._turn = asyncio.Lock()
+        self._held: set[MessageQueue] = set()
+        self._last_seen: dict[str, tuple[frozenset[MessageQueue], frozenset[MessageQueue]]] = {}
+        self._needs_lock = settings.ordered and not settings.broadcasting
+        self._log = StateLog(logger)
+
+    # --- sharing out ------------------------------------------------------------------------------------------------------------
+
+    async def rebalance(self, topics: Collection[str]) -> bool:
+        """Fit the owned queues to the topics, their queues and the members of the group.
+
+        Returns:
+            True when nothing is left to do.
+        """
+        async with self._turn:
+            balanced = True
+            for topic in topics:
+                balanced = await self._rebalance_topic(topic) and balanced
+            gone = [assigned for queue, assigned in self.assigned.items() if queue.topic not in topics]
+            await self._give_up(gone)
+            for topic in {assigned.queue.topic for assigned in gone}:
+                self._tell_changed(topic, frozenset())
+            return balanced
+
+    async def _rebalance_topic(self, topic: str) -> bool:
+        queues = self._instance.routes.subscribe_queues(topic)
+        if queues is None:
+            # Not known yet: the route refresh goes on asking. A topic that is gone keeps its queues, as its route may come back.
+            return True
+        mine = set(queues) if self._settings.broadcasting else await self._share_of(topic, queues)
+        if mine is None:
+            return False
+        await self._give_up([assigned for queue, assigned in self.assigned.items() if queue.topic == topic and queue not in mine])
+        balanced = await self._take_over([queue for queue in queues if queue in mine and queue not in self.assigned])
+        self._tell_changed(topic, frozenset(queues))
+        return balanced
+
+    async def _share_of(self, topic: str, queues: tuple[MessageQueue, ...]) -> set[MessageQueue] | None:
+        """The queues that fall to this member, or None when that cannot be told now."""
+        client_id = self._instance.client_id
+        members = await self._members(topic)
+        if members is None:
+            return None
+        if client_id not in members:
+            # The broker does not know us (it was restarted, or we were silent too long), so the others have shared out our queues, too.
+            logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members), self._settings.group)
+            await self._instance.heartbeat.send_all(full=True)
+            return None if client_id in (await self._members(topic) or ()) else set()
+        strategy = self._settings.allocate
+        try:
+            return set(strategy.allocate(self._settings.group, client_id, sorted(queues), sorted(members)))
+        except Exception:
+            logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", strategy.name, topic)
+            return None
+
+    async def _members(self, topic: str) -> tuple[str, ...] | None:
+        address = self._instance.find_broker_addr_by_topic(topic)
+        if address is None:
+            return None
+        key = f"members of {topic}"
+        try:
+            members = await self._instance.broker_api.consumer_list(address, self._settings.group)
+        except RocketMQError as error:
+            self._log.failed(key, "members of group %s for topic %s cannot be listed now: %s", self._settings.group, topic, error)
+            if isinstance(error, BrokerError):
+                await self._instance.heartbeat.send_all(full=True)  # the broker knows no member: not even us
+            return None
+        self._log.worked(key, "members of group %s for topic %s can be listed again", self._settings.group, topic)
+        return members
+
+    def _tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
+        owned = frozenset(queue for queue in self.assigned if queue.topic == topic)
+        if self._last_seen.get(topic, (frozenset(), frozenset())) != (queues, owned):
+            if queues:
+                self._last_seen[topic] = queues, owned
+            else:
+                self._last_seen.pop(topic, None)
+            logger.info("group %s owns %d of %d queues of topic %s", self._settings.group, len(owned), len(queues), topic)
+            self._changed(topic, queues, owned)
+
+    # --- taking queues over -----------------------------------------------------------------------------------------------------
+
+    async def _take_over(self, queues: list[MessageQueue]) -> bool:
+        queues_free = [queue for queue in queues if queue not in self.releasing]
+        locked_at = self._clock()
+        wanted = (await self._lock(queues_free))[0] if self._needs_lock else set(queues_free)
+        if len(wanted) < len(queues):
+            self._instance.rebalance.wake_later(LOCK_RETRY_DELAY)
+        by_broker: dict[str, list[MessageQueue]] = defaultdict(list)
+        for queue in queues_free:
+            if queue in wanted:
+                by_broker[queue.broker_name].append(queue)
+        if not by_broker:
+            return len(wanted) == len(queues)
+        outcomes = await self._scheduler.gather(
+            "take over", {broker: self._take_over_of_broker(broker, own, locked_at) for broker, own in by_broker.items()}
+        )
+        for broker, outcome in outcomes.items():
+            if isinstance(outcome, Exception) and not self.closing:
+                logger.error("queues of broker %s cannot be taken over: %s", broker, outcome, exc_info=outcome)
+        return len(wanted) == len(queues) and all(outcome is True for outcome in outcomes.values())
+
+    async def _take_over_of_broker(self, broker: str, queues: list[MessageQueue], locked_at: float) -> bool:
+        for queue in queues:
+            self._store.remove_offset(queue)
+            try:
+                offset, by_rule = await self._start_offset(queue)
+            except RocketMQError as error:
+                self._log.failed(broker, "start offset of %s cannot be found out now, it is not consumed yet: %s", queue, error)
+                return False
+            if self.closing:
+                return False
+            locked_until = locked_at + LOCK_MAX_LIVE_TIME if self._needs_lock else float("inf")
+            assigned = AssignedQueue(queue, offset, commit_start=by_rule and offset > 0, locked_until=locked_until)
+            assigned.locked_at = locked_at
+            self.assigned[queue] = assigned
+            logger.debug("%s is consumed from offset %d", queue, offset)
+            self._adopt(assigned)
+        self._log.worked(broker, "start offsets of broker %s can be found out again", broker)
+        return True
+
+    async def _start_offset(self, queue: MessageQueue) -> tuple[int, bool]:
+        """Where to start (F15, F16), and whether that came from the rules for groups without an offset."""
+        stored = await self._store.read_offset(queue, ReadOffset.READ_FROM_STORE)
+        if stored >= 0:
+            return stored, False
+        if is_retry_topic(queue.topic):
+            return 0, True  # whatever comes back belongs to messages that this group has seen
+        address = self._broker_address(queue)
+        api = self._instance.broker_api
+        match self._settings.start_from:
+            case StartFrom.LAST:
+                return await api.max_offset(address, queue), True
+            case StartFrom.FIRST:
+                return await api.min_offset(address, queue), True
+            case StartFrom.TIMESTAMP:
+                return await api.search_offset(address, queue, self._start_time_ms), True
+
+    def _broker_address(self, queue: MessageQueue) -> str:
+        found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
+        if found is None:
+            raise RocketMQError(f"broker {queue.broker_name!r} of {queue} has no address in any route")
+        return found.address
+
+    # --- giving queues up -------------------------------------------------------------------------------------------------------
+
+    async def _give_up(self, gone: Collection[AssignedQueue]) -> None:
+        """Save the offsets of queues that another member gets, and let go of them."""
+        for assigned in gone:
+            self._abandon(assigned)
+            self.assigned.pop(assigned.queue, None)
+        if self._needs_lock:
+            for assigned in gone:
+                # Its listener may be running: until it has ended, nobody else may have the queue.
+                assigned.revoked = True
+                self.releasing[assigned.queue] = assigned
+                self._scheduler.spawn(f"release {assigned.queue}", self._release(assigned))
+            return
+        by_broker: dict[str, list[AssignedQueue]] = defaultdict(list)
+        for assigned in gone:
+            self._note_offset(assigned)
+            assigned.messages.dropped = True
+            by_broker[assigned.queue.broker_name].append(assigned)
+        if by_broker:
+            await self._scheduler.gather("save offsets", {broker: self._save(own) for broker, own in by_broker.items()})
+
+    async def _save(self, gone: Iterable[AssignedQueue]) -> None:
+        for assigned in gone:
+            await self._store.persist(assigned.queue)
+            self._store.remove_offset(assigned.queue)
+            assigned.messages.clear()
+
+    async def _release(self, assigned: AssignedQueue) -> None:
+        """Wait for the listener, save, unlock: in this order no message is seen by two members, and none twice."""
+        queue = assigned.queue
+        try:
+            waiting = self._scheduler.spawn(f"wait for {queue}", assigned.released())
+            done, _ = await asyncio.wait([waiting], timeout=UNLOCK_DELAY)
+            if not done:
+                logger.warning("%s was given up %.0f s ago, but its listener still runs: it stays locked until then", queue, UNLOCK_DELAY)
+                await waiting
+            self._note_offset(assigned)
+            assigned.messages.dropped = True
+            await self._save([assigned])
+            await self._unlock([queue])
+        finally:
+            assigned.messages.dropped = True
+            self.releasing.pop(queue, None)
+        self._instance.rebalance.wake()  # it may have come back to this member meanwhile
+
+    def _note_offset(self, assigned: AssignedQueue) -> None:
+        offset = assigned.messages.commit_offset
+        if offset >= 0:
+            self._store.update_offset(assigned.queue, offset, increase_only=True)
+
+    async def correct_offset(self, assigned: AssignedQueue, offset: int) -> None:
+        """The broker has nothing at our offset: drop the queue, save the offset it names, and take the queue over anew (F33)."""
+        async with self._turn:
+            queue = assigned.queue
+            if self.assigned.get(queue) is not assigned:
+                return
+            logger.warning("%s: the broker has nothing at offset %d, going on at %d", queue, assigned.puller.next_offset, offset)
+            self._abandon(assigned)
+            assigned.messages.dropped = True
+            self._store.update_and_freeze_offset(queue, offset)
+            await self._store.persist(queue)
+            self._store.remove_offset(queue)
+            self.assigned.pop(queue, None)
+        self._instance.rebalance.wake()
+
+    async def persist(self, *, confirm: bool = False) -> None:
+        """Save what is consumed of all queues."""
+        owned = [*self.assigned.values(), *self.releasing.values()]
+        for assigned in owned:
+            self._note_offset(assigned)
+        await self._store.persist_all([assigned.queue for assigned in owned], confirm=confirm)
+
+    # --- locks (ordered consumers) ----------------------------------------------------------------------------------------------
+
+    async def _lock(self, queues: Collection[MessageQueue]) -> tuple[set[MessageQueue], set[MessageQueue]]:
+        """Lock queues at their brokers; gives back those that are locked now, and those that another member has locked."""
+        granted: set[MessageQueue] = set()
+        refused: set[MessageQueue] = set()
+        for broker, own in _by_broker(queues).items():
+            found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
+            if found is None:
+                continue
+            try:
+                answer = await self._instance.broker_api.lock_batch(found.address, self._settings.group, self._instance.client_id, own)
+            except RocketMQError as error:
+                self._log.failed(f"lock {broker}", "queues of broker %s cannot be locked now: %s", broker, error)
+                continue
+            self._log.worked(f"lock {broker}", "queues of broker %s can be locked again", broker)
+            granted.update(answer.intersection(own))
+            refused.update(set(own) - answer)
+        self._held |= granted
+        self._held -= refused
+        return granted, refused
+
+    async def renew_locks(self, only: Collection[MessageQueue] | None = None) -> None:
+        """Renew the locks of all owned queues, or of some (every 20 s, and when one has run out)."""
+        before = self._clock()
+        owned = {**self.assigned, **self.releasing}
+        granted, refused = await self._lock([queue for queue in owned if only is None or queue in only])
+        for queue in granted:
+            if not owned[queue].messages.dropped:
+                await self._renewed(owned[queue], before)
+        for queue in refused:
+            if owned[queue].locked_until > before:
+                logger.warning("%s is locked by another member now", queue)
+                owned[queue].locked_until = before
+
+    async def _renewed(self, assigned: AssignedQueue, before: float) -> None:
+        if before - assigned.locked_at > BROKER_LOCK_TIME and not assigned.revoked:
+            # Another member may have had it in between: what is cached here is out of date.
+            logger.warning("%s was not locked for %.0f s and is taken over anew", assigned.queue, before - assigned.locked_at)
+            async with self._turn:
+                if self.assigned.get(assigned.queue) is assigned:
+                    self._abandon(assigned)
+                    assigned.messages.dropped = True
+                    self.assigned.pop(assigned.queue, None)
+                    self._store.remove_offset(assigned.queue)
+            self._instance.rebalance.wake()
+            return
+        assigned.locked_at = before
+        assigned.locked_until = before + LOCK_MAX_LIVE_TIME
+        self._locked(assigned)
+
+    async def _unlock(self, queues: Collection[MessageQueue], *, oneway: bool = True) -> None:
+        self._held.difference_update(queues)
+        for broker, own in _by_broker(queues).items():
+            found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
+            if found is None:
+                continue
+            try:
+                await self._instance.broker_api.unlock_batch(
+                    found.address, self._settings.group, self._instance.client_id, own, oneway=oneway
+                )
+            except RocketMQError as error:
+                logger.info("queues of broker %s were not unlocked, their locks run out by themselves: %s", broker, error)
+
+    async def leave(self) -> None:
+        """The consumer stops: save everything for certain, and unlock."""
+        self.closing = True
+        with contextlib.suppress(TimeoutError):  # a round that waits for a broker takes nothing over any more
+            async with asyncio.timeout(LEAVE_WAIT), self._turn:
+                pass
+        await self.persist(confirm=True)
+        for assigned in [*self.assigned.values(), *self.releasing.values()]:
+            assigned.messages.dropped = True
+        self.assigned.clear()
+        self.releasing.clear()
+        await self._unlock(list(self._held), oneway=False)
+
+
+def _by_broker(queues: Iterable[MessageQueue]) -> dict[str, list[MessageQueue]]:
+    table: dict[str, list[MessageQueue]] = defaultdict(list)
+    for queue in queues:
+        table[queue.broker_name].append(queue)
+    return table

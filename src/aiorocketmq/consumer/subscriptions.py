@@ -1,0 +1,79 @@
+"""What a consumer listens to: topic → filter and listener (Java: `RebalanceImpl.subscriptionInner`). Features F17, F18, F21."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aiorocketmq.consumer.listener import Listener
+from aiorocketmq.errors import ListenerError
+from aiorocketmq.model.filters import SQL, SubscriptionData, build_subscription
+from aiorocketmq.model.names import check_topic, retry_topic
+
+
+class Subscriptions:
+    """The subscriptions of one consumer. Mutable: topics come and go while it runs.
+
+    Args:
+        group: The consumer group.
+        with_retry_topic: Failed messages come back through `%RETRY%group`; broadcasting groups have no such topic.
+    """
+
+    __slots__ = ("_data", "_listeners", "retry_topic")
+
+    def __init__(self, group: str, *, with_retry_topic: bool) -> None:
+        self.retry_topic: str | None = retry_topic(group) if with_retry_topic else None
+        self._data: dict[str, SubscriptionData] = {}
+        self._listeners: dict[str, Listener] = {}
+
+    def add(self, listener: Listener, expression: str | SQL | None, version: int) -> SubscriptionData:
+        """Add a topic, or give it another filter and listener.
+
+        Args:
+            listener: The listener; it names the topic.
+            expression: See `model.filters.build_subscription`.
+            version: Milliseconds since the epoch; brokers keep the newest form.
+
+        Raises:
+            InvalidNameError: The topic has an illegal name.
+            ListenerError: It is the retry topic, which is subscribed by itself.
+            ConfigError: The expression cannot be read.
+        """
+        topic = listener.topic
+        check_topic(topic)
+        if topic == self.retry_topic:
+            raise ListenerError(f"topic {topic!r} is subscribed by itself", hint="its messages go to the listeners of their own topics")
+        known = self._data.get(topic)
+        data = build_subscription(topic, expression, max(version, known.version + 1) if known else version)
+        self._data[topic] = data
+        self._listeners[topic] = listener
+        if self.retry_topic is not None and self.retry_topic not in self._data:
+            self._data[self.retry_topic] = build_subscription(self.retry_topic, None, version)
+        return data
+
+    def remove(self, topic: str) -> bool:
+        """Remove a topic; True when it was there."""
+        self._listeners.pop(topic, None)
+        return self._data.pop(topic, None) is not None
+
+    def get(self, topic: str) -> SubscriptionData | None:
+        """The filter of a topic, the retry topic included."""
+        return self._data.get(topic)
+
+    def listener(self, topic: str) -> Listener | None:
+        """The listener of a topic."""
+        return self._listeners.get(topic)
+
+    @property
+    def listeners(self) -> Collection[Listener]:
+        """All listeners."""
+        return self._listeners.values()
+
+    @property
+    def all(self) -> tuple[SubscriptionData, ...]:
+        """All filters, the retry topic's included."""
+        return tuple(self._data.values())
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics, the retry topic included."""
+        return tuple(self._data)

@@ -1,0 +1,197 @@
+"""The messages of one queue between their arrival and their commit (Java: `ProcessQueue`). Features F10, F31, F32, F34.
+
+Messages arrive in the order of their offsets, so no sorted map is needed: a deque holds the messages that are not finished, and a set
+the offsets that finished before an earlier one did. Every operation is O(1) amortised per message.
+
+Two ways of consuming share the class. Concurrently: `finish()` in any order. In order: `take()`, then `commit()` or `roll_back()`.
+The class is not thread-safe; it belongs to the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.queue import MessageQueue
+
+
+class ProcessQueue:
+    """Unfinished messages of one queue, and the offset that may be committed. Mutable, slotted: it is on the hot path.
+
+    Attributes:
+        queue: The queue.
+        count: Messages that are not finished.
+        size: Bytes of their records as the broker stored them.
+        next_offset: Every message below this offset has been put here, or was filtered out.
+        dropped: The queue belongs to this consumer no more: results are ignored and nothing is committed.
+        low_water: When `count` has fallen to this, `on_low_water` is called once; -1 switches it off.
+        on_low_water: Called when pulling was held back and there is room again.
+    """
+
+    __slots__ = (
+        "_done", "_fresh", "_taken", "_unfinished", "count", "dropped", "low_water", "next_offset", "on_low_water", "queue", "size",
+    )  # fmt: skip
+
+    def __init__(self, queue: MessageQueue, next_offset: int, *, commit_start: bool = False) -> None:
+        """Start at an offset.
+
+        Args:
+            queue: The queue.
+            next_offset: The first offset that will be pulled.
+            commit_start: The group has no committed offset and `next_offset` came from the rules for new groups: it may be committed
+                before anything is consumed, so that a restart does not apply the rules again and skip what came in between.
+        """
+        self.queue = queue
+        self.next_offset = next_offset
+        self.count = 0
+        self.size = 0
+        self.dropped = False
+        self.low_water = -1
+        self.on_low_water: Callable[[], None] | None = None
+        self._unfinished: deque[ReceivedMessage] = deque()
+        self._done: set[int] = set()
+        self._taken = 0
+        # An offset that was only read must not be written back: another member may have committed a higher one since.
+        self._fresh = not commit_start
+
+    @property
+    def commit_offset(self) -> int:
+        """The offset to commit: everything below it is finished. -1 while there is nothing new to commit, and for a dropped queue."""
+        if self._fresh or self.dropped:
+            return -1
+        return self._unfinished[0].queue_offset if self._unfinished else self.next_offset
+
+    @property
+    def min_offset(self) -> int:
+        """Lowest unfinished offset, or -1."""
+        return self._unfinished[0].queue_offset if self._unfinished else -1
+
+    @property
+    def max_offset(self) -> int:
+        """Highest unfinished offset, or -1."""
+        return self._unfinished[-1].queue_offset if self._unfinished else -1
+
+    @property
+    def span(self) -> int:
+        """Distance between the lowest and the highest unfinished offset."""
+        unfinished = self._unfinished
+        return unfinished[-1].queue_offset - unfinished[0].queue_offset if unfinished else 0
+
+    @property
+    def taken(self) -> int:
+        """Messages that `take()` gave out and that are neither committed nor rolled back."""
+        return self._taken
+
+    def put(self, messages: Sequence[ReceivedMessage], next_offset: int) -> Sequence[ReceivedMessage]:
+        """Take in what a pull brought.
+
+        Args:
+            messages: Messages in the order of their offsets.
+            next_offset: Where the broker says the next pull begins; what lies between the messages and it did not match the filter.
+
+        Returns:
+            The messages to consume. Those whose offset was seen before are left out: a peer that jumps back cannot cause a second delivery.
+        """
+        seen = self.next_offset
+        size = 0
+        clean = True
+        for message in messages:
+            offset = message.queue_offset
+            if offset < seen:
+                clean = False
+                continue
+            seen = offset + 1
+            size += message.store_size
+        if not clean:
+            messages = self._unseen(messages)
+        self._unfinished.extend(messages)
+        self.count += len(messages)
+        self.size += size
+        self.advance(max(seen, next_offset))
+        return messages
+
+    def _unseen(self, messages: Sequence[ReceivedMessage]) -> list[ReceivedMessage]:
+        seen = self.next_offset
+        kept = []
+        for message in messages:
+            if message.queue_offset >= seen:
+                seen = message.queue_offset + 1
+                kept.append(message)
+        return kept
+
+    def advance(self, next_offset: int) -> None:
+        """Nothing below `next_offset` is still to come; with an empty queue that alone moves the commit offset (F34)."""
+        if next_offset > self.next_offset:
+            self.next_offset = next_offset
+            if not self._unfinished:
+                self._fresh = False
+
+    def finish(self, message: ReceivedMessage) -> None:
+        """A message is consumed, or is safe elsewhere. Calling it again for the same message changes nothing."""
+        unfinished = self._unfinished
+        offset = message.queue_offset
+        if unfinished and unfinished[0].queue_offset == offset:
+            unfinished.popleft()
+            done = self._done
+            while done and unfinished and unfinished[0].queue_offset in done:
+                done.discard(unfinished.popleft().queue_offset)
+            self._fresh = False
+        elif self.is_unfinished(message):
+            self._done.add(offset)
+        else:
+            return
+        self.size -= message.store_size
+        self.count = count = self.count - 1
+        if count <= self.low_water:
+            self._tell_low_water()
+
+    def _tell_low_water(self) -> None:
+        self.low_water = -1
+        if self.on_low_water is not None:
+            self.on_low_water()
+
+    def is_unfinished(self, message: ReceivedMessage) -> bool:
+        """True while the message waits for its result."""
+        unfinished = self._unfinished
+        offset = message.queue_offset
+        return bool(unfinished) and unfinished[0].queue_offset <= offset < self.next_offset and offset not in self._done
+
+    def take(self, limit: int) -> list[ReceivedMessage]:
+        """The next messages in order, at most `limit`; empty when all are taken."""
+        taken = self._taken
+        batch = list(islice(self._unfinished, taken, taken + limit))
+        self._taken = taken + len(batch)
+        return batch
+
+    def commit_first(self) -> None:
+        """The first message taken is consumed; the others stay taken."""
+        self.size -= self._unfinished.popleft().store_size
+        self._taken -= 1
+        self._fresh = False
+        self.count = count = self.count - 1
+        if count <= self.low_water:
+            self._tell_low_water()
+
+    def commit(self, keep: int = 0) -> None:
+        """Everything taken is consumed, but the last `keep` messages, which go back to be taken again."""
+        unfinished = self._unfinished
+        for _ in range(self._taken - keep):
+            message = unfinished.popleft()
+            self.count -= 1
+            self.size -= message.store_size
+            self._fresh = False
+        self._taken = 0
+        if self.count <= self.low_water:
+            self._tell_low_water()
+
+    def roll_back(self, count: int | None = None) -> None:
+        """The last `count` messages taken, or all, will be taken again."""
+        self._taken = 0 if count is None else self._taken - count
+
+    def clear(self) -> None:
+        """Forget the messages of a dropped queue."""
+        self._unfinished.clear()
+        self._done.clear()
+        self._taken = self.count = self.size = 0

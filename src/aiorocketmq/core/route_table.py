@@ -1,0 +1,253 @@
+"""From a route to queues and addresses: pure tables and rules.
+
+Java: `TopicPublishInfo`, `MQClientInstance.topicRouteData2TopicPublishInfo`, `topicRouteData2TopicSubscribeInfo`, `brokerAddrTable`,
+`brokerVersionTable`. Features B7, B13, B14, K11, K14, K15, K17.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from aiorocketmq.config import check_address
+from aiorocketmq.errors import ConfigError, ProtocolError
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.route import MASTER_ID, BrokerData, QueueData, TopicRouteData
+
+MAX_QUEUES_PER_TOPIC: Final = 65_536
+"""More queues than any broker allows: a route that claims more is damaged, and would cost memory without bound."""
+
+
+class TopicPublishInfo:
+    """The queues a producer may write to, and the turn among them.
+
+    Hot and mutable: one `select()` per message moves the turn. Shared by all producers of an instance, used from one event loop.
+
+    Attributes:
+        queues: Queues that can be written, in the order of the route.
+        order_topic: True when the name server's order configuration named the queues.
+        route: The route it was made of.
+    """
+
+    __slots__ = ("_turn", "order_topic", "queues", "route")
+
+    def __init__(self, queues: tuple[MessageQueue, ...], order_topic: bool, route: TopicRouteData) -> None:
+        self.queues = queues
+        self.order_topic = order_topic
+        self.route = route
+        # A random start spreads many short-lived producers over the queues.
+        self._turn = random.randrange(len(queues)) if queues else 0
+
+    def __bool__(self) -> bool:
+        return bool(self.queues)
+
+    def select(self, last_broker: str | None = None) -> MessageQueue:
+        """The next queue in turn, on another broker than `last_broker` when there is one.
+
+        Args:
+            last_broker: Name of the broker that failed just now, or None.
+
+        Raises:
+            IndexError: There is no queue; check `queues` first.
+        """
+        queues = self.queues
+        size = len(queues)
+        turn = self._turn
+        for step in range(size if last_broker is not None else 0):
+            queue = queues[(turn + step) % size]
+            if queue.broker_name != last_broker:
+                self._turn = (turn + step + 1) % size
+                return queue
+        if turn >= size:
+            raise IndexError("no queue to select from")
+        self._turn = (turn + 1) % size
+        return queues[turn]
+
+    def __repr__(self) -> str:
+        return f"TopicPublishInfo({len(self.queues)} queues, order_topic={self.order_topic})"
+
+
+def publish_info_of(topic: str, route: TopicRouteData) -> TopicPublishInfo:
+    """The queues of a topic that can be written: write permission, and a master that has an address.
+
+    An order configuration of the name server (`broker-a:4;broker-b:2`) names the queues itself and overrides these rules.
+
+    Raises:
+        ProtocolError: The order configuration cannot be read.
+    """
+    if route.order_topic_conf:
+        return TopicPublishInfo(tuple(_order_queues(topic, route.order_topic_conf)), True, route)
+    masters = {broker.broker_name for broker in route.broker_datas if MASTER_ID in broker.broker_addrs}
+    queues = tuple(
+        MessageQueue(topic, data.broker_name, queue_id)
+        for data in sorted(route.queue_datas, key=lambda data: data.broker_name)
+        if data.writable and data.broker_name in masters
+        for queue_id in range(data.write_queue_nums)
+    )
+    return TopicPublishInfo(queues, False, route)
+
+
+def _order_queues(topic: str, text: str) -> Iterator[MessageQueue]:
+    total = 0
+    for part in text.split(";"):
+        if not part:
+            continue
+        broker_name, _, count = part.rpartition(":")
+        if not broker_name or not count.isdigit():
+            raise ProtocolError(f"order configuration {text[:100]!r} of topic {topic!r} is not of the form broker:queues;broker:queues")
+        total += int(count)
+        if total > MAX_QUEUES_PER_TOPIC:
+            raise ProtocolError(f"order configuration of topic {topic!r} names more than {MAX_QUEUES_PER_TOPIC} queues")
+        for queue_id in range(int(count)):
+            yield MessageQueue(topic, broker_name, queue_id)
+
+
+def subscribe_queues_of(topic: str, route: TopicRouteData) -> tuple[MessageQueue, ...]:
+    """The queues of a topic that can be read; a slave is enough."""
+    return tuple(
+        MessageQueue(topic, data.broker_name, queue_id)
+        for data in sorted(route.queue_datas, key=lambda data: data.broker_name)
+        if data.readable
+        for queue_id in range(data.read_queue_nums)
+    )
+
+
+def clamp_queues(route: TopicRouteData, limit: int) -> TopicRouteData:
+    """The route of the default topic as a new topic will inherit it: at most `limit` queues per broker, as many to read as to write."""
+    datas = []
+    for data in route.queue_datas:
+        size = min(limit, data.read_queue_nums)
+        datas.append(QueueData(data.broker_name, size, size, data.perm, data.topic_sys_flag))
+    return TopicRouteData(tuple(datas), route.broker_datas, route.order_topic_conf)
+
+
+def check_route(topic: str, route: TopicRouteData) -> None:
+    """Refuse a route that nobody can mean, before it costs memory or connections.
+
+    Raises:
+        ProtocolError: A queue number is negative or absurd, or an address is not `host:port`.
+    """
+    total = 0
+    for data in route.queue_datas:
+        if data.read_queue_nums < 0 or data.write_queue_nums < 0:
+            raise ProtocolError(f"route of topic {topic!r} gives broker {data.broker_name!r} a negative number of queues")
+        total += max(data.read_queue_nums, data.write_queue_nums)
+    if total > MAX_QUEUES_PER_TOPIC:
+        raise ProtocolError(f"route of topic {topic!r} claims {total} queues, the limit is {MAX_QUEUES_PER_TOPIC}")
+    for broker in route.broker_datas:
+        for address in broker.broker_addrs.values():
+            try:
+                check_address(address, f"address of broker {broker.broker_name!r}")
+            except ConfigError as error:
+                raise ProtocolError(f"route of topic {topic!r}: {error.message}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBroker:
+    """An address to read from.
+
+    Attributes:
+        address: `host:port`.
+        is_slave: True when it is not the master.
+        version: The broker's version number as its heartbeat answer told it, 0 when not known yet.
+    """
+
+    address: str
+    is_slave: bool
+    version: int
+
+
+class BrokerTable:
+    """Broker name → broker id → address, and broker name → address → version.
+
+    Mutable; changed only by route updates, heartbeats and the clean-up of brokers that no route names.
+    """
+
+    __slots__ = ("_addresses", "_versions")
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, dict[int, str]] = {}
+        self._versions: dict[str, dict[str, int]] = {}
+
+    def put(self, broker: BrokerData) -> None:
+        """Take over what a route says of a broker name; versions of addresses that it no longer has are forgotten."""
+        name, by_id = broker.broker_name, dict(broker.broker_addrs)
+        self._addresses[name] = by_id
+        versions = self._versions.get(name)
+        if versions:
+            self._versions[name] = {address: version for address, version in versions.items() if address in by_id.values()}
+
+    def put_version(self, broker_name: str, address: str, version: int) -> None:
+        """Remember the version that a broker's heartbeat answer carried."""
+        self._versions.setdefault(broker_name, {})[address] = version
+
+    def version(self, broker_name: str, address: str) -> int:
+        """Version number of a broker (`MQVersion` ordinal), 0 when not known yet."""
+        return self._versions.get(broker_name, {}).get(address, 0)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._addresses)
+
+    def addresses(self) -> tuple[tuple[str, int, str], ...]:
+        """Every (broker name, broker id, address), as a snapshot that may be walked while the table changes."""
+        return tuple((name, broker_id, address) for name, by_id in self._addresses.items() for broker_id, address in by_id.items())
+
+    def master(self, broker_name: str) -> str | None:
+        """Address to publish to: the master's, or None."""
+        by_id = self._addresses.get(broker_name)
+        return by_id.get(MASTER_ID) if by_id else None
+
+    def for_reading(self, broker_name: str, broker_id: int, *, only_this: bool = False) -> FoundBroker | None:
+        """Address to read from: the wanted id, else the next id when a slave was wanted, else any.
+
+        Args:
+            broker_name: Name of the broker.
+            broker_id: The id that the broker suggested; 0 is the master.
+            only_this: Take no other id than the wanted one, or the next slave.
+        """
+        by_id = self._addresses.get(broker_name)
+        if not by_id:
+            return None
+        found = broker_id
+        if found not in by_id and broker_id != MASTER_ID:
+            found = broker_id + 1
+        if found not in by_id:
+            if only_this:
+                return None
+            found = next(iter(by_id))
+        return self._found(broker_name, found, by_id[found])
+
+    def any(self, broker_name: str) -> FoundBroker | None:
+        """Address for administration: the first that is known."""
+        for broker_id, address in self._addresses.get(broker_name, {}).items():
+            return self._found(broker_name, broker_id, address)
+        return None
+
+    def _found(self, broker_name: str, broker_id: int, address: str) -> FoundBroker:
+        return FoundBroker(address, broker_id != MASTER_ID, self.version(broker_name, address))
+
+    def retain(self, routes: Iterable[TopicRouteData]) -> list[str]:
+        """Drop every address that none of the routes names; gives back the dropped addresses."""
+        named = {address for route in routes for broker in route.broker_datas for address in broker.broker_addrs.values()}
+        dropped = []
+        for name, by_id in list(self._addresses.items()):
+            for broker_id, address in list(by_id.items()):
+                if address not in named:
+                    del by_id[broker_id]
+                    self._versions.get(name, {}).pop(address, None)
+                    dropped.append(address)
+            if not by_id:
+                del self._addresses[name]
+                self._versions.pop(name, None)
+        return dropped
+
+
+def choose_address(route: TopicRouteData) -> str | None:
+    """Some broker of a topic: a random broker name, its master when it has one (K15)."""
+    brokers = [broker for broker in route.broker_datas if broker.broker_addrs]
+    if not brokers:
+        return None
+    addresses = random.choice(brokers).broker_addrs
+    return addresses.get(MASTER_ID) or random.choice(list(addresses.values()))

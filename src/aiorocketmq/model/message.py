@@ -1,0 +1,395 @@
+"""Messages as users write and read them (Java: `Message`, `MessageExt`). Features A1-A4, A17, A18, A20, A23."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model import properties as props
+from aiorocketmq.model.queue import MessageQueue
+
+MAX_DELAY_LEVEL = 18
+
+
+def _check_property(name: object, value: object) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidMessageError(f"property name {name!r} is empty or not a string", hint="give a non-empty string")
+    if name in props.RESERVED:
+        raise InvalidMessageError(f"property name {name!r} is reserved by RocketMQ", hint="use tag=, keys=, delay= ..., or another name")
+    if not isinstance(value, str) or not value:
+        raise InvalidMessageError(
+            f"property {name!r} has the value {value!r}; RocketMQ keeps non-empty strings only",
+            hint="give a non-empty string, or leave it out",
+        )
+    if "\x01" in name or "\x02" in name or "\x01" in value or "\x02" in value:
+        raise InvalidMessageError(f"property {name!r} contains U+0001 or U+0002, which separate properties on the wire")
+
+
+def _check_words(field: str, value: str) -> None:
+    if "\x01" in value or "\x02" in value:
+        raise InvalidMessageError(f"{field} {value!r} contains U+0001 or U+0002, which separate properties on the wire")
+
+
+def _check_sharding_key(key: object) -> None:
+    if not isinstance(key, str) or not key:
+        raise InvalidMessageError(f"sharding_key {key!r} is empty or not a string", hint="give a non-empty string")
+    _check_words("sharding_key", key)
+
+
+def _keys(keys: str | Iterable[str]) -> tuple[str, ...]:
+    words = (keys,) if isinstance(keys, str) else tuple(keys)
+    for key in words:
+        if not isinstance(key, str) or not key or key.split() != [key]:
+            raise InvalidMessageError(
+                f"key {key!r} is empty, holds blanks or is not a string", hint="keys are words; give several as a list"
+            )
+        _check_words("key", key)
+    return words
+
+
+class Message:
+    """A message to send. Not changed by sending: the same object can be sent again and gets a new id each time.
+
+    Args:
+        topic: Topic name; checked when the message is sent.
+        body: Bytes of the body, 1 byte to the producer's `max_message_size` (4 MiB by default).
+        tag: One tag that consumers can filter by, or None.
+        keys: Words by which the message can be found later: one string or an iterable of strings without blanks.
+        properties: User properties; names and values are non-empty strings, reserved names are refused.
+        delay: Deliver after this many seconds (float or timedelta), to the millisecond; needs a 5.x broker (A18).
+        deliver_at: Deliver at this time: an aware datetime, or seconds since the epoch; needs a 5.x broker (A18).
+        delay_level: Deliver after a fixed delay, 1 (1 s) to 18 (2 h); works on every broker (A17).
+        sharding_key: Stored with the message; `send(..., sharding_key=...)` also chooses the queue by it (A20).
+        flag: A number of the user's own, 32 bits signed.
+        wait_store_ok: False lets the broker answer before the message is flushed or replicated.
+        buyer_id: Legacy routing id, or None.
+
+    Raises:
+        InvalidMessageError: One of the fields cannot work; the text names field, value and cure.
+    """
+
+    __slots__ = (
+        "body",
+        "buyer_id",
+        "delay",
+        "delay_level",
+        "deliver_at",
+        "flag",
+        "keys",
+        "properties",
+        "sharding_key",
+        "tag",
+        "topic",
+        "wait_store_ok",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        body: bytes,
+        *,
+        tag: str | None = None,
+        keys: str | Iterable[str] = (),
+        properties: Mapping[str, str] | None = None,
+        delay: float | timedelta | None = None,
+        deliver_at: datetime | float | None = None,
+        delay_level: int | None = None,
+        sharding_key: str | None = None,
+        flag: int = 0,
+        wait_store_ok: bool = True,
+        buyer_id: str | None = None,
+    ) -> None:
+        if not isinstance(body, bytes):
+            if not isinstance(body, bytearray | memoryview):
+                raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
+            body = bytes(body)
+        self.topic = topic
+        self.body = body
+        self.tag = tag
+        self.keys: tuple[str, ...] = _keys(keys) if keys else ()
+        self.properties: dict[str, str] = dict(properties) if properties else {}
+        self.delay: float | None = None
+        self.deliver_at: float | None = None
+        self.delay_level = delay_level
+        self.sharding_key = sharding_key
+        self.flag = flag
+        self.wait_store_ok = wait_store_ok
+        self.buyer_id = buyer_id
+        for name, value in self.properties.items():
+            _check_property(name, value)
+        if tag is not None:
+            self._check_tag(tag)
+        if sharding_key is not None:
+            _check_sharding_key(sharding_key)
+        if flag and not -0x80000000 <= flag <= 0x7FFFFFFF:
+            raise InvalidMessageError(f"flag {flag} does not fit in 32 bits signed")
+        if delay is not None or deliver_at is not None or delay_level is not None:
+            self._set_delay(delay, deliver_at, delay_level)
+
+    @staticmethod
+    def _check_tag(tag: str) -> None:
+        if not isinstance(tag, str) or not tag.strip() or "||" in tag:
+            raise InvalidMessageError(
+                f"tag {tag!r} is empty, holds '||' or is not a string", hint="a message has one tag; leave it out for none"
+            )
+        _check_words("tag", tag)
+
+    def _set_delay(self, delay: float | timedelta | None, deliver_at: datetime | float | None, delay_level: int | None) -> None:
+        if sum(value is not None for value in (delay, deliver_at, delay_level)) > 1:
+            raise InvalidMessageError("delay, deliver_at and delay_level exclude each other", hint="give one of them")
+        if delay_level is not None and not 1 <= delay_level <= MAX_DELAY_LEVEL:
+            raise InvalidMessageError(f"delay_level {delay_level} is out of range", hint="use 1 (1 s) to 18 (2 h)")
+        if delay is not None:
+            self.delay = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+            if self.delay <= 0:
+                raise InvalidMessageError(f"delay {delay!r} is not positive", hint="give seconds greater than 0")
+        if deliver_at is not None:
+            if isinstance(deliver_at, datetime):
+                if deliver_at.tzinfo is None:
+                    raise InvalidMessageError(
+                        f"deliver_at {deliver_at!r} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
+                    )
+                deliver_at = deliver_at.timestamp()
+            self.deliver_at = float(deliver_at)
+
+    def wire_properties(self) -> dict[str, str]:
+        """All properties of the message as they go over the wire, the reserved ones included; a new dictionary."""
+        out = dict(self.properties)
+        if self.tag is not None:
+            out[props.TAGS] = self.tag
+        if self.keys:
+            out[props.KEYS] = " ".join(self.keys)
+        out[props.WAIT] = "true" if self.wait_store_ok else "false"
+        if self.sharding_key is not None:
+            out[props.SHARDING_KEY] = self.sharding_key
+        if self.delay_level is not None:
+            out[props.DELAY] = str(self.delay_level)
+        if self.delay is not None:
+            out[props.TIMER_DELAY_MS] = str(round(self.delay * 1000))
+        if self.deliver_at is not None:
+            out[props.TIMER_DELIVER_MS] = str(round(self.deliver_at * 1000))
+        if self.buyer_id is not None:
+            out[props.BUYER_ID] = self.buyer_id
+        return out
+
+    def wire_text(self, message_id: str, sharding_key: str | None = None) -> str:
+        """The properties with their id as one text of the wire (A3), at a third of the cost of `encode_properties(wire_properties())`.
+
+        Args:
+            message_id: The unique id of this send.
+            sharding_key: Goes in place of the message's own sharding key; None keeps that.
+
+        Raises:
+            InvalidMessageError: A property that was put into `properties` after the message was made cannot be sent.
+        """
+        text = f"{props.UNIQ_KEY}\x01{message_id}\x02{props.WAIT}\x01{'true' if self.wait_store_ok else 'false'}\x02"
+        if self.tag is not None:
+            text += f"{props.TAGS}\x01{self.tag}\x02"
+        if self.keys:
+            text += f"{props.KEYS}\x01{' '.join(self.keys)}\x02"
+        if sharding_key is not None:
+            _check_sharding_key(sharding_key)
+        elif self.sharding_key is not None:
+            sharding_key = self.sharding_key
+        if sharding_key is not None:
+            text += f"{props.SHARDING_KEY}\x01{sharding_key}\x02"
+        if self.delay_level is not None:
+            text += f"{props.DELAY}\x01{self.delay_level}\x02"
+        if self.delay is not None:
+            text += f"{props.TIMER_DELAY_MS}\x01{round(self.delay * 1000)}\x02"
+        if self.deliver_at is not None:
+            text += f"{props.TIMER_DELIVER_MS}\x01{round(self.deliver_at * 1000)}\x02"
+        if self.buyer_id is not None:
+            text += f"{props.BUYER_ID}\x01{self.buyer_id}\x02"
+        if self.properties:
+            for name, value in self.properties.items():
+                _check_property(name, value)
+            text += props.encode_properties(self.properties)
+        return text
+
+    @property
+    def delayed(self) -> bool:
+        """True when the message asks for any kind of delay."""
+        return self.delay_level is not None or self.delay is not None or self.deliver_at is not None
+
+    def __repr__(self) -> str:
+        return f"Message(topic={self.topic!r}, body=<{len(self.body)} bytes>, tag={self.tag!r}, keys={self.keys!r})"
+
+
+class ReceivedMessage:
+    """A message as a broker stored it (Java: `MessageExt`).
+
+    Made by the message codec, once per message on the hot path: mutable slots, and properties, hosts, ids and a compressed body are
+    worked out only when they are read.
+
+    Attributes:
+        topic: Topic as the application knows it (a retried message shows its original topic to listeners).
+        queue: Queue that holds the message.
+        queue_offset: Offset in that queue.
+        flag: The sender's own number.
+        sys_flag: Bits of the wire, as stored.
+        born_timestamp: Milliseconds since the epoch at which the sender made it.
+        store_timestamp: Milliseconds since the epoch at which the broker stored it.
+        reconsume_times: How often a listener of the group has failed on it.
+        prepared_transaction_offset: Commit-log offset of the half message, 0 for a plain one.
+        commit_log_offset: Where the broker's log holds it.
+        store_size: Bytes that the broker's record takes.
+        body_crc: CRC32 of the stored body, 31 bits.
+    """
+
+    __slots__ = (
+        "_body", "_born_ip", "_born_port", "_inflate", "_properties", "_raw_properties", "_store_ip", "_store_port", "body_crc",
+        "born_timestamp", "commit_log_offset", "flag", "prepared_transaction_offset", "queue", "queue_offset", "reconsume_times",
+        "store_size", "store_timestamp", "sys_flag", "topic",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        topic: str,
+        body: bytes,
+        raw_properties: bytes,
+        queue: MessageQueue,
+        queue_offset: int,
+        commit_log_offset: int,
+        flag: int,
+        sys_flag: int,
+        born_timestamp: int,
+        born_ip: bytes,
+        born_port: int,
+        store_timestamp: int,
+        store_ip: bytes,
+        store_port: int,
+        reconsume_times: int,
+        prepared_transaction_offset: int,
+        store_size: int,
+        body_crc: int,
+        inflate: Callable[[bytes, int], bytes] | None = None,
+    ) -> None:
+        self.topic = topic
+        self._body = body
+        self._raw_properties = raw_properties
+        self._properties: dict[str, str] | None = None
+        self.queue = queue
+        self.queue_offset = queue_offset
+        self.commit_log_offset = commit_log_offset
+        self.flag = flag
+        self.sys_flag = sys_flag
+        self.born_timestamp = born_timestamp
+        self._born_ip = born_ip
+        self._born_port = born_port
+        self.store_timestamp = store_timestamp
+        self._store_ip = store_ip
+        self._store_port = store_port
+        self.reconsume_times = reconsume_times
+        self.prepared_transaction_offset = prepared_transaction_offset
+        self.store_size = store_size
+        self.body_crc = body_crc
+        self._inflate = inflate
+
+    @property
+    def body(self) -> bytes:
+        """The body as it was sent; a compressed one is decompressed at the first read.
+
+        Raises:
+            ProtocolError: The stored body is damaged or larger than the limit; in a listener that makes the message a retry.
+        """
+        inflate = self._inflate
+        if inflate is not None:
+            self._body = inflate(self._body, self.sys_flag)
+            self._inflate = None
+        return self._body
+
+    @property
+    def stored_body(self) -> bytes:
+        """The body as the broker stores it: still compressed when `sys_flag` says so and `body` was not read yet."""
+        return self._body
+
+    @property
+    def born_address(self) -> tuple[bytes, int]:
+        """IP address (4 or 16 bytes) and port of the sender as the broker saw it."""
+        return self._born_ip, self._born_port
+
+    @property
+    def stored_body_size(self) -> int:
+        """Bytes that the body takes in memory now: the compressed size until `body` is read."""
+        return len(self._body)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """All properties, the reserved ones included."""
+        parsed = self._properties
+        if parsed is None:
+            parsed = self._properties = props.decode_properties(self._raw_properties)
+        return parsed
+
+    @property
+    def tag(self) -> str | None:
+        return self.properties.get(props.TAGS)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.properties.get(props.KEYS, "").split())
+
+    @property
+    def sharding_key(self) -> str | None:
+        return self.properties.get(props.SHARDING_KEY)
+
+    @property
+    def transaction_id(self) -> str | None:
+        return self.properties.get(props.TRANSACTION_ID) or self.properties.get(props.UNIQ_KEY)
+
+    @property
+    def delay_level(self) -> int:
+        """Delay level it was sent with, 0 for none."""
+        text = self.properties.get(props.DELAY, "0")
+        return int(text) if text.lstrip("-").isdigit() else 0
+
+    @property
+    def user_properties(self) -> dict[str, str]:
+        """The sender's own properties, without the reserved names; a new dictionary."""
+        return {name: value for name, value in self.properties.items() if name not in props.RESERVED}
+
+    @property
+    def message_id(self) -> str:
+        """The sender's unique id (UNIQ_KEY) when there is one, else the offset id."""
+        return self.properties.get(props.UNIQ_KEY) or self.offset_message_id
+
+    @property
+    def offset_message_id(self) -> str:
+        """The broker's id in hex: store address, port and commit-log offset (A6)."""
+        return (self._store_ip + self._store_port.to_bytes(4) + self.commit_log_offset.to_bytes(8)).hex().upper()
+
+    @property
+    def born_at(self) -> datetime:
+        return datetime.fromtimestamp(self.born_timestamp / 1000, UTC)
+
+    @property
+    def stored_at(self) -> datetime:
+        return datetime.fromtimestamp(self.store_timestamp / 1000, UTC)
+
+    @property
+    def born_host(self) -> str:
+        """`host:port` of the sender as the broker saw it; an IPv6 host is in brackets."""
+        return _host(self._born_ip, self._born_port)
+
+    @property
+    def store_host(self) -> str:
+        """`host:port` of the broker that stored it; an IPv6 host is in brackets."""
+        return _host(self._store_ip, self._store_port)
+
+    @property
+    def broker_name(self) -> str:
+        return self.queue.broker_name
+
+    def __repr__(self) -> str:
+        return (
+            f"ReceivedMessage(topic={self.topic!r}, queue={self.queue.broker_name}:{self.queue.queue_id}, offset={self.queue_offset}, "
+            f"message_id={self.message_id!r}, body=<{len(self._body)} bytes>, reconsume_times={self.reconsume_times})"
+        )
+
+
+def _host(ip: bytes, port: int) -> str:
+    host = str(ip_address(ip))
+    return f"{host}:{port}" if len(ip) == 4 else f"[{host}]:{port}"

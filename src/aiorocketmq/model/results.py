@@ -1,0 +1,78 @@
+"""What producers give back (Java: `SendResult`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.enums import SendStatus
+from aiorocketmq.model.queue import MessageQueue
+
+
+@dataclass(slots=True)
+class SendResult:
+    """A stored message. Made once per message, therefore not frozen; treat it as read-only.
+
+    Attributes:
+        status: `SendStatus.SEND_OK`, or one of the three "stored, but" answers.
+        message_id: The unique id that the client gave (UNIQ_KEY); for a batch the ids joined by commas.
+        offset_message_id: The broker's id: store address and commit-log offset, in hex; for a batch joined by commas.
+        queue: The queue that took the message.
+        queue_offset: Offset in that queue (of the first message for a batch).
+        transaction_id: Transaction id, or None.
+        recall_handle: Handle for `Producer.recall`, or None when the message cannot be recalled.
+        region_id: Region of the broker, or None.
+        trace_on: False when the broker asks not to trace this message.
+    """
+
+    status: SendStatus
+    message_id: str
+    offset_message_id: str
+    queue: MessageQueue
+    queue_offset: int
+    transaction_id: str | None = None
+    recall_handle: str | None = None
+    region_id: str | None = None
+    trace_on: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """True for `SEND_OK` only."""
+        return self.status is SendStatus.SEND_OK
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Returned by a listener: these messages come again later (Java: `RECONSUME_LATER` with its context fields).
+
+    Attributes:
+        delay_level: 0 lets the broker choose by the number of tries (3 + tries: 10 s, 30 s, 1 min, ...), 1 to 18 names a delay
+            level, -1 sends the messages to the dead-letter topic at once. Ignored by ordered listeners.
+        acknowledged: For batch listeners: how many messages from the front of the list are consumed all the same (Java: ackIndex + 1).
+    """
+
+    delay_level: int = 0
+    acknowledged: int = 0
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.delay_level <= 18:
+            raise ConfigError(
+                f"delay_level {self.delay_level} of Retry is out of range", hint="use -1 (dead-letter topic), 0 (broker decides) or 1 to 18"
+            )
+        if self.acknowledged < 0:
+            raise ConfigError(f"acknowledged {self.acknowledged} of Retry is negative", hint="use 0 up to the number of messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Returned by an ordered listener: keep the messages and try them again after a while (Java: `SUSPEND_CURRENT_QUEUE_A_MOMENT`).
+
+    Attributes:
+        delay: Seconds before the next try, 0.01 to 30; None takes the consumer's `suspend_current_queue_time`.
+    """
+
+    delay: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delay is not None and not 0.01 <= self.delay <= 30.0:
+            raise ConfigError(f"delay {self.delay!r} of Suspend is out of range", hint="use 0.01 to 30 seconds")

@@ -1,0 +1,94 @@
+"""What a send remembers and obeys: its policy, its failed tries, and what broker codes mean for it.
+
+Java: the constants of `DefaultMQProducer` and `SendStatus`. Features A24, B8-B11; reliability P2.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from aiorocketmq.errors import RocketMQError
+from aiorocketmq.model.enums import SendStatus
+from aiorocketmq.model.results import SendResult
+
+STATUS_BY_CODE: Final = {
+    0: SendStatus.SEND_OK,
+    10: SendStatus.FLUSH_DISK_TIMEOUT,
+    11: SendStatus.SLAVE_NOT_AVAILABLE,
+    12: SendStatus.FLUSH_SLAVE_TIMEOUT,
+}
+"""The answers of a broker that has stored the message (A24)."""
+
+REFUSALS: Final = frozenset({2, 3, 13, 14, 15, 16, 17, 26, 29, 204, 205, 215, 501, 604, 1500, 2017, 2018})
+"""Codes that brokers give before they store anything. Code 1 stands for any exception inside the broker, also one after the message
+was appended, and codes that this client does not know may mean anything: after those the message may be stored."""
+
+BACK_OFF_FIRST: Final = 0.05
+BACK_OFF_MAX: Final = 2.0
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling from 50 ms to 2 s, each with a jitter of a half to the whole."""
+    return min(BACK_OFF_MAX, BACK_OFF_FIRST * 2.0 ** min(failures - 1, 16)) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SendPolicy:
+    """How one kind of send behaves; a producer makes each kind once.
+
+    Attributes:
+        tries: How often the message may be put on the wire at most.
+        codes: Response codes after which it is tried again.
+        resend_not_ok: Statuses other than SEND_OK are tried again (Java: `retryAnotherBrokerWhenNotStoreOK`).
+        per_try: Seconds that one try may take, or None for the whole time-out.
+        oneway: No answer is awaited.
+    """
+
+    tries: int
+    codes: frozenset[int]
+    resend_not_ok: bool = False
+    per_try: float | None = None
+    oneway: bool = False
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One failed try, or several equal ones in a row; mutable, because a down broker is tried often."""
+
+    broker: str
+    address: str
+    reason: str
+    took: float
+    times: int = 1
+
+    def __str__(self) -> str:
+        where = f"{self.broker} ({self.address})" if self.address else self.broker
+        times = f", {self.times} times" if self.times > 1 else ""
+        return f"{where + ': ' if where else ''}{self.reason}{times} in {self.took:.3f} s"
+
+
+class Trouble:
+    """What an operation remembers once something was missing or failed. Mutable."""
+
+    __slots__ = ("attempts", "doubt", "error", "phase", "refused", "stored", "tried", "went_away")
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.doubt = False
+        self.error: RocketMQError | None = None
+        self.phase = ""
+        self.refused = 0
+        self.stored: SendResult | None = None
+        self.tried: set[str] = set()
+        self.went_away = False
+
+    def note(self, broker: str, address: str, error: RocketMQError, took: float) -> None:
+        self.error = error
+        last = self.attempts[-1] if self.attempts else None
+        if last is not None and last.address == address and last.broker == broker and last.reason == error.message:
+            last.times += 1
+            last.took += took
+        else:
+            self.attempts.append(Attempt(broker, address, error.message, took))

@@ -1,0 +1,90 @@
+"""Several messages in one request (Java: `MessageBatch`). Feature A15.
+
+Nothing is split here: a batch is stored by one broker in one queue with consecutive offsets, or not at all, and callers count on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model import properties as props
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.names import is_retry_topic
+from aiorocketmq.protocol.message_codec import BatchItem, encode_batch
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """A batch as one request carries it.
+
+    Attributes:
+        topic: Topic of all its messages.
+        message_ids: Their ids, joined by commas.
+        body: The encoded messages.
+        properties: Property text of the request itself.
+    """
+
+    topic: str
+    message_ids: str
+    body: bytes
+    properties: str
+
+
+def check_batch(messages: Sequence[Message]) -> None:
+    """Refuse what brokers cannot store as one batch.
+
+    Raises:
+        InvalidMessageError: There is no message, or they differ in topic or `wait_store_ok`, ask for a delay, or go to a retry topic.
+    """
+    if not messages:
+        raise InvalidMessageError("a batch without messages cannot be sent", hint="give at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, Message):
+            raise InvalidMessageError(f"item {index} of the batch is a {type(message).__name__}, not a Message")
+        if message.topic != messages[0].topic:
+            raise InvalidMessageError(
+                f"the batch mixes the topics {messages[0].topic!r} and {message.topic!r}", hint="send one batch per topic"
+            )
+        if message.wait_store_ok != messages[0].wait_store_ok:
+            raise InvalidMessageError("the batch mixes messages with and without wait_store_ok", hint="send one batch for each")
+        if message.delayed:
+            raise InvalidMessageError(f"message {index} of the batch asks for a delay, which batches cannot have", hint="send it by itself")
+    if is_retry_topic(messages[0].topic):
+        raise InvalidMessageError(f"a batch cannot go to the retry topic {messages[0].topic!r}", hint="send the messages one by one")
+
+
+def build_batch(messages: Sequence[Message], next_id: Callable[[], str]) -> EncodedBatch:
+    """Check and encode a batch; every message gets an id of its own.
+
+    Raises:
+        InvalidMessageError: The messages do not fit together, see `check_batch`, or one of them is not legal.
+    """
+    check_batch(messages)
+    ids, items = [], []
+    for index, message in enumerate(messages):
+        if not message.body:
+            raise InvalidMessageError(
+                f"message {index} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
+            )
+        message_id = next_id()
+        ids.append(message_id)
+        items.append(BatchItem(message.flag, message.body, encode_text(message.wire_text(message_id))))
+    wait = "true" if messages[0].wait_store_ok else "false"
+    return EncodedBatch(messages[0].topic, ",".join(ids), encode_batch(items), f"{props.WAIT}\x01{wait}\x02")
+
+
+def encode_text(properties: str) -> bytes:
+    """The property text as bytes of the wire.
+
+    Raises:
+        InvalidMessageError: It is longer than a broker can store.
+    """
+    data = properties.encode("utf-8", "surrogateescape")
+    if len(data) > props.MAX_PROPERTIES_LENGTH:
+        raise InvalidMessageError(
+            f"the properties take {len(data)} bytes on the wire, the limit is {props.MAX_PROPERTIES_LENGTH}",
+            hint="put large values into the body",
+        )
+    return data

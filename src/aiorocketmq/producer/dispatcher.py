@@ -1,0 +1,370 @@
+"""Brings the sends of one producer to their brokers (Java: `DefaultMQProducerImpl.sendKernelImpl`, `MQFaultStrategy`).
+
+The good case is one pass without waiting: topic → queue in turn → master's address → connected channel → frame from a prepared template.
+When the route or the connection is missing, operations are parked and *one* supervised task per topic or address brings what is missing
+for all of them; nothing here makes a task per message. A broker without a connection is passed over while another one has a connection.
+Features B7, B8, B13, B15, B21; reliability P5, P7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.core.route_table import TopicPublishInfo
+from aiorocketmq.errors import (
+    BrokerNotFoundError,
+    ClientClosedError,
+    RemotingError,
+    RocketMQError,
+    RouteError,
+    SendError,
+    SendTimeoutError,
+    TopicNotFoundError,
+)
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.producer.attempts import back_off
+from aiorocketmq.producer.connecting import MAX_PAUSE, Lobbies
+from aiorocketmq.producer.send import SendOperation, TopicTarget
+from aiorocketmq.producer.settings import ProducerSettings
+from aiorocketmq.producer.window import SendWindow
+from aiorocketmq.producer.wire import CommandFrames
+from aiorocketmq.protocol.command import RemotingCommand, next_opaque
+from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
+from aiorocketmq.protocol.templates import SendTemplate
+from aiorocketmq.remoting.channel import Channel
+
+logger = logging.getLogger("aiorocketmq.producer")
+
+
+class SendDispatcher:
+    """The inner part of a producer, registered with the client instance as its `ProducerPort`.
+
+    Args:
+        settings: The producer's settings.
+        instance: The running client instance.
+
+    Attributes:
+        closed: True once the producer stops: nothing is tried again.
+        window: Room for unanswered sends.
+        targets: The topics sent to so far.
+    """
+
+    def __init__(self, settings: ProducerSettings, instance: ClientInstance) -> None:
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.closed = False
+        self.window = SendWindow(settings.max_in_flight, settings.max_in_flight_bytes)
+        self.release = self.window.release
+        self.targets: dict[str, TopicTarget] = {topic: TopicTarget(topic) for topic in settings.topics}
+        self._instance = instance
+        self._remoting = instance.remoting
+        self._channel: Callable[[str], Channel | None] = instance.remoting.channel
+        self._address_of: Callable[[str], str | None] = instance.find_broker_address_in_publish
+        self._lobbies = Lobbies(self, instance, settings.group)
+        self._waited_for = self._lobbies.by_address
+        self._compressor: ThreadPoolExecutor | None = None
+        self._commands = CommandFrames(settings, instance.config)
+
+    # -- ProducerPort ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def group(self) -> str:
+        return self.settings.group
+
+    def publish_topics(self) -> Collection[str]:
+        return self.targets.keys()
+
+    def on_route_changed(self, topic: str, publish: TopicPublishInfo) -> None:
+        target = self.targets.get(topic)
+        if target is not None:
+            target.put(publish)
+            self._drain(target)
+
+    # -- the good case -----------------------------------------------------------------------------------------------------------------
+
+    def target(self, topic: str) -> TopicTarget:
+        """The topic's entry; a new one takes over what the instance already knows."""
+        target = self.targets.get(topic)
+        if target is None:
+            target = self.targets[topic] = TopicTarget(topic)
+            target.put(self._instance.routes.publish_info(topic))
+        return target
+
+    def dispatch(self, operation: SendOperation) -> None:
+        """Send an operation off, or park it where it has to wait. Never waits, never raises."""
+        target = operation.target
+        publish = target.publish
+        if publish is None or target.waiting or not operation.ready:
+            self._await_route(target, operation)
+        else:
+            self._route(publish, operation)
+
+    def _route(self, publish: TopicPublishInfo, operation: SendOperation) -> None:
+        queue = operation.queue
+        if not operation.pinned:
+            if operation.select is not None:
+                if not self._choose(operation, publish):
+                    return
+                queue = operation.queue
+            else:
+                queue = publish.select(queue.broker_name if queue is not None else None)
+        assert queue is not None  # a pinned operation has its queue
+        address = self._address_of(queue.broker_name)
+        channel = self._channel(address) if address is not None else None
+        if channel is None or (self._waited_for and self._lobbies.has_waiting(address)):
+            self._not_connected(publish, operation, queue, address)
+            return
+        operation.queue = queue
+        operation.address = address  # type: ignore[assignment]  # a channel has an address
+        operation.transmit(channel, next_opaque())
+
+    def frame(self, operation: SendOperation) -> bytes:
+        """The request as bytes: from the topic's template, or as a command when hooks want to see it."""
+        hooks = self._remoting.hooks
+        if hooks:
+            operation.request = self._commands.request(operation)
+            return self._commands.encode(operation.request, operation.address, hooks)
+        queue = operation.queue
+        assert queue is not None  # set before every try
+        target = operation.target
+        templates = target.oneway_templates if operation.policy.oneway else target.templates
+        template = templates.get(queue.broker_name)
+        if template is None:
+            template = templates[queue.broker_name] = self._template(target.topic, queue.broker_name, operation.policy.oneway)
+        return template.frame(
+            operation.opaque,
+            queue.queue_id,
+            operation.sys_flag,
+            operation.born_timestamp,
+            operation.flag,
+            operation.properties,
+            operation.body,
+            operation.batch,
+        )
+
+    def _template(self, topic: str, broker_name: str, oneway: bool) -> SendTemplate:
+        settings, config = self.settings, self._instance.config
+        return SendTemplate(
+            settings.group,
+            topic,
+            settings.create_topic_key,
+            settings.default_topic_queue_nums,
+            broker_name,
+            unit_mode=config.unit_mode,
+            oneway=oneway,
+            serialize_type=config.serialize_type,
+        )
+
+    def answered(self, operation: SendOperation, response: RemotingCommand) -> None:
+        """Show the answer to the hooks that saw the request."""
+        request = operation.request
+        if request is not None:
+            try:
+                for hook in self._remoting.hooks:
+                    hook.after_response(operation.address, request, response)
+            except Exception:
+                logger.exception("a hook failed on the answer of %s to a send; the send goes on", operation.address)
+
+    def _choose(self, operation: SendOperation, publish: TopicPublishInfo) -> bool:
+        select = operation.select
+        assert select is not None
+        operation.select = None
+        try:
+            operation.queue = select(publish.queues)
+        except Exception as error:  # noqa: BLE001 - the user's own code: its error goes to the caller of the send
+            operation.fail_as_is(error)
+            return False
+        operation.pinned = True
+        return True
+
+    def go_away(self, operation: SendOperation) -> None:
+        """The broker is about to stop: use a new connection from now on, which may reach its successor."""
+        if operation.channel is not None:
+            self._remoting.retire_channel(operation.address, operation.channel)
+        self.dispatch(operation)
+
+    # -- no route ----------------------------------------------------------------------------------------------------------------------
+
+    def _await_route(self, target: TopicTarget, operation: SendOperation) -> None:
+        operation.park(target.waiting, f"waiting for the route of topic {target.topic!r}")
+        if operation.ready and target.publish is None:
+            self._resolve(target)
+
+    def _resolve(self, target: TopicTarget) -> None:
+        # A stopped instance brings no route any more: the operations end at their deadlines.
+        if target.task is None and not self._instance.scheduler.closed:
+            target.task = self._instance.scheduler.spawn(f"route of {target.topic} for {self.group}", self._find_route(target))
+
+    async def _find_route(self, target: TopicTarget) -> None:
+        failures = 0
+        try:
+            while target.waiting and target.publish is None and not self.closed:
+                started = self.loop.time()
+                try:
+                    publish = await self.fetch_route(target.topic)
+                except RocketMQError as error:
+                    failures += 1
+                    self._no_route(target, error, self.loop.time() - started)
+                    await asyncio.sleep(min(MAX_PAUSE, back_off(failures)))
+                else:
+                    target.put(publish)
+        finally:
+            target.task = None
+        self._drain(target)
+        if not target.known and not target.waiting and target.topic not in self.settings.topics:
+            # The instance shall not ask for ever for topics that do not exist.
+            self.targets.pop(target.topic, None)
+
+    async def fetch_route(self, topic: str) -> TopicPublishInfo:
+        """Ask for a topic's queues; a topic that does not exist takes the route by which brokers create it (B13)."""
+        settings = self.settings
+        try:
+            return await self._instance.routes.publish_info_or_fetch(
+                topic, default_topic=settings.create_topic_key, default_topic_queue_nums=settings.default_topic_queue_nums
+            )
+        except TopicNotFoundError as error:
+            raise TopicNotFoundError(
+                f"no route of topic {topic!r}: no name server knows it, nor {settings.create_topic_key!r}, by which brokers create topics",
+                topic=topic,
+            ) from error
+
+    def _no_route(self, target: TopicTarget, error: RocketMQError, took: float) -> None:
+        # A topic that was there a moment ago is missing while its only broker restarts: that is worth waiting for.
+        final = not error.retriable or (isinstance(error, TopicNotFoundError) and not target.known)
+        for operation in list(target.waiting):
+            operation.troubled().note("", "", error, took)
+            if final:
+                operation.fail(error)
+
+    def _drain(self, target: TopicTarget) -> None:
+        """Send the parked operations off in their order, as far as the route is known and their bodies are ready."""
+        while target.waiting:
+            operation = next(iter(target.waiting))
+            if not operation.ready:
+                return
+            if target.publish is None:
+                self._resolve(target)
+                return
+            operation.unpark()
+            if operation.future.done():
+                operation.close()
+            else:
+                self._route(target.publish, operation)
+
+    # -- no connection -----------------------------------------------------------------------------------------------------------------
+
+    def _not_connected(self, publish: TopicPublishInfo, operation: SendOperation, queue: MessageQueue, address: str | None) -> None:
+        if operation.movable:
+            ready = self._ready_queue(operation.target, publish, queue.broker_name)
+            if ready is not None:
+                if address is not None:
+                    self._lobbies.knock(address)
+                operation.queue, operation.address, channel = ready
+                operation.transmit(channel, next_opaque())
+                return
+        if address is None:
+            self._no_address(operation, queue)
+        else:
+            self._lobbies.park(operation, queue, address)
+
+    def _ready_queue(self, target: TopicTarget, publish: TopicPublishInfo, missing: str) -> tuple[MessageQueue, str, Channel] | None:
+        """The next queue in turn whose broker is connected."""
+        usable: dict[str, tuple[str, Channel]] = {}
+        for name in target.brokers:
+            address = self._address_of(name) if name != missing else None
+            channel = self._channel(address) if address is not None else None
+            if address is not None and channel is not None and not self._lobbies.has_waiting(address):
+                usable[name] = (address, channel)
+        for _ in publish.queues if usable else ():
+            queue = publish.select()
+            if queue.broker_name in usable:
+                return queue, *usable[queue.broker_name]
+        return None
+
+    def _no_address(self, operation: SendOperation, queue: MessageQueue) -> None:
+        target = operation.target
+        operation.queue = queue
+        error = BrokerNotFoundError(
+            f"broker {queue.broker_name!r} has no master address in the route of topic {target.topic!r}",
+            topic=target.topic,
+            hint="use a queue of fetch_publish_message_queues(), and check that the broker runs",
+        )
+        operation.troubled().note(queue.broker_name, "", error, 0.0)
+        if operation.pinned and queue.broker_name not in target.brokers:
+            operation.fail(error)
+            return
+        self._instance.routes.refresh_soon(target.topic)
+        again = self.loop.time() + back_off(len(operation.troubled().attempts))
+        operation.pause(again, f"waiting for an address of {queue.broker_name}")
+
+    async def drain(self, operation: SendOperation) -> None:
+        """Wait until the connection that took a one-way message has room again, so that senders do not outrun it.
+
+        Raises:
+            SendError: The connection went, or stayed full beyond the deadline, with the message half-way.
+        """
+        channel = self._channel(operation.address)
+        if channel is None or channel.writable:
+            return
+        kind, error, text = SendError, None, "was lost"
+        try:
+            async with asyncio.timeout_at(operation.deadline):
+                await channel.drain()
+            return
+        except TimeoutError:
+            kind, text = SendTimeoutError, "stayed full"
+        except RemotingError as lost:
+            error = lost
+        assert operation.queue is not None  # it was transmitted
+        raise kind(
+            f"a one-way message for topic {operation.target.topic!r} may not have left: the connection to {operation.address} {text}",
+            topic=operation.target.topic,
+            maybe_stored=True,
+            broker=operation.queue.broker_name,
+        ) from error
+
+    async def fetch_queues(self, topic: str) -> TopicPublishInfo:
+        """Ask the name server for the queues of a topic that exists."""
+        publish = (await self._instance.routes.fetch(topic)).publish
+        if not publish.queues:
+            raise RouteError(
+                f"topic {topic!r} has no queue that can be written", topic=topic, hint="check its permission, and that a master runs"
+            )
+        return publish
+
+    # -- big bodies --------------------------------------------------------------------------------------------------------------------
+
+    def compress_later(self, operation: SendOperation) -> None:
+        """Compress a big body in a thread; the topic's later sends wait behind it, so that their order stays."""
+        operation.ready = False
+        if self._compressor is None:
+            self._compressor = ThreadPoolExecutor(1, thread_name_prefix="aiorocketmq-compress")
+        work = self.loop.run_in_executor(self._compressor, compress, operation.body, self.settings.compress_level)
+        work.add_done_callback(partial(self._compressed, operation))
+
+    def _compressed(self, operation: SendOperation, work: asyncio.Future[bytes]) -> None:
+        operation.ready = True
+        if not work.cancelled() and work.exception() is None and len(work.result()) < len(operation.body):
+            operation.body = work.result()
+            operation.sys_flag |= ZLIB_FLAGS
+        self._drain(operation.target)
+
+    # -- the end -----------------------------------------------------------------------------------------------------------------------
+
+    async def close(self, timeout: float) -> None:
+        """Let unanswered sends end for at most `timeout` seconds, then fail the parked ones; nothing is tried again after that."""
+        await self.window.empty(timeout)
+        self.closed = True
+        places = [place for target in self.targets.values() for place in (target.waiting, target.pausing)]
+        for operation in [operation for place in (*places, *self._lobbies.close()) for operation in place]:
+            operation.fail(operation.troubled().error or ClientClosedError(f"producer {self.group!r} was stopped before it could be sent"))
+        for target in self.targets.values():
+            if target.task is not None:
+                target.task.cancel()
+        if self._compressor is not None:
+            self._compressor.shutdown(wait=False, cancel_futures=True)

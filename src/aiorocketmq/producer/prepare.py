@@ -1,0 +1,210 @@
+"""Turns messages into send operations: everything that can be refused is refused here, before anything is sent (Java: `Validators`).
+
+Hot: `single()` runs once per message. Features A5, A10, A15, A20, B4, B5, B12; limits P1, P3.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Final
+
+from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.names import check_send_topic
+from aiorocketmq.model.properties import MAX_PROPERTIES_LENGTH
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.producer.attempts import SendPolicy
+from aiorocketmq.producer.batch import build_batch, encode_text
+from aiorocketmq.producer.dispatcher import SendDispatcher
+from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, checked
+from aiorocketmq.producer.send import SendOperation, TopicTarget
+from aiorocketmq.producer.settings import ProducerSettings, duration
+from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
+from aiorocketmq.protocol.message_id import UniqueIdGenerator
+
+COMPRESS_IN_THREAD: Final = 256 * 1024
+"""Bodies from this many bytes on are compressed in a thread: zlib takes some 5 ms for them, and the event loop shall not stand still."""
+_SAFE_PROPERTIES_LENGTH: Final = MAX_PROPERTIES_LENGTH // 4
+"""Characters that stay below the limit whatever they are: one takes four bytes at most."""
+
+
+class Policies:
+    """The kinds of sends of one producer. With a fixed queue `send()` puts a message on the wire only once, as Java does."""
+
+    __slots__ = ("nowait", "oneway", "sync", "sync_pinned")
+
+    def __init__(self, settings: ProducerSettings, codes: frozenset[int]) -> None:
+        none: frozenset[int] = frozenset()
+        per_try = settings.send_msg_max_timeout_per_request
+        self.sync = SendPolicy(
+            settings.retry_times_when_send_failed + 1, codes, resend_not_ok=settings.retry_another_broker_when_not_store_ok, per_try=per_try
+        )
+        self.sync_pinned = SendPolicy(1, none, per_try=per_try)
+        self.nowait = SendPolicy(settings.retry_times_when_send_async_failed + 1, codes, per_try=per_try)
+        self.oneway = SendPolicy(1, none, oneway=True)
+
+
+class Preparer:
+    """Makes the operations of one running producer.
+
+    Args:
+        settings: The producer's settings.
+        dispatcher: Where the operations go.
+        client_id: Its address becomes a part of message ids.
+        pid: Process id, another part.
+
+    Attributes:
+        pid: The process that the ids belong to.
+    """
+
+    __slots__ = ("_compress_from", "_dispatcher", "_ids", "_limit", "_loop", "_settings", "_targets", "_timeout", "pid")
+
+    def __init__(self, settings: ProducerSettings, dispatcher: SendDispatcher, client_id: str, pid: int) -> None:
+        self.pid = pid
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._targets = dispatcher.targets
+        self._loop = dispatcher.loop
+        self._ids = UniqueIdGenerator(_address_bytes(client_id), pid)
+        self._timeout = settings.send_msg_timeout
+        self._limit = settings.max_message_size
+        self._compress_from = settings.compress_msg_body_over_howmuch
+
+    def single(
+        self,
+        message: Message,
+        policy: SendPolicy,
+        timeout: float | timedelta | None,
+        queue: MessageQueue | None,
+        selector: QueueSelector | None,
+        sharding_key: str | None,
+    ) -> SendOperation:
+        """The operation for one message; arguments as of `Producer.send()`.
+
+        Raises:
+            InvalidMessageError: The message cannot be sent, or the queue does not belong to it.
+            InvalidNameError: Its topic is not legal.
+            ConfigError: The time-out is none.
+        """
+        if not isinstance(message, Message):
+            raise InvalidMessageError(f"{message!r} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
+        body = message.body
+        target = self._targets.get(message.topic) or self._new_target(message.topic)
+        size = len(body)
+        if not 0 < size <= self._limit:
+            raise self._wrong_size(message.topic, size)
+        born_at = int(time.time() * 1000)
+        message_id = self._ids.next_id(born_at)
+        properties = message.wire_text(message_id, sharding_key)
+        if len(properties) > _SAFE_PROPERTIES_LENGTH:
+            encode_text(properties)
+        sys_flag = 0
+        if self._compress_from <= size < COMPRESS_IN_THREAD:
+            packed = compress(body, self._settings.compress_level)
+            if len(packed) < size:
+                body, sys_flag = packed, ZLIB_FLAGS
+        loop = self._loop
+        now = loop.time()
+        operation = SendOperation(
+            self._dispatcher,
+            target,
+            policy,
+            loop.create_future(),
+            message_id,
+            body,
+            properties,
+            sys_flag,
+            message.flag,
+            born_at,
+            now,
+            now + (self._timeout if timeout is None else duration("timeout", timeout)),
+            size,
+        )
+        if size >= COMPRESS_IN_THREAD and size >= self._compress_from:
+            operation.ready = False
+        if queue is not None or selector is not None or sharding_key is not None:
+            _fix_queue(operation, message, queue, selector, sharding_key)
+        return operation
+
+    def batch(
+        self, messages: Sequence[Message], policy: SendPolicy, timeout: float | timedelta | None, queue: MessageQueue | None
+    ) -> SendOperation:
+        """The operation for a batch; arguments as of `Producer.send_batch()`.
+
+        Raises:
+            InvalidMessageError: The messages cannot be one batch, or are too large together.
+            InvalidNameError: Their topic is not legal.
+            ConfigError: The time-out is none.
+        """
+        born_at = int(time.time() * 1000)
+        batch = build_batch(messages, lambda: self._ids.next_id(born_at))
+        target = self._targets.get(batch.topic) or self._new_target(batch.topic)
+        size = len(batch.body)
+        if size > self._limit:
+            raise InvalidMessageError(
+                f"the batch of {len(messages)} messages takes {size} bytes, the limit max_message_size is {self._limit}",
+                hint="send fewer messages at a time",
+            )
+        now = self._loop.time()
+        operation = SendOperation(
+            self._dispatcher,
+            target,
+            policy,
+            self._loop.create_future(),
+            batch.message_ids,
+            batch.body,
+            batch.properties,
+            0,
+            0,
+            born_at,
+            now,
+            now + (self._timeout if timeout is None else duration("timeout", timeout)),
+            size,
+        )
+        operation.batch = True
+        if queue is not None:
+            _fix_queue(operation, messages[0], queue, None, None)
+        return operation
+
+    def _new_target(self, topic: str) -> TopicTarget:
+        check_send_topic(topic)
+        return self._dispatcher.target(topic)
+
+    def _wrong_size(self, topic: str, size: int) -> InvalidMessageError:
+        if not size:
+            return InvalidMessageError(
+                f"the body of a message for topic {topic!r} is empty", hint="brokers refuse empty bodies: send at least one byte"
+            )
+        return InvalidMessageError(
+            f"the body of a message for topic {topic!r} has {size} bytes, the limit max_message_size is {self._limit}",
+            hint="send less, or raise max_message_size here and maxMessageSize on the brokers",
+        )
+
+
+def _fix_queue(
+    operation: SendOperation, message: Message, queue: MessageQueue | None, selector: QueueSelector | None, sharding_key: str | None
+) -> None:
+    if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
+        raise InvalidMessageError("queue, selector and sharding_key exclude each other", hint="give one of them")
+    if queue is not None:
+        if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
+            raise InvalidMessageError(f"queue {queue!r} does not belong to the topic {message.topic!r} of the message")
+        operation.queue = queue
+        operation.pinned = True
+        return
+    if sharding_key is not None:
+        selector = SelectByHash(sharding_key)
+    assert selector is not None  # one of the three is given
+    operation.select = checked(selector, message)
+
+
+def _address_bytes(client_id: str) -> bytes:
+    """The address in a client id as 4 or 16 bytes; random ones when it is a name."""
+    try:
+        return ip_address(client_id.partition("@")[0].strip("[]")).packed
+    except ValueError:
+        return secrets.token_bytes(4)

@@ -1,0 +1,427 @@
+"""The public producer: checks what it is given, and hands it to the dispatcher (Java: `DefaultMQProducer`). Section B of the features."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Self, final
+
+from aiorocketmq.client import manager
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.errors import (
+    ClientClosedError,
+    ClientStateError,
+    ConfigError,
+    ForkedClientError,
+    NoNameServerError,
+    RemotingError,
+    RocketMQError,
+    SendTimeoutError,
+)
+from aiorocketmq.model.enums import ServiceState
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_topic
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import SendResult
+from aiorocketmq.producer.dispatcher import SendDispatcher
+from aiorocketmq.producer.prepare import Policies, Preparer
+from aiorocketmq.producer.selectors import QueueSelector
+from aiorocketmq.producer.send import SendOperation
+from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, duration
+
+logger = logging.getLogger("aiorocketmq.producer")
+
+_FRAME_OVERHEAD: Final = 256 * 1024
+"""Bytes of a frame left for its header; 32 KiB of properties take up to six times as much in JSON."""
+
+
+@final
+class Producer:
+    """Sends messages.
+
+    One producer serves any number of tasks of its event loop and any number of topics; it is cheap when idle, so make one and keep it.
+    `async with Producer(...)` starts and stops it. Not for use from other threads: see `aiorocketmq.sync` for those.
+
+    Args:
+        name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out it comes from `config`, then from `NAMESRV_ADDR`.
+        group: Producer group: a name for what sends, shown in the broker's connection lists.
+        config: A `ClientConfig`, or a `rocketmq://` URL.
+        topics: Topics whose routes are fetched by `start()`, so that the first send need not wait for them.
+        send_msg_timeout: Seconds that one send may take in all, with all its tries.
+        send_msg_max_timeout_per_request: Seconds that one try may take; None leaves each try the rest of the whole time.
+        retry_times_when_send_failed: Further tries of `send()` and `send_batch()` after a failed one. Waiting for a connection is no
+            try: nothing was sent.
+        retry_times_when_send_async_failed: Further tries of `send_nowait()`.
+        retry_another_broker_when_not_store_ok: Try again also when the message is stored, but not with `SendStatus.SEND_OK`.
+        retry_response_codes: Broker codes after which a send is tried again.
+        max_message_size: Largest body in bytes, before compression.
+        compress_msg_body_over_howmuch: Bodies of at least this many bytes are compressed with zlib when that makes them smaller.
+        compress_level: 0 (none) to 9 (best).
+        create_topic_key: Topic whose settings a new topic inherits where the broker creates topics by itself.
+        default_topic_queue_nums: Queues that a topic created by a send gets, at most.
+        max_in_flight: Messages that may await their answers at a time; `send()` waits for room, `send_nowait()` raises.
+        max_in_flight_bytes: Body bytes that may await their answers at a time.
+        client_fields: Fields of `ClientConfig`, changed for this producer.
+
+    Raises:
+        ConfigError: A field has a value that cannot work.
+        InvalidNameError: The group, or one of the topics, has an illegal name.
+    """
+
+    def __init__(
+        self,
+        name_servers: NameServers = None,
+        *,
+        group: str = DEFAULT_PRODUCER_GROUP,
+        config: ClientConfig | str | None = None,
+        topics: Iterable[str] = (),
+        send_msg_timeout: float | timedelta = 3.0,
+        send_msg_max_timeout_per_request: float | timedelta | None = None,
+        retry_times_when_send_failed: int = 2,
+        retry_times_when_send_async_failed: int = 2,
+        retry_another_broker_when_not_store_ok: bool = False,
+        retry_response_codes: Iterable[int] = DEFAULT_RETRY_RESPONSE_CODES,
+        max_message_size: int = 4 * 1024 * 1024,
+        compress_msg_body_over_howmuch: int = 4096,
+        compress_level: int = 5,
+        create_topic_key: str = AUTO_CREATE_TOPIC_KEY,
+        default_topic_queue_nums: int = 4,
+        max_in_flight: int = 1024,
+        max_in_flight_bytes: int = 100 * 1024 * 1024,
+        **client_fields: Any,
+    ) -> None:
+        self._state = ServiceState.CREATE_JUST
+        self._settings = ProducerSettings(
+            group=group,
+            topics=topics if isinstance(topics, str) else tuple(topics),  # type: ignore[arg-type]  # a plain string is refused there
+            send_msg_timeout=send_msg_timeout,  # type: ignore[arg-type]  # becomes float seconds there
+            send_msg_max_timeout_per_request=send_msg_max_timeout_per_request,  # type: ignore[arg-type]
+            retry_times_when_send_failed=retry_times_when_send_failed,
+            retry_times_when_send_async_failed=retry_times_when_send_async_failed,
+            retry_another_broker_when_not_store_ok=retry_another_broker_when_not_store_ok,
+            retry_response_codes=frozenset(retry_response_codes),
+            max_message_size=max_message_size,
+            compress_msg_body_over_howmuch=compress_msg_body_over_howmuch,
+            compress_level=compress_level,
+            create_topic_key=create_topic_key,
+            default_topic_queue_nums=default_topic_queue_nums,
+            max_in_flight=max_in_flight,
+            max_in_flight_bytes=max_in_flight_bytes,
+        )
+        self._config = ClientConfig.from_fields(config, name_servers, client_fields)
+        if max_message_size > self._config.frame_max_length - _FRAME_OVERHEAD:
+            raise ConfigError(
+                f"max_message_size {max_message_size} does not fit into a frame of frame_max_length {self._config.frame_max_length} bytes",
+                hint=f"leave {_FRAME_OVERHEAD} bytes for header and properties",
+            )
+        self._policies = Policies(self._settings, self._settings.retry_response_codes)
+        self._lifecycle = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._instance: ClientInstance | None = None
+        self._dispatcher: SendDispatcher | None = None
+        self._preparer: Preparer | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def group(self) -> str:
+        """The producer group."""
+        return self._settings.group
+
+    @property
+    def config(self) -> ClientConfig:
+        """The configuration that is in force."""
+        return self._config
+
+    @property
+    def state(self) -> ServiceState:
+        """Where in its life the producer is."""
+        return self._state
+
+    @property
+    def client_id(self) -> str:
+        """The id under which brokers know the client; "" before `start()`."""
+        return self._instance.client_id if self._instance is not None else ""
+
+    async def start(self) -> None:
+        """Join the client instance of this process and loop, and fetch the routes of `topics`. A second call does nothing.
+
+        A name server that is down does not fail the start: routes are looked for again by every send.
+
+        Raises:
+            ClientClosedError: The producer was stopped.
+            ClientStateError: An earlier start failed, or the group has a producer already.
+            ConfigError: The instance cannot be made from the configuration.
+        """
+        async with self._lifecycle:
+            if self._state is ServiceState.RUNNING:
+                return
+            if self._state is ServiceState.SHUTDOWN_ALREADY:
+                raise ClientClosedError(f"producer {self.group!r} was stopped")
+            if self._state is ServiceState.START_FAILED:
+                raise ClientStateError(f"producer {self.group!r} was created before and failed to start", hint="make a new producer")
+            self._state = ServiceState.START_FAILED
+            self._loop = asyncio.get_running_loop()
+            instance = manager.acquire(self._config)
+            try:
+                await instance.start()
+                dispatcher = SendDispatcher(self._settings, instance)
+                await instance.register_producer(dispatcher)
+            except BaseException:
+                await manager.release(instance)
+                raise
+            self._instance, self._dispatcher = instance, dispatcher
+            self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
+            self._state = ServiceState.RUNNING
+            logger.info("producer %s started as %s", self.group, instance.client_id)
+            await self._preload(dispatcher)
+
+    async def _preload(self, dispatcher: SendDispatcher) -> None:
+        for topic, target in list(dispatcher.targets.items()):
+            try:
+                target.put(await dispatcher.fetch_route(topic))
+            except RocketMQError as error:
+                # Every send looks for the route again, and the topic may come into being with its first message.
+                logger.warning("producer %s starts without the route of topic %s: %s", self.group, topic, error)
+                if isinstance(error, (NoNameServerError, RemotingError)):
+                    return  # the next topic would fail the same way, and each failure may take a whole time-out
+
+    async def stop(self, timeout: float | timedelta | None = None) -> None:
+        """Wait for unanswered sends, then leave the client instance. A second call does nothing; a stopped producer stays stopped.
+
+        Args:
+            timeout: Seconds to wait for answers; None takes `send_msg_timeout`. Sends that still wait for a route or a connection fail
+                after that.
+        """
+        async with self._lifecycle:
+            if self._state is not ServiceState.RUNNING:
+                self._state = ServiceState.SHUTDOWN_ALREADY
+                return
+            assert self._instance is not None and self._dispatcher is not None  # RUNNING
+            self._state = ServiceState.SHUTDOWN_ALREADY
+            instance = self._instance
+            try:
+                await self._dispatcher.close(self._settings.send_msg_timeout if timeout is None else duration("timeout", timeout))
+            finally:
+                try:
+                    await instance.unregister_producer(self.group)
+                finally:
+                    await manager.release(instance)
+                    logger.info("producer %s stopped", self.group)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", None) is ServiceState.RUNNING:
+            warnings.warn(
+                f"producer {self.group!r} was dropped without `await producer.stop()`", ResourceWarning, source=self, stacklevel=2
+            )
+
+    def __repr__(self) -> str:
+        return f"<Producer {self.group!r} {self._state.value}>"
+
+    # -- sending -----------------------------------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> SendResult:
+        """Send one message and wait until a broker has stored it.
+
+        Without `queue`, `selector` and `sharding_key` the topic's queues take turns, and a failed try goes to another broker. With one of
+        them the queue is fixed and the message is put on the wire only once; a missing connection is waited for all the same.
+
+        Args:
+            message: The message. It is not changed, and may be sent again.
+            queue: The queue to send to.
+            selector: Callable `(queues, message) -> queue`.
+            sharding_key: Messages of one key go to one queue, the same one that Java's hash selector takes; stored with the message in
+                place of its own key. Where their order matters, await each one before you send the next: brokers store messages that are
+                on their way at the same time in any order.
+            timeout: Seconds for everything, waiting for room in the window included; None takes `send_msg_timeout`.
+
+        Returns:
+            Where the message is stored. Check `result.ok` when anything but `SendStatus.SEND_OK` matters to you.
+
+        Raises:
+            InvalidMessageError: The message cannot be sent; nothing was.
+            InvalidNameError: Its topic is not legal; nothing was sent.
+            RouteError: There is no way to the topic; nothing was sent.
+            SendTimeoutError: The time has passed. `maybe_stored` says whether the message may be stored all the same.
+            SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
+            ClientStateError: The producer is not running, or belongs to another event loop.
+
+        Cancelling is safe: nothing is left behind, but a message that is on its way may be stored.
+        """
+        fixed = queue is not None or selector is not None or sharding_key is not None
+        policy = self._policies.sync_pinned if fixed else self._policies.sync
+        result = await self._run(self._running().single(message, policy, timeout, queue, selector, sharding_key))
+        assert result is not None  # only one-way sends have no result
+        return result
+
+    def send_nowait(
+        self,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> asyncio.Future[SendResult]:
+        """Send one message without waiting; costs one future, no task. Arguments as in `send()`.
+
+        A failed try is repeated as in `send()`, also when the queue is fixed, then on the same broker. (Java's asynchronous send gives up
+        at the first error that a broker answers with: under load that loses what a pause of 100 ms would have saved.)
+
+        Returns:
+            A future with the result or the error, as of `send()`. Cancelling it takes a message back that is not on its way yet.
+
+        Raises:
+            WindowFullError: `max_in_flight` messages or `max_in_flight_bytes` bytes await their answers; nothing was sent.
+            InvalidMessageError: The message cannot be sent; nothing was.
+            InvalidNameError: Its topic is not legal; nothing was sent.
+            ClientStateError: The producer is not running, or belongs to another event loop.
+        """
+        operation = self._running().single(message, self._policies.nowait, timeout, queue, selector, sharding_key)
+        dispatcher = self._dispatcher
+        assert dispatcher is not None  # running
+        dispatcher.window.acquire_nowait(operation.size)
+        if not operation.ready:
+            dispatcher.compress_later(operation)
+        dispatcher.dispatch(operation)
+        return operation.future  # type: ignore[return-value]  # only one-way sends have no result
+
+    async def send_oneway(
+        self,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> None:
+        """Send one message that no broker confirms; returns when it is handed to the connection. Arguments as in `send()`.
+
+        Nobody learns whether the message was stored: use it for what may get lost, such as metrics.
+
+        Raises:
+            InvalidMessageError: The message cannot be sent; nothing was.
+            InvalidNameError: Its topic is not legal; nothing was sent.
+            RouteError: There is no way to the topic; nothing was sent.
+            SendTimeoutError: No connection was there in time; nothing was sent.
+            ClientStateError: The producer is not running, or belongs to another event loop.
+
+        Cancelling is safe.
+        """
+        operation = self._running().single(message, self._policies.oneway, timeout, queue, selector, sharding_key)
+        await self._run(operation)
+        if self._dispatcher is not None:
+            await self._dispatcher.drain(operation)
+
+    async def send_batch(
+        self, messages: Sequence[Message], *, queue: MessageQueue | None = None, timeout: float | timedelta | None = None
+    ) -> SendResult:
+        """Send messages of one topic in one request: all are stored in one queue, one after the other, or none.
+
+        A batch is neither split nor compressed.
+
+        Args:
+            messages: One or more messages of the same topic and `wait_store_ok`, without delay, together at most `max_message_size` bytes
+                in their encoded form (22 bytes and the properties for each, besides its body).
+            queue: The queue to send to; None lets the queues take turns.
+            timeout: Seconds for everything; None takes `send_msg_timeout`.
+
+        Returns:
+            One result; `message_id` and `offset_message_id` hold the ids of all messages, joined by commas.
+
+        Raises:
+            InvalidMessageError: The messages cannot be one batch, or are too large together; nothing was sent.
+            SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: As for `send()`.
+
+        Cancelling is safe: nothing is left behind, but a batch that is on its way may be stored.
+        """
+        policy = self._policies.sync_pinned if queue is not None else self._policies.sync
+        result = await self._run(self._running().batch(messages, policy, timeout, queue))
+        assert result is not None  # only one-way sends have no result
+        return result
+
+    async def fetch_publish_message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+        """The queues of a topic that can be written now, as the name server tells them.
+
+        Raises:
+            InvalidNameError: The topic is not legal.
+            RouteError: The topic does not exist, has no such queue, or no name server answers.
+            RemotingError: The name server did not answer.
+            ClientStateError: The producer is not running.
+
+        Cancelling is safe.
+        """
+        self._running()
+        assert self._dispatcher is not None  # running
+        check_topic(topic)
+        return (await self._dispatcher.fetch_queues(topic)).queues
+
+    def add_retry_response_code(self, code: int) -> None:
+        """Try sends again after one more broker code."""
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise ConfigError(f"retry_response_codes cannot hold {code!r}", hint="use a response code as a whole number")
+        self._policies = Policies(self._settings, self._policies.sync.codes | {code})
+
+    # -- inside ------------------------------------------------------------------------------------------------------------------------
+
+    def _running(self) -> Preparer:
+        preparer = self._preparer
+        if preparer is None or self._state is not ServiceState.RUNNING:
+            if self._state is ServiceState.SHUTDOWN_ALREADY:
+                raise ClientClosedError(f"producer {self.group!r} was stopped")
+            raise ClientStateError(f"producer {self.group!r} is not started", hint="call `await producer.start()`, or use `async with`")
+        if asyncio._get_running_loop() is not self._loop:
+            self._wrong_loop(preparer.pid)
+        return preparer
+
+    def _wrong_loop(self, pid: int) -> None:
+        if pid != os.getpid():
+            raise ForkedClientError(f"producer {self.group!r} was started in process {pid}, this is process {os.getpid()}")
+        raise ClientStateError(
+            f"producer {self.group!r} belongs to another event loop",
+            hint="use asyncio.run_coroutine_threadsafe() from other threads, or aiorocketmq.sync",
+        )
+
+    async def _run(self, operation: SendOperation) -> SendResult | None:
+        """Send an operation off and wait for its end."""
+        dispatcher = self._dispatcher
+        assert dispatcher is not None  # running
+        if not await dispatcher.window.acquire(operation.size, operation.deadline):
+            raise SendTimeoutError(
+                f"a message for topic {operation.target.topic!r} was not sent within {operation.deadline - operation.started:.3f} s: "
+                f"the time ran out waiting for room among {dispatcher.window.messages} unanswered messages",
+                topic=operation.target.topic,
+                hint="send more slowly, or raise max_in_flight and max_in_flight_bytes",
+            )
+        if dispatcher.closed:
+            dispatcher.window.release(operation.size)
+            raise ClientClosedError(f"producer {self.group!r} was stopped")
+        if not operation.ready:
+            dispatcher.compress_later(operation)
+        dispatcher.dispatch(operation)
+        try:
+            return await operation.future
+        except asyncio.CancelledError:
+            operation.cancel()
+            raise

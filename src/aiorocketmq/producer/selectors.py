@@ -1,0 +1,107 @@
+"""Ready-made queue selectors (Java: `SelectMessageQueueByHash`, `SelectMessageQueueByRandom`). Feature B6.
+
+A selector is any callable `(queues, message) -> queue`: it gets the topic's writable queues in their fixed order and gives one of them
+back. Java's third ready-made one, by machine room, always gives null; it is left out on purpose.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.names import java_hash
+from aiorocketmq.model.queue import MessageQueue
+
+QueueSelector = Callable[[Sequence[MessageQueue], Message], MessageQueue]
+"""Chooses the queue of one message. Called once per send, on the event loop: it must not block."""
+
+_INT32_MIN, _INT32_MAX = -0x80000000, 0x7FFFFFFF
+
+
+def hash_index(key: str | int, count: int) -> int:
+    """Index of the queue that Java's hash selector takes for a key.
+
+    Java computes `abs(key.hashCode() % count)` on 32-bit numbers. Python's absolute value cannot overflow, so the hash -2**31, whose
+    absolute value does not exist in Java, lands on the same queue as there.
+
+    Args:
+        key: A string, or a number as Java's `Integer` (32 bits) or `Long` hashes it.
+        count: How many queues there are, at least 1.
+    """
+    if isinstance(key, str):
+        code = java_hash(key)
+    elif _INT32_MIN <= key <= _INT32_MAX:
+        code = key
+    else:
+        code = (key ^ ((key & 0xFFFFFFFFFFFFFFFF) >> 32)) & 0xFFFFFFFF
+        code = code - 0x100000000 if code & 0x80000000 else code
+    return abs(code) % count
+
+
+def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[MessageQueue]], MessageQueue]:
+    """A user's selector for one message, with a check of what it gives back (B5)."""
+
+    def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
+        queue = selector(queues, message)
+        if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
+            raise InvalidMessageError(
+                f"the selector gave {queue!r} for a message of topic {message.topic!r}",
+                hint="give back one of the queues it was called with",
+            )
+        return queue
+
+    return choose
+
+
+class SelectByHash:
+    """Messages of one key go to one queue, the same that a Java producer takes for this key.
+
+    Args:
+        key: The key of every message sent with this selector; None takes each message's `sharding_key`.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str | int | None = None) -> None:
+        self._key = key
+
+    def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
+        key = message.sharding_key if self._key is None else self._key
+        if key is None:
+            raise InvalidMessageError(
+                f"SelectByHash has no key for a message of topic {message.topic!r}",
+                hint="give SelectByHash(key), or Message(sharding_key=...)",
+            )
+        return queues[hash_index(key, len(queues))]
+
+
+class SelectByRandom:
+    """Every message goes to a queue chosen at random.
+
+    Args:
+        source: Random source; None makes one of its own.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: random.Random | None = None) -> None:
+        self._source = source or random.Random()
+
+    def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
+        return self._source.choice(queues)
+
+
+class SelectRoundRobin:
+    """Messages go to the queues in turn, starting at the first; one object counts for one topic."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
+        queue = queues[self._next % len(queues)]
+        self._next += 1
+        return queue

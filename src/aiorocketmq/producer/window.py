@@ -1,0 +1,108 @@
+"""The bounded window of unanswered sends (Java: the semaphores of `enableBackpressureForAsyncMode`, off there, always on here). Row B17."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiorocketmq.errors import WindowFullError
+
+
+class SendWindow:
+    """Counts messages and body bytes that await an answer, and lets callers wait for room in the order in which they came.
+
+    A message larger than the whole byte limit passes when nothing else is in flight. Mutable and unlocked: it belongs to one event loop.
+    """
+
+    __slots__ = ("_idle", "_waiters", "bytes", "max_bytes", "max_messages", "messages")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self.messages = 0
+        self.bytes = 0
+        self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._idle: list[asyncio.Future[None]] = []
+
+    def _fits(self, size: int) -> bool:
+        count = self.messages
+        return count < self.max_messages and (self.bytes + size <= self.max_bytes or not count)
+
+    def acquire_nowait(self, size: int) -> None:
+        """Take room for one message.
+
+        Raises:
+            WindowFullError: There is none, or callers already wait for it.
+        """
+        count = self.messages
+        if self._waiters or count >= self.max_messages or (count and self.bytes + size > self.max_bytes):
+            raise WindowFullError(
+                f"{self.messages} messages with {self.bytes} bytes await their answers; the window is max_in_flight={self.max_messages}, "
+                f"max_in_flight_bytes={self.max_bytes}"
+            )
+        self.messages = count + 1
+        self.bytes += size
+
+    async def acquire(self, size: int, deadline: float) -> bool:
+        """Take room for one message, waiting for it in turn until the loop's clock shows `deadline`.
+
+        Cancelling is safe: room that was just granted goes to the next one.
+
+        Returns:
+            False when the deadline passed first.
+        """
+        if not self._waiters and self._fits(size):
+            self.messages += 1
+            self.bytes += size
+            return True
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        entry = (turn, size)
+        self._waiters.append(entry)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.release(size)
+            elif entry in self._waiters:
+                self._waiters.remove(entry)
+                self._wake()
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def release(self, size: int) -> None:
+        """Give the room of one message back."""
+        self.messages -= 1
+        self.bytes -= size
+        if self._waiters:
+            self._wake()
+        if self._idle and not self.messages:
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle.clear()
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        while waiters and (waiters[0][0].done() or self._fits(waiters[0][1])):
+            turn, size = waiters.popleft()
+            if not turn.done():
+                self.messages += 1
+                self.bytes += size
+                turn.set_result(None)
+
+    async def empty(self, timeout: float) -> bool:
+        """Wait until nothing awaits an answer; False when that took longer than `timeout` seconds."""
+        if not self.messages:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        return True

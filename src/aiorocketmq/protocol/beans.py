@@ -1,0 +1,287 @@
+"""Mapping between dataclasses and the JSON objects of bodies (Java: bean serialisation of fastjson, `RemotingSerializable`).
+
+A bean declares typed fields in snake case; in JSON they are camel case, or what `header.wire("name")` says. A missing or null field
+takes its default; a field of the wrong type raises `ProtocolError` that names its path. Unknown fields are ignored, because newer
+servers add some. Supported types: str, int, float, bool, enums (by name), beans, `MessageQueue`, `SubscriptionData`, and lists, sets
+and dictionaries of these; keys may be str, int or `MessageQueue`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Self, Union, get_args, get_origin, get_type_hints
+
+from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol import fastjson
+from aiorocketmq.protocol.header import camel_case, wire
+
+__all__ = ["Bean", "decode_object", "from_json", "to_json", "wire"]
+
+Reader = Callable[[Any, str], Any]
+
+_MISSING: Final = dataclasses.MISSING
+
+
+def _wrong(path: str, value: Any, wanted: str) -> ProtocolError:
+    return ProtocolError(f"{path} is {str(value)[:60]!r}, not {wanted}")
+
+
+def _read_str(value: Any, path: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    raise _wrong(path, value, "a string")
+
+
+def _read_int(value: Any, path: str) -> int:
+    if type(value) is int:
+        return value
+    if isinstance(value, str | float):
+        try:
+            return int(value)
+        except (ValueError, OverflowError):
+            pass
+    raise _wrong(path, value, "an integer")
+
+
+def _read_float(value: Any, path: str) -> float:
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise _wrong(path, value, "a number")
+
+
+def _read_bool(value: Any, path: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return bool(value == "true")
+    raise _wrong(path, value, "true or false")
+
+
+def _object(value: Any, path: str) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(path, value, "an object")
+    return value
+
+
+def _read_queue(value: Any, path: str) -> MessageQueue:
+    if isinstance(value, MessageQueue):
+        return value
+    # An object in key position that has more or fewer fields than a queue arrives as a tuple of pairs.
+    fields = dict(value) if type(value) is tuple and all(type(pair) is tuple and len(pair) == 2 for pair in value) else value
+    fields = _object(fields, path)
+    return MessageQueue(
+        _read_str(fields.get("topic"), f"{path}.topic"),
+        _read_str(fields.get("brokerName"), f"{path}.brokerName"),
+        _read_int(fields.get("queueId", 0), f"{path}.queueId"),
+    )
+
+
+def _read_subscription(value: Any, path: str) -> SubscriptionData:
+    fields = _object(value, path)
+    tags = _list(fields.get("tagsSet") or [], f"{path}.tagsSet")
+    codes = _list(fields.get("codeSet") or [], f"{path}.codeSet")
+    return SubscriptionData(
+        topic=_read_str(fields.get("topic"), f"{path}.topic"),
+        expression=_read_str(fields.get("subString") or "*", f"{path}.subString"),
+        tags=frozenset(_read_str(tag, f"{path}.tagsSet") for tag in tags),
+        codes=frozenset(_read_int(code, f"{path}.codeSet") for code in codes),
+        version=_read_int(fields.get("subVersion") or 0, f"{path}.subVersion"),
+        expression_type=_read_str(fields.get("expressionType") or "TAG", f"{path}.expressionType"),
+    )
+
+
+def _list(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(path, value, "a list")
+    return value
+
+
+def _read_any(value: Any, path: str) -> Any:
+    """Take a part as it is, but for its depth: what is stored must be writable again."""
+    level = [value]
+    for _ in range(fastjson.MAX_DEPTH):
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())]
+        if not level:
+            return value
+    raise ProtocolError(f"{path} is nested deeper than {fastjson.MAX_DEPTH} levels")
+
+
+def subscription_json(data: SubscriptionData) -> dict[str, Any]:
+    """The JSON object of a subscription."""
+    return {
+        "classFilterMode": False,
+        "codeSet": sorted(data.codes),
+        "expressionType": data.expression_type,
+        "subString": data.expression,
+        "subVersion": data.version,
+        "tagsSet": sorted(data.tags),
+        "topic": data.topic,
+    }
+
+
+_READERS: Final[dict[Any, Reader]] = {
+    str: _read_str,
+    int: _read_int,
+    float: _read_float,
+    bool: _read_bool,
+    MessageQueue: _read_queue,
+    SubscriptionData: _read_subscription,
+    Any: _read_any,
+}
+
+
+def _reader(hint: Any) -> Reader:
+    known = _READERS.get(hint)
+    if known is None:
+        known = _READERS[hint] = _make_reader(hint)
+    return known
+
+
+def _make_reader(hint: Any) -> Reader:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _reader(next(part for part in arguments if part is not type(None)))
+    if origin in (list, set, frozenset, tuple):
+        item = _reader(arguments[0])
+        return lambda value, path: origin([item(each, f"{path}[{index}]") for index, each in enumerate(_list(value, path))])
+    if origin is dict:
+        key, item = _reader(arguments[0]), _reader(arguments[1])
+        return lambda value, path: {
+            key(name, f"key of {path}"): item(each, f"{path}[{name!s:.60}]")
+            for name, each in _object(value, path).items()
+            if each is not None
+        }
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum_reader(hint)
+    if isinstance(hint, type) and issubclass(hint, Bean):
+        return lambda value, path: _read_bean(hint, _object(value, path), path)
+    raise TypeError(f"{hint!r} has no JSON form")
+
+
+def _enum_reader(hint: type[Enum]) -> Reader:
+    # An enum whose values are strings is named by its values on the wire, any other by its member names.
+    members = {member.value if isinstance(member.value, str) else member.name: member for member in hint}
+
+    def read(value: Any, path: str) -> Any:
+        try:
+            return members[value]
+        except (KeyError, TypeError):
+            raise _wrong(path, value, f"one of {', '.join(members)}") from None
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    attribute: str
+    name: str
+    read: Reader
+    required: bool
+
+
+_fields: Final[dict[type, tuple[_Field, ...]]] = {}
+
+
+def _fields_of(owner: type[Bean]) -> tuple[_Field, ...]:
+    known = _fields.get(owner)
+    if known is None:
+        hints = get_type_hints(owner)
+        known = _fields[owner] = tuple(
+            _Field(
+                field.name,
+                field.metadata.get("wire") or camel_case(field.name),
+                _reader(hints[field.name]),
+                field.default is _MISSING and field.default_factory is _MISSING,
+            )
+            for field in dataclasses.fields(owner)
+        )
+    return known
+
+
+def _read_bean(owner: type[Bean], value: dict[Any, Any], path: str) -> Any:
+    found: dict[str, Any] = {}
+    for field in _fields_of(owner):
+        item = value.get(field.name)
+        if item is not None:
+            found[field.attribute] = field.read(item, f"{path}.{field.name}")
+        elif field.required:
+            raise ProtocolError(f"{path}.{field.name} is missing")
+    return owner(**found)
+
+
+def to_json(value: Any) -> Any:
+    """Turn beans, queues, enums and containers into what `fastjson.dumps` takes; None fields are left out."""
+    if isinstance(value, Bean):
+        out = {}
+        for field in _fields_of(type(value)):
+            item = getattr(value, field.attribute)
+            if item is not None:
+                out[field.name] = to_json(item)
+        return out
+    if isinstance(value, MessageQueue):
+        return {"brokerName": value.broker_name, "queueId": value.queue_id, "topic": value.topic}
+    if isinstance(value, SubscriptionData):
+        return subscription_json(value)
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str) else value.name
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((to_json(item) for item in value), key=str)
+    return value
+
+
+def from_json(hint: Any, value: Any, path: str) -> Any:
+    """Read a parsed JSON value as the type `hint`.
+
+    Raises:
+        ProtocolError: The value does not fit; the text names the path.
+    """
+    return _reader(hint)(value, path)
+
+
+def decode_object(data: bytes, path: str) -> dict[Any, Any]:
+    """Parse a body that must be an object.
+
+    Raises:
+        ProtocolError: It does not parse, or is something else.
+    """
+    if not data:
+        raise ProtocolError(f"{path}: the body is empty")
+    try:
+        return _object(fastjson.loads(data), path)
+    except ProtocolError as error:
+        raise ProtocolError(f"{path}: {error.message}") from None
+
+
+@dataclass(slots=True)
+class Bean:
+    """Base of bodies and their parts."""
+
+    def encode(self) -> bytes:
+        """The body's bytes, in the dialect that Java peers read."""
+        return fastjson.dumps(to_json(self))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a body.
+
+        Raises:
+            ProtocolError: It does not parse, or a field has the wrong type; the text names the field.
+        """
+        return _read_bean(cls, decode_object(data, cls.__name__), cls.__name__)  # type: ignore[no-any-return]

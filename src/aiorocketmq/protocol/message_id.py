@@ -1,0 +1,110 @@
+"""Ids of messages (Java: `MessageClientIDSetter`, `MessageDecoder.createMessageId`, `MessageId`). Features A5, A6."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from aiorocketmq.errors import ProtocolError
+
+
+class OffsetMessageId(NamedTuple):
+    """The broker's id of a message: where its commit log holds it. 32 hex digits with an IPv4 store host, 56 with IPv6."""
+
+    host: str
+    port: int
+    offset: int
+
+    def encode(self) -> str:
+        """The hex text, in capitals.
+
+        Raises:
+            ValueError: The host is not an IP address.
+        """
+        ip = ip_address(self.host).packed
+        return (ip + self.port.to_bytes(4, "big", signed=True) + self.offset.to_bytes(8, "big", signed=True)).hex().upper()
+
+    @classmethod
+    def decode(cls, text: str) -> OffsetMessageId:
+        """Read the hex text.
+
+        Raises:
+            ProtocolError: The text is not an offset message id.
+        """
+        if len(text) in (32, 56):
+            try:
+                data = bytes.fromhex(text)
+            except ValueError:
+                data = b""
+            if len(data) * 2 == len(text):  # fromhex() skips blanks
+                port = int.from_bytes(data[-12:-8], "big", signed=True)
+                return cls(str(ip_address(data[:-12])), port, int.from_bytes(data[-8:], "big", signed=True))
+        raise ProtocolError(f"{text[:64]!r} is not an offset message id", hint="it has 32 or 56 hex digits, see offset_message_id")
+
+    @property
+    def address(self) -> str:
+        """`host:port`; an IPv6 host is in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def month_bounds(now_ms: int) -> tuple[int, int]:
+    """Milliseconds since the epoch of the first moment of the month and of the next one, in local time."""
+    start = datetime.fromtimestamp(now_ms / 1000).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = start.replace(year=start.year + 1, month=1) if start.month == 12 else start.replace(month=start.month + 1)
+    return int(start.timestamp() * 1000), int(following.timestamp() * 1000)
+
+
+class UniqueIdGenerator:
+    """Makes the ids that clients give to messages (UNIQ_KEY).
+
+    Layout: IP (4 or 16 bytes), process id (2), salt (4; Java: hash of the class loader), milliseconds since the first of the month (4),
+    counter (2); 32 or 56 hex digits in capitals. Make one per process: a forked child needs its own. Not safe to share between threads.
+
+    Args:
+        ip: The host's address, 4 or 16 bytes.
+        pid: Process id; the lower 16 bits count.
+        salt: 32 bits that tell apart processes of equal IP and pid, such as containers; random when None.
+    """
+
+    __slots__ = ("_counter", "_elapsed", "_head", "_head_at", "_month_end", "_month_start", "_prefix", "_wrapped_at", "pid")
+
+    def __init__(self, ip: bytes, pid: int, salt: int | None = None) -> None:
+        if len(ip) not in (4, 16):
+            raise ValueError(f"an IP address has 4 or 16 bytes, not {len(ip)}")
+        salt = secrets.randbits(32) if salt is None else salt & 0xFFFFFFFF
+        self.pid = pid
+        self._prefix = f"{ip.hex()}{pid & 0xFFFF:04x}{salt:08x}".upper()
+        self._counter = -1
+        self._month_start = 0
+        self._month_end = 0
+        self._elapsed = 0
+        self._wrapped_at = -1
+        self._head = ""
+        self._head_at = -1
+
+    def next_id(self, now_ms: int) -> str:
+        """A new id.
+
+        Args:
+            now_ms: Milliseconds since the epoch. When the clock goes back, the highest time seen stays in use, so ids do not repeat.
+        """
+        if now_ms >= self._month_end:
+            self._month_start, self._month_end = month_bounds(now_ms)
+            self._elapsed = 0
+            self._wrapped_at = -1
+        elapsed = now_ms - self._month_start
+        if elapsed < self._elapsed:
+            elapsed = self._elapsed
+        counter = (self._counter + 1) & 0xFFFF
+        if counter == 0:
+            if elapsed <= self._wrapped_at:  # 65,536 ids in one millisecond: take the next one
+                elapsed = self._wrapped_at + 1
+            self._wrapped_at = elapsed
+        self._counter = counter
+        self._elapsed = elapsed
+        if elapsed != self._head_at:  # ids of the same millisecond share all but the counter
+            self._head_at = elapsed
+            self._head = f"{self._prefix}{elapsed:08X}"
+        return f"{self._head}{counter:04X}"

@@ -1,0 +1,466 @@
+"""One connection, client or server end (Java: Netty's `Channel` with `NettyRemotingAbstract`). Features O4, O6-O11, O13, O16.
+
+The rules that keep a channel cheap and right:
+
+* A response is paired with its request by `opaque`; whether a frame is a response at all is decided by flag bit 0 alone, because the
+  peer numbers its own requests from its own counter.
+* Frames that are submitted in one tick of the loop leave in one write.
+* A request costs one entry in a dict: no task, no future, no timer. One timer per channel is armed for the earliest deadline, and found
+  out of date, and re-armed, only when it fires.
+* Every waiter is called exactly once: with the response, or with the reason why there will be none.
+* An error never says that a request was not sent unless no byte of it was handed to the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol, cast
+
+from aiorocketmq.errors import (
+    ConnectionLostError,
+    ProtocolError,
+    RemotingError,
+    RequestTimeoutError,
+    TooManyRequestsError,
+    WrongProtocolError,
+)
+from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.command import RESPONSE_FLAG, RemotingCommand
+from aiorocketmq.protocol.connection import FrameReceiver
+from aiorocketmq.protocol.frame import encode_parts
+from aiorocketmq.remoting.endpoint import ChannelSettings, Counters, InFlight, SparseLog
+from aiorocketmq.remoting.processing import Dispatcher
+from aiorocketmq.remoting.watch import NEVER, LazyTimer, PartialFrame
+from aiorocketmq.remoting.writing import FrameWriter
+
+logger = logging.getLogger("aiorocketmq.remoting")
+
+# Answers of this size together are written without waiting for the end of the tick.
+_MUCH_TO_REPLY: Final = 1024 * 1024
+# A channel is not called silent before it has been so for this long, however short the time-outs of its requests.
+_MIN_SILENCE: Final = 1.0
+# Deadlines are met to this precision; event loops may fire a little early.
+_EARLY: Final = 0.001
+# How often a channel that is to be closed looks whether its last request is answered.
+_RETIRE_INTERVAL: Final = 0.2
+
+
+class ResponseWaiter(Protocol):
+    """Who wants an answer. Exactly one of the two methods is called, once, from the event loop; neither may raise or block."""
+
+    def on_response(self, command: RemotingCommand) -> None:
+        """Take the response."""
+
+    def on_error(self, error: RemotingError) -> None:
+        """Take the reason why there is no response; `error.maybe_sent` is False when the request certainly was not sent."""
+
+
+Processor = Callable[[RemotingCommand, "Channel"], "RemotingCommand | Awaitable[RemotingCommand | None] | None"]
+"""Answers a request of the peer. A plain result is sent in the same tick of the loop; None means no answer, or one that comes later
+through `Channel.reply`; an awaitable runs as a supervised task."""
+
+
+class Endpoint:
+    """What the channels of one client or one server share."""
+
+    __slots__ = ("counters", "dispatcher", "in_flight", "on_lost", "on_open", "settings", "sparse_log")
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        *,
+        in_flight_limit: int,
+        on_open: Callable[[Channel], None],
+        on_lost: Callable[[Channel], None],
+    ) -> None:
+        self.settings = settings
+        self.counters = Counters()
+        self.in_flight = InFlight(in_flight_limit)
+        self.sparse_log = SparseLog()
+        self.dispatcher: Dispatcher[Channel] = Dispatcher(self.sparse_log)
+        self.on_open = on_open
+        self.on_lost = on_lost
+
+
+_Entry = tuple[ResponseWaiter, float, int, int]  # waiter, deadline, and the channel's counts of writes and reads when it was submitted
+
+
+class Channel(FrameWriter):
+    """One connection and the requests that await an answer on it.
+
+    Belongs to one event loop; no method may be called from another thread.
+
+    Attributes:
+        address: `host:port` of the peer: as it was dialled on a client, as it connected on a server.
+        local_address: `host:port` of this end, "" before the connection stands.
+        closed: True as soon as nothing can be sent any more.
+        dropped: Responses that nobody waited for.
+        context: A place for the owner's own data, None at first.
+    """
+
+    # fmt: off
+    __slots__ = (
+        "__weakref__", "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_quiet_reads",
+        "_quiet_since", "_reads", "_receiver", "_replied", "_retired", "_timer", "context", "dropped", "local_address",
+    )
+    # fmt: on
+
+    def __init__(self, endpoint: Endpoint, address: str = "") -> None:
+        super().__init__(address)
+        self.local_address = ""
+        self.dropped = 0
+        self.context: object = None
+        self._endpoint = endpoint
+        self._in_flight = endpoint.in_flight
+        self._receiver = FrameReceiver(endpoint.settings.max_frame)
+        self._pending: dict[int, _Entry] = {}
+        # Requests of a peer that does not read its answers, and bytes of answers since the last write.
+        self._backlog: list[RemotingCommand] = []
+        self._replied = 0
+        # Watching. All times are of `loop.time()`; the channel is quiet since the first write after the last read.
+        self._timer = LazyTimer(self._check, self._stalled)
+        self._partial = PartialFrame(endpoint.settings.partial_frame_timeout)
+        self._retired = False
+        self._reads = 0
+        self._last_read = self._quiet_since = self._last_write
+        self._quiet_reads = -1
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open" if self._transport else "connecting"
+        return f"<Channel {self.local_address} -> {self.address} {state}, {len(self._pending)} pending>"
+
+    # ------------------------------------------------------------------------------------------------------------ sending
+
+    @property
+    def pending(self) -> int:
+        """Requests that await an answer."""
+        return len(self._pending)
+
+    def submit(self, opaque: int, frame: bytes, waiter: ResponseWaiter, deadline: float) -> None:
+        """Send a request and have `waiter` told of the answer.
+
+        Args:
+            opaque: Correlation id of the frame; must not be pending on this channel.
+            frame: The whole encoded frame.
+            waiter: Called exactly once; before this returns when the channel is closed or too many requests are in flight.
+            deadline: Time of the loop's clock at which the waiter gets a `RequestTimeoutError`.
+
+        Raises:
+            ValueError: The opaque is pending already: the caller reused one.
+        """
+        in_flight = self._in_flight
+        if self.closed or in_flight.used >= in_flight.limit:
+            waiter.on_error(self._refusal())
+            return
+        entry = (waiter, deadline, self._flushes, self._reads)
+        if self._pending.setdefault(opaque, entry) is not entry:
+            raise ValueError(f"opaque {opaque} is pending already on the connection to {self.address}")
+        in_flight.used += 1
+        if self._paused:
+            self._held[opaque] = [frame]
+        else:
+            out = self._out
+            if not out and not self._corked:
+                self._loop.call_soon(self._flush)
+            out.append(frame)
+        if deadline < self._timer.at:
+            self._timer.arm(deadline)
+
+    def forget(self, opaque: int) -> bool:
+        """Give a pending request up: its waiter is not called any more, and a late answer is dropped.
+
+        Returns:
+            True when the request was pending.
+        """
+        if self._pending.pop(opaque, None) is None:
+            return False
+        self._in_flight.used -= 1
+        self._held.pop(opaque, None)
+        return True
+
+    def reply(self, request: RemotingCommand, response: RemotingCommand) -> None:
+        """Answer a request of the peer; nothing happens when it was one-way or the channel is closed."""
+        if self.closed or request.is_oneway:
+            return
+        response.opaque = request.opaque
+        response.flag |= RESPONSE_FLAG
+        try:
+            parts = encode_parts(response)
+        except ProtocolError as error:
+            logger.error("the answer to request code %d of %s cannot be encoded: %s", request.code, self.address, error)
+            parts = encode_parts(RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, f"answer cannot be encoded: {error}"))
+        self.send(*parts)
+        self._replied += len(response.body)
+        if self._replied > _MUCH_TO_REPLY:
+            # Many small requests may ask for much: learn now, not at the end of the tick, whether the peer takes the answers.
+            self._flush()
+
+    # ------------------------------------------------------------------------------------------------------------ closing
+
+    def close(self, reason: str = "closed by this side") -> None:
+        """Fail all pending requests now, send what is ready, then close. Does not wait, see `wait_closed`."""
+        if self.closed:
+            return
+        self._flush()
+        transport = self._transport
+        self._finish(ConnectionLostError(f"the connection to {self.address} was {reason}", address=self.address))
+        if transport is not None:
+            self._close_transport(transport)
+
+    def abort(self, error: ConnectionLostError | None = None) -> None:
+        """Fail all pending requests now and drop the connection without sending what is left."""
+        transport = self._transport
+        self._finish(error or ConnectionLostError(f"the connection to {self.address} was aborted", address=self.address))
+        if transport is not None:
+            transport.abort()
+
+    def retire(self) -> None:
+        """Close as soon as no request is pending; the owner gives the channel no new ones (after GO_AWAY)."""
+        self._retired = True
+        self._timer.arm(self._loop.time())
+
+    # ------------------------------------------------------------------------------------------- called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from asyncio's
+        self._transport = stream
+        if self.closed:
+            stream.abort()
+            return
+        super().connection_made(transport)
+        self.local_address = _format_address(transport.get_extra_info("sockname"))
+        if not self.address:
+            self.address = _format_address(transport.get_extra_info("peername"))
+        self._last_read = self._last_write
+        self._timer.arm(self._last_read + self._endpoint.settings.idle_timeout)
+        self._endpoint.counters.opened += 1
+        self._endpoint.on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
+        self._reads += 1
+        self._last_read = now = self._loop.time()
+        receiver = self._receiver
+        failure: ProtocolError | None = None
+        try:
+            commands = receiver.feed(data)
+        except ProtocolError as error:
+            commands, failure = receiver.salvaged, error
+        # Whatever waiters and processors send while they handle this chunk leaves in one write at its end.
+        self._corked = True
+        try:
+            self._dispatch(commands)
+        finally:
+            self._corked = False
+            if self._out:
+                self._flush()
+        if self.closed:
+            return
+        if failure is not None:
+            self._refuse_peer(failure)
+        elif receiver.pending:
+            self._partial.grew(now, len(data), fresh=bool(commands))
+            self._timer.arm(self._partial.due)
+        else:
+            self._partial.complete()
+
+    def eof_received(self) -> bool:
+        if self.closed:
+            return False
+        try:
+            self._receiver.eof()
+        except ProtocolError as error:
+            self._refuse_peer(error)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed:
+            self._finish(self._loss(exc))
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._endpoint.settings.pause_reading_when_full and self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        backlog, self._backlog = self._backlog, []
+        self._dispatch(backlog)
+        if self._endpoint.settings.pause_reading_when_full and self._transport is not None and self.writable:
+            self._transport.resume_reading()
+
+    # ----------------------------------------------------------------------------------------------------------- internal
+
+    def _flush(self) -> None:
+        if self._out and self._quiet_reads != self._reads:
+            self._quiet_reads = self._reads
+            self._quiet_since = self._loop.time()
+        self._replied = 0
+        super()._flush()
+
+    def _dispatch(self, commands: list[RemotingCommand]) -> None:
+        pending = self._pending
+        for command in commands:
+            if command.flag & RESPONSE_FLAG:
+                entry = pending.pop(command.opaque, None)
+                if entry is None:
+                    self._drop(command)
+                    continue
+                self._in_flight.used -= 1
+                try:
+                    entry[0].on_response(command)
+                except Exception:
+                    logger.exception("a response from %s could not be handled", self.address)
+            elif self._paused and self._endpoint.settings.pause_reading_when_full:
+                self._backlog.append(command)
+            else:
+                self._endpoint.dispatcher.process(command, self)
+
+    def _drop(self, command: RemotingCommand) -> None:
+        self.dropped += 1
+        endpoint = self._endpoint
+        endpoint.counters.dropped_responses += 1
+        text = "dropped a response from %s that nobody waits for: opaque %d, code %d"
+        endpoint.sparse_log.record(self._last_read, f"drop {self.address}", text, self.address, command.opaque, command.code)
+
+    def _refuse_peer(self, failure: ProtocolError) -> None:
+        """Drop a peer whose bytes make no sense; what follows them cannot be told apart any more."""
+        endpoint = self._endpoint
+        endpoint.counters.protocol_errors += 1
+        host = self.address.rpartition(":")[0]
+        endpoint.sparse_log.record(self._loop.time(), f"refuse {host}", "closing the connection with %s: %s", self.address, failure)
+        error = ConnectionLostError(
+            f"the connection to {self.address} was closed because of what it sent: {failure.message}",
+            address=self.address,
+            hint=failure.hint,
+        )
+        error.__cause__ = failure
+        self.abort(error)
+
+    def _loss(self, exc: Exception | None) -> ConnectionLostError:
+        how = f"was lost: {exc}" if exc else "was closed by the peer"
+        hint = None
+        if self._reads == 0 and self._flushes and not isinstance(exc, ssl.SSLError):
+            hint = "nothing was ever received from it: if this goes on, the port may expect TLS, or not be that of a RocketMQ server"
+        error = ConnectionLostError(f"the connection to {self.address} {how}", address=self.address, hint=hint)
+        error.__cause__ = exc
+        return error
+
+    def _finish(self, error: ConnectionLostError) -> None:
+        """The one place where a channel becomes closed."""
+        if self.closed:
+            return
+        held = self._held
+        self._stop_writing(error)
+        self._timer.stop()
+        entries = dict(self._pending)
+        self._pending.clear()  # the same dict: a loop over received responses may be under way
+        self._backlog = []
+        self._in_flight.used -= len(entries)
+        if self._transport is not None:
+            self._endpoint.counters.lost += 1
+            self._endpoint.on_lost(self)
+        for opaque, (waiter, _, flushes, _) in entries.items():
+            self._tell(waiter, self._lost_error(maybe_sent=flushes < self._flushes and opaque not in held))
+
+    def _refusal(self) -> RemotingError:
+        if self.closed:
+            return self._lost_error(maybe_sent=False)
+        limit = self._in_flight.limit
+        return TooManyRequestsError(
+            f"{limit} requests are in flight, as many as client_async_semaphore_value allows",
+            address=self.address,
+            maybe_sent=False,
+            hint="wait for answers before sending more, or raise the limit",
+        )
+
+    def _tell(self, waiter: ResponseWaiter, error: RemotingError) -> None:
+        try:
+            waiter.on_error(error)
+        except Exception:
+            logger.exception("a failure of %s could not be handled", self.address)
+
+    # ----------------------------------------------------------------------------------------------------------- watching
+
+    def _check(self, now: float) -> float:
+        """Called by the timer: do what is due, and say when to look again."""
+        if self.closed:
+            return NEVER
+        if self._partial.overdue(now):
+            limit = self._endpoint.settings.partial_frame_timeout
+            self._refuse_peer(ProtocolError(f"a frame was still incomplete after {limit:g} s"))
+            return NEVER
+        self._expire(now)
+        if self._pending:
+            next_look = min(entry[1] for entry in self._pending.values())
+            if self._retired:
+                next_look = min(next_look, now + _RETIRE_INTERVAL)
+        elif self._retired:
+            self.close("closed: the peer asked to use a new one")
+            return NEVER
+        else:
+            next_look = self._check_idle(now)
+        return min(next_look, self._partial.due)
+
+    def _stalled(self, now: float, late: float) -> None:
+        text = "the event loop stood still for about %.1f s; deadlines are checked again after a look at the sockets"
+        self._endpoint.sparse_log.record(now, "stall", text, late)
+
+    def _expire(self, now: float) -> None:
+        """Fail the requests whose deadline has passed, and close the channel if it was silent all the while."""
+        self._flush()  # a timer may come before the end of the tick; what is then said to be unsent must not leave after all
+        expired = [item for item in self._pending.items() if item[1][1] <= now + _EARLY]
+        silent = False
+        for opaque, (waiter, _, flushes, reads) in expired:
+            if self._pending.pop(opaque, None) is None:
+                continue  # a waiter told before this one gave it up
+            self._in_flight.used -= 1
+            self._endpoint.counters.timeouts += 1
+            maybe_sent = self._held.pop(opaque, None) is None and flushes < self._flushes
+            silent = silent or (maybe_sent and reads == self._reads and now - self._quiet_since >= _MIN_SILENCE)
+            text = f"no answer from {self.address} in time" if maybe_sent else f"the request could not be sent to {self.address} in time"
+            self._tell(waiter, RequestTimeoutError(text, address=self.address, maybe_sent=maybe_sent))
+        if silent and self._endpoint.settings.close_if_silent and not self.closed:
+            length = now - self._quiet_since
+            text = "closing the connection to %s: silent for %.1f s while a request timed out"
+            self._endpoint.sparse_log.record(now, f"silent {self.address}", text, self.address, length)
+            text = f"the connection to {self.address} was closed: silent for {length:.1f} s while a request timed out"
+            self.abort(ConnectionLostError(text, address=self.address))
+
+    def _check_idle(self, now: float) -> float:
+        idle_timeout = self._endpoint.settings.idle_timeout
+        due = max(self._last_read, self._last_write) + idle_timeout
+        if due <= now + _EARLY and not self.closed:
+            logger.debug("closing the connection with %s: idle for %g s", self.address, idle_timeout)
+            self.close(f"closed: idle for {idle_timeout:g} s")
+        return due
+
+
+async def close_all(channels: Iterable[Channel], reason: str) -> None:
+    """Close channels and wait until their sockets are gone; no peer can delay this for longer than a second."""
+    closing = list(channels)
+    for channel in closing:
+        channel.close(reason)
+    for channel in closing:
+        await channel.wait_closed()
+
+
+def wrong_protocol_of(error: RemotingError) -> WrongProtocolError | None:
+    """The discovery that the peer speaks something else, when that is why a channel was lost; a fresh error that names the address."""
+    cause = error.__cause__
+    if not isinstance(cause, WrongProtocolError):
+        return None
+    return WrongProtocolError(f"{error.address}: {cause.message}", hint=cause.hint)
+
+
+def _format_address(name: object) -> str:
+    """`host:port` of a socket name; IPv6 in brackets, "" when the transport has none."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return ""
+    host, port = name[0], name[1]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

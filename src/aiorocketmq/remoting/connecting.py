@@ -1,0 +1,122 @@
+"""One attempt to connect, shared by all callers that want the same address (Java: `NettyRemotingClient.createChannel`). Features L9, O9.
+
+The attempt is a task of its own: a caller that is cancelled or runs out of time leaves it to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+from aiorocketmq.config import check_address
+from aiorocketmq.errors import ConfigError, ConnectError, RemotingError, RocketMQError
+from aiorocketmq.remoting.channel import Channel, Endpoint
+from aiorocketmq.remoting.tls import handshake_error, handshake_timeout
+from aiorocketmq.remoting.transport import PHASE_RESOLVE, PHASE_TLS, Connector
+
+_UNREACHABLE_HINT = "check that the server runs and that host, port and firewall are right"
+
+
+class ConnectAttempt:
+    """A connection in the making."""
+
+    __slots__ = ("_loop", "_waiters", "address", "phase")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.phase = "waiting for the event loop"
+        self._loop = asyncio.get_running_loop()
+        self._waiters: set[asyncio.Future[Channel]] = set()
+
+    async def wait(self, timeout: float) -> Channel:
+        """Wait for the outcome. Cancelling is safe and does not end the attempt.
+
+        Raises:
+            ConnectError: It failed, or `timeout` seconds passed.
+            TLSError: The handshake failed.
+        """
+        future: asyncio.Future[Channel] = self._loop.create_future()
+        self._waiters.add(future)
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            raise self._timed_out(timeout) from None
+        finally:
+            self._waiters.discard(future)
+
+    async def dial(self, connector: Connector, endpoint: Endpoint, context: ssl.SSLContext | None, timeout: float) -> Channel:
+        """Make the connection.
+
+        Raises:
+            ConnectError: The name does not resolve, nobody listens, or `timeout` seconds passed.
+            TLSError: The handshake failed.
+        """
+        try:
+            host, port = check_address(self.address, "address")
+        except ConfigError as error:
+            raise ConnectError(error.message, address=self.address, maybe_sent=False, hint=error.hint) from error
+        server_hostname = host if context is not None else None
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                _, protocol = await connector(host, port, self._make_channel(endpoint), context, server_hostname, self._enter)
+        except (OSError, ValueError) as error:  # a name that cannot be encoded for the resolver is a ValueError
+            raise self._failed(error, timeout if limit.expired() else None) from error
+        assert isinstance(protocol, Channel)
+        if protocol.closed:
+            raise ConnectError(
+                f"{self.address} closed the connection at once", address=self.address, maybe_sent=False, hint=_UNREACHABLE_HINT
+            )
+        return protocol
+
+    def succeed(self, channel: Channel) -> None:
+        """Give all callers the channel."""
+        for future in self._waiters:
+            if not future.done():
+                future.set_result(channel)
+
+    def fail(self, error: RocketMQError) -> None:
+        """Give each caller an error of its own: one instance raised in many places would collect all their tracebacks."""
+        for future in self._waiters:
+            if not future.done():
+                future.set_exception(_copy(error))
+
+    def _make_channel(self, endpoint: Endpoint) -> Any:
+        return lambda: Channel(endpoint, self.address)
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+
+    def _timed_out(self, timeout: float) -> RemotingError:
+        if self.phase == PHASE_TLS:
+            return handshake_timeout(self.address, timeout)
+        return ConnectError(
+            f"no connection to {self.address} within {timeout:g} s ({self.phase})",
+            address=self.address,
+            maybe_sent=False,
+            hint=_UNREACHABLE_HINT,
+        )
+
+    def _failed(self, error: OSError | ValueError, timeout: float | None) -> RemotingError:
+        if timeout is not None:
+            return self._timed_out(timeout)
+        if self.phase == PHASE_TLS:
+            return handshake_error(self.address, error)
+        if self.phase == PHASE_RESOLVE:
+            reason = getattr(error, "strerror", None) or error
+            text, hint = f"the host name of {self.address} cannot be resolved: {reason}", "check the name and the DNS"
+        elif isinstance(error, ConnectionRefusedError):
+            text, hint = f"{self.address} refused the connection", _UNREACHABLE_HINT
+        else:
+            text, hint = f"no connection to {self.address}: {getattr(error, 'strerror', None) or error} ({self.phase})", _UNREACHABLE_HINT
+        return ConnectError(text, address=self.address, maybe_sent=False, hint=hint)
+
+
+def _copy(error: RocketMQError) -> RocketMQError:
+    if isinstance(error, RemotingError):
+        twin: RocketMQError = type(error)(error.message, address=error.address, maybe_sent=error.maybe_sent, hint=error.hint)
+    else:
+        twin = type(error)(error.message, hint=error.hint)
+    twin.__cause__ = error.__cause__
+    return twin

@@ -1,0 +1,158 @@
+"""The server end: listens, dispatches requests, may send requests to clients (Java: `NettyRemotingServer`). Features O1, O4, O10, O13.
+
+Processors that return their answer are answered in the same tick of the loop, together with everything else that one chunk of received
+bytes asked for. A peer that sends something illegal, or holds half a frame for too long, loses its own connection and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+
+from aiorocketmq.errors import ClientStateError
+from aiorocketmq.remoting.channel import Channel, Endpoint, Processor, close_all
+from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
+from aiorocketmq.remoting.hooks import ChannelListener
+
+logger = logging.getLogger("aiorocketmq.remoting")
+
+_BACKLOG = 1024
+_IN_FLIGHT_LIMIT = 65535
+_HANDSHAKE_PATIENCE = 1.0
+
+
+class RemotingServer:
+    """A listening socket and its channels. Belongs to the event loop that runs `start()`.
+
+    Args:
+        host: Interface to listen on; the loopback unless told otherwise.
+        port: TCP port, 0 for any free one.
+        processors: Request code → processor, to begin with.
+        max_frame: Bytes of the longest frame accepted.
+        idle_timeout: Seconds without a byte in either direction after which a connection is closed.
+        partial_frame_timeout: Seconds after which a connection that holds an incomplete frame is closed.
+        ssl_context: Accept TLS connections with this context, and nothing else; None accepts plain connections.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        processors: Mapping[int, Processor] | None = None,
+        max_frame: int = 16 * 1024 * 1024,
+        idle_timeout: float = 120.0,
+        partial_frame_timeout: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._ssl_context = ssl_context
+        self._endpoint = Endpoint(
+            ChannelSettings(
+                max_frame=max_frame,
+                idle_timeout=idle_timeout,
+                partial_frame_timeout=partial_frame_timeout,
+                pause_reading_when_full=True,
+            ),
+            in_flight_limit=_IN_FLIGHT_LIMIT,
+            on_open=self._opened,
+            on_lost=self._lost,
+        )
+        self._endpoint.dispatcher.processors.update(processors or {})
+        self._channels: dict[Channel, None] = {}
+        self._listeners: tuple[ChannelListener, ...] = ()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port` that clients dial; the port is 0 before `start()` when any was asked for."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The open connections, oldest first."""
+        return tuple(self._channels)
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far; the object goes on counting."""
+        return self._endpoint.counters
+
+    @property
+    def default_processor(self) -> Processor | None:
+        """Answers the codes that have no processor of their own; None answers them with code 3."""
+        return self._endpoint.dispatcher.default_processor
+
+    @default_processor.setter
+    def default_processor(self, processor: Processor | None) -> None:
+        self._endpoint.dispatcher.default_processor = processor
+
+    def register_processor(self, code: int, processor: Processor) -> None:
+        """Let `processor` answer requests of code `code`."""
+        self._endpoint.dispatcher.processors[code] = processor
+
+    def add_channel_listener(self, listener: ChannelListener) -> None:
+        """Tell `listener` of every connection that is made or lost from now on."""
+        self._listeners += (listener,)
+
+    async def start(self) -> int:
+        """Listen.
+
+        Returns:
+            The bound port.
+
+        Raises:
+            OSError: The port is taken or the host is not one of this machine.
+            ClientStateError: The server is listening already.
+        """
+        if self._server is not None:
+            raise ClientStateError(f"the server is listening already on {self.address}", hint="stop it first")
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Channel(self._endpoint),
+            self.host,
+            self.port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=self._endpoint.settings.partial_frame_timeout if self._ssl_context is not None else None,
+            backlog=_BACKLOG,
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        logger.debug("listening on %s", self.address)
+        return self.port
+
+    async def stop(self, *, abort: bool = False) -> None:
+        """Stop listening, cancel running processors, close all connections and wait until they are gone. Idempotent.
+
+        A later `start()` listens on the same port again.
+
+        Args:
+            abort: Drop the connections without sending what is left, as the end of a killed process would.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        if abort:
+            for channel in self.channels:
+                channel.abort()
+        await self._endpoint.dispatcher.tasks.stop()
+        await close_all(self.channels, "closed: the server stops")
+        try:
+            async with asyncio.timeout(_HANDSHAKE_PATIENCE):
+                await server.wait_closed()
+        except TimeoutError:
+            logger.debug("leaving a TLS handshake on %s to its own time-out", self.address)
+        logger.debug("stopped listening on %s", self.address)
+
+    def _opened(self, channel: Channel) -> None:
+        self._channels[channel] = None
+        for listener in self._listeners:
+            listener.on_connect(channel.address, channel)
+
+    def _lost(self, channel: Channel) -> None:
+        self._channels.pop(channel, None)
+        for listener in self._listeners:
+            listener.on_close(channel.address, channel)

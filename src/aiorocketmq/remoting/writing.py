@@ -1,0 +1,161 @@
+"""The sending half of a channel (Java: Netty's outbound buffer and its writability). Feature O14.
+
+Frames that are sent in one tick of the loop leave in one write. While the transport's buffer is full they are held back here, each under
+the opaque of its request, so that one that is given up or times out meanwhile is certainly never sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiorocketmq.errors import ConnectionLostError
+
+_HIGH_WATER: Final = 1024 * 1024
+_LOW_WATER: Final = 256 * 1024
+# Above this size a frame is not joined with others: that would copy it once more.
+_LARGE_FRAME: Final = 64 * 1024
+# How long a closing connection may take to get rid of what is still to be written.
+_LINGER: Final = 1.0
+
+
+class FrameWriter(asyncio.Protocol):
+    """A connection that frames can be sent on. Mutable and slotted: its fields are the hot path of `Channel`.
+
+    Attributes:
+        address: `host:port` of the peer.
+        closed: True as soon as nothing can be sent any more.
+    """
+
+    # fmt: off
+    __slots__ = (
+        "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_loop", "_next_held", "_out",
+        "_paused", "_transport", "address", "closed",
+    )
+    # fmt: on
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._error = ConnectionLostError(f"there is no connection to {address} yet", address=address, maybe_sent=False)
+        # `_out` leaves at the end of the tick. While `_corked`, somebody will flush it without being asked.
+        self._out: list[bytes] = []
+        self._corked = False
+        self._flushes = 0
+        self._last_write = self._loop.time()
+        # `_held` waits while the transport is full: by opaque, or by a negative number for frames that no answer is awaited for.
+        self._paused = False
+        self._held: dict[int, list[bytes]] = {}
+        self._next_held = -1
+        self._drain_waiters: list[asyncio.Future[None]] = []
+        self._close_waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def writable(self) -> bool:
+        """False while the transport's buffer is full: `await drain()` before sending more."""
+        return not self._paused and not self.closed
+
+    def send(self, *frame: bytes) -> None:
+        """Send a frame, whole or in parts, that no answer is awaited for; it leaves at the end of this tick of the loop.
+
+        On a closed channel nothing happens.
+        """
+        if self.closed:
+            return
+        if self._paused:
+            # Opaques of the wire may be negative too, but those of our own requests never are.
+            self._held[self._next_held] = list(frame)
+            self._next_held -= 1
+            return
+        if not self._out and not self._corked:
+            self._loop.call_soon(self._flush)
+        self._out += frame
+
+    async def drain(self) -> None:
+        """Wait until the channel is writable. Cancelling is safe.
+
+        Raises:
+            ConnectionLostError: The channel is closed, or was while waiting; nothing was sent.
+        """
+        while self._paused and not self.closed:
+            await self._wait_in(self._drain_waiters)
+        if self.closed:
+            raise self._lost_error(maybe_sent=False)
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed. Cancelling is safe."""
+        if self._transport is not None:
+            await self._wait_in(self._close_waiters)
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert hasattr(transport, "set_write_buffer_limits")
+        transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
+        self._last_write = self._loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        _wake(self._close_waiters)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        held, self._held = self._held, {}
+        for frame in held.values():
+            self.send(*frame)
+        _wake(self._drain_waiters)
+
+    # For the other half.
+
+    def _flush(self) -> None:
+        out = self._out
+        transport = self._transport
+        if not out or self.closed or transport is None:
+            return
+        self._out = []
+        self._flushes += 1
+        self._last_write = self._loop.time()
+        if len(out) == 1:
+            transport.write(out[0])
+        elif max(map(len, out)) >= _LARGE_FRAME:
+            transport.writelines(out)
+        else:
+            transport.write(b"".join(out))
+
+    def _lost_error(self, *, maybe_sent: bool) -> ConnectionLostError:
+        """A fresh error for each waiter: raised in many places, one instance would collect all their tracebacks."""
+        first = self._error
+        error = ConnectionLostError(first.message, address=self.address, maybe_sent=maybe_sent, hint=first.hint)
+        error.__cause__ = first.__cause__
+        return error
+
+    def _stop_writing(self, error: ConnectionLostError) -> None:
+        """Forget what is not written yet."""
+        self.closed = True
+        self._error = error
+        self._out = []
+        self._held = {}
+        _wake(self._drain_waiters)
+
+    def _close_transport(self, transport: asyncio.Transport) -> None:
+        """Close once everything is written; a peer that does not read, or answer the TLS farewell, must not keep the socket for long."""
+        transport.close()
+        if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
+            self._loop.call_later(_LINGER, transport.abort)
+
+    async def _wait_in(self, waiters: list[asyncio.Future[None]]) -> None:
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
+        await waiter
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()

@@ -1,0 +1,274 @@
+"""The embedded broker's life: start, stop, sudden death, and the way of a request to its processor (Java: `BrokerController`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+
+from aiorocketmq.errors import ClientStateError, RocketMQError, broker_error
+from aiorocketmq.model import names
+from aiorocketmq.protocol.bodies import TopicConfig
+from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.remoting.server import RemotingServer
+from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.broker.faults import Fault, Faults
+from aiorocketmq.server.broker.processors.admin import AdminProcessor
+from aiorocketmq.server.broker.processors.client import ClientProcessor
+from aiorocketmq.server.broker.processors.common import restore
+from aiorocketmq.server.broker.processors.pull import PullProcessor
+from aiorocketmq.server.broker.processors.send import SendProcessor
+from aiorocketmq.server.broker.registration import Registration
+from aiorocketmq.server.broker.schedule import Schedule
+from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.dispatch import Handler
+from aiorocketmq.server.store.records import PendingMessage, QueueLog
+
+logger = logging.getLogger("aiorocketmq.server")
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Broker:
+    """One embedded broker. After `stop()` or `kill()` it can be started again: on its port, with its store.
+
+    Args:
+        config: Settings.
+        advertised_host: IP address under which clients reach it; None takes the one it listens on.
+        now_ms: Wall clock in milliseconds.
+    """
+
+    def __init__(self, config: BrokerConfig, *, advertised_host: str | None = None, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+        self.config = config
+        self.faults = Faults()
+        self._advertised_host = advertised_host or config.host
+        self._now_ms = now_ms
+        self._port = config.port
+        self._server: RemotingServer | None = None
+        self._state: BrokerState | None = None
+        self._registration: Registration | None = None
+        self._schedule: Schedule | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._memory: sqlite3.Connection | None = None
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def running(self) -> bool:
+        return self._server is not None
+
+    @property
+    def address(self) -> str:
+        """`host:port` that clients dial; the port is 0 before the first start when any was asked for."""
+        host = self._advertised_host
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    @property
+    def state(self) -> BrokerState:
+        """Store and tables.
+
+        Raises:
+            ClientStateError: The broker does not run.
+        """
+        if self._state is None:
+            raise ClientStateError(f"broker {self.name} does not run", hint="start it first")
+        return self._state
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, listen, and register with the name servers. Does nothing while running.
+
+        Raises:
+            OSError: The port is taken.
+            ConfigError: The store cannot be opened.
+        """
+        if self._server is not None:
+            return
+        server = RemotingServer(self.config.host, self._port)
+        if self._port:
+            self._assemble(server)
+        try:
+            self._port = await server.start()
+        except OSError:
+            self._disassemble()
+            raise
+        if self._state is None:
+            try:
+                self._assemble(server)  # nobody knows the port yet, so no request is missed
+            except RocketMQError:
+                await server.stop()
+                raise
+        self._server = server
+        assert self._registration is not None and self._schedule is not None
+        self._schedule.start()
+        self._expire_clients()
+        await self._registration.start()
+        logger.info("broker %s listens on %s", self.name, self.address)
+
+    def _assemble(self, server: RemotingServer) -> None:
+        """Make everything that lives from one start to the next stop."""
+        loop = asyncio.get_running_loop()
+        state = BrokerState(
+            self.config,
+            self._advertised_host,
+            self._port,
+            now_ms=self._now_ms,
+            monotonic=loop.time,
+            on_topic_change=lambda topic: registration.topic_changed(topic),
+        )
+        registration = Registration(state)
+        state.store.open(self._memory)
+        self._memory = None
+        state.topics.load()
+        state.groups.load()
+        state.offsets.load()
+        self._schedule = Schedule(state.store, self._now_ms, partial(restore, state))
+        state.store.on_arrival = partial(_wake_pulls, state)
+        state.store.on_scheduled = self._schedule.added
+        self._state = state
+        self._registration = registration
+        processors = (
+            SendProcessor(state),
+            PullProcessor(state),
+            ClientProcessor(state),
+            AdminProcessor(state, registration.when_registered),
+        )
+        for processor in processors:
+            for code, handler in processor.handlers().items():
+                server.register_processor(code, partial(self._process, handler))
+        server.default_processor = partial(self._process, _unsupported)
+        server.add_channel_listener(self)
+
+    async def stop(self) -> None:
+        """Say goodbye to the name servers, answer and commit what came in, close. Does nothing when stopped already."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        if self._registration is not None:
+            await self._registration.stop(goodbye=True)
+        self._quiet()
+        self._memory = await self.state.store.close()
+        await server.stop()
+        self._disassemble()
+        logger.info("broker %s stopped", self.name)
+
+    async def kill(self) -> None:
+        """Die as if the process were killed: every socket is reset, nothing pending is stored or answered, nobody is told."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._quiet()
+        self._memory = self.state.store.abandon()
+        for channel in server.channels:
+            channel.abort()
+        if self._registration is not None:
+            await self._registration.stop(goodbye=False)
+        await server.stop()
+        self._disassemble()
+        logger.info("broker %s was killed", self.name)
+
+    def discard(self) -> None:
+        """Give up what a stopped broker without a file keeps in memory for its next start."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
+
+    def _quiet(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._schedule is not None:
+            self._schedule.stop()
+        self.state.polling.stop()
+
+    def _disassemble(self) -> None:
+        if self._state is not None and not self._state.store.closed:
+            self._memory = self._state.store.abandon()
+        self._state = None
+        self._registration = None
+        self._schedule = None
+
+    def _expire_clients(self) -> None:
+        if self._state is not None:
+            self._state.clients.expire()
+            self._timer = asyncio.get_running_loop().call_later(self.config.client_scan_interval, self._expire_clients)
+
+    # -- topics -------------------------------------------------------------------------------------------------------
+
+    async def create_topic(self, topic: TopicConfig) -> None:
+        """Create or change a topic; returns when it is stored and the name servers know it.
+
+        Raises:
+            InvalidNameError: The name is not legal.
+            BrokerError: It could not be stored.
+        """
+        names.check_topic(topic.topic_name)
+        state = self.state
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def stored(error: RocketMQError | None) -> None:
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+            elif self._registration is not None:
+                self._registration.when_registered(lambda: None if done.done() else done.set_result(None))
+
+        state.topics.put(topic)
+        state.store.after_commit(stored)
+        await done
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    def _process(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+        if self.faults.armed and (fault := self.faults.take(request.code)) is not None:
+            return self._suffer(fault, handler, request, channel)
+        return handler(request, channel)
+
+    def _suffer(self, fault: Fault, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+        """Let a fault happen to a request."""
+        if fault.drop:
+            return None
+        if fault.lose_answer:
+            request.flag |= ONEWAY_FLAG  # handled like any other, but nothing answers a one-way request
+        if fault.delay > 0:
+            asyncio.get_running_loop().call_later(fault.delay, self._late, fault, handler, request, channel)
+            return None
+        if fault.answer is not None:
+            return RemotingCommand.response(request, fault.answer, fault.remark)
+        return handler(request, channel)
+
+    def _late(self, fault: Fault, handler: Handler, request: RemotingCommand, channel: Channel) -> None:
+        if self._server is None or channel.closed:
+            return
+        answer = RemotingCommand.response(request, fault.answer, fault.remark) if fault.answer is not None else handler(request, channel)
+        if answer is not None:
+            channel.reply(request, answer)
+
+    def on_connect(self, address: str, channel: Channel) -> None:
+        """A client connected."""
+
+    def on_close(self, address: str, channel: Channel) -> None:
+        """A client's connection ended: its memberships end with it."""
+        if self._state is not None and self._server is not None:
+            self._state.clients.channel_closed(channel)
+
+
+def _wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:
+    state.polling.arrived(queue.topic, queue.queue_id, [message.tags_code for message in messages])
+
+
+def _unsupported(request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    error = broker_error(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, f" request type {request.code} not supported")
+    return RemotingCommand.response(request, error.code, error.remark)

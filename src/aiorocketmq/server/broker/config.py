@@ -1,0 +1,73 @@
+"""Settings of an embedded broker (Java: `BrokerConfig`, `MessageStoreConfig`): the ones that its features need, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.server.store.store import Flush
+
+DELAY_LEVELS: Final = (1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200)
+"""Seconds of delay levels 1 to 18 (Java: `messageDelayLevel`)."""
+MAX_MESSAGE_SIZE: Final = 4 * 1024 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class BrokerConfig:
+    """One embedded broker. Mutable: request 25 changes the switches that it may change.
+
+    Attributes:
+        name: Broker name.
+        cluster: Cluster name.
+        broker_id: 0 for a master; this server has masters only.
+        host: Address to listen on and to be known by.
+        port: Port to listen on; 0 takes a free one, which is kept for the broker's life.
+        name_servers: Addresses (`host:port`) to register with.
+        path: Database file; None keeps everything in memory.
+        flush: `"async"` or `"sync"`, see `server.store.store`.
+        auto_create_topics: Unknown topics are created from `TBW102` when a producer sends to them.
+        auto_create_groups: Unknown consumer groups are created when they are first used.
+        max_message_size: Bytes of the largest body.
+        default_topic_queues: Queues that `TBW102` offers.
+        region_id: Sent as `MSG_REGION`.
+        delay_levels: Seconds of each delay level.
+        timer_max_delay: Seconds that a message may ask to be delayed at most.
+        client_expiry: Seconds after its last heartbeat at which a client is forgotten.
+        client_scan_interval: Seconds between two looks for such clients.
+        register_interval: Seconds between two registrations with the name servers.
+        lock_expiry: Seconds after its last renewal at which a queue lock falls.
+        recent_bytes: Memory for recent messages.
+        long_polling: False answers pulls that find nothing after one second at most.
+    """
+
+    name: str = "broker-a"
+    cluster: str = "DefaultCluster"
+    broker_id: int = 0
+    host: str = "127.0.0.1"
+    port: int = 0
+    name_servers: tuple[str, ...] = ()
+    path: Path | None = None
+    flush: Flush = "async"
+    auto_create_topics: bool = True
+    auto_create_groups: bool = True
+    max_message_size: int = MAX_MESSAGE_SIZE
+    default_topic_queues: int = 8
+    region_id: str = "DefaultRegion"
+    delay_levels: tuple[float, ...] = DELAY_LEVELS
+    timer_max_delay: float = 3 * 24 * 3600
+    client_expiry: float = 120.0
+    client_scan_interval: float = 10.0
+    register_interval: float = 30.0
+    lock_expiry: float = 60.0
+    recent_bytes: int = 16 * 1024 * 1024
+    long_polling: bool = True
+
+    def __post_init__(self) -> None:
+        if self.flush not in ("async", "sync"):
+            raise ConfigError(f"flush {self.flush!r} is unknown", hint='use "async" or "sync"')
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port!r} is out of range", hint="use 0 (any free port) to 65535")
+        if not self.delay_levels or any(later < earlier for earlier, later in zip(self.delay_levels, self.delay_levels[1:], strict=False)):
+            raise ConfigError(f"delay_levels {self.delay_levels!r} do not grow", hint="give seconds in ascending order")

@@ -1,0 +1,255 @@
+"""Topics and consumer groups of one broker (Java: `TopicConfigManager`, `SubscriptionGroupManager`).
+
+Changes are visible at once and in the database with the commit of the tick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from aiorocketmq.errors import BrokerError, InvalidNameError, broker_error
+from aiorocketmq.model import names
+from aiorocketmq.model.enums import Permission
+from aiorocketmq.protocol.bodies import DataVersion, SubscriptionGroupConfig, TopicConfig
+from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.store.store import Store
+
+logger = logging.getLogger("aiorocketmq.server")
+
+SCHEDULE_TOPIC: Final = "SCHEDULE_TOPIC_XXXX"
+TIMER_TOPIC: Final = "rmq_sys_wheel_timer"
+UNIT_FLAG: Final = 1
+UNIT_SUB_FLAG: Final = 2
+
+_READ_WRITE: Final = int(Permission.READ | Permission.WRITE)
+_ALL: Final = int(Permission.READ | Permission.WRITE | Permission.INHERIT)
+_TOPIC_KIND: Final = "topic"
+_GROUP_KIND: Final = "group"
+_FRESH_GROUPS: Final = (
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+    "CID_RMQ_SYS_TRANS",
+)
+
+
+class Topics:
+    """Topic configurations by name.
+
+    Args:
+        config: Settings of the broker.
+        store: Where they are kept.
+        now_ms: Wall clock in milliseconds.
+        on_change: Called with the name of each topic that was created or changed.
+    """
+
+    def __init__(self, config: BrokerConfig, store: Store, now_ms: Callable[[], int], on_change: Callable[[str], None]) -> None:
+        self._config = config
+        self._store = store
+        self._now_ms = now_ms
+        self._on_change = on_change
+        self._table: dict[str, TopicConfig] = {}
+        self.version = DataVersion(timestamp=now_ms())
+
+    def load(self) -> None:
+        """Read the database; a fresh one gets the topics that every broker has."""
+        self._table = {name: TopicConfig.decode(text.encode()) for name, text in self._store.settings(_TOPIC_KIND).items()}
+        for fresh in self._fresh():
+            if fresh.topic_name not in self._table:
+                self._put(fresh)
+
+    def _fresh(self) -> Iterator[TopicConfig]:
+        config = self._config
+
+        def topic(name: str, queues: int, perm: int = _READ_WRITE) -> TopicConfig:
+            return TopicConfig(topic_name=name, read_queue_nums=queues, write_queue_nums=queues, perm=perm)
+
+        yield topic("SELF_TEST_TOPIC", 1)
+        if config.auto_create_topics:
+            yield topic(names.AUTO_CREATE_TOPIC_KEY, config.default_topic_queues, _ALL)
+        yield topic("BenchmarkTest", 1024)
+        yield topic(config.cluster, 16, _ALL)
+        yield topic(config.name, 1, _ALL)
+        yield topic("OFFSET_MOVED_EVENT", 1)
+        yield topic(SCHEDULE_TOPIC, len(config.delay_levels))
+        yield topic(f"{config.cluster}_REPLY_TOPIC", 1)
+        yield topic("RMQ_SYS_TRANS_HALF_TOPIC", 1)
+        yield topic("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1)
+        yield topic(TIMER_TOPIC, 1)
+
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[TopicConfig]:
+        return iter(self._table.values())
+
+    def get(self, topic: str) -> TopicConfig | None:
+        return self._table.get(topic)
+
+    def require(self, topic: str) -> TopicConfig:
+        """The topic's configuration.
+
+        Raises:
+            BrokerError: Code 17, the topic does not exist.
+        """
+        found = self._table.get(topic)
+        if found is None:
+            raise missing_topic(topic)
+        return found
+
+    def is_system(self, topic: str) -> bool:
+        """True for topics that the broker owns: they are neither created nor deleted from outside."""
+        config = self._config
+        return names.is_system_topic(topic) or topic in (config.cluster, config.name, f"{config.cluster}_REPLY_TOPIC")
+
+    def put(self, topic: TopicConfig) -> None:
+        """Create or change a topic, and tell the name servers."""
+        self._put(topic)
+        logger.info("broker %s: topic %s has %d queues, perm %d", self._config.name, topic.topic_name, topic.write_queue_nums, topic.perm)
+        self._on_change(topic.topic_name)
+
+    def _put(self, topic: TopicConfig) -> None:
+        self._store.put_setting(_TOPIC_KIND, topic.topic_name, topic.encode().decode())
+        self._table[topic.topic_name] = topic
+        self._next_version()
+
+    def delete(self, topic: str) -> None:
+        """Remove a topic and its messages; does nothing when there is none."""
+        if self._table.pop(topic, None) is not None:
+            self._store.put_setting(_TOPIC_KIND, topic, None)
+            self._next_version()
+        self._store.drop_topic(topic)
+
+    def _next_version(self) -> None:
+        self.version = dataclasses.replace(self.version, timestamp=self._now_ms(), counter=self.version.counter + 1)
+
+    def create_from_default(self, topic: str, default_topic: str, queues: int, *, unit: bool) -> TopicConfig:
+        """Create the topic that a producer sends to as a likeness of `default_topic` (6.3).
+
+        Raises:
+            BrokerError: Code 17, the default topic does not exist or does not allow it.
+        """
+        default = self._table.get(default_topic)
+        if default is None or not default.perm & Permission.INHERIT:
+            if names.is_retry_topic(topic):
+                return self.create_derived(topic, 1)
+            raise missing_topic(topic)
+        if default_topic == names.AUTO_CREATE_TOPIC_KEY and not self._config.auto_create_topics:
+            raise missing_topic(topic)
+        count = max(0, min(queues, default.write_queue_nums))
+        created = dataclasses.replace(
+            default,
+            topic_name=topic,
+            read_queue_nums=count,
+            write_queue_nums=count,
+            perm=default.perm & ~int(Permission.INHERIT),
+            topic_sys_flag=UNIT_FLAG if unit else 0,
+        )
+        self.put(created)
+        return created
+
+    def create_derived(self, topic: str, queues: int, *, unit: bool = False, order: bool = False) -> TopicConfig:
+        """The retry or dead-letter topic of a group, made when it is not there."""
+        found = self._table.get(topic)
+        if found is None:
+            found = TopicConfig(
+                topic_name=topic,
+                read_queue_nums=queues,
+                write_queue_nums=queues,
+                perm=_READ_WRITE,
+                topic_sys_flag=UNIT_SUB_FLAG if unit else 0,
+                order=order,
+            )
+            self.put(found)
+        return found
+
+
+class Groups:
+    """Consumer group configurations by name."""
+
+    def __init__(self, config: BrokerConfig, store: Store, now_ms: Callable[[], int]) -> None:
+        self._config = config
+        self._store = store
+        self._now_ms = now_ms
+        self._table: dict[str, SubscriptionGroupConfig] = {}
+        self.version = DataVersion(timestamp=now_ms())
+
+    def load(self) -> None:
+        """Read the database; a fresh one gets the groups that every broker has."""
+        self._table = {name: SubscriptionGroupConfig.decode(text.encode()) for name, text in self._store.settings(_GROUP_KIND).items()}
+        for name in _FRESH_GROUPS:
+            if name not in self._table:
+                self.put(SubscriptionGroupConfig(group_name=name))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[SubscriptionGroupConfig]:
+        return iter(self._table.values())
+
+    def get(self, group: str) -> SubscriptionGroupConfig | None:
+        return self._table.get(group)
+
+    def find(self, group: str) -> SubscriptionGroupConfig | None:
+        """The group's configuration, created with defaults where that is allowed; None when it is not."""
+        found = self._table.get(group)
+        if found is None and self._config.auto_create_groups and _legal_group(group):
+            found = SubscriptionGroupConfig(group_name=group)
+            self.put(found)
+            logger.info("broker %s: group %s created", self._config.name, group)
+        return found
+
+    def require(self, group: str) -> SubscriptionGroupConfig:
+        """As `find`.
+
+        Raises:
+            BrokerError: Code 26, the group does not exist.
+        """
+        found = self.find(group)
+        if found is None:
+            raise missing_group(group)
+        return found
+
+    def put(self, group: SubscriptionGroupConfig) -> None:
+        """Create or change a group."""
+        self._store.put_setting(_GROUP_KIND, group.group_name, group.encode().decode())
+        self._table[group.group_name] = group
+        self._next_version()
+
+    def delete(self, group: str) -> None:
+        """Remove a group; does nothing when there is none."""
+        if self._table.pop(group, None) is not None:
+            self._store.put_setting(_GROUP_KIND, group, None)
+            self._next_version()
+
+    def _next_version(self) -> None:
+        self.version = dataclasses.replace(self.version, timestamp=self._now_ms(), counter=self.version.counter + 1)
+
+
+def _legal_group(group: str) -> bool:
+    try:
+        names.check_group(group)
+    except InvalidNameError:
+        return False
+    return True
+
+
+def missing_topic(topic: str) -> BrokerError:
+    """The error for a topic that the broker does not have."""
+    return broker_error(ResponseCode.TOPIC_NOT_EXIST, f"topic[{topic}] not exist, apply first please!", topic=topic)
+
+
+def missing_group(group: str) -> BrokerError:
+    """The error for a consumer group that the broker does not have."""
+    return broker_error(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"subscription group [{group}] does not exist")

@@ -1,0 +1,83 @@
+"""Committed offsets, pull offsets and pending resets of consumer groups (Java: `ConsumerOffsetManager`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiorocketmq.server.store.store import Store
+
+
+class ConsumerOffsets:
+    """Offsets by (topic, group) and queue id.
+
+    A commit is visible at once and in the database with the commit of the tick. Pull offsets and resets live in memory, as in Java.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._committed: dict[tuple[str, str], dict[int, int]] = {}
+        self._pulled: dict[tuple[str, str], dict[int, int]] = {}
+        self._resets: dict[tuple[str, str], dict[int, int]] = {}
+
+    def load(self) -> None:
+        """Read what the database holds."""
+        self._committed.clear()
+        for group, topic, queue_id, offset in self._store.offsets():
+            self._committed.setdefault((topic, group), {})[queue_id] = offset
+
+    def commit(self, group: str, topic: str, queue_id: int, offset: int) -> bool:
+        """Store an offset, forward or backward; False when a reset of the queue is pending and the commit is ignored."""
+        if queue_id in self._resets.get((topic, group), ()):
+            return False
+        self._put(group, topic, queue_id, offset)
+        return True
+
+    def _put(self, group: str, topic: str, queue_id: int, offset: int) -> None:
+        queues = self._committed.setdefault((topic, group), {})
+        if queues.get(queue_id) != offset:
+            queues[queue_id] = offset
+            self._store.put_offset(group, topic, queue_id, offset)
+
+    def query(self, group: str, topic: str, queue_id: int) -> int:
+        """The pending reset or committed offset; -1 when there is none."""
+        reset = self._resets.get((topic, group), {}).get(queue_id, -1)
+        return reset if reset >= 0 else self._committed.get((topic, group), {}).get(queue_id, -1)
+
+    def note_pulled(self, group: str, topic: str, queue_id: int, offset: int) -> None:
+        """Remember how far the group has pulled; shown in consume stats."""
+        self._pulled.setdefault((topic, group), {})[queue_id] = offset
+
+    def pulled(self, group: str, topic: str, queue_id: int) -> int:
+        """How far the group has pulled in this process's life; -1 when it has not."""
+        return self._pulled.get((topic, group), {}).get(queue_id, -1)
+
+    def reset(self, group: str, topic: str, queue_id: int, offset: int) -> None:
+        """Set an offset that the next pull of the queue is told of; until then commits are ignored."""
+        self._resets.setdefault((topic, group), {})[queue_id] = offset
+        self._put(group, topic, queue_id, offset)
+
+    def take_reset(self, group: str, topic: str, queue_id: int) -> int:
+        """The pending reset of a queue, which is thereby done; -1 when there is none."""
+        if not self._resets:
+            return -1
+        return self._resets.get((topic, group), {}).pop(queue_id, -1)
+
+    def topics_of(self, group: str) -> list[str]:
+        """Topics on which the group has offsets."""
+        return [topic for topic, owner in self._committed if owner == group]
+
+    def groups_of(self, topic: str) -> list[str]:
+        """Groups that have offsets on the topic."""
+        return [group for name, group in self._committed if name == topic]
+
+    def items(self) -> Iterator[tuple[str, str, dict[int, int]]]:
+        """Topic, group, and offsets by queue id."""
+        for (topic, group), queues in self._committed.items():
+            yield topic, group, queues
+
+    def drop(self, *, group: str | None = None, topic: str | None = None) -> None:
+        """Forget the offsets of a group or of a topic."""
+        for table in (self._committed, self._pulled, self._resets):
+            for key in [key for key in table if topic in (None, key[0]) and group in (None, key[1])]:
+                del table[key]
+        self._store.remove_offsets(group, topic)

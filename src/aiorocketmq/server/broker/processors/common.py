@@ -1,0 +1,202 @@
+"""What several processors need: reading the hot headers, delaying a message, the peer's address as it is stored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+
+from aiorocketmq.errors import BrokerError, ProtocolError, broker_error
+from aiorocketmq.model import names
+from aiorocketmq.model import properties as props
+from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.protocol.bodies import TopicConfig
+from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.message_codec import decode_message
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC, TIMER_TOPIC
+from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.store.records import PendingMessage
+
+_INT32_MAX = 0x7FFFFFFF
+_TIMER_PRECISION_MS = 1000
+
+tag_hash = lru_cache(maxsize=4096)(names.java_hash)
+"""Java's hash of a tag; producers use few tags, and the hash is slow in Python."""
+
+
+def text_field(ext: Mapping[str, str], name: str) -> str:
+    """A required text of a header.
+
+    Raises:
+        ProtocolError: It is missing.
+    """
+    value = ext.get(name)
+    if value is None:
+        raise ProtocolError(f"the header field {name!r} is missing")
+    return value
+
+
+def int_field(ext: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """A number of a header.
+
+    Raises:
+        ProtocolError: It is missing without a default, or no number of 64 bits.
+    """
+    value = ext.get(name)
+    if value is None:
+        if default is None:
+            raise ProtocolError(f"the header field {name!r} is missing")
+        return default
+    try:
+        number = int(value) if len(value) <= 20 else None
+    except ValueError:
+        number = None
+    if number is None or not -(1 << 63) <= number < 1 << 63:
+        raise ProtocolError(f"the header field {name!r} is {value[:40]!r}, not a number")
+    return number
+
+
+def peer_host(channel: Channel) -> tuple[bytes, int]:
+    """The peer's address as it is stored with messages; worked out once per connection."""
+    host = channel.context
+    if isinstance(host, tuple):
+        return host
+    name, _, port = channel.address.rpartition(":")
+    try:
+        packed = ip_address(name.strip("[]").partition("%")[0]).packed
+    except ValueError:
+        packed = b"\x7f\x00\x00\x01"
+    made = (packed, int(port) if port.isdigit() else 0)
+    channel.context = made
+    return made
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8 as Java writes it: what has no encoding becomes '?'."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def choose_queue(topic: TopicConfig) -> int:
+    """A random write queue."""
+    return random.randrange(topic.write_queue_nums) if topic.write_queue_nums > 1 else 0
+
+
+def index_keys(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Words by which a message can be found: its unique id and each of its keys."""
+    unique = properties.get(props.UNIQ_KEY, "")
+    text = f"{unique} {keys}" if (keys := properties.get(props.KEYS)) else unique
+    if not text.isascii():
+        text = encode_text(text).decode("utf-8", "replace")  # the index takes proper Unicode only
+    return tuple(dict.fromkeys(text.split()))
+
+
+def illegal(state: BrokerState, remark: str = "") -> BrokerError:
+    """The error for a message that cannot be stored."""
+    limit = state.config.max_message_size
+    return broker_error(
+        ResponseCode.MESSAGE_ILLEGAL,
+        remark
+        or "the message is illegal, maybe msg body or properties length not matched. "
+        f"msg body length limit {limit}B, msg properties length limit 32KB.",
+    )
+
+
+def decode_record(record: bytes) -> ReceivedMessage:
+    """A stored message; its body stays as it is stored as long as only `stored_body` is read."""
+    return decode_message(record, broker_name="", max_body=0)
+
+
+def complete(message: PendingMessage, properties: dict[str, str]) -> None:
+    """Fill in what follows from the properties: their text, the tag's code, the keys."""
+    message.properties = encode_text(props.encode_properties(properties))
+    tag = properties.get(props.TAGS)
+    message.tags_code = tag_hash(tag) if tag else 0
+    message.keys = index_keys(properties)
+
+
+def delay(state: BrokerState, message: PendingMessage, properties: dict[str, str]) -> None:
+    """Park a message whose properties ask for it: by delay level (6.6), else by time (6.7). Changes both arguments.
+
+    Raises:
+        BrokerError: Code 13, the delay cannot be read or is too long.
+    """
+    level = properties.get(props.DELAY)
+    if level is not None and _number(state, props.DELAY, level) > 0:
+        for name in (props.TIMER_DELAY_SEC, props.TIMER_DELAY_MS, props.TIMER_DELIVER_MS):
+            properties.pop(name, None)
+        number = min(int(level), len(state.config.delay_levels))
+        properties[props.DELAY] = str(number)
+        _park(message, properties, SCHEDULE_TOPIC, number - 1)
+        message.deliver_at = state.now_ms() + int(state.config.delay_levels[number - 1] * 1000)
+        return
+    if props.TIMER_OUT_MS in properties:
+        return  # it waited already: a retry of a timer message must not wait for its first delay again
+    deliver_at = _deliver_time(state, properties)
+    if deliver_at is None:
+        return
+    now = state.now_ms()
+    if deliver_at - now > state.config.timer_max_delay * 1000:
+        raise illegal(
+            state, f"timer message illegal, the delay time should not be bigger than the max delay {state.config.timer_max_delay}s"
+        )
+    if deliver_at <= now:
+        return
+    precise = deliver_at // _TIMER_PRECISION_MS * _TIMER_PRECISION_MS
+    out = precise - _TIMER_PRECISION_MS if precise == deliver_at else precise
+    properties[props.TIMER_OUT_MS] = str(out)
+    _park(message, properties, TIMER_TOPIC, 0)
+    message.deliver_at = deliver_at
+
+
+def _number(state: BrokerState, name: str, text: str) -> int:
+    try:
+        return int(text) if len(text) <= 19 else int("")
+    except ValueError:
+        raise illegal(state, f"the property {name} is {text[:40]!r}, not a number") from None
+
+
+def _deliver_time(state: BrokerState, properties: Mapping[str, str]) -> int | None:
+    if (text := properties.get(props.TIMER_DELAY_SEC)) is not None:
+        return state.now_ms() + _number(state, props.TIMER_DELAY_SEC, text) * 1000
+    if (text := properties.get(props.TIMER_DELAY_MS)) is not None:
+        return state.now_ms() + _number(state, props.TIMER_DELAY_MS, text)
+    if (text := properties.get(props.TIMER_DELIVER_MS)) is not None:
+        return _number(state, props.TIMER_DELIVER_MS, text)
+    return None
+
+
+def _park(message: PendingMessage, properties: dict[str, str], topic: str, queue_id: int) -> None:
+    properties[props.REAL_TOPIC] = message.topic
+    properties[props.REAL_QUEUE_ID] = str(message.queue_id)
+    message.topic = topic
+    message.queue_id = queue_id
+
+
+def restore(state: BrokerState, record: bytes) -> PendingMessage | None:
+    """The message to deliver from a parked one; None when its topic is gone."""
+    parked = decode_record(record)
+    properties = parked.properties
+    topic = properties.get(props.REAL_TOPIC, "")
+    queue_id = properties.get(props.REAL_QUEUE_ID, "0")
+    if topic not in state.topics or not queue_id.isdigit():
+        return None
+    born_host, born_port = parked.born_address
+    message = PendingMessage(
+        topic,
+        min(int(queue_id), _INT32_MAX),
+        parked.stored_body,
+        b"",
+        flag=parked.flag,
+        sys_flag=parked.sys_flag,
+        born_timestamp=parked.born_timestamp,
+        born_host=born_host,
+        born_port=born_port,
+        reconsume_times=parked.reconsume_times,
+    )
+    complete(message, properties)
+    return message

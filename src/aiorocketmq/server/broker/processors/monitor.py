@@ -1,0 +1,283 @@
+"""What administrators look at: progress, connections, statistics, and questions relayed to clients (Java: `AdminBrokerProcessor`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Final
+
+from aiorocketmq.errors import RemotingError, RequestTimeoutError, broker_error
+from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.bodies import (
+    Connection,
+    ConsumerConnection,
+    ConsumeStats,
+    GroupList,
+    OffsetWrapper,
+    ProducerConnection,
+    ProducerInfo,
+    ProducerTableInfo,
+    QueryConsumeTimeSpanBody,
+    QuerySubscriptionResponseBody,
+    QueueTimeSpan,
+    TopicList,
+    TopicOffset,
+    TopicStatsTable,
+)
+from aiorocketmq.protocol.codes import CURRENT_VERSION, LanguageCode, RequestCode, ResponseCode, version_name
+from aiorocketmq.protocol.command import RemotingCommand, next_opaque
+from aiorocketmq.protocol.frame import encode
+from aiorocketmq.protocol.headers_admin import (
+    GetConsumerConnectionListRequestHeader,
+    GetConsumeStatsRequestHeader,
+    GetProducerConnectionListRequestHeader,
+    GetTopicStatsInfoRequestHeader,
+    QueryConsumeTimeSpanRequestHeader,
+    QuerySubscriptionByConsumerRequestHeader,
+    QueryTopicConsumeByWhoRequestHeader,
+    QueryTopicsByConsumerRequestHeader,
+)
+from aiorocketmq.protocol.headers_client import ConsumeMessageDirectlyResultRequestHeader, GetConsumerRunningInfoRequestHeader
+from aiorocketmq.protocol.message_id import OffsetMessageId
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.server.broker.registry import Member
+from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.dispatch import Handler, guarded
+
+_RELAY_TIMEOUT: Final = 10.0
+_V3_1_8: Final = 62
+
+
+class MonitorProcessor:
+    """Handlers that only look."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state = state
+
+    def handlers(self) -> dict[int, Handler]:
+        """Handlers by request code."""
+        plain: dict[int, Handler] = {
+            RequestCode.GET_TOPIC_STATS_INFO: self._topic_stats,
+            RequestCode.GET_CONSUME_STATS: self._consume_stats,
+            RequestCode.QUERY_TOPIC_CONSUME_BY_WHO: self._groups_of_topic,
+            RequestCode.QUERY_TOPICS_BY_CONSUMER: self._topics_of_group,
+            RequestCode.QUERY_SUBSCRIPTION_BY_CONSUMER: self._subscription,
+            RequestCode.QUERY_CONSUME_TIME_SPAN: self._time_span,
+            RequestCode.GET_CONSUMER_CONNECTION_LIST: self._consumer_connections,
+            RequestCode.GET_PRODUCER_CONNECTION_LIST: self._producer_connections,
+            RequestCode.GET_ALL_PRODUCER_INFO: self._producers,
+            RequestCode.GET_CONSUMER_RUNNING_INFO: self._running_info,
+            RequestCode.CONSUME_MESSAGE_DIRECTLY: self._consume_directly,
+        }
+        return {code: guarded(handler) for code, handler in plain.items()}
+
+    # -- progress -----------------------------------------------------------------------------------------------------
+
+    def _topic_stats(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = GetTopicStatsInfoRequestHeader.from_ext(request.ext_fields)
+        state = self._state
+        topic = state.topics.require(header.topic)
+        table = {}
+        for queue_id in range(max(topic.read_queue_nums, topic.write_queue_nums)):
+            low, high = state.store.bounds(header.topic, queue_id)
+            queue = state.store.queue(header.topic, queue_id)
+            stamp = queue.last_store_timestamp if queue is not None else 0
+            table[MessageQueue(header.topic, state.config.name, queue_id)] = TopicOffset(low, high, stamp)
+        return RemotingCommand.response(request, body=TopicStatsTable(table, state.stats.put_tps(header.topic)).encode())
+
+    def _consume_stats(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = GetConsumeStatsRequestHeader.from_ext(request.ext_fields)
+        state = self._state
+        group = header.consumer_group
+        topics: Iterable[str] = [name for name in (header.topic_list or header.topic or "").split(";") if name]
+        if not topics:
+            topics = state.offsets.topics_of(group)
+        stats = ConsumeStats()
+        for name in topics:
+            topic = state.topics.get(name)
+            if topic is None:
+                continue
+            members = state.clients.consumer_group(group)
+            subscribed = members is None or not members.subscriptions or name in members.subscriptions
+            if not subscribed and name not in state.offsets.topics_of(group):
+                continue
+            for queue_id in range(topic.read_queue_nums):
+                stats.offset_table[MessageQueue(name, state.config.name, queue_id)] = self._progress(group, name, queue_id)
+            stats.consume_tps += state.stats.get_tps(name, group)
+        return RemotingCommand.response(request, body=stats.encode())
+
+    def _progress(self, group: str, topic: str, queue_id: int) -> OffsetWrapper:
+        state = self._state
+        committed = max(0, state.offsets.query(group, topic, queue_id))
+        queue = state.store.queue(topic, queue_id)
+        stamp = state.store.store_timestamp_at(queue, committed - 1) if queue is not None else -1
+        high = queue.next_offset if queue is not None else 0
+        return OffsetWrapper(high, committed, max(committed, state.offsets.pulled(group, topic, queue_id)), max(0, stamp))
+
+    def _groups_of_topic(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = QueryTopicConsumeByWhoRequestHeader.from_ext(request.ext_fields)
+        online = [name for name, group in self._state.clients.consumers.items() if header.topic in group.subscriptions]
+        groups = sorted({*online, *self._state.offsets.groups_of(header.topic)})
+        return RemotingCommand.response(request, body=GroupList(groups).encode())
+
+    def _topics_of_group(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = QueryTopicsByConsumerRequestHeader.from_ext(request.ext_fields)
+        return RemotingCommand.response(request, body=TopicList(sorted(self._state.offsets.topics_of(header.group))).encode())
+
+    def _subscription(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = QuerySubscriptionByConsumerRequestHeader.from_ext(request.ext_fields)
+        members = self._state.clients.consumer_group(header.group)
+        found = members.subscriptions.get(header.topic or "") if members is not None else None
+        return RemotingCommand.response(request, body=QuerySubscriptionResponseBody(header.group, header.topic or "", found).encode())
+
+    def _time_span(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = QueryConsumeTimeSpanRequestHeader.from_ext(request.ext_fields)
+        state = self._state
+        spans = []
+        for queue_id in range(state.topics.require(header.topic).write_queue_nums):
+            span = QueueTimeSpan(MessageQueue(header.topic, state.config.name, queue_id))
+            queue = state.store.queue(header.topic, queue_id)
+            if queue is not None:
+                committed = state.offsets.query(header.group, header.topic, queue_id)
+                span.min_time_stamp = state.store.store_timestamp_at(queue, queue.min_offset)
+                span.max_time_stamp = queue.last_store_timestamp
+                consumed = state.store.store_timestamp_at(queue, committed - 1) if committed > 0 else span.min_time_stamp
+                span.consume_time_stamp = consumed
+                span.delay_time = max(0, state.now_ms() - consumed) if committed < queue.next_offset else 0
+            spans.append(span)
+        return RemotingCommand.response(request, body=QueryConsumeTimeSpanBody(spans).encode())
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _consumer_connections(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = GetConsumerConnectionListRequestHeader.from_ext(request.ext_fields)
+        group = self._state.clients.consumer_group(header.consumer_group)
+        if group is None:
+            raise broker_error(ResponseCode.CONSUMER_NOT_ONLINE, f"the consumer group[{header.consumer_group}] not online")
+        subscriptions: dict[str, SubscriptionData] = dict(group.subscriptions)
+        body = ConsumerConnection(
+            [_connection(member) for member in group.members.values()],
+            subscriptions,
+            group.consume_type.value,
+            group.message_model.value,
+            group.consume_from_where,
+        )
+        return RemotingCommand.response(request, body=body.encode())
+
+    def _producer_connections(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        header = GetProducerConnectionListRequestHeader.from_ext(request.ext_fields)
+        members = self._state.clients.producers.get(header.producer_group)
+        if not members:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, f"the producer group[{header.producer_group}] not exist")
+        return RemotingCommand.response(request, body=ProducerConnection([_connection(member) for member in members.values()]).encode())
+
+    def _producers(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        ago = self._state.monotonic()
+        data = {
+            group: [
+                ProducerInfo(
+                    member.client_id,
+                    f"/{member.channel.address}",
+                    _language(member.language),
+                    member.version,
+                    self._state.now_ms() - int((ago - member.last_heartbeat) * 1000),
+                )
+                for member in members.values()
+            ]
+            for group, members in self._state.clients.producers.items()
+        }
+        return RemotingCommand.response(request, body=ProducerTableInfo(data).encode())
+
+    # -- questions to clients -----------------------------------------------------------------------------------------
+
+    def _running_info(self, request: RemotingCommand, channel: Channel) -> None:
+        header = GetConsumerRunningInfoRequestHeader.from_ext(request.ext_fields)
+        self._relay(request, channel, header.consumer_group, header.client_id, dict(request.ext_fields), b"")
+
+    def _consume_directly(self, request: RemotingCommand, channel: Channel) -> None:
+        header = ConsumeMessageDirectlyResultRequestHeader.from_ext(request.ext_fields)
+        record = self._state.store.record_at(OffsetMessageId.decode(header.msg_id or "").offset)
+        if record is None:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, f"can not find the message {header.msg_id}")
+        completed = dataclasses.replace(header, broker_name=self._state.config.name)
+        self._relay(request, channel, header.consumer_group, header.client_id or "", completed.to_ext(), record)
+
+    def _relay(self, request: RemotingCommand, channel: Channel, group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:
+        """Ask a client, and hand its answer on unchanged."""
+        member = self._state.clients.consumer(group, client_id)
+        if member is None:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, f"The Consumer <{group}> <{client_id}> not online")
+        if member.version < _V3_1_8:
+            raise broker_error(
+                ResponseCode.SYSTEM_ERROR, f"The Consumer <{client_id}> Version <{version_name(member.version)}> too low to finish"
+            )
+        question = RemotingCommand(request.code, opaque=next_opaque(), ext_fields=ext, body=body)
+        deadline = self._state.monotonic() + _RELAY_TIMEOUT
+        member.channel.submit(question.opaque, encode(question), _Relay(request, channel, f"<{group}> <{client_id}>"), deadline)
+
+    # -- the broker itself --------------------------------------------------------------------------------------------
+
+    def runtime_info(self) -> dict[str, str]:
+        """Figures that `mqadmin brokerStatus` and `clusterList` show; those that have no meaning here are zero."""
+        state = self._state
+        put = f"{state.stats.put_tps():.2f}"
+        got = f"{state.stats.get_tps():.2f}"
+        zeros = (
+            *(f"{pool}ThreadPoolQueueSize" for pool in ("send", "pull", "ack")),
+            *(f"{pool}ThreadPoolQueueHeadWaitTimeMills" for pool in ("send", "pull", "query", "ack")),
+            *(f"timer{figure}" for figure in ("ReadBehind", "OffsetBehind", "CongestNum", "EnqueueTps", "DequeueTps")),
+            *(f"msg{way}Total{day}Morning" for way in ("Put", "Get") for day in ("Yesterday", "Today")),
+            "pageCacheLockTimeMills",
+        )
+        return dict.fromkeys(zeros, "0") | {
+            "brokerActive": "true",
+            "brokerVersion": str(CURRENT_VERSION),
+            "brokerVersionDesc": version_name(CURRENT_VERSION),
+            "bootTimestamp": str(state.started_ms),
+            "commitLogDiskRatio": "0.0",
+            "commitLogMaxOffset": str(state.store.next_physical_offset),
+            "commitLogMinOffset": "0",
+            "earliestMessageTimeStamp": str(state.started_ms),
+            "getFoundTps": f"{got} {got} {got}",
+            "getTotalTps": f"{got} {got} {got}",
+            "getTransferredTps": f"{got} {got} {got}",
+            "getTransferedTps": f"{got} {got} {got}",
+            "msgGetTotalTodayNow": str(state.stats.got.total),
+            "msgPutTotalTodayNow": str(state.stats.put.total),
+            "putTps": f"{put} {put} {put}",
+            "runtime": f"[ {(state.now_ms() - state.started_ms) // 1000} seconds ]",
+        }
+
+
+class _Relay:
+    """Hands a client's answer on to the administrator who asked."""
+
+    __slots__ = ("_channel", "_request", "_who")
+
+    def __init__(self, request: RemotingCommand, channel: Channel, who: str) -> None:
+        self._request = request
+        self._channel = channel
+        self._who = who
+
+    def on_response(self, command: RemotingCommand) -> None:
+        command.serialize_type = self._request.serialize_type
+        self._channel.reply(self._request, command)
+
+    def on_error(self, error: RemotingError) -> None:
+        timed_out = isinstance(error, RequestTimeoutError)
+        code = ResponseCode.CONSUME_MSG_TIMEOUT if timed_out else ResponseCode.SYSTEM_ERROR
+        self._channel.reply(
+            self._request, RemotingCommand.response(self._request, code, f"consumer {self._who} did not answer: {error.message}")
+        )
+
+
+def _connection(member: Member) -> Connection:
+    return Connection(member.client_id, member.channel.address, _language(member.language), member.version)
+
+
+def _language(number: int) -> str:
+    try:
+        return LanguageCode(number).name
+    except ValueError:
+        return LanguageCode.OTHER.name

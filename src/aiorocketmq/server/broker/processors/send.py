@@ -1,0 +1,382 @@
+"""Sends, batches and messages that consumers send back (Java: `SendMessageProcessor`, `AbstractSendMessageProcessor`).
+
+A send is answered after the commit of its loop tick. The order of the checks is that of a real broker, so that a request with two faults
+gets the same answer from both.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from aiorocketmq.errors import BrokerError, InvalidNameError, ProtocolError, RocketMQError, broker_error
+from aiorocketmq.model import names
+from aiorocketmq.model import properties as props
+from aiorocketmq.protocol.bodies import TopicConfig
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader
+from aiorocketmq.protocol.message_codec import decode_batch
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.server.broker.metadata import missing_group
+from aiorocketmq.server.broker.processors.common import (
+    choose_queue,
+    complete,
+    decode_record,
+    delay,
+    illegal,
+    int_field,
+    peer_host,
+    text_field,
+)
+from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.dispatch import Handler, failure, guarded
+from aiorocketmq.server.store.records import PendingMessage
+
+_V3_4_9: Final = 121
+"""Clients from this version on may say how often a message is tried (1.6)."""
+_POP_CK: Final = "POP_CK"
+
+
+class _Names:
+    """Names of a send header's fields: long ones (10) or letters (310, 320)."""
+
+    __slots__ = (
+        "born",
+        "default_queues",
+        "default_topic",
+        "flag",
+        "max_reconsume",
+        "properties",
+        "queue_id",
+        "reconsume",
+        "sys_flag",
+        "topic",
+        "unit",
+    )
+
+    def __init__(self, *fields: str) -> None:
+        (self.topic, self.default_topic, self.default_queues, self.queue_id, self.sys_flag, self.born, self.flag, self.properties,
+         self.reconsume, self.unit, self.max_reconsume) = fields  # fmt: skip
+
+
+_V1: Final = _Names(
+    "topic", "defaultTopic", "defaultTopicQueueNums", "queueId", "sysFlag", "bornTimestamp", "flag", "properties",
+    "reconsumeTimes", "unitMode", "maxReconsumeTimes",
+)  # fmt: skip
+_V2: Final = _Names("b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l")
+
+
+class SendProcessor:
+    """Stores what producers send."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state = state
+        self._trace = {"MSG_REGION": state.config.region_id, "TRACE_ON": "true"}
+
+    def handlers(self) -> dict[int, Handler]:
+        """Handlers by request code."""
+        return {
+            RequestCode.SEND_MESSAGE: self._traced(partial(self._send, _V1)),
+            RequestCode.SEND_MESSAGE_V2: self._traced(partial(self._send, _V2)),
+            RequestCode.SEND_BATCH_MESSAGE: self._traced(self._send_batch),
+            RequestCode.CONSUMER_SEND_MSG_BACK: guarded(self._send_back),
+            RequestCode.RECALL_MESSAGE: guarded(self._recall),
+        }
+
+    def _traced(self, handler: Handler) -> Handler:
+        """As `guarded`; answers to sends name the region, failures too."""
+
+        def handle(request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+            try:
+                return handler(request, channel)
+            except (BrokerError, ProtocolError) as error:
+                return self._failure(request, error)
+
+        return handle
+
+    def _failure(self, request: RemotingCommand, error: BrokerError | ProtocolError) -> RemotingCommand:
+        answer = failure(request, error)
+        answer.ext_fields.update(self._trace)
+        return answer
+
+    # -- one message --------------------------------------------------------------------------------------------------
+
+    def _send(self, fields: _Names, request: RemotingCommand, channel: Channel) -> None:
+        state = self._state
+        ext = request.ext_fields
+        topic_name = text_field(ext, fields.topic)
+        topic = self._topic(fields, ext, topic_name)
+        queue_id = self._queue_id(topic, int_field(ext, fields.queue_id))
+        properties = props.decode_properties(ext.get(fields.properties, ""))
+        properties.pop(_POP_CK, None)
+        properties.update(self._trace)
+        reconsume_times = int_field(ext, fields.reconsume, 0)
+        dead = topic_name.startswith(names.RETRY_PREFIX) and self._is_dead(fields, request, topic_name, reconsume_times)
+        if dead:
+            topic = state.topics.create_derived(names.dlq_topic(topic_name.removeprefix(names.RETRY_PREFIX)), 1)
+            queue_id = 0
+            properties[props.DELAY] = "-1"
+        unique = properties.get(props.UNIQ_KEY)
+        if unique is None:
+            unique = properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
+        self._check_size(topic_name, request.body)
+        born_host, born_port = peer_host(channel)
+        properties[props.CLUSTER] = state.config.cluster
+        message = PendingMessage(
+            topic.topic_name,
+            queue_id,
+            request.body,
+            b"",
+            flag=int_field(ext, fields.flag),
+            sys_flag=int_field(ext, fields.sys_flag),
+            born_timestamp=int_field(ext, fields.born),
+            born_host=born_host,
+            born_port=born_port,
+            reconsume_times=reconsume_times,
+        )
+        if properties.get(props.TRANSACTION_PREPARED) == "true":
+            raise broker_error(
+                ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending transaction message is forbidden", topic=topic_name
+            )
+        handle = None
+        if (
+            props.DELAY in properties
+            or props.TIMER_DELAY_MS in properties
+            or props.TIMER_DELIVER_MS in properties
+            or (props.TIMER_DELAY_SEC in properties)
+        ):
+            delay(state, message, properties)
+            handle = self._recall_handle(message, properties)
+        complete(message, properties)
+        if message.deliver_at:
+            message.tags_code, message.keys = 0, ()  # found by key and tag once it is delivered
+        if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
+            raise illegal(state)
+        message.done = partial(self._stored, request, channel, unique, queue_id, handle)
+        state.store.append(message)
+
+    def _topic(self, fields: _Names, ext: Mapping[str, str], name: str) -> TopicConfig:
+        """Check the topic, and create it where that is allowed (6.2, 6.3)."""
+        state = self._state
+        topic = state.topics.get(name)
+        if topic is not None and topic.order and not state.writable:
+            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden", topic=name)
+        if topic is None:
+            try:
+                names.check_topic(name)
+            except InvalidNameError as error:
+                raise broker_error(ResponseCode.INVALID_PARAMETER, error.message, topic=name) from None
+        if name in names.NOT_ALLOWED_SEND_TOPICS:
+            raise broker_error(ResponseCode.NO_PERMISSION, f"Sending message to topic[{name}] is forbidden.", topic=name)
+        if topic is None:
+            unit = ext.get(fields.unit) == "true"
+            topic = state.topics.create_from_default(
+                name, text_field(ext, fields.default_topic), int_field(ext, fields.default_queues), unit=unit
+            )
+        return topic
+
+    def _queue_id(self, topic: TopicConfig, queue_id: int) -> int:
+        if queue_id < 0:
+            return choose_queue(topic)
+        if queue_id >= max(topic.write_queue_nums, topic.read_queue_nums):
+            raise broker_error(
+                ResponseCode.INVALID_PARAMETER,
+                f"request queueId[{queue_id}] is illegal, topic[{topic.topic_name}] read queues {topic.read_queue_nums}, "
+                f"write queues {topic.write_queue_nums}",
+                topic=topic.topic_name,
+            )
+        return queue_id
+
+    def _is_dead(self, fields: _Names, request: RemotingCommand, topic: str, reconsume_times: int) -> bool:
+        """True when a message to a retry topic was tried often enough, or belongs to an ordered group, which has no retry topic."""
+        state = self._state
+        group_name = topic.removeprefix(names.RETRY_PREFIX)
+        group = state.groups.find(group_name)
+        if group is None:
+            raise missing_group(group_name)
+        most = int_field(request.ext_fields, fields.max_reconsume, group.retry_max_times)
+        if request.version < _V3_4_9:
+            most = group.retry_max_times
+        return reconsume_times > most or state.locks.any_live(group_name)
+
+    def _check_size(self, topic: str, body: bytes) -> None:
+        too_long = len(topic) > names.MAX_TOPIC_LENGTH and not topic.startswith((names.RETRY_PREFIX, names.DLQ_PREFIX))
+        if not body or len(body) > self._state.config.max_message_size or too_long:
+            raise illegal(self._state)
+
+    def _recall_handle(self, message: PendingMessage, properties: Mapping[str, str]) -> str | None:
+        out = properties.get(props.TIMER_OUT_MS)
+        topic = properties.get(props.REAL_TOPIC, "")
+        if not message.deliver_at or out is None or topic.startswith(names.RETRY_PREFIX):
+            return None
+        text = f"v1 {topic} {self._state.config.name} {int(out) + 1} {properties[props.UNIQ_KEY]}"
+        return base64.urlsafe_b64encode(text.encode()).decode()
+
+    def _stored(
+        self,
+        request: RemotingCommand,
+        channel: Channel,
+        unique: str,
+        queue_id: int,
+        handle: str | None,
+        message: PendingMessage,
+        error: RocketMQError | None,
+    ) -> None:
+        """After the commit: answer the producer."""
+        if error is not None:
+            channel.reply(request, self._failure(request, _as_broker_error(error)))
+            return
+        self._state.stats.stored(message.topic, 1)
+        ext = {
+            "msgId": self._state.message_id(message.physical_offset),
+            "queueId": str(queue_id),
+            "queueOffset": str(message.queue_offset),
+            "transactionId": unique,
+            **self._trace,
+        }
+        if handle is not None:
+            ext["recallHandle"] = handle
+        answer = RemotingCommand.response(request)
+        answer.ext_fields = ext
+        channel.reply(request, answer)
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    def _send_batch(self, request: RemotingCommand, channel: Channel) -> None:
+        state = self._state
+        ext = request.ext_fields
+        name = text_field(ext, _V2.topic)
+        topic = self._topic(_V2, ext, name)
+        queue_id = self._queue_id(topic, int_field(ext, _V2.queue_id))
+        if len(name) > names.MAX_TOPIC_LENGTH:
+            raise illegal(state, f"message topic length over limit, {len(name)}, max: {names.MAX_TOPIC_LENGTH}")
+        if name.startswith(names.RETRY_PREFIX):
+            raise illegal(state, "batch request does not support retry group " + name)
+        self._check_size(name, request.body)
+        try:
+            items = decode_batch(request.body)
+        except ProtocolError as error:
+            raise illegal(state, f"the batch is damaged: {error.message}") from None
+        sys_flag = int_field(ext, _V2.sys_flag)
+        born = int_field(ext, _V2.born)
+        host, port = peer_host(channel)
+        answer = _BatchAnswer(self, request, channel, queue_id, len(items))
+        messages = []
+        for item in items:
+            if not item.body or len(item.properties) > props.MAX_PROPERTIES_LENGTH:
+                raise illegal(state)
+            message = PendingMessage(
+                name, queue_id, item.body, item.properties, flag=item.flag, sys_flag=sys_flag, born_timestamp=born,
+                born_host=host, born_port=port, done=answer.stored,
+            )  # fmt: skip
+            properties = props.decode_properties(item.properties)
+            complete(message, properties)
+            message.properties = item.properties  # batched messages keep theirs byte for byte
+            messages.append(message)
+        for message in messages:
+            state.store.append(message)
+
+    def batch_stored(
+        self,
+        request: RemotingCommand,
+        channel: Channel,
+        queue_id: int,
+        messages: list[PendingMessage],
+        error: RocketMQError | None,
+    ) -> None:
+        """After the commit of a whole batch: answer the producer."""
+        if error is not None:
+            channel.reply(request, self._failure(request, _as_broker_error(error)))
+            return
+        self._state.stats.stored(messages[0].topic, len(messages))
+        first = messages[0].keys[0] if messages[0].keys else ""
+        answer = RemotingCommand.response(request)
+        answer.ext_fields = {
+            "msgId": ",".join([self._state.message_id(message.physical_offset) for message in messages]),
+            "queueId": str(queue_id),
+            "queueOffset": str(messages[0].queue_offset),
+            "transactionId": first,
+            **self._trace,
+        }
+        channel.reply(request, answer)
+
+    # -- send-back ----------------------------------------------------------------------------------------------------
+
+    def _send_back(self, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+        """A consumer gives a message back: to the retry topic with a delay, or to the dead-letter topic (6.6)."""
+        state = self._state
+        header = ConsumerSendMsgBackRequestHeader.from_ext(request.ext_fields)
+        group = state.groups.require(header.group)
+        if not state.writable:
+            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden")
+        if group.retry_queue_nums <= 0:
+            return RemotingCommand.response(request)
+        retry = state.topics.create_derived(names.retry_topic(header.group), group.retry_queue_nums, unit=header.unit_mode)
+        record = state.store.record_at(header.offset)
+        if record is None:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, f"look message by offset failed, {header.offset}")
+        origin = decode_record(record)
+        properties = dict(origin.properties)
+        properties.setdefault(props.RETRY_TOPIC, origin.topic)
+        properties.setdefault(props.ORIGIN_MESSAGE_ID, origin.offset_message_id)
+        properties[props.WAIT] = "false"
+        most = group.retry_max_times
+        if request.version >= _V3_4_9 and header.max_reconsume_times is not None:
+            most = header.max_reconsume_times
+        if origin.reconsume_times >= most or header.delay_level < 0:
+            target = state.topics.create_derived(names.dlq_topic(header.group), 1)
+            properties[props.DELAY] = "0"
+        else:
+            target = retry
+            properties[props.DELAY] = str(header.delay_level or 3 + origin.reconsume_times)
+        host, port = origin.born_address
+        message = PendingMessage(
+            target.topic_name, choose_queue(target), origin.stored_body, b"", flag=origin.flag, sys_flag=origin.sys_flag,
+            born_timestamp=origin.born_timestamp, born_host=host, born_port=port, reconsume_times=origin.reconsume_times + 1,
+            done=partial(self._sent_back, request, channel),
+        )  # fmt: skip
+        delay(state, message, properties)
+        complete(message, properties)
+        if message.deliver_at:
+            message.tags_code, message.keys = 0, ()
+        if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
+            raise illegal(state)
+        state.store.append(message)
+        return None
+
+    def _sent_back(self, request: RemotingCommand, channel: Channel, message: PendingMessage, error: RocketMQError | None) -> None:
+        if error is None:
+            channel.reply(request, RemotingCommand.response(request))
+        else:
+            channel.reply(request, failure(request, _as_broker_error(error)))
+
+    def _recall(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        raise broker_error(ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")
+
+
+class _BatchAnswer:
+    """Collects the outcomes of a batch's messages, which one commit stores; answers when all are there."""
+
+    __slots__ = ("_channel", "_error", "_expected", "_messages", "_processor", "_queue_id", "_request")
+
+    def __init__(self, processor: SendProcessor, request: RemotingCommand, channel: Channel, queue_id: int, expected: int) -> None:
+        self._processor = processor
+        self._request = request
+        self._channel = channel
+        self._queue_id = queue_id
+        self._expected = expected
+        self._messages: list[PendingMessage] = []
+        self._error: RocketMQError | None = None
+
+    def stored(self, message: PendingMessage, error: RocketMQError | None) -> None:
+        self._messages.append(message)
+        self._error = self._error or error
+        if len(self._messages) == self._expected:
+            self._processor.batch_stored(self._request, self._channel, self._queue_id, self._messages, self._error)
+
+
+def _as_broker_error(error: RocketMQError) -> BrokerError:
+    return error if isinstance(error, BrokerError) else broker_error(ResponseCode.SYSTEM_ERROR, error.message)

@@ -1,0 +1,169 @@
+"""How a broker makes itself known to name servers (Java: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from aiorocketmq.config import ClientConfig
+from aiorocketmq.errors import RocketMQError, broker_error
+from aiorocketmq.protocol.bodies import RegisterBrokerBody, TopicConfig, TopicConfigWrapper
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_admin import RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader
+from aiorocketmq.protocol.message_codec import body_crc
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.remoting.client import RemotingClient
+from aiorocketmq.remoting.tasks import TaskSet
+from aiorocketmq.server.broker.state import BrokerState
+
+logger = logging.getLogger("aiorocketmq.server")
+
+_TIMEOUT: Final = 3.0
+_RETRY_AFTER: Final = 1.0
+"""Seconds before the next try after a name server could not be reached."""
+
+
+class Registration:
+    """Registers with every name server: at the start, when topics change, every 30 s, and after a lost connection.
+
+    Args:
+        state: The broker.
+    """
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state = state
+        self._servers = state.config.name_servers
+        self._client = RemotingClient(ClientConfig(name_servers=self._servers))
+        self._client.add_channel_listener(self)
+        self._tasks = TaskSet()
+        self._wake = asyncio.Event()
+        self._changed: dict[str, None] = {}
+        self._waiting: list[Callable[[], None]] = []
+        self._complete: set[str] = set()
+        self._failed: set[str] = set()
+        self._running = False
+
+    async def start(self) -> None:
+        """Register once with every name server, then go on in the background. A name server that is down is tried again later."""
+        await self._client.start()
+        self._running = True
+        if self._servers:
+            await self._round()
+            self._tasks.spawn(f"registration of {self._state.config.name}", self._run())
+
+    async def stop(self, *, goodbye: bool) -> None:
+        """End; with `goodbye` the name servers are told, else they notice the closed connection."""
+        if not self._running:
+            return
+        self._running = False
+        await self._tasks.stop()
+        for server in self._servers:
+            channel = self._client.channel(server)
+            if channel is None:
+                continue
+            if goodbye:
+                await self._tell(server, self._farewell())
+            else:
+                channel.abort()
+        await self._client.close()
+        self._release()
+
+    def topic_changed(self, topic: str) -> None:
+        """A topic was created or changed: the name servers are told in the next tick."""
+        self._changed[topic] = None
+        self._wake.set()
+
+    def when_registered(self, callback: Callable[[], None]) -> None:
+        """Call back once the name servers were told of everything that changed so far, or could not be reached."""
+        if not self._running or not self._servers:
+            callback()
+            return
+        self._waiting.append(callback)
+        self._wake.set()
+
+    def on_connect(self, address: str, channel: Channel) -> None:
+        """A name server was connected."""
+
+    def on_close(self, address: str, channel: Channel) -> None:
+        """A name server has forgotten this broker with the connection: tell it all again."""
+        self._complete.discard(address)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            interval = self._state.config.register_interval if not self._failed else _RETRY_AFTER
+            try:
+                async with asyncio.timeout(interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._complete.clear()
+            if self._failed and self._wake.is_set():
+                # A server that is down closes each new connection at once: do not dial it in a tight loop.
+                await asyncio.sleep(0.05)
+            await self._round()
+
+    async def _round(self) -> None:
+        self._wake.clear()
+        changed, self._changed = self._changed, {}
+        waiting, self._waiting = self._waiting, []
+        try:
+            for server in self._servers:
+                await self._register(server, list(changed))
+        finally:
+            for callback in waiting:
+                callback()
+
+    async def _register(self, server: str, changed: Iterable[str]) -> None:
+        """Tell one name server everything, or, when it knows the rest, what changed."""
+        topics = self._state.topics
+        known = server in self._complete
+        names = [name for name in changed if name in topics]
+        if known and not names:
+            return
+        told = [topics.require(name) for name in names] if known else list(topics)
+        if await self._tell(server, self._request(told)):
+            self._complete.add(server)
+            self._failed.discard(server)
+        else:
+            self._complete.discard(server)
+            self._failed.add(server)
+
+    def _request(self, topics: Iterable[TopicConfig]) -> RemotingCommand:
+        state = self._state
+        table = {topic.topic_name: topic for topic in topics}
+        body = RegisterBrokerBody(TopicConfigWrapper(table, state.topics.version)).encode()
+        header = RegisterBrokerRequestHeader(
+            broker_name=state.config.name,
+            broker_addr=state.address,
+            cluster_name=state.config.cluster,
+            ha_server_addr=state.address,
+            broker_id=state.config.broker_id,
+            enable_acting_master=False,
+            compressed=False,
+            body_crc32=body_crc(body),
+        )
+        return RemotingCommand.request(RequestCode.REGISTER_BROKER, header, body)
+
+    def _farewell(self) -> RemotingCommand:
+        config = self._state.config
+        header = UnRegisterBrokerRequestHeader(config.name, self._state.address, config.cluster, config.broker_id)
+        return RemotingCommand.request(RequestCode.UNREGISTER_BROKER, header)
+
+    async def _tell(self, server: str, request: RemotingCommand) -> bool:
+        try:
+            response = await self._client.invoke(server, request, _TIMEOUT)
+            if response.code != 0:
+                raise broker_error(response.code, response.remark, broker=server)
+        except RocketMQError as error:
+            if server not in self._failed:
+                logger.warning("broker %s: name server %s was not told (code %d): %s", self._state.config.name, server, request.code, error)
+            return False
+        return True
+
+    def _release(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()

@@ -1,0 +1,173 @@
+"""Who is connected: producers and consumers by group (Java: `ProducerManager`, `ConsumerManager`, `ClientHousekeepingService`).
+
+Members are connections, not client ids. A member goes when its socket closes, when it says so, or when its heartbeats stop. Whenever the
+members or the topics of a consumer group change, every member is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiorocketmq.model.enums import ConsumeType, MessageModel
+from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.protocol.bodies import ConsumerData
+from aiorocketmq.remoting.channel import Channel
+
+logger = logging.getLogger("aiorocketmq.server")
+
+
+@dataclass(slots=True)
+class Member:
+    """One connection of a group; mutable, because heartbeats renew it."""
+
+    channel: Channel
+    client_id: str
+    language: int
+    version: int
+    last_heartbeat: float
+
+
+@dataclass(slots=True)
+class ConsumerGroup:
+    """One consumer group as its members describe it; mutable. The last full heartbeat wins for all (Java: `ConsumerGroupInfo`)."""
+
+    name: str
+    consume_type: ConsumeType
+    message_model: MessageModel
+    consume_from_where: str
+    members: dict[Channel, Member] = field(default_factory=dict)
+    subscriptions: dict[str, SubscriptionData] = field(default_factory=dict)
+
+    def client_ids(self) -> list[str]:
+        return [member.client_id for member in self.members.values()]
+
+    def subscribe(self, subscriptions: Iterable[SubscriptionData]) -> bool:
+        """Take over a member's subscriptions: topics it does not list are removed. True when the set of topics changed."""
+        listed = {subscription.topic: subscription for subscription in subscriptions}
+        changed = listed.keys() != self.subscriptions.keys()
+        for topic in self.subscriptions.keys() - listed.keys():
+            logger.info("group %s: the subscription of %s is gone", self.name, topic)
+            del self.subscriptions[topic]
+        for topic, subscription in listed.items():
+            known = self.subscriptions.get(topic)
+            if known is None or subscription.version > known.version:
+                self.subscriptions[topic] = subscription
+        return changed
+
+
+class ClientRegistry:
+    """Tables of connected clients.
+
+    Args:
+        now: Monotonic clock in seconds.
+        expiry: Seconds without a heartbeat after which a client is forgotten and its connection closed.
+        on_group_changed: Called with a consumer group whose members or topics changed.
+    """
+
+    def __init__(self, now: Callable[[], float], expiry: float, on_group_changed: Callable[[ConsumerGroup], None]) -> None:
+        self._now = now
+        self._expiry = expiry
+        self._on_group_changed = on_group_changed
+        self._producers: dict[str, dict[Channel, Member]] = {}
+        self._consumers: dict[str, ConsumerGroup] = {}
+        self._fingerprints: dict[str, int] = {}
+
+    @property
+    def producers(self) -> Mapping[str, Mapping[Channel, Member]]:
+        return self._producers
+
+    @property
+    def consumers(self) -> Mapping[str, ConsumerGroup]:
+        return self._consumers
+
+    def consumer_group(self, group: str) -> ConsumerGroup | None:
+        return self._consumers.get(group)
+
+    def consumer(self, group: str, client_id: str) -> Member | None:
+        """The member of a consumer group with this client id."""
+        known = self._consumers.get(group)
+        return next((member for member in known.members.values() if member.client_id == client_id), None) if known else None
+
+    def fingerprint_changed(self, group: str, fingerprint: int) -> bool:
+        """Remember a group's heartbeat fingerprint; True when another one was known before."""
+        before = self._fingerprints.get(group)
+        self._fingerprints[group] = fingerprint
+        return before is not None and before != fingerprint
+
+    def register_producer(self, group: str, channel: Channel, client_id: str, language: int, version: int) -> None:
+        """A producer's heartbeat."""
+        members = self._producers.setdefault(group, {})
+        self._renew(members, channel, client_id, language, version)
+
+    def register_consumer(self, data: ConsumerData, channel: Channel, client_id: str, language: int, version: int) -> None:
+        """A consumer's full heartbeat."""
+        group = self._consumers.get(data.group_name)
+        if group is None:
+            group = self._consumers[data.group_name] = ConsumerGroup(
+                data.group_name, data.consume_type, data.message_model, data.consume_from_where
+            )
+        group.consume_type = data.consume_type
+        group.message_model = data.message_model
+        group.consume_from_where = data.consume_from_where
+        joined = self._renew(group.members, channel, client_id, language, version)
+        if group.subscribe(data.subscription_data_set) or joined:
+            self._on_group_changed(group)
+
+    def renew_consumer(self, group_name: str, channel: Channel, client_id: str, language: int, version: int) -> bool:
+        """A consumer's short heartbeat (no subscriptions); False when the group is not known, so that a full one is needed."""
+        group = self._consumers.get(group_name)
+        if group is None:
+            return False
+        if self._renew(group.members, channel, client_id, language, version):
+            self._on_group_changed(group)
+        return True
+
+    def _renew(self, members: dict[Channel, Member], channel: Channel, client_id: str, language: int, version: int) -> bool:
+        member = members.get(channel)
+        if member is not None and member.client_id == client_id:
+            member.last_heartbeat = self._now()
+            return False
+        members[channel] = Member(channel, client_id, language, version, self._now())
+        return True
+
+    def unregister(self, channel: Channel, producer_group: str | None, consumer_group: str | None) -> None:
+        """A client says goodbye for a producer group, a consumer group, or both."""
+        if producer_group:
+            self._remove_producer(producer_group, channel)
+        if consumer_group:
+            self._remove_consumer(consumer_group, channel)
+
+    def channel_closed(self, channel: Channel) -> None:
+        """Forget every member on this connection."""
+        for group in [name for name, members in self._producers.items() if channel in members]:
+            self._remove_producer(group, channel)
+        for group in [name for name, known in self._consumers.items() if channel in known.members]:
+            self._remove_consumer(group, channel)
+
+    def expire(self) -> None:
+        """Close the connections of clients whose heartbeats stopped, and forget them."""
+        limit = self._now() - self._expiry
+        tables: list[dict[Channel, Member]] = [*self._producers.values(), *(group.members for group in self._consumers.values())]
+        silent = {member.channel: member.client_id for members in tables for member in members.values() if member.last_heartbeat < limit}
+        for channel, client_id in silent.items():
+            logger.warning("client %s at %s sent no heartbeat for %.0f s: closed", client_id, channel.address, self._expiry)
+            self.channel_closed(channel)
+            channel.close()
+
+    def _remove_producer(self, group: str, channel: Channel) -> None:
+        members = self._producers.get(group, {})
+        members.pop(channel, None)
+        if not members:
+            self._producers.pop(group, None)
+
+    def _remove_consumer(self, group_name: str, channel: Channel) -> None:
+        group = self._consumers.get(group_name)
+        if group is None or group.members.pop(channel, None) is None:
+            return
+        if group.members:
+            self._on_group_changed(group)
+        else:
+            del self._consumers[group_name]
+            self._fingerprints.pop(group_name, None)

@@ -1,0 +1,92 @@
+"""What the parts of one broker share: its settings, its store and its tables (Java: the fields of `BrokerController`)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+from aiorocketmq.model.enums import MessageModel, Permission
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.frame import encode
+from aiorocketmq.protocol.headers_client import NotifyConsumerIdsChangedRequestHeader
+from aiorocketmq.protocol.message_id import UniqueIdGenerator
+from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.broker.faults import Faults
+from aiorocketmq.server.broker.locks import QueueLocks
+from aiorocketmq.server.broker.long_polling import LongPolling
+from aiorocketmq.server.broker.metadata import Groups, Topics
+from aiorocketmq.server.broker.offsets import ConsumerOffsets
+from aiorocketmq.server.broker.registry import ClientRegistry, ConsumerGroup
+from aiorocketmq.server.broker.stats import BrokerStats
+from aiorocketmq.server.store.store import Store
+
+# Plain numbers: operators of an IntFlag cost microseconds, on every request.
+_READ: Final = int(Permission.READ)
+_WRITE: Final = int(Permission.WRITE)
+
+
+class BrokerState:
+    """Everything that processors work on.
+
+    Args:
+        config: Settings.
+        host: Address under which the broker is known; an IP address.
+        port: Port on which it listens.
+        now_ms: Wall clock in milliseconds.
+        monotonic: Clock of the event loop in seconds.
+        on_topic_change: Called with the name of each topic that was created or changed.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        host: str,
+        port: int,
+        *,
+        now_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+        on_topic_change: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.now_ms = now_ms
+        self.monotonic = monotonic
+        self.started_ms = now_ms()
+        ip = ip_address(host)
+        self.address = f"[{host}]:{port}" if ip.version == 6 else f"{host}:{port}"
+        self.perm = _READ | _WRITE
+        self.store = Store(config.path, store_host=(ip.packed, port), now_ms=now_ms, flush=config.flush, recent_bytes=config.recent_bytes)
+        self.topics = Topics(config, self.store, now_ms, on_topic_change)
+        self.groups = Groups(config, self.store, now_ms)
+        self.offsets = ConsumerOffsets(self.store)
+        self.locks = QueueLocks(monotonic, config.lock_expiry)
+        self.clients = ClientRegistry(monotonic, config.client_expiry, self.notify_group_changed)
+        self.polling = LongPolling()
+        self.faults = Faults()
+        self.stats = BrokerStats(monotonic)
+        self.message_ids = UniqueIdGenerator(ip.packed, secrets.randbits(16))
+        self._message_id_prefix = f"{ip.packed.hex()}{port:08x}".upper()
+
+    @property
+    def readable(self) -> bool:
+        return bool(self.perm & _READ)
+
+    @property
+    def writable(self) -> bool:
+        return bool(self.perm & _WRITE)
+
+    def message_id(self, physical_offset: int) -> str:
+        """The offset message id of a stored message (A6)."""
+        return f"{self._message_id_prefix}{physical_offset:016X}"
+
+    def notify_group_changed(self, group: ConsumerGroup) -> None:
+        """Tell every member of a group that its members or topics changed, so that they rebalance at once."""
+        config = self.groups.get(group.name)
+        if group.message_model is MessageModel.BROADCASTING or (config is not None and not config.notify_consumer_ids_changed_enable):
+            return
+        header = NotifyConsumerIdsChangedRequestHeader(consumer_group=group.name)
+        for channel in list(group.members):
+            if not channel.closed:
+                channel.send(encode(RemotingCommand.request(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, header, oneway=True)))

@@ -1,0 +1,250 @@
+"""A whole cluster in one process: a name server and brokers, for development and tests.
+
+    async with LocalCluster() as cluster:
+        async with Producer(cluster.name_servers) as producer: ...
+
+It is no replacement of Apache RocketMQ: one process, no replication. What it answers is what a real cluster answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.protocol.bodies import TopicConfig
+from aiorocketmq.server.broker.broker import Broker
+from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.namesrv.name_server import NameServer
+from aiorocketmq.server.store.store import Flush
+
+logger = logging.getLogger("aiorocketmq.server")
+
+
+class LocalCluster:
+    """A name server and one or more master brokers in this process.
+
+    Args:
+        host: IP address or name to listen on. Anything but the loopback opens the cluster to the network, without any protection.
+        port: Port of the name server; 0 takes a free one.
+        brokers: How many brokers; they are called `broker-a`, `broker-b`, ...
+        broker_port: Port of the first broker, the others take every tenth one after it; 0 takes free ones.
+        data_dir: Folder for one database per broker; None keeps everything in memory.
+        flush: With `data_dir`: `"async"`, what is acknowledged survives the end of the process; `"sync"`, also a power loss.
+        auto_create_topics: Unknown topics are created when a producer sends to them.
+        cluster_name: Name of the cluster.
+        advertised_host: IP address under which clients reach the brokers; None takes `host`.
+        broker_settings: Further fields of `server.broker.config.BrokerConfig`.
+
+    Raises:
+        ConfigError: An argument cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        brokers: int = 1,
+        broker_port: int = 0,
+        data_dir: str | Path | None = None,
+        flush: Flush = "async",
+        auto_create_topics: bool = True,
+        cluster_name: str = "DefaultCluster",
+        advertised_host: str | None = None,
+        **broker_settings: Any,
+    ) -> None:
+        if not 1 <= brokers <= 26:
+            raise ConfigError(f"brokers {brokers!r} is out of range", hint="use 1 to 26")
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"port {port!r} is out of range", hint="use 0 (any free port) to 65535")
+        self._host = host
+        self._port = port
+        self._advertised_host = advertised_host
+        self._folder = Path(data_dir) if data_dir is not None else None
+        self._name_server: NameServer | None = None
+        self._configs = [
+            BrokerConfig(
+                name=f"broker-{chr(ord('a') + index)}",
+                cluster=cluster_name,
+                port=broker_port + 10 * index if broker_port else 0,
+                path=self._folder / f"broker-{chr(ord('a') + index)}.db" if self._folder is not None else None,
+                flush=flush,
+                auto_create_topics=auto_create_topics,
+                **broker_settings,
+            )
+            for index in range(brokers)
+        ]
+        self._brokers: list[Broker] = []
+
+    @property
+    def name_servers(self) -> str:
+        """What clients take as their name servers, for example `127.0.0.1:45123`."""
+        if self._name_server is None:
+            raise ConfigError("the cluster was not started, so it has no address", hint="use `async with LocalCluster() as cluster`")
+        host = self._advertised_host
+        address = self._name_server.address
+        return address if host is None else f"{f'[{host}]' if ':' in host else host}:{address.rpartition(':')[2]}"
+
+    @property
+    def brokers(self) -> tuple[Broker, ...]:
+        """The brokers, with `name` and `address`."""
+        return tuple(self._brokers)
+
+    @property
+    def name_server(self) -> NameServer:
+        """The name server; only after `start()`."""
+        if self._name_server is None:
+            raise ConfigError("the cluster was not started, so it has no name server", hint="use `async with LocalCluster() as cluster`")
+        return self._name_server
+
+    def broker(self, name: str) -> Broker:
+        """The broker of this name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        for broker in self._brokers:
+            if broker.name == name:
+                return broker
+        raise ConfigError(
+            f"the cluster has no broker {name!r}", hint=f"its brokers are {', '.join(broker.name for broker in self._brokers)}"
+        )
+
+    async def start(self) -> None:
+        """Start everything; when this returns, clients can work. Does nothing while running.
+
+        Raises:
+            OSError: A port is taken.
+            ConfigError: A store cannot be opened, or the host has no address.
+        """
+        if self._name_server is not None:
+            return
+        listen = await _resolve(self._host)
+        if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
+            self._advertised_host = _outward_address()
+        advertised = await _resolve(self._advertised_host) if self._advertised_host is not None else listen
+        name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
+        await name_server.start()
+        self._name_server = name_server
+        self._port = int(name_server.address.rpartition(":")[2])
+        dialled = f"{f'[{advertised}]' if ':' in advertised else advertised}:{self._port}"
+        try:
+            for config in self._configs:
+                config.host = listen
+                config.name_servers = (dialled,)
+                broker = Broker(config, advertised_host=advertised)
+                self._brokers.append(broker)
+                await broker.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything in order; what was acknowledged is stored. Does nothing when stopped already."""
+        brokers, self._brokers = self._brokers, []
+        for broker in brokers:
+            await broker.stop()
+            broker.discard()
+        name_server, self._name_server = self._name_server, None
+        if name_server is not None:
+            await name_server.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    async def kill_broker(self, name: str) -> None:
+        """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection."""
+        await self.broker(name).kill()
+
+    async def start_broker(self, name: str) -> None:
+        """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
+        await self.broker(name).start()
+
+    async def create_topic(
+        self, topic: str, queues: int = 4, *, perm: int = 6, order: bool = False, brokers: Iterable[str] | None = None
+    ) -> None:
+        """Create or change a topic; the name server knows it when this returns.
+
+        Args:
+            topic: Topic name.
+            queues: Read and write queues on each broker.
+            perm: Permission bits: 2 write, 4 read.
+            order: Marks the topic as one for ordered messages.
+            brokers: Names of the brokers to have it; None takes all that run.
+
+        Raises:
+            InvalidNameError: The name is not legal.
+            ConfigError: A number is out of range.
+        """
+        if not 1 <= queues <= 65535:
+            raise ConfigError(f"queues {queues!r} is out of range", hint="use 1 to 65535")
+        chosen = [self.broker(name) for name in brokers] if brokers is not None else [broker for broker in self._brokers if broker.running]
+        for broker in chosen:
+            await broker.create_topic(
+                TopicConfig(topic_name=topic, read_queue_nums=queues, write_queue_nums=queues, perm=perm, order=order)
+            )
+
+
+async def run_server(*, ready: Callable[[LocalCluster], None] | None = None, **settings: Any) -> None:
+    """Run a `LocalCluster` until SIGINT or SIGTERM, or until cancelled.
+
+    Args:
+        ready: Called once the cluster can be used.
+        settings: Arguments of `LocalCluster`.
+
+    Raises:
+        OSError: A port is taken.
+        ConfigError: An argument cannot work, or a store cannot be opened.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    handled: list[signal.Signals] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except (NotImplementedError, RuntimeError):  # not on Windows, and only on the main thread: Ctrl-C cancels instead
+            logger.debug("signal %s is not handled by this loop", number.name)
+        else:
+            handled.append(number)
+    try:
+        async with LocalCluster(**settings) as cluster:
+            if ready is not None:
+                ready(cluster)
+            await stop.wait()
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+async def _resolve(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"host {host!r} has no address: {error}", hint="give an IP address, for example 127.0.0.1") from error
+    addresses = sorted((str(info[4][0]) for info in found), key=lambda address: ":" in address)
+    return addresses[0]
+
+
+def _outward_address() -> str:
+    """The address of this machine that others would see; the loopback when it has no network. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,132 @@
+"""The embedded name server's life: its socket, its timers, its settings (Java: `NamesrvController`, `KVConfigManager`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.remoting.server import RemotingServer
+from aiorocketmq.server.namesrv.processor import NameServerProcessor
+from aiorocketmq.server.namesrv.route_info import RouteInfo
+from aiorocketmq.server.store.schema import open_database
+
+logger = logging.getLogger("aiorocketmq.server")
+
+_SCAN_INTERVAL: Final = 5.0
+
+
+class KeyValueTable:
+    """Settings by namespace and key, in a file or in memory.
+
+    Args:
+        path: Database file, or None.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._table: dict[str, dict[str, str]] = {}
+
+    def open(self) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        self._database = open_database(self._path, sync=True)
+        self._table.clear()
+        for namespace, name, value in self._database.execute("SELECT kind, name, value FROM settings").fetchall():
+            self._table.setdefault(namespace, {})[name] = value
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def get(self, namespace: str, key: str) -> str | None:
+        return self._table.get(namespace, {}).get(key)
+
+    def namespace(self, namespace: str) -> dict[str, str]:
+        return dict(self._table.get(namespace, {}))
+
+    def put(self, namespace: str, key: str, value: str) -> None:
+        """Set a value; it is in the file when this returns."""
+        if self._database is not None:
+            self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (namespace, key, value))
+        self._table.setdefault(namespace, {})[key] = value
+
+    def delete(self, namespace: str, key: str) -> None:
+        """Remove a value; does nothing when there is none."""
+        if self._database is not None:
+            self._database.execute("DELETE FROM settings WHERE kind = ? AND name = ?", (namespace, key))
+        self._table.get(namespace, {}).pop(key, None)
+
+
+class NameServer:
+    """One embedded name server.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        path: Database file of its settings, or None for memory.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, path: Path | None = None) -> None:
+        self._server = RemotingServer(host, port)
+        self._server.add_channel_listener(self)
+        self._values = KeyValueTable(path)
+        self._routes: RouteInfo | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port` that clients and brokers dial."""
+        return self._server.address
+
+    @property
+    def routes(self) -> RouteInfo:
+        """The tables; only while the name server runs."""
+        assert self._routes is not None, "the name server does not run"
+        return self._routes
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: The port is taken.
+            ConfigError: The settings' file cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        self._values.open()
+        self._routes = RouteInfo(loop.time)
+        for code, handler in NameServerProcessor(self._routes, self._values).handlers().items():
+            self._server.register_processor(code, handler)
+        try:
+            await self._server.start()
+        except OSError:
+            self._values.close()
+            raise
+        self._scan()
+
+    async def stop(self) -> None:
+        """Stop listening and drop all connections. Does nothing when stopped already."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._server.stop()
+        self._values.close()
+
+    def _scan(self) -> None:
+        self.routes.expire()
+        self._timer = asyncio.get_running_loop().call_later(_SCAN_INTERVAL, self._scan)
+
+    def on_connect(self, address: str, channel: Channel) -> None:
+        """A client or broker connected."""
+
+    def on_close(self, address: str, channel: Channel) -> None:
+        """A connection ended: brokers that registered on it are gone."""
+        self.routes.channel_closed(channel)

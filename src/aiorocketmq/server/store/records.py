@@ -1,0 +1,202 @@
+"""What goes into the store and what comes out: pending messages, queues with their recent messages, and batches of changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from aiorocketmq.errors import RocketMQError
+
+_RECENT_OVERHEAD: Final = 160
+"""Bytes that a message in memory costs besides its record."""
+
+
+class PendingMessage:
+    """A message on its way into the store (Java: `MessageExtBrokerInner`). Mutable: made once per send, completed by the store.
+
+    Attributes:
+        topic, queue_id: The queue it is stored in; for a delayed message the parking queue.
+        properties: The property string as it is stored, UTF-8.
+        tags_code: Java hash code of the tag, 0 without one.
+        keys: Words by which the message can be found, its unique id included.
+        deliver_at: Milliseconds since the epoch at which it moves to its real queue; 0 for messages that are not parked.
+        delivers: Entry of the schedule that this message fulfils; removed in the same transaction.
+        done: Called once with this message and None after the commit, or with the error that kept it from being stored.
+        queue_offset, physical_offset, store_timestamp: Set by the store before `done` is called without an error.
+    """
+
+    __slots__ = (
+        "body",
+        "born_host",
+        "born_port",
+        "born_timestamp",
+        "deliver_at",
+        "delivers",
+        "done",
+        "flag",
+        "keys",
+        "physical_offset",
+        "prepared_offset",
+        "properties",
+        "queue_id",
+        "queue_offset",
+        "reconsume_times",
+        "store_timestamp",
+        "sys_flag",
+        "tags_code",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        queue_id: int,
+        body: bytes,
+        properties: bytes,
+        *,
+        flag: int = 0,
+        sys_flag: int = 0,
+        born_timestamp: int = 0,
+        born_host: bytes = b"\x7f\x00\x00\x01",
+        born_port: int = 0,
+        reconsume_times: int = 0,
+        prepared_offset: int = 0,
+        tags_code: int = 0,
+        keys: tuple[str, ...] = (),
+        deliver_at: int = 0,
+        delivers: ScheduleEntry | None = None,
+        done: Callable[[PendingMessage, RocketMQError | None], None] | None = None,
+    ) -> None:
+        self.topic = topic
+        self.queue_id = queue_id
+        self.body = body
+        self.properties = properties
+        self.flag = flag
+        self.sys_flag = sys_flag
+        self.born_timestamp = born_timestamp
+        self.born_host = born_host
+        self.born_port = born_port
+        self.reconsume_times = reconsume_times
+        self.prepared_offset = prepared_offset
+        self.tags_code = tags_code
+        self.keys = keys
+        self.deliver_at = deliver_at
+        self.delivers = delivers
+        self.done = done
+        self.queue_offset = -1
+        self.physical_offset = -1
+        self.store_timestamp = 0
+
+
+class ScheduleEntry(NamedTuple):
+    """A parked message and when it is due, in milliseconds since the epoch."""
+
+    deliver_at: int
+    physical_offset: int
+
+
+class StoredRecord(NamedTuple):
+    """A committed message: its bytes are exactly what pulls return."""
+
+    tags_code: int
+    store_timestamp: int
+    record: bytes
+
+
+class QueueLog:
+    """One queue: its bounds, and its newest messages in memory (Java: `ConsumeQueue` plus the page cache).
+
+    Mutable: only the store changes it, and only with what is committed. `recent[head:]` ends at `next_offset`.
+    """
+
+    __slots__ = ("head", "key", "last_store_timestamp", "min_offset", "next_offset", "queue_id", "recent", "topic")
+
+    def __init__(
+        self, key: int, topic: str, queue_id: int, min_offset: int = 0, next_offset: int = 0, last_store_timestamp: int = 0
+    ) -> None:
+        self.key = key
+        self.topic = topic
+        self.queue_id = queue_id
+        self.min_offset = min_offset
+        self.next_offset = next_offset
+        self.last_store_timestamp = last_store_timestamp
+        self.recent: list[StoredRecord | None] = []
+        self.head = 0
+
+    @property
+    def first_recent_offset(self) -> int:
+        """Offset of the oldest message in memory; `next_offset` when there is none."""
+        return self.next_offset - (len(self.recent) - self.head)
+
+    def append(self, record: StoredRecord) -> None:
+        self.recent.append(record)
+        self.next_offset += 1
+        self.last_store_timestamp = record.store_timestamp
+
+    def recent_from(self, offset: int, count: int) -> list[StoredRecord]:
+        """Up to `count` messages from `offset` on, which must not lie before `first_recent_offset`."""
+        start = len(self.recent) - (self.next_offset - offset)
+        return [record for record in self.recent[start : start + count] if record is not None]
+
+    def forget_oldest(self) -> None:
+        """Drop the oldest message from memory; the list is compacted now and then, so that this stays cheap."""
+        self.recent[self.head] = None
+        self.head += 1
+        if self.head >= 1024 and self.head * 2 > len(self.recent):
+            del self.recent[: self.head]
+            self.head = 0
+
+
+class RecentMessages:
+    """Bounds the messages that all queues together keep in memory: beyond the limit the oldest go first.
+
+    Args:
+        limit: Bytes of the records, with what they cost besides.
+    """
+
+    __slots__ = ("_limit", "_order", "_size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._order: deque[tuple[QueueLog, int]] = deque()
+
+    def append(self, queue: QueueLog, record: StoredRecord) -> None:
+        """Add a committed message to its queue."""
+        queue.append(record)
+        size = len(record.record) + _RECENT_OVERHEAD
+        self._order.append((queue, size))
+        self._size += size
+        while self._size > self._limit:
+            oldest, size = self._order.popleft()
+            oldest.forget_oldest()
+            self._size -= size
+
+    def clear(self) -> None:
+        self._order.clear()
+        self._size = 0
+
+
+class Changes:
+    """All that one commit writes; filled during a loop tick."""
+
+    __slots__ = ("callbacks", "messages", "offsets", "offsets_removed", "settings", "struck", "topics_dropped")
+
+    def __init__(self) -> None:
+        self.messages: list[PendingMessage] = []
+        self.offsets: dict[tuple[str, str, int], int] = {}
+        self.offsets_removed: list[tuple[str | None, str | None]] = []
+        self.settings: dict[tuple[str, str], str | None] = {}
+        self.struck: list[ScheduleEntry] = []
+        self.topics_dropped: list[str] = []
+        self.callbacks: list[Callable[[RocketMQError | None], None]] = []
+
+    def take_back(self, failed: Changes) -> None:
+        """Keep the offsets and settings of a failed commit for the next one: memory shows them already, the database must not lag."""
+        for key, offset in failed.offsets.items():
+            if not any(group in (None, key[0]) and topic in (None, key[1]) for group, topic in self.offsets_removed):
+                self.offsets.setdefault(key, offset)
+        self.offsets_removed[:0] = failed.offsets_removed
+        for name, value in failed.settings.items():
+            self.settings.setdefault(name, value)

@@ -1,0 +1,138 @@
+"""The blocking twins of the asyncio classes, for programs without an event loop: the same names, no `await`.
+
+    import aiorocketmq.sync as rmq
+
+    with rmq.Producer("127.0.0.1:9876", group="orders") as producer:
+        producer.send(rmq.Message("orders", b"1"))
+
+All clients of a process share one event loop on one daemon thread, started with the first client and ended with the last one. Any thread
+may call any method. Ctrl-C during a call cancels it. Clients belong to the process that started them: start them after a fork.
+"""
+
+from __future__ import annotations
+
+from aiorocketmq.config import TLS, ClientConfig
+from aiorocketmq.errors import (
+    BrokerBusyError,
+    BrokerError,
+    BrokerNotFoundError,
+    ClientClosedError,
+    ClientStateError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    ConsumerNotOnlineError,
+    ForkedClientError,
+    GroupAlreadyRegisteredError,
+    GroupNotExistError,
+    InvalidMessageError,
+    InvalidNameError,
+    InvalidParameterError,
+    ListenerError,
+    MessageIllegalError,
+    NoNameServerError,
+    NoPermissionError,
+    OffsetNotFoundError,
+    ProtocolError,
+    QueryNotFoundError,
+    RemotingError,
+    RequestTimeoutError,
+    RocketMQError,
+    RouteError,
+    SendError,
+    SendTimeoutError,
+    ServiceNotAvailableError,
+    SubscriptionError,
+    TLSError,
+    TooManyRequestsError,
+    TopicNotExistError,
+    TopicNotFoundError,
+    UnsupportedRequestError,
+    WindowFullError,
+    WrongProtocolError,
+)
+from aiorocketmq.model.enums import (
+    ConsumeResult,
+    ConsumeType,
+    MessageModel,
+    Permission,
+    SendStatus,
+    SerializeType,
+    ServiceState,
+    StartFrom,
+)
+from aiorocketmq.model.filters import SQL
+from aiorocketmq.model.message import Message, ReceivedMessage
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import Retry, SendResult, Suspend
+from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
+from aiorocketmq.sync.clients import AdminClient, LocalCluster, Producer, PushConsumer
+
+__all__ = [
+    # clients
+    "AdminClient",
+    "LocalCluster",
+    "Producer",
+    "PushConsumer",
+    # values
+    "SQL",
+    "TLS",
+    "ClientConfig",
+    "Message",
+    "MessageQueue",
+    "QueueSelector",
+    "ReceivedMessage",
+    "Retry",
+    "SelectByHash",
+    "SelectByRandom",
+    "SelectRoundRobin",
+    "SendResult",
+    "Suspend",
+    # enums
+    "ConsumeResult",
+    "ConsumeType",
+    "MessageModel",
+    "Permission",
+    "SendStatus",
+    "SerializeType",
+    "ServiceState",
+    "StartFrom",
+    # errors
+    "BrokerBusyError",
+    "BrokerError",
+    "BrokerNotFoundError",
+    "ClientClosedError",
+    "ClientStateError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLostError",
+    "ConsumerNotOnlineError",
+    "ForkedClientError",
+    "GroupAlreadyRegisteredError",
+    "GroupNotExistError",
+    "InvalidMessageError",
+    "InvalidNameError",
+    "InvalidParameterError",
+    "ListenerError",
+    "MessageIllegalError",
+    "NoNameServerError",
+    "NoPermissionError",
+    "OffsetNotFoundError",
+    "ProtocolError",
+    "QueryNotFoundError",
+    "RemotingError",
+    "RequestTimeoutError",
+    "RocketMQError",
+    "RouteError",
+    "SendError",
+    "SendTimeoutError",
+    "ServiceNotAvailableError",
+    "SubscriptionError",
+    "TLSError",
+    "TooManyRequestsError",
+    "TopicNotExistError",
+    "TopicNotFoundError",
+    "UnsupportedRequestError",
+    "WindowFullError",
+    "WrongProtocolError",
+]

@@ -1,0 +1,223 @@
+"""What every blocking client shares: its life on the portal, `with`, `stop()` at the end of the process, and fork safety.
+
+The classes of `aiorocketmq.sync.clients` are generated on top of these; only what blocking code needs in another shape than `await`
+gives it is written here by hand. There is no Java twin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from types import FrameType, TracebackType
+from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
+from aiorocketmq.sync import portal as portals
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_RUN_SLICE: Final = 0.5
+"""Seconds between two looks of `run()` for a stop that came without a signal, where locks cannot be interrupted."""
+
+
+class AsyncLife(Protocol):
+    """What the portal needs of an asyncio client."""
+
+    async def start(self) -> Any: ...
+
+    async def stop(self) -> Any: ...
+
+
+A = TypeVar("A", bound=AsyncLife)
+
+
+class BlockingClient(Generic[A]):
+    """A client of the asyncio core, driven from other threads. Any thread may call any method at any time.
+
+    A blocking call that is interrupted (`KeyboardInterrupt`) is cancelled on the loop before the exception goes on. A client that was
+    started before a fork raises `ForkedClientError` in the child; one made before and started after it works.
+    """
+
+    _async: A
+    _portal: portals.Portal | None = None
+
+    def __init__(self, client: A) -> None:
+        self._async = client
+        self._life = threading.Lock()
+
+    def start(self) -> Self:
+        """Start the client; does nothing when it runs. Returns the client itself.
+
+        Raises:
+            RocketMQError: As the asyncio twin; a client whose start failed cannot be started again.
+        """
+        with self._life:
+            leased = self._portal is None
+            portal = self._portal or portals.acquire(self)
+            try:
+                portal.call(self._async.start)
+            except BaseException:
+                if leased:
+                    with contextlib.suppress(RocketMQError):  # the first error is the one to tell
+                        portal.call(self._async.stop)
+                    portals.release(portal, self)
+                raise
+            self._portal = portal
+        return self
+
+    def stop(self) -> None:
+        """Stop the client and wait until it has stopped; does nothing when it is not running."""
+        self._end(self._async.stop)
+
+    def _end(self, function: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Stop the client by this method of the asyncio client, and give the portal back."""
+        with self._life:
+            portal = self._portal
+            if portal is None:
+                return
+            if portal.forked:  # the parent's client: nothing here to stop
+                self._portal = None
+                return
+            try:
+                portal.call(function, *args, **kwargs)
+            finally:
+                self._portal = None
+                portals.release(portal, self)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def __del__(self) -> None:
+        portal = self._portal
+        if portal is not None and not portal.forked:
+            warnings.warn(f"{type(self).__name__} was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
+            client = self._async
+
+            async def end() -> None:
+                try:
+                    await client.stop()
+                finally:
+                    portals.release(portal)
+
+            portal.launch(end)
+
+    def _call(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a coroutine method of the asyncio client and wait for it."""
+        portal = self._portal
+        if portal is not None:
+            return portal.call(function, *args, **kwargs)
+        # Not running: the asyncio client knows best whether that is an error, and which.
+        portal = portals.acquire(self)
+        try:
+            return portal.call(function, *args, **kwargs)
+        finally:
+            portals.release(portal, self)
+
+    def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a plain method of the asyncio client: on the loop while the client runs, here and now before and after."""
+        portal = self._portal
+        if portal is None:
+            return function(*args, **kwargs)
+
+        async def run() -> T:
+            return function(*args, **kwargs)
+
+        return portal.call(run)
+
+
+class BlockingProducer(BlockingClient[A]):
+    """A blocking producer: adds the window that keeps `send_nowait()` from running ahead of the brokers without bound."""
+
+    def __init__(self, client: A, max_in_flight: int) -> None:
+        super().__init__(client)
+        self._room = threading.Semaphore(max_in_flight)
+
+    def _send(
+        self,
+        function: Callable[P, asyncio.Future[T]],
+        patient: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """Run `send_nowait` on the loop, waiting here while `max_in_flight` of its futures are unanswered.
+
+        `patient` is `send`: it takes over when other threads have filled the window.
+        """
+        portal = self._portal
+        if portal is None:
+            raise ClientClosedError(f"{type(self).__name__} is not running")
+        room = self._room
+        if not room.acquire(blocking=False):
+            if portal.on_loop_thread:
+                raise WindowFullError("the window of unanswered sends is full, and this thread has to empty it")
+            room.acquire()
+
+        def begin() -> asyncio.Future[T]:
+            try:
+                return function(*args, **kwargs)
+            except WindowFullError:
+                return asyncio.ensure_future(patient(*args, **kwargs))
+
+        try:
+            future = portal.submit(begin)
+        except BaseException:
+            room.release()
+            raise
+        future.add_done_callback(lambda _: room.release())
+        return future
+
+
+class BlockingConsumer(BlockingClient[A]):
+    """A blocking consumer: adds the way a program of its own runs one."""
+
+    def run(self) -> None:
+        """Start, consume until SIGINT or SIGTERM, or until another thread calls `stop()`, and stop: running listeners may end first.
+
+        A second signal does not wait for them. On a thread other than the main one no signal is caught.
+
+        Raises:
+            RocketMQError: The start failed.
+            KeyboardInterrupt: A second SIGINT came while stopping.
+        """
+        with _termination() as asked, self:
+            # A plain lock, because a signal handler may release it at any moment; an Event or Condition could deadlock there.
+            while not asked.acquire(timeout=_RUN_SLICE):
+                if self._portal is None:
+                    return
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[threading.Lock]:
+    """A lock that SIGINT and SIGTERM release; the second signal is treated as if nobody had caught the first."""
+    asked = threading.Lock()
+    asked.acquire()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    previous: dict[int, Any] = {}
+
+    def restore() -> None:
+        while previous:
+            number, handler = previous.popitem()
+            signal.signal(number, handler)
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        restore()
+        asked.release()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, on_signal)
+    try:
+        yield asked
+    finally:
+        restore()

@@ -1,0 +1,378 @@
+"""The bridge between blocking code and the asyncio core: one event loop in one daemon thread per process.
+
+There is no Java twin: Java's clients block by themselves. The portal owns the loop thread, the way of a call into it and the way of the
+result back; it knows nothing of producers or consumers.
+
+A call costs one append to a deque and, only when no wake-up is pending, one wake-up of the loop; the result comes back through a
+lock that belongs to the calling thread, so no future, condition or queue is made for a call. A portal lives while it is leased:
+`acquire()` starts it for the first client, `release()` ends it with the last one, and a child process that was forked gets its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
+
+from aiorocketmq.errors import ClientClosedError, ClientStateError, ForkedClientError
+from aiorocketmq.sync.loop import new_event_loop
+
+__all__ = ["Leaseholder", "Portal", "acquire", "release"]
+
+_log = logging.getLogger("aiorocketmq.sync")
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_WAIT_SLICE: Final = 0.1 if sys.platform == "win32" else 0.5
+"""Longest single wait in seconds. A signal that arrives just before a thread begins to wait does not end the wait, and on Windows no signal
+does: Ctrl-C is seen between two waits at the latest."""
+_ABANDON_SLICE: Final = 0.05
+"""Seconds between two looks at a call that was interrupted and is being cancelled."""
+
+
+class Leaseholder(Protocol):
+    """What the portal stops at the end of the process: a blocking client that is still running."""
+
+    def stop(self) -> None: ...
+
+
+class _Waiter:
+    """Where a calling thread sleeps until its result is there. Reused by its thread, call after call."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
+        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
+        return self._lock.acquire(timeout=at_most)
+
+    def wake(self) -> None:
+        self._lock.release()
+
+
+if sys.version_info >= (3, 12):
+
+    def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine as a task that begins at once instead of in the next turn of the loop."""
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine as a task."""
+        return loop.create_task(coroutine)
+
+
+_local = threading.local()
+
+
+def _take_waiter() -> _Waiter:
+    """The thread's own waiter; a new one for a call made from a signal handler while the thread already waits."""
+    waiter: _Waiter | None = getattr(_local, "waiter", None)
+    if waiter is None:
+        return _Waiter()
+    _local.waiter = None
+    return waiter
+
+
+class _Call(Generic[T]):
+    """One blocking call: made by the calling thread, run as a task on the loop."""
+
+    __slots__ = ("_coroutine", "_error", "_result", "_task", "_waiter", "done", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], waiter: _Waiter) -> None:
+        self.loop = loop
+        self._coroutine = coroutine
+        self._waiter = waiter
+        self._task: asyncio.Task[T] | None = None
+        self._result: T
+        self._error: BaseException | None = None
+        self.done = False
+
+    def __call__(self) -> None:
+        self._task = task = _start_task(self.loop, self._coroutine)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._error = ClientClosedError("the call was cancelled because its client was stopped")
+        else:
+            self._error = task.exception()
+            if self._error is None:
+                self._result = task.result()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.done = True
+        self._waiter.wake()
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def refuse(self) -> None:
+        """The loop has ended before the call began."""
+        self._coroutine.close()
+        self._error = ClientClosedError("the call came too late: the last client was stopped")
+        self._finish()
+
+    def outcome(self) -> T:
+        error = self._error
+        if error is not None:
+            self._error = None  # the traceback refers to this frame: break the cycle
+            try:
+                raise error
+            finally:
+                del error
+        return self._result
+
+
+class _Submission(Generic[T]):
+    """One call that is not waited for: a function run on the loop; the result of its asyncio future goes to a thread-safe one."""
+
+    __slots__ = ("_function", "future")
+
+    def __init__(self, function: Callable[[], asyncio.Future[T]], future: Future[T]) -> None:
+        self._function = function
+        self.future = future
+
+    def __call__(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            inner = self._function()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it through the future
+            self.future.set_exception(error)
+        else:
+            inner.add_done_callback(self._on_done)
+
+    def _on_done(self, inner: asyncio.Future[T]) -> None:
+        if inner.cancelled():
+            self.future.set_exception(ClientClosedError("the send was cancelled because its client was stopped"))
+            return
+        error = inner.exception()
+        if error is None:
+            self.future.set_result(inner.result())
+        else:
+            self.future.set_exception(error)
+
+    def refuse(self) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(ClientClosedError("the send came too late: the last client was stopped"))
+
+
+class Portal:
+    """An event loop in a daemon thread, callable from any number of other threads."""
+
+    def __init__(self) -> None:
+        self._requests: deque[_Call[Any] | _Submission[Any] | Callable[[], None]] = deque()
+        self._woken = False
+        self._forked = False
+        self._stopping = False
+        self._runner = asyncio.Runner(loop_factory=new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._end: asyncio.Event = asyncio.Event()
+        self.leases = 0
+        self.clients: weakref.WeakSet[Leaseholder] = weakref.WeakSet()
+        self._thread = threading.Thread(target=self._run, name="aiorocketmq-sync", daemon=True)
+        self._thread.start()
+
+    @property
+    def forked(self) -> bool:
+        """True in a child process that inherited this portal from its parent; the loop thread exists only in the parent."""
+        return self._forked
+
+    @property
+    def on_loop_thread(self) -> bool:
+        """True on the loop's own thread, which must not wait for the loop."""
+        return threading.current_thread() is self._thread
+
+    def mark_forked(self) -> None:
+        """Called in a forked child: from now on every call is refused, and nothing of the parent's loop is touched."""
+        self._forked = True
+
+    def call(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a coroutine function on the loop and block until it is done.
+
+        An exception in the waiting thread, `KeyboardInterrupt` above all, cancels the coroutine, waits until it has ended, and goes on;
+        a second one does not wait.
+
+        Raises:
+            ClientStateError: Called on the loop's own thread, where blocking would stop everything.
+            ForkedClientError: Called in a forked child.
+            ClientClosedError: The portal has ended.
+        """
+        self._check()
+        waiter = _take_waiter()
+        request = _Call(self._loop, function(*args, **kwargs), waiter)
+        try:
+            self._post(request)
+            while not waiter.wait():
+                pass
+        except BaseException:
+            self._abandon(request, waiter)
+            raise
+        _local.waiter = waiter
+        return request.outcome()
+
+    def _abandon(self, request: _Call[Any], waiter: _Waiter) -> None:
+        # The interrupt may have come just after the lock was taken, so `done` decides, and the waiter is not used again.
+        if not request.done:
+            self._post(request.cancel)
+            while not request.done:
+                waiter.wait(_ABANDON_SLICE)
+
+    def submit(self, function: Callable[[], asyncio.Future[T]]) -> Future[T]:
+        """Run a function that returns an asyncio future on the loop; the result comes through the returned thread-safe future.
+
+        Never blocks; errors of the function itself come through the future too. The future can be cancelled until the function runs.
+
+        Raises:
+            ForkedClientError: Called in a forked child.
+        """
+        if self._forked:
+            raise _forked_error()
+        future: Future[T] = Future()
+        self._post(_Submission(function, future))
+        return future
+
+    def launch(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run a coroutine function on the loop and wait for nothing; an error is logged. For finalizers, which must not block."""
+
+        def start() -> None:
+            self._loop.create_task(function()).add_done_callback(_log_failure)
+
+        self._post(start)
+
+    def close(self) -> None:
+        """End the loop and its thread; calls that still run are cancelled. Blocks until the thread has ended, except on that thread."""
+        self._stopping = True
+        self._post(self._end.set)
+        if not self.on_loop_thread:
+            self._thread.join()
+
+    def _check(self) -> None:
+        if self._forked:
+            raise _forked_error()
+        if self.on_loop_thread:
+            raise ClientStateError(
+                "a blocking call was made on the event-loop thread, for which it would wait forever",
+                hint="use a plain `def` listener, which runs on a worker thread, or the asyncio classes of aiorocketmq",
+            )
+
+    def _post(self, request: _Call[Any] | _Submission[Any] | Callable[[], None]) -> None:
+        self._requests.append(request)
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed
+                self._refuse_the_rest()
+
+    def _drain(self) -> None:
+        # Cleared before the first pop: a request appended later than this makes its own wake-up, an earlier one is counted below.
+        self._woken = False
+        requests = self._requests
+        for _ in range(len(requests)):
+            requests.popleft()()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._runner.run(self._end.wait())
+            except (KeyboardInterrupt, SystemExit) as error:
+                # asyncio lets these two through from any callback; a listener's sys.exit() must not end everyone's loop.
+                _log.error("%r was raised on the event-loop thread; it goes on", error)
+        self._runner.close()
+        self._refuse_the_rest()
+
+    def _refuse_the_rest(self) -> None:
+        while self._requests:
+            request = self._requests.popleft()
+            if isinstance(request, _Call | _Submission):
+                request.refuse()
+
+
+def _forked_error() -> ForkedClientError:
+    return ForkedClientError(f"this client was started in another process than {os.getpid()}, before a fork")
+
+
+def _log_failure(task: asyncio.Task[object]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("stopping a dropped client failed: %s", task.exception())
+
+
+# The process-wide portal -------------------------------------------------------------------------------------------------------
+
+_guard = threading.Lock()
+_current: Portal | None = None
+_inherited: list[Portal] = []
+_hooks_installed = False
+
+
+def acquire(holder: Leaseholder) -> Portal:
+    """Lease the portal of this process for a client, starting it when there is none; the client is stopped at the end of the process."""
+    global _current
+    with _guard:
+        _install_hooks()
+        if _current is None:
+            _current = Portal()
+        _current.leases += 1
+        _current.clients.add(holder)
+        return _current
+
+
+def release(portal: Portal, holder: Leaseholder | None = None) -> None:
+    """Give a lease back; the last one ends the loop and its thread. The holder is None when it has been collected already."""
+    global _current
+    with _guard:
+        portal.leases -= 1
+        if holder is not None:
+            portal.clients.discard(holder)
+        last = portal.leases == 0 and not portal.forked
+        if last and _current is portal:
+            _current = None
+    if last:
+        portal.close()
+
+
+def _install_hooks() -> None:
+    global _hooks_installed
+    if not _hooks_installed:
+        _hooks_installed = True
+        atexit.register(_stop_everything)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _after_fork_in_child() -> None:
+    global _guard, _current
+    _guard = threading.Lock()  # another thread may have held it while the process forked
+    if _current is not None:
+        _current.mark_forked()
+        # Kept alive for good: closing or collecting it here would act on the descriptors that the parent still uses.
+        _inherited.append(_current)
+        _current = None
+
+
+def _stop_everything() -> None:
+    portal = _current
+    if portal is None:
+        return
+    for client in list(portal.clients):
+        try:
+            client.stop()
+        except Exception as error:  # noqa: BLE001 - the interpreter ends: the other clients must still be stopped
+            _log.warning("stopping %r at the end of the process failed: %s", client, error)

@@ -1,0 +1,81 @@
+"""The blocking classes are the asyncio classes without `await`: same names, same arguments, same values."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import aiorocketmq
+import aiorocketmq.sync
+from aiorocketmq.server import LocalCluster
+from tools import generate_sync
+
+TWINS = {
+    "Producer": aiorocketmq.Producer,
+    "PushConsumer": aiorocketmq.PushConsumer,
+    "AdminClient": aiorocketmq.AdminClient,
+    "LocalCluster": LocalCluster,
+}
+NOT_TWINNED = {"PushConsumer": {"instance"}, "LocalCluster": {"name_server"}}
+"""What gives asyncio objects of the inside, useless to other threads."""
+
+
+def public(kind: type) -> dict[str, object]:
+    return {
+        name: value
+        for name, value in inspect.getmembers(kind)
+        if not name.startswith("_") and (callable(value) or isinstance(value, property))
+    }
+
+
+def test_the_generated_file_is_current() -> None:
+    assert generate_sync.OUTPUT.read_text(encoding="utf-8") == generate_sync.generate(), "run  python -m tools.generate_sync"
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_has_every_public_name(name: str) -> None:
+    ours, theirs = public(getattr(aiorocketmq.sync, name)), public(TWINS[name])
+    assert set(ours) == set(theirs) - NOT_TWINNED.get(name, set())
+    assert {word for word, value in ours.items() if isinstance(value, property)} == {
+        word for word, value in theirs.items() if isinstance(value, property) and word in ours
+    }
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_takes_the_same_arguments(name: str) -> None:
+    ours, theirs = public(getattr(aiorocketmq.sync, name)), public(TWINS[name])
+    different = []
+    for word in [*ours, "__init__"]:
+        mine = getattr(getattr(aiorocketmq.sync, name), word)
+        twin = getattr(TWINS[name], word)
+        if isinstance(mine, property):
+            continue
+        if inspect.signature(mine).parameters != inspect.signature(twin).parameters:
+            different.append(f"{word}: {inspect.signature(mine)} and {inspect.signature(twin)}")
+    assert different == []
+    assert set(theirs) >= set(ours)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_never_speaks_of_await(name: str) -> None:
+    guilty = []
+    for word, value in public(getattr(aiorocketmq.sync, name)).items():
+        if re.search(r"\bawait [a-z_.]+\(|\basync with\b|^Cancelling", inspect.getdoc(value) or "", re.MULTILINE):
+            guilty.append(word)
+    assert guilty == []
+    assert "await " not in (getattr(aiorocketmq.sync, name).__doc__ or "").replace("may await", "")
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_gives_no_coroutine(name: str) -> None:
+    kind = getattr(aiorocketmq.sync, name)
+    assert [word for word, value in public(kind).items() if inspect.iscoroutinefunction(value)] == []
+
+
+def test_the_blocking_package_has_all_values_enums_and_errors_of_the_root() -> None:
+    packages = {"admin", "client", "consumer", "producer", "server", "sync"}
+    assert set(aiorocketmq.sync.__all__) == set(aiorocketmq.__all__) - packages | {"LocalCluster"}
+    for name in set(aiorocketmq.sync.__all__) - set(TWINS):
+        assert getattr(aiorocketmq.sync, name) is getattr(aiorocketmq, name)

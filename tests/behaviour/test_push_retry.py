@@ -1,0 +1,190 @@
+"""Messages that fail: they come again, end in the dead-letter topic, and are never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+import aiorocketmq as rmq
+from tests.support.clusters import Cluster
+from tests.support.push import Inbox, new_topic, numbered, send
+from tests.support.waiting import eventually
+
+FIRST = rmq.StartFrom.FIRST
+SOON = rmq.Retry(delay_level=1)
+
+
+@pytest.mark.feature("F1", "F23", "F24", "F26")
+@pytest.mark.parametrize("kind", ["async", "plain"])
+async def test_failed_message_comes_again_with_its_topic_and_count(cluster: Cluster, kind: str) -> None:
+    topic = await new_topic(cluster, "retry", 1)
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+
+    def answer(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        inbox.take(message)
+        return SOON if message.reconsume_times < 2 and message.body == b"bad" else None
+
+    async def answer_async(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        return answer(message)
+
+    consumer.listen(topic)(answer_async if kind == "async" else answer)
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await send(producer, topic, [b"bad", b"good"], tag="T")
+        await eventually(lambda: inbox.counts == {b"bad": 3, b"good": 1}, 40)
+        await eventually(lambda: consumer.backlog == 0)
+    tries = [message for message in inbox.messages if message.body == b"bad"]
+    assert [message.reconsume_times for message in tries] == [0, 1, 2]
+    assert {message.topic for message in tries} == {topic}
+    assert {message.tag for message in tries} == {"T"}
+    assert len({message.message_id for message in tries}) == 1
+
+
+@pytest.mark.feature("F23", "F24")
+async def test_message_that_always_fails_ends_in_the_dead_letter_topic(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "dead", 1)
+    group = cluster.unique("g")
+    inbox, dead = Inbox(), Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, max_reconsume_times=1)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry:
+        inbox.take(message)
+        return SOON
+
+    undertaker = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("u"), start_from=FIRST)
+    undertaker.listen(f"%DLQ%{group}")(dead.take)
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await send(producer, topic, [b"poison"])
+        await inbox.has(2, 40)
+        await eventually(lambda: consumer.backlog == 0)
+        async with undertaker:
+            await dead.has(1, 40)
+    assert [message.reconsume_times for message in inbox.messages] == [0, 1]
+    assert dead.bodies == [b"poison"]
+    assert dead.messages[0].properties["RETRY_TOPIC"] == topic
+
+
+@pytest.mark.feature("F26")
+async def test_message_can_be_sent_to_the_dead_letter_topic_at_once(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "bury", 1)
+    group = cluster.unique("g")
+    inbox, dead = Inbox(), Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry:
+        inbox.take(message)
+        return rmq.Retry(delay_level=-1)
+
+    undertaker = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("u"), start_from=FIRST)
+    undertaker.listen(f"%DLQ%{group}")(dead.take)
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer, undertaker:
+        await send(producer, topic, [b"hopeless"])
+        await dead.has(1, 40)
+    assert inbox.bodies == [b"hopeless"]
+
+
+@pytest.mark.feature("F26", "F7")
+async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "part", 1)
+    calls: list[list[tuple[bytes, int]]] = []
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+
+    @consumer.listen(topic, batch=8)
+    async def handle(messages: list[rmq.ReceivedMessage]) -> rmq.Retry | None:
+        calls.append([(message.body, message.reconsume_times) for message in messages])
+        return rmq.Retry(delay_level=1, acknowledged=3) if messages[0].reconsume_times == 0 and len(messages) == 5 else None
+
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+        await producer.send_batch([rmq.Message(topic, body) for body in numbered(5)])
+        async with consumer:
+            await eventually(lambda: sum(map(len, calls)) == 7, 40)
+            await eventually(lambda: consumer.backlog == 0)
+    assert [body for body, _ in calls[0]] == numbered(5)
+    assert sorted(item for call in calls[1:] for item in call) == [(b"3", 1), (b"4", 1)]
+
+
+@pytest.mark.feature("F1")
+async def test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    topic = await new_topic(cluster, "bad", 1)
+    failed: set[bytes] = set()
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> object:
+        if message.body not in failed:
+            failed.add(message.body)
+            if message.body == b"raise":
+                raise LookupError("no such order")
+            if message.body == b"cancel":
+                await asyncio.wait_for(asyncio.get_running_loop().create_future(), 0.01)
+            if message.body == b"true":
+                return True
+            if message.body == b"suspend":
+                return rmq.Suspend(1.0)
+        inbox.take(message)
+        return None
+
+    bodies = [b"raise", b"cancel", b"true", b"suspend", b"fine"]
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await send(producer, topic, bodies)
+        # The broker chooses the delay of these: 10 s for the first retry.
+        await eventually(lambda: set(inbox.bodies) == set(bodies), 45)
+        await eventually(lambda: consumer.backlog == 0)
+    assert inbox.counts == dict.fromkeys(bodies, 1)
+    assert "no such order" in caplog.text
+    assert "returned True" in caplog.text
+
+
+@pytest.mark.feature("F28")
+async def test_message_of_a_listener_that_hangs_comes_again(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "hang", 1)
+    inbox = Inbox()
+    release = threading.Event()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST, consume_timeout=0.5)
+
+    @consumer.listen(topic)
+    def handle(message: rmq.ReceivedMessage) -> None:
+        inbox.take(message)
+        if message.body == b"hangs" and message.reconsume_times == 0:
+            release.wait(60)
+
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await send(producer, topic, [b"hangs", b"next"])
+        try:
+            # It leaves the queue, so that the offset moves on behind it, and comes again after 10 s.
+            await eventually(lambda: len(inbox) == 2 and consumer.backlog == 0)
+            await eventually(lambda: inbox.counts[b"hangs"] == 2, 45)
+        finally:
+            release.set()
+    assert inbox.counts == {b"hangs": 2, b"next": 1}
+
+
+@pytest.mark.feature("F49", "F4")
+async def test_broadcasting_drops_failed_messages(cluster: Cluster, tmp_path, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    topic = await new_topic(cluster, "drop", 1)
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(
+        cluster.name_servers,
+        group=cluster.unique("g"),
+        start_from=FIRST,
+        message_model=rmq.MessageModel.BROADCASTING,
+        local_offset_store_dir=tmp_path,
+    )
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        inbox.take(message)
+        if message.body == b"0":
+            raise ValueError("drop me")
+
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await send(producer, topic, numbered(3))
+        await inbox.has(3)
+        await eventually(lambda: consumer.backlog == 0)
+    assert inbox.counts == dict.fromkeys(numbered(3), 1)
+    assert "is dropped" in caplog.text

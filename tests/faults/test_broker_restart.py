@@ -1,0 +1,136 @@
+"""The only broker is killed under load and comes back: nothing acknowledged is lost, and the program goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+import aiorocketmq as rmq
+from tests.support.clusters import RealTestCluster
+from tests.support.waiting import eventually
+
+RATE = 500
+WARM = 5.0
+DOWN = 10.0
+AFTER = 5.0
+SEND_TIMEOUT = 3.0
+
+
+@dataclass
+class History:
+    """What happened to every number, with the time at which it happened (monotonic seconds)."""
+
+    acknowledged: dict[int, float] = field(default_factory=dict)
+    failed: dict[int, rmq.RocketMQError] = field(default_factory=dict)
+    delivered: dict[int, float] = field(default_factory=dict)
+    again: int = 0
+    longest_call: float = 0.0
+
+    def lost(self) -> set[int]:
+        """Acknowledged, never delivered."""
+        return self.acknowledged.keys() - self.delivered.keys()
+
+    def first_after(self, events: dict[int, float], moment: float) -> float:
+        """Seconds from a moment to the first event after it."""
+        return min((at - moment for at in events.values() if at >= moment), default=float("inf"))
+
+
+class Load:
+    """Sends numbers at a steady rate, each in a task of its own, as the requests of a service would."""
+
+    def __init__(self, producer: rmq.Producer, topic: str, history: History) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._history = history
+        self._sends: set[asyncio.Task[None]] = set()
+        self._running = True
+        self._pacer = asyncio.create_task(self._pace())
+
+    async def _pace(self) -> None:
+        began, sent = time.monotonic(), 0
+        while self._running:
+            while sent < (time.monotonic() - began) * RATE:
+                task = asyncio.create_task(self._send(sent))
+                self._sends.add(task)
+                task.add_done_callback(self._sends.discard)
+                sent += 1
+            await asyncio.sleep(0.005)
+
+    async def _send(self, number: int) -> None:
+        began = time.monotonic()
+        try:
+            result = await self._producer.send(rmq.Message(self._topic, str(number).encode().ljust(1024)))
+        except rmq.RocketMQError as error:
+            self._history.failed[number] = error
+        else:
+            if result.status is rmq.SendStatus.SEND_OK:
+                self._history.acknowledged[number] = time.monotonic()
+        self._history.longest_call = max(self._history.longest_call, time.monotonic() - began)
+
+    async def stop(self) -> None:
+        self._running = False
+        await self._pacer
+        await asyncio.gather(*self._sends)
+
+
+async def port_opens(address: str, timeout: float) -> float:
+    """Wait until the address accepts connections; answer the moment."""
+    host, _, port = address.rpartition(":")
+
+    async def accepts() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await eventually(accepts, timeout, interval=0.01)
+    return time.monotonic()
+
+
+@pytest.mark.feature("B8", "O11", "O16", "K10", "F13", "G13")
+@pytest.mark.timeout(240)
+async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) -> None:
+    topic = await newest_cluster.create_topic(newest_cluster.unique("restart"), queues=8)
+    history = History()
+    consumer = rmq.PushConsumer(newest_cluster.name_servers, group=newest_cluster.unique("restart"), start_from=rmq.StartFrom.FIRST)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        number = int(message.body)
+        history.again += number in history.delivered
+        history.delivered.setdefault(number, time.monotonic())
+
+    producer = rmq.Producer(newest_cluster.name_servers, group=newest_cluster.unique("restart_p"), send_msg_timeout=SEND_TIMEOUT)
+    async with consumer, producer:
+        load = Load(producer, topic, history)
+        await eventually(lambda: len(history.delivered) > RATE * WARM / 2, 60.0)
+        await newest_cluster.kill_broker()
+        killed = time.monotonic()
+        await asyncio.sleep(DOWN)  # the outage is part of the scenario
+        starting = asyncio.create_task(newest_cluster.start_broker())
+        opened = await port_opens(newest_cluster.broker_address, 60.0)
+        await asyncio.sleep(AFTER)
+        await starting
+        await load.stop()
+        await eventually(lambda: not history.lost(), 60.0, message="every acknowledged message is delivered")
+
+    first_send = history.first_after(history.acknowledged, opened)
+    first_delivery = history.first_after(history.delivered, opened)
+    in_outage = [number for number, at in history.acknowledged.items() if killed + 0.5 < at < opened]
+    print(
+        f"acknowledged {len(history.acknowledged)}, failed {len(history.failed)}, lost {len(history.lost())}, again {history.again}, "
+        f"first send {first_send:.3f} s, first delivery {first_delivery:.3f} s after the port, longest call {history.longest_call:.3f} s"
+    )
+    assert in_outage == []
+    assert history.failed, "an outage longer than the time-out must fail some sends"
+    assert history.lost() == set()
+    assert first_send <= 2.0
+    assert first_delivery <= 5.0
+    assert history.longest_call <= SEND_TIMEOUT + 1.0  # bounds a hang; the machine is busy with a starting JVM
+    doubtless = [number for number, error in history.failed.items() if not getattr(error, "maybe_stored", True)]
+    assert not history.delivered.keys() & set(doubtless), "a send that said 'certainly not stored' was stored"

@@ -1,0 +1,142 @@
+"""The command line without a server: help, usage errors, exit codes, and what needs which package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from aiorocketmq.cli import main
+from aiorocketmq.cli.app import app
+
+COMMANDS = [
+    ["demo"],
+    ["server"],
+    ["produce"],
+    ["consume"],
+    ["tail"],
+    ["topic", "list"],
+    ["topic", "create"],
+    ["topic", "route"],
+    ["topic", "stats"],
+    ["group", "lag"],
+]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAMESRV_ADDR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_shows_examples_that_parse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Usage: aiorocketmq {' '.join(words)}" in text
+    examples = [line.strip() for line in text.partition("Examples:")[2].splitlines() if line.strip().startswith("aiorocketmq ")]
+    assert examples, "the help has no example"
+    assert all(example.startswith(f"aiorocketmq {' '.join(words)}") for example in examples)
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f" {name} " in text for name in ("demo", "server", "produce", "consume", "tail", "topic", "group"))
+    assert "130" in text
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    import aiorocketmq
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == aiorocketmq.__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["nonsense"], "Unknown command"),
+        (["topic", "list", "--output", "xml"], "xml"),
+        (["topic", "stats"], "requires an argument"),
+        (["produce", "t", "--nmae-servers", "x"], "--name-servers"),
+        (["produce", "t", "--body", "x", "--count", "0", "-n", "127.0.0.1:1"], "count 0 is out of range"),
+        (["produce", "t", "--count", "2", "-n", "127.0.0.1:1"], "--count needs --body"),
+        (["produce", "t", "--body", "x", "--property", "novalue", "-n", "127.0.0.1:1"], "NAME=VALUE"),
+        (["consume", "t", "-n", "127.0.0.1:1"], "group"),
+        (["consume", "t", "-g", "g", "--idle", "0", "-n", "127.0.0.1:1"], "idle 0"),
+        (["tail", "t", "--from", "yesterday", "-n", "127.0.0.1:1"], "'yesterday' is no start"),
+        (["topic", "create", "t", "--permission", "x", "-n", "127.0.0.1:1"], "permission 'x' is unknown"),
+        (["topic", "list", "-n", "no-port"], "host:port"),
+        (["topic", "list", "-n", "127.0.0.1:1", "--tls-ca-file", "no-such-file.pem"], "no-such-file.pem"),
+        (["server", "--brokers", "0"], "brokers 0 is out of range"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("aiorocketmq: ")
+    assert output.err.count("\n") == 1
+    assert part in output.err
+
+
+@pytest.mark.parametrize("words", [["topic", "list"], ["tail", "t"], ["produce", "t", "--body", "x"], ["group", "lag", "g"]], ids=" ".join)
+def test_no_name_server_is_an_error_with_the_cure(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 1
+    assert "--name-servers host:port, or set NAMESRV_ADDR" in capsys.readouterr().err
+
+
+def test_a_name_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topic", "list", "-n", "127.0.0.1:1"]) == 1
+    output = capsys.readouterr().err
+    assert "127.0.0.1:1" in output
+    assert output.count("\n") == 1
+
+
+def test_every_command_is_reached_by_the_tree() -> None:
+    names = {name for name in app if not name.startswith("-")}
+    assert names == {words[0] for words in COMMANDS}
+
+
+def python(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_the_extra_the_message_names_it() -> None:
+    done = python("""
+        import importlib.machinery, sys
+
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("cyclopts", "rich"):
+                    raise ModuleNotFoundError(name)
+                return None
+
+        real = importlib.machinery.PathFinder.find_spec
+        importlib.machinery.PathFinder.find_spec = classmethod(
+            lambda cls, name, path=None, target=None: None if name.partition(".")[0] in ("cyclopts", "rich") else real(name, path, target)
+        )
+        from aiorocketmq.cli import main
+        sys.exit(main(["topic", "list"]))
+    """)
+    assert done.returncode == 2
+    assert done.stderr == "aiorocketmq: the command line needs cyclopts and rich: run  pip install 'aiorocketmq[cli]'\n"
+
+
+def test_json_output_does_not_load_the_table_library() -> None:
+    done = python("""
+        import sys
+        from aiorocketmq.cli import output
+
+        output.show("json", [{"a": 1, "b": b"x"}], ["a"])
+        output.json_line({"c": "ü"})
+        print(sorted(name for name in sys.modules if name.startswith("rich.table") or name.startswith("rich.console")))
+    """)
+    lines = done.stdout.splitlines()
+    assert json.loads("".join(lines[:-2])) == [{"a": 1, "b": "x"}], done.stderr
+    assert json.loads(lines[-2]) == {"c": "ü"}
+    assert lines[-1] == "[]"

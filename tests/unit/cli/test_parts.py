@@ -1,0 +1,131 @@
+"""The pieces of the command line: starts, lines, tables, verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from aiorocketmq.cli import output
+from aiorocketmq.cli.demo_report import Check, Teller, latencies, shorten
+from aiorocketmq.cli.options import run_async
+from aiorocketmq.cli.produce import Fields
+from aiorocketmq.cli.stdin import lines
+from aiorocketmq.cli.tail import Start
+from aiorocketmq.cli.topic import kind_of
+from aiorocketmq.errors import ConfigError, RouteError
+
+NOW = 1_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("begin", Start(begin=True)),
+        ("first", Start(begin=True)),
+        ("end", Start()),
+        ("last", Start()),
+        ("-20", Start(last=20)),
+        ("-5s", Start(at=NOW - 5)),
+        ("-5m", Start(at=NOW - 300)),
+        ("-2h", Start(at=NOW - 7200)),
+        ("-1d", Start(at=NOW - 86400)),
+        ("1700000000000", Start(at=1_700_000_000.0)),
+        ("2026-01-31T12:00:00+00:00", Start(at=datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp())),
+    ],
+)
+def test_starts_are_read(text: str, start: Start) -> None:
+    assert Start.parse(text, NOW) == start
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "-5w", "--5", "20", "2026-13-01"])
+def test_other_starts_are_refused_with_the_cure(text: str) -> None:
+    with pytest.raises(ConfigError, match="use begin, end"):
+        Start.parse(text, NOW)
+
+
+def collect(data: list[bytes]) -> list[bytes]:
+    reading, writing = os.pipe()
+
+    async def read() -> list[bytes]:
+        return [line async for line in lines(reading)]
+
+    async def feed_and_read() -> list[bytes]:
+        reader = asyncio.ensure_future(read())
+        for piece in data:
+            os.write(writing, piece)
+            await asyncio.sleep(0)
+        os.close(writing)
+        return await reader
+
+    try:
+        return asyncio.run(feed_and_read())
+    finally:
+        os.close(reading)
+
+
+def test_lines_are_cut_whatever_the_pieces_are() -> None:
+    assert collect([b"one\ntw", b"o\r\n\nthr", b"ee"]) == [b"one", b"two", b"three"]
+    assert collect([]) == []
+    assert collect([b"\n\n"]) == []
+    long = b"x" * 60_000
+    assert collect([long, b"\nend\n"]) == [long, b"end"]
+
+
+def test_properties_are_name_and_value() -> None:
+    assert Fields(property=["a=1", "b=x=y"]).properties() == {"a": "1", "b": "x=y"}
+    for wrong in ("a", "=1", "a="):
+        with pytest.raises(ConfigError, match="NAME=VALUE"):
+            Fields(property=[wrong]).properties()
+
+
+def test_topics_are_told_apart_by_name() -> None:
+    kinds = {name: kind_of(name) for name in ("orders", "%RETRY%g", "%DLQ%g", "TBW102", "rmq_sys_wheel_timer")}
+    assert list(kinds.values()) == ["user", "retry", "dead-letter", "system", "system"]
+
+
+def test_a_table_shows_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "[bold]x" * 12, "count": 1234, "at": None, "many": ["a", "b"]}]
+    output.show("table", rows, ["name", "count", "at", "many"], title="heading")
+    text = capsys.readouterr().out
+    assert "[bold]x" * 12 in text, "markup in data must be shown as it is"
+    assert "heading" in text
+    assert "1234" in text
+    assert "a, b" in text
+
+
+def test_bodies_that_are_no_text_are_shown_as_escapes() -> None:
+    assert output.body_text("grüße".encode()) == "grüße"
+    assert output.body_text(b"\xff\x00a") == "\\xff\x00a"
+
+
+def test_an_error_from_several_tasks_is_told_as_one() -> None:
+    async def fail() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refuse())
+            group.create_task(asyncio.sleep(60))
+
+    async def refuse() -> None:
+        raise RouteError("no way")
+
+    with pytest.raises(RouteError, match="no way"):
+        run_async(fail())
+
+
+def test_latencies_and_long_lists_are_summed_up() -> None:
+    assert latencies([]) == "-"
+    assert latencies([0.001]) == "p50 1.0 ms, p99 1.0 ms"
+    assert latencies([number / 1000 for number in range(1, 101)]) == "p50 51.0 ms, p99 99.0 ms"
+    assert shorten(["a", "b"]) == "a b"
+    assert shorten([str(number) for number in range(20)], 4) == "0 1 … 16 more … 18 19"
+
+
+def test_the_demo_tells_what_went_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = Teller("table")
+    teller.verdicts([Check("plain", "ten messages", "9 came", False), Check("tagged", "four", "four", True)], 1.5, "a server")
+    text = capsys.readouterr().out
+    assert "WRONG" in text
+    assert "9 came" in text
+    assert "1 of 2 as expected, on a server" in text

@@ -1,0 +1,234 @@
+"""Tasks: fixed rate, supervision, restart with back-off, stop in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from aiorocketmq.client.scheduler import RESTART_DELAY_MAX, Scheduler
+from aiorocketmq.errors import ClientClosedError
+from tests.support.virtual_loop import virtual_time
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@virtual_time
+async def test_fixed_rate_with_plain_and_async_work() -> None:
+    scheduler, plain, later = Scheduler("test"), list[float](), list[float]()
+
+    async def work() -> None:
+        later.append(now())
+        await asyncio.sleep(1)
+
+    scheduler.every("plain", 3, lambda: plain.append(now()))
+    scheduler.every("async", 3, work, first=0.5)
+    await asyncio.sleep(10)
+    assert plain == pytest.approx([3, 6, 9])
+    assert later == pytest.approx([0.5, 3.5, 6.5, 9.5])
+    assert scheduler.records["plain"].runs == 3
+    await scheduler.stop()
+
+
+@virtual_time
+async def test_a_run_longer_than_the_interval_skips_what_it_missed() -> None:
+    scheduler, runs = Scheduler("test"), list[float]()
+
+    async def slow() -> None:
+        runs.append(now())
+        await asyncio.sleep(7 if len(runs) == 1 else 0)
+
+    scheduler.every("slow", 3, slow)
+    await asyncio.sleep(20)
+    assert runs == pytest.approx([3, 12, 15, 18])
+    await scheduler.stop()
+
+
+@virtual_time
+async def test_a_failing_run_is_told_once_and_does_not_end_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    scheduler, failing = Scheduler("test"), True
+
+    def work() -> None:
+        if failing:
+            raise ZeroDivisionError("oops")
+
+    scheduler.every("work", 1, work)
+    await asyncio.sleep(5.5)
+    record = scheduler.records["work"]
+    assert (record.runs, record.failures, record.last_error) == (5, 5, "ZeroDivisionError: oops")
+    failing = False
+    await asyncio.sleep(3)
+    assert (record.runs, record.failures) == (8, 5)
+    texts = [entry.getMessage() for entry in caplog.records]
+    assert texts == ["work of test failed: ZeroDivisionError: oops", "work of test works again"]
+    assert caplog.records[0].exc_info is not None
+    await scheduler.stop()
+
+
+@virtual_time
+async def test_a_service_loop_is_restarted_with_growing_delays(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler, starts = Scheduler("test"), list[float]()
+
+    async def loop() -> None:
+        starts.append(now())
+        if len(starts) < 12:
+            raise ZeroDivisionError
+
+    task = scheduler.service("loop", loop)
+    await task
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
+    assert 0.05 <= gaps[0] <= 0.1
+    assert all(gap <= RESTART_DELAY_MAX for gap in gaps)
+    assert gaps[-1] >= RESTART_DELAY_MAX / 2
+    assert scheduler.records["loop"].failures == 11
+    assert "loop of test ended with an error and starts again" in caplog.text
+    assert scheduler.running == ()
+
+
+@virtual_time
+async def test_the_delay_starts_small_again_after_a_long_good_run() -> None:
+    scheduler, starts = Scheduler("test"), list[float]()
+
+    async def loop() -> None:
+        starts.append(now())
+        if len(starts) == 8:
+            await asyncio.sleep(100)
+        if len(starts) < 10:
+            raise ZeroDivisionError
+
+    await scheduler.service("loop", loop)
+    assert starts[8] - (starts[7] + 100) <= 0.1
+
+
+@virtual_time
+async def test_errors_of_one_shots(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler = Scheduler("test")
+
+    async def fail() -> None:
+        raise ZeroDivisionError("oops")
+
+    scheduler.spawn("logged", fail())
+    await asyncio.sleep(0.01)
+    assert "test:logged failed: ZeroDivisionError: oops" in caplog.text
+    caplog.clear()
+    task = scheduler.spawn("awaited", fail(), log_errors=False)
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert not caplog.records
+
+
+@virtual_time
+async def test_gather_gives_results_and_errors_by_name() -> None:
+    scheduler = Scheduler("test")
+
+    async def work(number: int) -> float:
+        await asyncio.sleep(1)
+        return 1 / number
+
+    outcomes = await scheduler.gather("work", {str(number): work(number) for number in range(3)})
+    assert now() == pytest.approx(1), "they run at the same time"
+    assert isinstance(outcomes["0"], ZeroDivisionError)
+    assert (outcomes["1"], outcomes["2"]) == (1, 0.5)
+    assert await scheduler.gather("nothing", {}) == {}
+
+
+@virtual_time
+async def test_cancelling_gather_cancels_its_parts() -> None:
+    scheduler = Scheduler("test")
+    gathering = asyncio.ensure_future(scheduler.gather("work", {"a": asyncio.sleep(100), "b": asyncio.sleep(100)}))
+    await asyncio.sleep(1)
+    assert len(scheduler.running) == 2
+    gathering.cancel()
+    await asyncio.wait([gathering])
+    await asyncio.sleep(0)
+    assert scheduler.running == ()
+
+
+@virtual_time
+async def test_stop_cancels_the_youngest_first_and_waits() -> None:
+    scheduler, ended = Scheduler("test"), list[str]()
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(1)
+            ended.append(name)
+
+    for name in ("a", "b", "c"):
+        scheduler.spawn(name, work(name))
+    await asyncio.sleep(0)
+    await scheduler.stop()
+    assert ended == ["c", "b", "a"]
+    assert scheduler.closed
+    await scheduler.stop()
+    late = work("late")
+    with pytest.raises(ClientClosedError, match="late"):
+        scheduler.spawn("late", late)
+
+
+@virtual_time
+async def test_stop_from_within_a_task_spares_that_task() -> None:
+    scheduler, finished = Scheduler("test"), False
+
+    async def work() -> None:
+        nonlocal finished
+        await scheduler.stop()
+        finished = True
+
+    other = scheduler.spawn("other", asyncio.sleep(100))
+    await scheduler.spawn("work", work())
+    assert finished
+    assert other.cancelled()
+
+
+@virtual_time
+async def test_join_shares_a_task() -> None:
+    scheduler = Scheduler("test")
+
+    async def answer() -> int:
+        await asyncio.sleep(1)
+        return 42
+
+    task = scheduler.spawn("answer", answer())
+    one, other = asyncio.ensure_future(scheduler.join(task)), asyncio.ensure_future(scheduler.join(task))
+    await asyncio.sleep(0.5)
+    one.cancel()
+    assert await other == 42
+    assert one.cancelled()
+
+
+@virtual_time
+async def test_join_of_a_stopped_task_is_an_error_not_a_cancellation() -> None:
+    scheduler = Scheduler("test")
+    waiting = asyncio.ensure_future(scheduler.join(scheduler.spawn("long", asyncio.sleep(100))))
+    await asyncio.sleep(0.5)
+    await scheduler.stop()
+    with pytest.raises(ClientClosedError, match="test was stopped during long"):
+        await waiting
+
+
+@virtual_time
+async def test_stop_leaves_a_task_behind_that_refuses_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler, release = Scheduler("test"), asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    task = scheduler.spawn("stubborn", stubborn())
+    other = scheduler.spawn("other", asyncio.sleep(100))
+    await asyncio.sleep(0)
+    await scheduler.stop()
+    assert now() == pytest.approx(3)
+    assert other.cancelled()
+    assert "test:stubborn goes on 3 s after its cancellation and is left behind" in caplog.text
+    release.set()
+    await task

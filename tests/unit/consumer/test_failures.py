@@ -1,0 +1,203 @@
+"""Failed messages against a scripted broker on virtual time: every way back, and none that loses a message."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from aiorocketmq.consumer.runtime import PushRuntime
+from aiorocketmq.model.enums import ConsumeResult
+from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.properties import decode_properties
+from aiorocketmq.model.results import Retry
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from tests.unit.consumer.test_pulling import SETTLED
+from tests.unit.consumer.world import GROUP, QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, virtual_time
+
+
+def unfinished(runtime: PushRuntime) -> int:
+    return runtime.rebalancer.assigned[QUEUE].messages.count
+
+
+def accept_sends(broker: ScriptedBroker) -> None:
+    def stored(request: RemotingCommand, _: object) -> RemotingCommand:
+        return RemotingCommand.response(request, header={"msgId": "00", "queueId": "0", "queueOffset": "0"})
+
+    broker.peer.on(RequestCode.SEND_MESSAGE_V2, stored)
+
+
+@pytest.mark.feature("F24", "F23", "F26")
+@pytest.mark.parametrize(
+    ("answer", "level"),
+    [(ConsumeResult.RECONSUME_LATER, "0"), (Retry(delay_level=5), "5"), (Retry(delay_level=-1), "-1"), (ValueError("x"), "0")],
+)
+def test_failed_message_is_given_back_to_its_broker(answer: object, level: str) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker = ScriptedBroker()
+        broker.append(b"0", b"bad", b"2")
+
+        async def listener(message: ReceivedMessage) -> object:
+            if message.body != b"bad":
+                return None
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        async with consuming(broker, listener) as runtime:
+            await asyncio.sleep(SETTLED)
+            assert unfinished(runtime) == 0
+            (back,) = broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)
+            fields = back.command.ext_fields
+            assert fields["offset"] == "1000"
+            assert fields["group"] == GROUP
+            assert fields["delayLevel"] == level
+            assert fields["originTopic"] == TOPIC
+            assert fields["maxReconsumeTimes"] == "16"
+            assert runtime.send_back is not None
+            assert runtime.send_back.counters.by_broker == 1
+        assert broker.offsets[TOPIC] == 3
+
+    run()
+
+
+@pytest.mark.feature("F25")
+@virtual_time
+async def test_message_that_its_broker_refuses_is_sent_to_the_retry_topic() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad", properties=b"TAGS\x01T\x02UNIQ_KEY\x01K1\x02TRAN_MSG\x01true\x02")
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+    accept_sends(broker)
+
+    async def listener(message: ReceivedMessage) -> object:
+        return ConsumeResult.RECONSUME_LATER
+
+    async with consuming(broker, listener, max_reconsume_times=5) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert unfinished(runtime) == 0
+        assert runtime.send_back is not None
+        assert runtime.send_back.counters.by_send == 1
+    (sent,) = broker.peer.of(RequestCode.SEND_MESSAGE_V2)
+    fields = sent.command.ext_fields
+    properties = decode_properties(fields["i"])
+    assert fields["b"] == RETRY
+    assert (fields["j"], fields["l"]) == ("1", "5")
+    assert properties["RETRY_TOPIC"] == TOPIC
+    assert properties["DELAY"] == "3"
+    assert properties["TAGS"] == "T"
+    assert properties["UNIQ_KEY"] == "K1"
+    assert "TRAN_MSG" not in properties
+    assert sent.command.body == b"bad"
+    assert broker.offsets[TOPIC] == 1
+
+
+@pytest.mark.feature("F27")
+@virtual_time
+async def test_message_that_nobody_takes_is_tried_again_here_after_5_s_and_not_committed() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad", b"good")
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+    broker.peer.answer(RequestCode.SEND_MESSAGE_V2, ResponseCode.NO_PERMISSION, "scripted")
+    tries: list[tuple[float, int]] = []
+
+    async def listener(message: ReceivedMessage) -> object:
+        if message.body == b"good":
+            return None
+        tries.append((asyncio.get_running_loop().time(), message.reconsume_times))
+        return ConsumeResult.RECONSUME_LATER if len(tries) < 3 else None
+
+    async with consuming(broker, listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        await runtime.persist_offsets()
+        assert TOPIC not in broker.offsets, "the message is nowhere but here"
+        await asyncio.sleep(12)
+        assert [count for _, count in tries] == [0, 1, 2]
+        assert tries[1][0] - tries[0][0] == pytest.approx(5.0, abs=0.1)
+        assert unfinished(runtime) == 0
+    assert broker.offsets[TOPIC] == 2
+
+
+@pytest.mark.feature("F28")
+@virtual_time
+async def test_listener_that_hangs_is_reported_and_its_message_comes_again_with_level_3() -> None:
+    broker, release = ScriptedBroker(), asyncio.Event()
+    broker.append(b"hangs", b"good")
+
+    async def listener(message: ReceivedMessage) -> None:
+        if message.body == b"hangs":
+            await release.wait()
+            raise ValueError("too late to matter")
+
+    async with consuming(broker, listener, consume_timeout=60.0) as runtime:
+        await asyncio.sleep(50)
+        assert unfinished(runtime) == 2 - 1
+        await asyncio.sleep(40)
+        assert unfinished(runtime) == 0
+        release.set()
+        await asyncio.sleep(1)
+        (back,) = broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)
+        assert back.command.ext_fields["delayLevel"] == "3"
+    assert broker.offsets[TOPIC] == 2
+
+
+@virtual_time
+async def test_retried_message_of_a_topic_without_a_listener_is_given_back() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"lost child", topic=RETRY, properties=b"RETRY_TOPIC\x01gone\x02", reconsume_times=1)
+    seen: list[bytes] = []
+
+    async def listener(message: ReceivedMessage) -> None:
+        seen.append(message.body)
+
+    async with consuming(broker, listener):
+        await asyncio.sleep(SETTLED)
+        (back,) = broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)
+        assert back.command.ext_fields["originTopic"] == "gone"
+    assert seen == []
+
+
+@pytest.mark.feature("F29")
+@virtual_time
+async def test_ordered_message_that_cannot_be_buried_keeps_its_place() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad", b"next")
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+    broker.peer.answer(RequestCode.SEND_MESSAGE_V2, ResponseCode.NO_PERMISSION, "scripted")
+    seen: list[bytes] = []
+
+    async def listener(message: ReceivedMessage) -> None:
+        seen.append(message.body)
+        if message.body == b"bad":
+            raise ValueError("again")
+
+    async with consuming(broker, listener, ordered=True, max_reconsume_times=1) as runtime:
+        await asyncio.sleep(20)
+        assert set(seen) == {b"bad"}
+        assert unfinished(runtime) == 2
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK)
+        await asyncio.sleep(10)
+        assert seen[-1] == b"next"
+        back = broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)[-1].command.ext_fields
+        assert back["delayLevel"] == "-1"
+
+
+@pytest.mark.feature("F29")
+@virtual_time
+async def test_ordered_message_is_tried_without_end_by_default() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad")
+    tries: list[float] = []
+
+    async def listener(message: ReceivedMessage) -> object:
+        tries.append(asyncio.get_running_loop().time())
+        return ConsumeResult.SUSPEND_CURRENT_QUEUE_A_MOMENT
+
+    async with consuming(broker, listener, ordered=True):
+        await asyncio.sleep(60)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert len(tries) > 50
+    assert gaps == pytest.approx([1.0] * len(gaps), abs=0.01)
+    assert broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK) == []

@@ -1,0 +1,327 @@
+"""Taking queues over and giving them up, against a scripted broker on virtual time: offsets, members, locks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from aiorocketmq.errors import NoNameServerError
+from aiorocketmq.model.enums import StartFrom
+from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.bodies import LockBatchResponseBody, UnlockBatchRequestBody
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from tests.unit.consumer.test_pulling import SETTLED, Seen
+from tests.unit.consumer.world import GROUP, QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, virtual_time
+from tests.wire.world import CLIENT_ID, route
+
+
+@pytest.mark.feature("G13", "G14", "F16")
+@virtual_time
+async def test_failed_offset_query_never_leads_to_a_guess_or_a_commit() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(*[b"%d" % number for number in range(10)])
+    broker.offsets[TOPIC] = 6
+    broker.peer.answer(RequestCode.QUERY_CONSUMER_OFFSET, ResponseCode.SYSTEM_ERROR, "scripted")
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(30)
+        assert broker.pulls == []
+        assert runtime.rebalancer.assigned == {}
+        assert broker.peer.of(RequestCode.UPDATE_CONSUMER_OFFSET) == []
+        tries = broker.peer.times(RequestCode.QUERY_CONSUMER_OFFSET)
+        assert len(tries) >= 25, "asked again every second"
+        broker.peer.silent = True  # no answer at all is no better
+        await asyncio.sleep(10)
+        broker.peer.silent = False
+        broker.peer.on(RequestCode.QUERY_CONSUMER_OFFSET, broker._query_offset)
+        await asyncio.sleep(8)
+        assert seen.bodies == [b"6", b"7", b"8", b"9"]
+    assert broker.offsets[TOPIC] == 10
+
+
+@virtual_time
+async def test_offset_that_was_only_read_is_not_written_back() -> None:
+    """Another member may commit a higher one between our reading and our saving."""
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(*[b"x"] * 3)
+    broker.offsets[TOPIC] = 3
+    async with consuming(broker, seen):
+        await asyncio.sleep(SETTLED)
+        broker.offsets[TOPIC] = 50
+        await asyncio.sleep(20)
+    assert broker.offsets[TOPIC] == 50
+
+
+@pytest.mark.feature("F15", "F16")
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [(StartFrom.FIRST, [b"2", b"3", b"4"]), (StartFrom.LAST, []), (StartFrom.TIMESTAMP, [b"4"])],
+)
+def test_new_group_starts_by_its_rule_and_its_retry_topic_at_the_beginning(start: StartFrom, expected: list[bytes]) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker, seen = ScriptedBroker(), Seen()
+        broker.append(*[b"%d" % number for number in range(5)])
+        broker.append(b"failed before", topic=RETRY, properties=f"RETRY_TOPIC\x01{TOPIC}\x02".encode(), reconsume_times=1)
+        broker.min_offset = 2
+        searched: list[dict[str, str]] = []
+
+        def search(request: RemotingCommand, _: object) -> RemotingCommand:
+            searched.append(request.ext_fields)
+            return RemotingCommand.response(request, header={"offset": "4"})
+
+        broker.peer.on(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, search)
+        # The retry queue holds everything from offset 0.
+        original = broker._pull
+
+        def pull(request: RemotingCommand, connection: object) -> RemotingCommand | None:
+            broker.min_offset = 2 if request.ext_fields["topic"] == TOPIC else 0
+            return original(request, connection)  # type: ignore[arg-type]
+
+        broker.peer.on(RequestCode.PULL_MESSAGE, pull)
+        async with consuming(broker, seen, start_from=start, start_timestamp=123.456 if start is StartFrom.TIMESTAMP else None):
+            await asyncio.sleep(SETTLED)
+            assert sorted(seen.bodies) == sorted([*expected, b"failed before"])
+            if searched:
+                assert searched[0]["timestamp"] == "123456"
+        if start is StartFrom.LAST:
+            assert broker.offsets[TOPIC] == 5, "saved, so that a restart does not skip what comes in between"
+
+    run()
+
+
+@pytest.mark.feature("G1", "N2")
+@virtual_time
+async def test_notice_of_a_broker_rebalances_at_once() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.world.routes[TOPIC] = route(2)
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert {queue for queue in runtime.rebalancer.assigned if queue.topic == TOPIC} == {QUEUE, QUEUE._replace(queue_id=1)}
+        broker.members = [CLIENT_ID, "zz@later"]
+        broker.peer.push_oneway(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, {"consumerGroup": GROUP})
+        await asyncio.sleep(0.1)
+        assert {queue for queue in runtime.rebalancer.assigned if queue.topic == TOPIC} == {QUEUE}
+
+
+@pytest.mark.feature("G2", "F32")
+@virtual_time
+async def test_empty_share_drops_the_queues_and_saves_what_was_consumed() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0", b"1")
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert seen.bodies == [b"0", b"1"]
+        broker.offsets[TOPIC] = 0
+        broker.members = ["0@first", CLIENT_ID]
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(1.5)
+        assert runtime.rebalancer.assigned == {}
+        assert broker.offsets[TOPIC] == 2
+        pulls = len(broker.pulls)
+        broker.append(b"2")
+        await asyncio.sleep(20)
+        assert len(broker.pulls) == pulls
+        assert seen.bodies == [b"0", b"1"]
+
+
+@virtual_time
+async def test_dropped_queue_ignores_results_and_commits_nothing() -> None:
+    broker, release = ScriptedBroker(), asyncio.Event()
+    broker.append(b"0", b"1")
+    broker.offsets[TOPIC] = 0
+
+    async def listener(message: ReceivedMessage) -> None:
+        await release.wait()
+
+    async with consuming(broker, listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.members = ["0@first", CLIENT_ID]
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(1.5)
+        release.set()
+        await asyncio.sleep(20)
+    assert broker.offsets[TOPIC] == 0
+    assert broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK) == []
+
+
+@virtual_time
+async def test_member_that_the_broker_forgot_says_hello_before_it_decides() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.members = ["zz@other"]
+        beats = len(broker.peer.of(RequestCode.HEART_BEAT))
+
+        def welcome(request: RemotingCommand, _: object) -> RemotingCommand:
+            broker.members = [CLIENT_ID, "zz@other"]
+            return RemotingCommand.response(request)
+
+        broker.peer.on(RequestCode.HEART_BEAT, welcome)
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(1.5)
+        assert len(broker.peer.of(RequestCode.HEART_BEAT)) > beats
+        assert QUEUE in runtime.rebalancer.assigned
+
+
+@virtual_time
+async def test_unknown_members_leave_everything_as_it_is() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.peer.answer(RequestCode.GET_CONSUMER_LIST_BY_GROUP, ResponseCode.SYSTEM_ERROR, "no consumer for this group")
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(5)
+        assert QUEUE in runtime.rebalancer.assigned
+
+
+@virtual_time
+async def test_failing_strategy_leaves_everything_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        name = "BROKEN"
+        broken = False
+
+        def allocate(self, group: str, client_id: str, queues: object, client_ids: object) -> list[MessageQueue]:
+            if self.broken:
+                raise ZeroDivisionError
+            return [QUEUE]
+
+    broker, seen, strategy = ScriptedBroker(), Seen(), Broken()
+    async with consuming(broker, seen, allocate=strategy) as runtime:
+        await asyncio.sleep(SETTLED)
+        strategy.broken = True
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(2)
+        assert QUEUE in runtime.rebalancer.assigned
+    assert "strategy BROKEN failed" in caplog.text
+
+
+# --- locks -------------------------------------------------------------------------------------------------------------------
+
+
+def lock_times(broker: ScriptedBroker, granted: Callable[[list[MessageQueue]], bool] = bool) -> list[float]:
+    return [at for at, queues in broker.locks if granted(queues) and (not queues or QUEUE in queues)]
+
+
+@pytest.mark.feature("G10", "F30")
+@virtual_time
+async def test_ordered_queue_is_locked_before_the_first_pull_and_renewed_every_20_s() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen, ordered=True):
+        await asyncio.sleep(SETTLED + 60)
+        first_pull = broker.pull_times[0]
+        times = lock_times(broker)
+        assert times[0] <= first_pull
+        renewals = [later - earlier for earlier, later in itertools.pairwise(times[1:])]
+        assert renewals == pytest.approx([20.0] * len(renewals))
+        assert len(renewals) >= 2
+        assert broker.peer.of(RequestCode.UNLOCK_BATCH_MQ) == []
+    unlocked = broker.peer.of(RequestCode.UNLOCK_BATCH_MQ)
+    assert QUEUE in UnlockBatchRequestBody.decode(unlocked[-1].command.body).mq_set
+
+
+@pytest.mark.feature("G10")
+@virtual_time
+async def test_queue_locked_by_another_member_is_not_pulled_and_is_tried_again_soon() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.lock_owner = "other"
+    broker.append(b"0")
+    async with consuming(broker, seen, ordered=True):
+        await asyncio.sleep(10)
+        assert broker.pulls == []
+        assert len(broker.locks) >= 9, "asked again after half a second, at most once a second"
+        broker.lock_owner = None
+        await asyncio.sleep(SETTLED)
+        assert seen.bodies == [b"0"]
+
+
+@pytest.mark.feature("F30", "G10")
+@virtual_time
+async def test_lock_that_cannot_be_renewed_is_trusted_for_30_s_only() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen, ordered=True) as runtime:
+        await asyncio.sleep(SETTLED)
+        locked_at = runtime.rebalancer.assigned[QUEUE].locked_at
+        broker.peer.answer(RequestCode.LOCK_BATCH_MQ, ResponseCode.SYSTEM_ERROR, "scripted")
+        await asyncio.sleep(20)
+        broker.append(b"still locked")
+        await asyncio.sleep(0.1)
+        assert seen.bodies == [b"still locked"]
+        await asyncio.sleep(locked_at + 30 - asyncio.get_running_loop().time() + 0.1)
+        broker.append(b"not any more")
+        await asyncio.sleep(5)
+        assert seen.bodies == [b"still locked"]
+        broker.peer.on(RequestCode.LOCK_BATCH_MQ, broker._lock)
+        await asyncio.sleep(5)
+        assert seen.bodies == [b"still locked", b"not any more"]
+
+
+@pytest.mark.feature("F30")
+@virtual_time
+async def test_queue_that_was_unlocked_too_long_is_taken_over_anew() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    async with consuming(broker, seen, ordered=True):
+        await asyncio.sleep(SETTLED)
+        broker.peer.answer(RequestCode.LOCK_BATCH_MQ, ResponseCode.SYSTEM_ERROR, "scripted")
+        broker.append(b"1", b"2")
+        await asyncio.sleep(90)
+        # Another member had the queue meanwhile, and consumed up to 5.
+        broker.append(*[b"by another"] * 2, b"5")
+        broker.offsets[TOPIC] = 5
+        broker.peer.on(RequestCode.LOCK_BATCH_MQ, broker._lock)
+        await asyncio.sleep(20)
+        assert seen.bodies[-1] == b"5"
+        assert b"by another" not in seen.bodies
+
+
+@virtual_time
+async def test_lock_taken_away_by_the_broker_stops_the_queue_at_once() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen, ordered=True):
+        await asyncio.sleep(SETTLED)
+        broker.peer.on(
+            RequestCode.LOCK_BATCH_MQ, lambda request, _: RemotingCommand.response(request, body=LockBatchResponseBody([]).encode())
+        )
+        await asyncio.sleep(21)
+        broker.append(b"not ours")
+        await asyncio.sleep(5)
+        assert seen.bodies == []
+
+
+@pytest.mark.feature("F44")
+@virtual_time
+async def test_stop_with_a_dead_broker_ends_soon() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    async with consuming(broker, seen, ordered=True):
+        await asyncio.sleep(SETTLED)
+        broker.peer.silent = True
+        before = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - before < 15
+
+
+@virtual_time
+async def test_topic_without_a_route_is_asked_for_again_and_again() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    del broker.world.routes[TOPIC]
+    async with consuming(broker, seen):
+        await asyncio.sleep(20)
+        assert seen.bodies == []
+        broker.world.routes[TOPIC] = route(1)
+        await asyncio.sleep(10)
+        assert seen.bodies == [b"0"]
+
+
+@virtual_time
+async def test_start_without_a_name_server_fails_and_leaves_nothing() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.world.name_server.refuse = True
+    with pytest.raises(NoNameServerError, match="ns:9876"):
+        async with consuming(broker, seen):
+            pass

@@ -1,0 +1,210 @@
+"""Rules that turn routes into queues and addresses."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiorocketmq.core.clock import epoch_ms
+from aiorocketmq.core.route_table import (
+    MAX_QUEUES_PER_TOPIC,
+    BrokerTable,
+    TopicPublishInfo,
+    check_route,
+    choose_address,
+    clamp_queues,
+    publish_info_of,
+    subscribe_queues_of,
+)
+from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+
+TOPIC = "orders"
+
+
+def broker(name: str, addrs: dict[int, str] | None = None) -> BrokerData:
+    return BrokerData("C", name, {0: f"{name}:1"} if addrs is None else addrs)
+
+
+def queues(name: str, count: int) -> tuple[MessageQueue, ...]:
+    return tuple(MessageQueue(TOPIC, name, number) for number in range(count))
+
+
+def info(*names: str, each: int = 2) -> TopicPublishInfo:
+    return TopicPublishInfo(tuple(queue for name in names for queue in queues(name, each)), False, TopicRouteData())
+
+
+@pytest.mark.feature("B14")
+def test_publish_queues_need_write_permission_and_a_master() -> None:
+    route = TopicRouteData(
+        (
+            QueueData("b", 1, 2),
+            QueueData("a", 4, 3),
+            QueueData("read-only", 4, 4, 4),
+            QueueData("slave-only", 4, 4),
+            QueueData("gone", 4, 4),
+        ),
+        (broker("a"), broker("b"), broker("read-only"), broker("slave-only", {1: "s:1"})),
+    )
+    publish = publish_info_of(TOPIC, route)
+    assert publish.queues == queues("a", 3) + queues("b", 2)
+    assert publish.route is route
+    assert not publish.order_topic
+
+
+@pytest.mark.feature("B14")
+def test_an_order_configuration_names_the_queues_itself() -> None:
+    route = TopicRouteData((QueueData("a", 4, 4),), (broker("a"),), "b:2;a:1;")
+    publish = publish_info_of(TOPIC, route)
+    assert publish.queues == queues("b", 2) + queues("a", 1)
+    assert publish.order_topic
+
+
+@pytest.mark.parametrize("text", ["a", "a:x", ":4", "a:-1", f"a:{MAX_QUEUES_PER_TOPIC};b:1"])
+def test_an_order_configuration_that_nobody_can_mean(text: str) -> None:
+    with pytest.raises(ProtocolError, match="order configuration"):
+        publish_info_of(TOPIC, TopicRouteData((), (), text))
+
+
+def test_subscribe_queues_need_read_permission_only() -> None:
+    route = TopicRouteData((QueueData("b", 1, 9), QueueData("a", 2, 9), QueueData("w", 4, 4, 2)), (broker("a", {1: "s:1"}),))
+    assert subscribe_queues_of(TOPIC, route) == queues("a", 2) + queues("b", 1)
+
+
+@pytest.mark.feature("B7")
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 40))
+def test_select_takes_turns(brokers: int, each: int, rounds: int) -> None:
+    publish = info(*(f"b{number}" for number in range(brokers)), each=each)
+    taken = Counter(publish.select() for _ in range(rounds * len(publish.queues)))
+    assert set(taken.values()) == {rounds}
+
+
+@pytest.mark.feature("B7")
+@given(st.integers(2, 5), st.integers(1, 4), st.lists(st.booleans(), min_size=20, max_size=60))
+def test_select_avoids_the_broker_that_failed_when_there_is_another(brokers: int, each: int, failures: list[bool]) -> None:
+    publish = info(*(f"b{number}" for number in range(brokers)), each=each)
+    last: str | None = None
+    for failed in failures:
+        queue = publish.select(last if failed else None)
+        assert not failed or queue.broker_name != last
+        last = queue.broker_name
+
+
+@pytest.mark.feature("B7")
+def test_select_with_one_broker_takes_it_even_if_it_failed() -> None:
+    publish = info("a", each=3)
+    assert {publish.select("a").queue_id for _ in range(3)} == {0, 1, 2}
+
+
+@pytest.mark.feature("B7")
+def test_the_first_choice_is_random() -> None:
+    assert len({info("a", each=64).select() for _ in range(64)}) > 8
+
+
+def test_select_without_queues() -> None:
+    publish = info()
+    assert not publish
+    with pytest.raises(IndexError):
+        publish.select()
+    with pytest.raises(IndexError):
+        publish.select("a")
+    assert "0 queues" in repr(publish)
+
+
+@pytest.mark.feature("B13")
+def test_clamping_gives_as_many_queues_to_read_as_to_write() -> None:
+    route = TopicRouteData((QueueData("a", 8, 16, 7, 1), QueueData("b", 2, 16)), (broker("a"),))
+    clamped = clamp_queues(route, 4)
+    assert clamped.queue_datas == (QueueData("a", 4, 4, 7, 1), QueueData("b", 2, 2))
+    assert clamped.broker_datas == route.broker_datas
+
+
+@pytest.mark.parametrize(
+    ("route", "text"),
+    [
+        (TopicRouteData((QueueData("a", 0, -1),)), "negative"),
+        (TopicRouteData((QueueData("a", -1, 0),)), "negative"),
+        (TopicRouteData((QueueData("a", MAX_QUEUES_PER_TOPIC, 1), QueueData("b", 1, 1))), "65537 queues"),
+        (TopicRouteData((), (broker("a", {0: "a:0"}),)), "a:0"),
+        (TopicRouteData((), (broker("a", {0: "http://a:1"}),)), "http://a:1"),
+        (TopicRouteData((), (broker("a", {3: "fe80::1:1"}),)), "IPv6"),
+    ],
+)
+def test_a_route_that_nobody_can_mean_is_refused(route: TopicRouteData, text: str) -> None:
+    with pytest.raises(ProtocolError, match=text) as refused:
+        check_route(TOPIC, route)
+    assert TOPIC in str(refused.value)
+
+
+def test_good_routes_pass() -> None:
+    check_route(TOPIC, TopicRouteData())
+    check_route(TOPIC, TopicRouteData((QueueData("a", 0, 0),), (broker("a", {0: "[::1]:1", 5: "host-1.example:65535"}),)))
+
+
+@pytest.mark.feature("K14")
+def test_which_address_is_written_to_and_read_from() -> None:
+    table = BrokerTable()
+    table.put(broker("a", {0: "m:1", 1: "s1:1", 2: "s2:1"}))
+    table.put(broker("b", {2: "only:1"}))
+    assert (table.master("a"), table.master("b"), table.master("c")) == ("m:1", None, None)
+
+    def read(name: str, broker_id: int, only_this: bool = False) -> tuple[str, bool] | None:
+        found = table.for_reading(name, broker_id, only_this=only_this)
+        return (found.address, found.is_slave) if found is not None else None
+
+    assert read("a", 0) == ("m:1", False)
+    assert read("a", 1) == ("s1:1", True)
+    assert read("a", 5) == ("m:1", False), "any, when neither the wanted slave nor the next one is there"
+    assert read("a", 5, only_this=True) is None
+    assert read("b", 1) == ("only:1", True), "the next slave"
+    assert read("b", 1, only_this=True) == ("only:1", True)
+    assert read("b", 0) == ("only:1", True), "any, when the master is gone"
+    assert read("b", 0, only_this=True) is None
+    assert read("c", 0) is None
+    found = table.any("b")
+    assert found is not None
+    assert found.address == "only:1"
+    assert table.any("c") is None
+
+
+@pytest.mark.feature("K11")
+def test_versions_belong_to_addresses() -> None:
+    table = BrokerTable()
+    table.put(broker("a", {0: "m:1", 1: "s:1"}))
+    table.put_version("a", "m:1", 513)
+    table.put_version("a", "s:1", 407)
+    found = table.for_reading("a", 1)
+    assert found is not None
+    assert found.version == 407
+    assert table.version("a", "x:1") == table.version("x", "m:1") == 0
+    table.put(broker("a", {0: "new:1", 1: "s:1"}))
+    assert (table.version("a", "m:1"), table.version("a", "s:1")) == (0, 407)
+
+
+@pytest.mark.feature("K17")
+def test_what_no_route_names_is_dropped() -> None:
+    table = BrokerTable()
+    table.put(broker("a", {0: "m:1", 1: "s:1"}))
+    table.put(broker("b", {0: "b:1"}))
+    table.put_version("b", "b:1", 513)
+    route = TopicRouteData((), (broker("a", {0: "m:1"}),))
+    assert table.retain([route]) == ["s:1", "b:1"]
+    assert table.addresses() == (("a", 0, "m:1"),)
+    assert table.names() == ("a",)
+    assert table.version("b", "b:1") == 0
+    assert table.retain([route]) == []
+
+
+@pytest.mark.feature("K15")
+def test_some_broker_of_a_topic_master_first() -> None:
+    route = TopicRouteData((), (broker("a", {1: "s:1", 0: "m:1"}), broker("b", {2: "only-slave:1"}), broker("c", {})))
+    assert {choose_address(route) for _ in range(200)} == {"m:1", "only-slave:1"}
+    assert choose_address(TopicRouteData((), (broker("c", {}),))) is None
+
+
+def test_epoch_ms() -> None:
+    assert epoch_ms(lambda: 1.2345) == 1234

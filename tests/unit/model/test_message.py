@@ -1,0 +1,239 @@
+"""Messages as users write them: every field, every refusal, and the text of the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiorocketmq.errors import InvalidMessageError, ProtocolError
+from aiorocketmq.model.message import Message, ReceivedMessage
+from aiorocketmq.model.properties import RESERVED, decode_properties, encode_properties
+from aiorocketmq.model.queue import MessageQueue
+
+
+@pytest.mark.feature("A1")
+def test_fields_and_defaults() -> None:
+    message = Message("t", b"b")
+    assert (message.topic, message.body, message.tag, message.keys, message.properties, message.flag) == ("t", b"b", None, (), {}, 0)
+    assert message.wait_store_ok and not message.delayed
+    assert message.wire_properties() == {"WAIT": "true"}
+    full = Message("t", b"b", tag="T", keys=["a", "b"], properties={"p": "v"}, flag=-1, wait_store_ok=False, buyer_id="x", sharding_key="s")
+    assert full.wire_properties() == {
+        "p": "v",
+        "TAGS": "T",
+        "KEYS": "a b",
+        "WAIT": "false",
+        "BUYER_ID": "x",
+        "__SHARDINGKEY": "s",
+    }
+    assert "t" in repr(full) and "1 bytes" in repr(full)
+
+
+@pytest.mark.feature("A1", "A4")
+def test_bodies_are_bytes_and_copied() -> None:
+    buffer = bytearray(b"\x00\x01")
+    message = Message("t", buffer)  # type: ignore[arg-type]
+    buffer[0] = 9
+    assert message.body == b"\x00\x01" and Message("t", memoryview(b"ab")).body == b"ab"  # type: ignore[arg-type]
+    for body in ("text", 3, None, [1]):
+        with pytest.raises(InvalidMessageError, match="not bytes"):
+            Message("t", body)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("A1")
+def test_keys_are_words() -> None:
+    assert Message("t", b"b", keys="one").keys == ("one",)
+    assert Message("t", b"b", keys=(key for key in ("a", "b"))).keys == ("a", "b")
+    for keys in (["a b"], [""], ["a\t"], [3], ["a\x02"]):
+        with pytest.raises(InvalidMessageError, match="key"):
+            Message("t", b"b", keys=keys)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("A1")
+def test_tags_are_one_word_without_bars() -> None:
+    for tag in ("", " ", "a||b", 3, "a\x01"):
+        with pytest.raises(InvalidMessageError, match="tag"):
+            Message("t", b"b", tag=tag)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_reserved_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidMessageError, match="reserved"):
+        Message("t", b"b", properties={name: "x"})
+
+
+@pytest.mark.feature("A2")
+def test_the_reserved_names_of_java_are_all_there() -> None:
+    java = """TRACE_ON MSG_REGION KEYS TAGS WAIT DELAY RETRY_TOPIC REAL_TOPIC REAL_QID TRAN_MSG PGROUP MIN_OFFSET MAX_OFFSET BUYER_ID
+        ORIGIN_MESSAGE_ID TRANSFER_FLAG CORRECTION_FLAG MQ2_FLAG RECONSUME_TIME UNIQ_KEY MAX_RECONSUME_TIMES CONSUME_START_TIME INNER_NUM
+        INNER_BASE POP_CK POP_CK_OFFSET 1ST_POP_TIME TRAN_PREPARED_QUEUE_OFFSET DUP_INFO EXTEND_UNIQ_INFO INSTANCE_ID CORRELATION_ID
+        REPLY_TO_CLIENT TTL ARRIVE_TIME PUSH_REPLY_TIME CLUSTER MSG_TYPE INNER_MULTI_QUEUE_OFFSET __BORNHOST TIMER_DELIVER_MS
+        TIMER_DELAY_SEC TIMER_DELAY_MS TIMER_OUT_MS __CRC32#"""
+    assert set(java.split()) <= RESERVED
+
+
+@pytest.mark.feature("A2", "A3")
+@pytest.mark.parametrize(
+    "properties", [{"": "v"}, {" ": "v"}, {"n": ""}, {"n": None}, {"n": 3}, {3: "v"}, {"a\x01b": "v"}, {"n": "a\x02"}, {"n": b"x"}]
+)
+def test_properties_are_non_empty_strings(properties: dict[str, str]) -> None:
+    with pytest.raises(InvalidMessageError, match="property"):
+        Message("t", b"b", properties=properties)
+
+
+@pytest.mark.feature("A3")
+def test_a_later_change_of_the_mapping_does_not_reach_the_message() -> None:
+    properties = {"a": "b"}
+    message = Message("t", b"b", properties=properties)
+    properties["KEYS"] = "sneaky"
+    assert message.properties == {"a": "b"}
+
+
+def test_flags_have_32_bits() -> None:
+    assert Message("t", b"b", flag=-(2**31)).flag == -(2**31)
+    for flag in (2**31, -(2**31) - 1):
+        with pytest.raises(InvalidMessageError, match="32 bits"):
+            Message("t", b"b", flag=flag)
+
+
+@pytest.mark.feature("A17", "A18")
+def test_delays() -> None:
+    assert Message("t", b"b", delay_level=18).wire_properties()["DELAY"] == "18"
+    assert Message("t", b"b", delay=0.5).wire_properties()["TIMER_DELAY_MS"] == "500"
+    assert Message("t", b"b", delay=timedelta(minutes=1)).wire_properties()["TIMER_DELAY_MS"] == "60000"
+    moment = datetime(2030, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+    assert Message("t", b"b", deliver_at=moment).wire_properties()["TIMER_DELIVER_MS"] == str(int(moment.timestamp() * 1000))
+    assert Message("t", b"b", deliver_at=12.5).wire_properties()["TIMER_DELIVER_MS"] == "12500"
+    assert Message("t", b"b", delay=1).delayed and Message("t", b"b", deliver_at=1).delayed and Message("t", b"b", delay_level=1).delayed
+
+
+@pytest.mark.feature("A17", "A18")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"delay_level": 0},
+        {"delay_level": 19},
+        {"delay": 0},
+        {"delay": -1},
+        {"deliver_at": datetime(2030, 1, 1)},
+        {"delay": 1, "delay_level": 1},
+        {"delay": 1, "deliver_at": 1},
+    ],
+)
+def test_wrong_delays_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(InvalidMessageError):
+        Message("t", b"b", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("A20")
+@pytest.mark.parametrize("key", ["", 3, "a\x02"])
+def test_wrong_sharding_keys_are_refused(key: object) -> None:
+    with pytest.raises(InvalidMessageError, match="sharding_key"):
+        Message("t", b"b", sharding_key=key)  # type: ignore[arg-type]
+    with pytest.raises(InvalidMessageError, match="sharding_key"):
+        Message("t", b"b").wire_text("ID", key)  # type: ignore[arg-type]
+
+
+_words = st.text(st.characters(exclude_characters="\x01\x02", exclude_categories=["Cs"]), min_size=1, max_size=10).filter(str.strip)
+
+
+@pytest.mark.feature("A3")
+@given(
+    tag=st.none() | _words.filter(lambda text: "||" not in text),
+    keys=st.lists(_words.filter(lambda text: text.split() == [text]), max_size=3),
+    properties=st.dictionaries(_words.filter(lambda name: name not in RESERVED), _words, max_size=4),
+    sharding_key=st.none() | _words,
+    delay_level=st.none() | st.integers(1, 18),
+    wait=st.booleans(),
+)
+def test_the_text_of_the_wire_holds_all_properties(
+    tag: str | None, keys: list[str], properties: dict[str, str], sharding_key: str | None, delay_level: int | None, wait: bool
+) -> None:
+    message = Message(
+        "t", b"b", tag=tag, keys=keys, properties=properties, sharding_key=sharding_key, delay_level=delay_level, wait_store_ok=wait
+    )
+    expected = message.wire_properties() | {"UNIQ_KEY": "ID"}
+    assert decode_properties(message.wire_text("ID")) == expected
+    assert decode_properties(message.wire_text("ID", "other")) == expected | {"__SHARDINGKEY": "other"}
+
+
+@pytest.mark.feature("A3")
+def test_property_text_is_read_as_java_reads_it() -> None:
+    assert decode_properties(b"a\x01b\x02c\x01d\x02") == {"a": "b", "c": "d"}
+    assert decode_properties(b"a\x01b\x02c\x01d") == {"a": "b", "c": "d"}
+    assert decode_properties(b"a\x01\x02\x01v\x02novalue\x02\x02a\x011\x02a\x012") == {"a": "2"}
+    assert decode_properties("a\x01b\x01c\x02") == {"a": "b\x01c"}
+    assert decode_properties(b"") == {}
+    assert decode_properties(b"a\x01\xff\x02") == {"a": "\udcff"}
+    assert encode_properties({"a": "b", "empty": ""}) == "a\x01b\x02"
+
+
+def received(properties: bytes = b"", **fields: object) -> ReceivedMessage:
+    values: dict[str, object] = {
+        "topic": "t",
+        "body": b"body",
+        "raw_properties": properties,
+        "queue": MessageQueue("t", "broker-a", 3),
+        "queue_offset": 7,
+        "commit_log_offset": 0xED31C7AB,
+        "flag": 1,
+        "sys_flag": 0,
+        "born_timestamp": 1_700_000_000_123,
+        "born_ip": bytes([10, 0, 0, 1]),
+        "born_port": 4000,
+        "store_timestamp": 1_700_000_000_456,
+        "store_ip": bytes([127, 0, 0, 1]),
+        "store_port": 0x51AF,
+        "reconsume_times": 2,
+        "prepared_transaction_offset": 0,
+        "store_size": 100,
+        "body_crc": 5,
+    }
+    return ReceivedMessage(**(values | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("A23", "A6")
+def test_what_a_received_message_shows() -> None:
+    message = received(b"UNIQ_KEY\x01ID\x02TAGS\x01T\x02KEYS\x01a b\x02user\x01v\x02DELAY\x013\x02__SHARDINGKEY\x01s\x02")
+    assert (message.message_id, message.tag, message.keys, message.delay_level, message.sharding_key) == ("ID", "T", ("a", "b"), 3, "s")
+    assert message.user_properties == {"user": "v"} and message.transaction_id == "ID"
+    assert message.offset_message_id == "7F000001000051AF00000000ED31C7AB"
+    assert (message.born_host, message.store_host) == ("10.0.0.1:4000", f"127.0.0.1:{0x51AF}")
+    assert message.born_at == datetime.fromtimestamp(1_700_000_000.123, UTC) and message.stored_at.microsecond == 456_000
+    assert message.properties is message.properties
+
+
+@pytest.mark.feature("A23", "A8")
+def test_without_properties_the_broker_s_id_stands_in() -> None:
+    message = received(born_ip=bytes(15) + b"\x01", store_ip=bytes(15) + b"\x02")
+    assert message.message_id == message.offset_message_id and len(message.message_id) == 56
+    assert (message.born_host, message.store_host) == ("[::1]:4000", f"[::2]:{0x51AF}")
+    assert (message.tag, message.keys, message.delay_level, message.transaction_id) == (None, (), 0, None)
+
+
+@pytest.mark.feature("A12")
+def test_a_compressed_body_is_inflated_once_and_when_it_is_read() -> None:
+    calls: list[bytes] = []
+
+    def inflate(body: bytes, sys_flag: int) -> bytes:
+        calls.append(body)
+        return body * 2
+
+    message = received(inflate=inflate, sys_flag=0x301)
+    assert not calls and message.stored_body_size == 4
+    assert message.body == b"bodybody" and message.body == b"bodybody" and calls == [b"body"]
+    assert message.stored_body_size == 8
+
+
+def test_a_damaged_body_is_told_at_each_read() -> None:
+    def inflate(body: bytes, sys_flag: int) -> bytes:
+        raise ProtocolError("damaged")
+
+    message = received(inflate=inflate)
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            _ = message.body

@@ -1,0 +1,86 @@
+"""Queues, results, routes, subscriptions and enums."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.enums import ConsumeResult, MessageModel, Permission, SendStatus, ServiceState, StartFrom
+from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.names import java_hash
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import Retry, SendResult, Suspend
+from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+
+
+def test_queues_sort_like_those_of_java() -> None:
+    queues = [MessageQueue("b", "a", 0), MessageQueue("a", "b", 0), MessageQueue("a", "a", 10), MessageQueue("a", "a", 9)]
+    assert sorted(queues) == [queues[3], queues[2], queues[1], queues[0]]
+    assert str(queues[1]) == "a@b:0" and len({*queues, MessageQueue("a", "b", 0)}) == 4
+
+
+@pytest.mark.feature("A22", "A24")
+def test_only_send_ok_is_a_full_success() -> None:
+    queue = MessageQueue("t", "b", 0)
+    assert [status for status in SendStatus if SendResult(status, "m", "o", queue, 0).ok] == [SendStatus.SEND_OK]
+    assert {status.name: status.value for status in SendStatus} == {
+        "SEND_OK": 0,
+        "FLUSH_DISK_TIMEOUT": 10,
+        "SLAVE_NOT_AVAILABLE": 11,
+        "FLUSH_SLAVE_TIMEOUT": 12,
+    }
+
+
+def test_enums_keep_the_names_of_java() -> None:
+    assert [state.name for state in ServiceState] == ["CREATE_JUST", "RUNNING", "SHUTDOWN_ALREADY", "START_FAILED"]
+    assert [model.name for model in MessageModel] == ["CLUSTERING", "BROADCASTING"]
+    assert StartFrom.TIMESTAMP.value == "CONSUME_FROM_TIMESTAMP"
+    assert ConsumeResult.RECONSUME_LATER.name == "RECONSUME_LATER"
+    assert Permission.READ | Permission.WRITE == 6 and Permission.INHERIT == 1
+
+
+@pytest.mark.feature("F8")
+def test_retries_and_suspensions_are_checked() -> None:
+    assert Retry() == Retry(0, 0) and Retry(-1).delay_level == -1 and Suspend().delay is None
+    for level in (-2, 19):
+        with pytest.raises(ConfigError, match="delay_level"):
+            Retry(level)
+    with pytest.raises(ConfigError, match="acknowledged"):
+        Retry(acknowledged=-1)
+    for delay in (0.0, 0.009, 30.1):
+        with pytest.raises(ConfigError, match="delay"):
+            Suspend(delay)
+
+
+@pytest.mark.feature("K18")
+def test_routes_compare_whatever_their_order() -> None:
+    one, two = QueueData("a", 4, 4), QueueData("b", 4, 4)
+    first, second = BrokerData("c", "a", {0: "x:1"}), BrokerData("c", "b", {0: "y:1"})
+    assert TopicRouteData((one, two), (first, second)).sorted() == TopicRouteData((two, one), (second, first)).sorted()
+    assert TopicRouteData((one,), (first,)).sorted() != TopicRouteData((one,), (second,)).sorted()
+
+
+@pytest.mark.feature("B14")
+@pytest.mark.parametrize(
+    ("perm", "readable", "writable"), [(6, True, True), (4, True, False), (2, False, True), (7, True, True), (0, False, False)]
+)
+def test_permissions_of_a_queue(perm: int, readable: bool, writable: bool) -> None:
+    data = QueueData("a", 4, 4, perm)
+    assert (data.readable, data.writable) == (readable, writable)
+
+
+@pytest.mark.feature("F14", "F17")
+def test_subscriptions() -> None:
+    for text in (None, "", "*", " * "):
+        everything = build_subscription("t", text, 5)
+        assert (everything.expression, everything.tags, everything.version) == ("*", frozenset(), 5)
+        assert everything.matches_tag(None) and everything.matches_tag("x")
+    tags = build_subscription("t", "TagA || TagB||TagA", 1)
+    assert tags.tags == {"TagA", "TagB"} and tags.codes == {java_hash("TagA"), java_hash("TagB")} and tags.is_tag
+    assert tags.matches_tag("TagA") and not tags.matches_tag("TagC") and not tags.matches_tag(None)
+    sql = build_subscription("t", SQL("a > 1"), 1)
+    assert (sql.expression, sql.expression_type, sql.is_tag) == ("a > 1", "SQL92", False)
+    with pytest.raises(ConfigError, match="no tag"):
+        build_subscription("t", "|| ||", 1)
+    with pytest.raises(ConfigError, match="empty"):
+        SQL(" ")

@@ -1,0 +1,3 @@
+from tests.unit.producer.world import world
+
+__all__ = ["world"]

@@ -1,0 +1,69 @@
+"""The settings of a producer: Java's defaults, and one clear error for each value that cannot work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from aiorocketmq.errors import ConfigError, InvalidNameError
+from aiorocketmq.producer.settings import ProducerSettings, duration
+
+
+@pytest.mark.feature("B1", "B8", "B9", "B10", "B11", "B12", "B13", "B17", "A10")
+def test_defaults_are_those_of_java() -> None:
+    settings = ProducerSettings()
+    assert settings.group == "DEFAULT_PRODUCER" and settings.topics == ()
+    assert settings.send_msg_timeout == 3.0 and settings.send_msg_max_timeout_per_request is None
+    assert settings.retry_times_when_send_failed == settings.retry_times_when_send_async_failed == 2
+    assert settings.retry_another_broker_when_not_store_ok is False
+    assert settings.retry_response_codes == {17, 14, 1, 2, 16, 204, 205, 1500}
+    assert settings.max_message_size == 4 * 1024 * 1024
+    assert settings.compress_msg_body_over_howmuch == 4096 and settings.compress_level == 5
+    assert settings.create_topic_key == "TBW102" and settings.default_topic_queue_nums == 4
+    assert settings.max_in_flight == 1024 and settings.max_in_flight_bytes == 100 * 1024 * 1024
+
+
+WRONG = [
+    ("send_msg_timeout", 0),
+    ("send_msg_timeout", -1),
+    ("send_msg_timeout", float("nan")),
+    ("send_msg_timeout", "3"),
+    ("send_msg_timeout", True),
+    ("send_msg_max_timeout_per_request", 0),
+    ("retry_times_when_send_failed", -1),
+    ("retry_times_when_send_failed", 1.5),
+    ("retry_times_when_send_async_failed", True),
+    ("retry_another_broker_when_not_store_ok", 1),
+    ("retry_response_codes", {"2"}),
+    ("retry_response_codes", {True}),
+    ("max_message_size", 0),
+    ("compress_msg_body_over_howmuch", 0),
+    ("compress_level", 10),
+    ("compress_level", -1),
+    ("default_topic_queue_nums", 0),
+    ("default_topic_queue_nums", 65536),
+    ("max_in_flight", 0),
+    ("max_in_flight_bytes", 0),
+    ("topics", "orders"),
+    ("topics", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ProducerSettings(**{name: value})  # type: ignore[arg-type]
+    assert name in str(caught.value) and caught.value.hint
+
+
+@pytest.mark.feature("P1", "P2")
+@pytest.mark.parametrize("field", [{"group": "a b"}, {"group": ""}, {"topics": ["a b"]}, {"create_topic_key": "a.b"}])
+def test_wrong_names_are_refused(field: dict[str, object]) -> None:
+    with pytest.raises(InvalidNameError):
+        ProducerSettings(**field)  # type: ignore[arg-type]
+
+
+def test_durations_become_seconds() -> None:
+    assert ProducerSettings(send_msg_timeout=timedelta(seconds=1.5)).send_msg_timeout == 1.5  # type: ignore[arg-type]
+    assert duration("x", 2) == 2.0

@@ -1,0 +1,155 @@
+"""TLS on real loopback sockets: verified by default, each failure named, nothing sent before it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from aiorocketmq.config import TLS
+from aiorocketmq.errors import ConfigError, ConnectionLostError, TLSError, WrongProtocolError
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.remoting.channel import Channel
+from aiorocketmq.remoting.client import RemotingClient
+from aiorocketmq.remoting.server import RemotingServer
+from tests.unit.remoting.harness import records, started
+
+ECHO = 1
+
+
+def echo(request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    return RemotingCommand.response(request, body=request.body)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    yield str(path)
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def running(context: ssl.SSLContext | None, **client_fields: Any) -> AsyncIterator[tuple[RemotingServer, RemotingClient]]:
+    server = RemotingServer(processors={ECHO: echo}, ssl_context=context)
+    await server.start()
+    client = await started(**client_fields)
+    try:
+        yield server, client
+    finally:
+        await client.close()
+        await server.stop()
+
+
+def quiet_loop() -> None:
+    """Failed handshakes on the server end are reported to the loop's handler; here they are expected."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+
+
+@pytest.mark.feature("M4", "M5")
+@pytest.mark.parametrize("size", [1, 1 << 20])
+async def test_requests_travel_over_a_verified_connection(authority: trustme.CA, ca_file: str, size: int) -> None:
+    async with running(server_context(authority, "127.0.0.1"), tls=TLS(ca_file=ca_file)) as (server, client):
+        body = bytes(size)
+        assert (await client.invoke(server.address, RemotingCommand.request(ECHO, body=body), 10.0)).body == body
+        channel = client.channel(server.address)
+        assert channel is not None
+        assert channel._transport is not None
+        assert channel._transport.get_extra_info("ssl_object").version().startswith("TLS")
+
+
+@pytest.mark.feature("M5")
+async def test_a_certificate_of_a_stranger_is_refused(authority: trustme.CA, ca_file: str) -> None:
+    quiet_loop()
+    async with running(server_context(trustme.CA(), "127.0.0.1"), tls=TLS(ca_file=ca_file)) as (server, client):
+        with pytest.raises(TLSError, match=r"certificate of 127\.0\.0\.1:\d+ is refused.*issuer") as failed:
+            await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+        assert not failed.value.maybe_sent
+        assert not failed.value.retriable
+        assert server.counters.opened == 0
+
+
+@pytest.mark.feature("M5")
+async def test_a_certificate_for_another_name_is_refused_unless_told_otherwise(authority: trustme.CA, ca_file: str) -> None:
+    quiet_loop()
+    context = server_context(authority, "broker.example")
+    async with running(context, tls=TLS(ca_file=ca_file)) as (server, client):
+        with pytest.raises(TLSError, match="IP address mismatch"):
+            await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+    async with running(context, tls=TLS(ca_file=ca_file, check_hostname=False)) as (server, client):
+        assert (await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)).code == 0
+
+
+async def test_skipping_verification_works_and_says_so(authority: trustme.CA, caplog: pytest.LogCaptureFixture) -> None:
+    context = server_context(trustme.CA(), "elsewhere.example")
+    with caplog.at_level(logging.WARNING, "aiorocketmq.remoting"):
+        async with running(context, tls=TLS(insecure_skip_verify=True)) as (server, client):
+            assert (await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)).code == 0
+    assert [record.levelname for record in records(caplog)] == ["WARNING"]
+    assert "does not verify" in caplog.text
+
+
+@pytest.mark.feature("M5")
+async def test_a_client_certificate_is_shown_when_the_server_wants_one(authority: trustme.CA, ca_file: str, tmp_path: Path) -> None:
+    quiet_loop()
+    context = server_context(authority, "127.0.0.1")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    pem = tmp_path / "client.pem"
+    authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    async with running(context, tls=TLS(ca_file=ca_file, cert_file=str(pem))) as (server, client):
+        assert (await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)).code == 0
+    async with running(context, tls=TLS(ca_file=ca_file)) as (server, client):
+        with pytest.raises((TLSError, ConnectionLostError)):  # TLS 1.3 tells the client only after its handshake
+            await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+
+
+async def test_a_tls_client_at_a_plain_port(ca_file: str) -> None:
+    async with running(None, tls=TLS(ca_file=ca_file)) as (server, client):
+        with pytest.raises(TLSError, match="may not speak TLS") as failed:
+            await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+        assert not failed.value.maybe_sent
+
+
+async def test_a_plain_client_at_a_tls_port(authority: trustme.CA) -> None:
+    quiet_loop()
+    async with running(server_context(authority, "127.0.0.1")) as (server, client):
+        with pytest.raises((WrongProtocolError, ConnectionLostError), match="TLS"):
+            await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+
+
+async def test_a_handshake_that_stalls_ends_with_the_time_out(ca_file: str) -> None:
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(stall, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = await started(tls=TLS(ca_file=ca_file), connect_timeout=0.3)
+    with pytest.raises(TLSError, match=rf"TLS handshake with {address} did not end within 0\.3 s"):
+        await client.connect(address)
+    await client.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_files_that_cannot_be_loaded_fail_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.pem"):
+        await started(tls=TLS(ca_file=str(tmp_path / "missing.pem")))

@@ -1,0 +1,275 @@
+"""The bridge between threads and the loop: results, errors, interruption, end of life, fork."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError
+from aiorocketmq.sync import portal as portals
+from aiorocketmq.sync.base import BlockingClient
+from aiorocketmq.sync.portal import Portal
+
+
+class Holder:
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    holder = Holder()
+    leased = portals.acquire(holder)
+    yield leased
+    portals.release(leased, holder)
+
+
+async def add(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+def loop_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "aiorocketmq-sync"]
+
+
+def test_a_call_returns_the_result_of_the_coroutine(portal: Portal) -> None:
+    assert portal.call(add, 2, b=3) == 5
+
+
+def test_an_error_of_the_coroutine_is_raised_in_the_calling_thread(portal: Portal) -> None:
+    async def fail() -> None:
+        raise ConfigError("no good")
+
+    with pytest.raises(ConfigError, match="no good"):
+        portal.call(fail)
+
+
+def test_64_threads_get_their_own_results(portal: Portal) -> None:
+    def many(seed: int) -> int:
+        return sum(portal.call(add, seed, number) != seed + number for number in range(200))
+
+    with ThreadPoolExecutor(64) as pool:
+        assert sum(pool.map(many, range(64))) == 0
+
+
+def test_a_submission_gives_a_thread_safe_future(portal: Portal) -> None:
+    def begin() -> asyncio.Future[int]:
+        return asyncio.ensure_future(add(1, 2))
+
+    futures = [portal.submit(begin) for _ in range(100)]
+    assert [future.result(5) for future in futures] == [3] * 100
+
+
+def test_an_error_of_a_submitted_function_comes_through_its_future(portal: Portal) -> None:
+    def begin() -> asyncio.Future[int]:
+        raise ConfigError("refused")
+
+    with pytest.raises(ConfigError, match="refused"):
+        portal.submit(begin).result(5)
+
+
+def test_a_blocking_call_on_the_loop_thread_is_refused_instead_of_hanging(portal: Portal) -> None:
+    async def nested() -> int:
+        return portal.call(add, 1, 2)
+
+    with pytest.raises(ClientStateError, match="event-loop thread"):
+        portal.call(nested)
+
+
+def test_a_keyboard_interrupt_cancels_the_call_and_leaves_the_portal_usable(portal: Portal) -> None:
+    began, cancelled = threading.Event(), threading.Event()
+
+    async def wait_for_ever() -> None:
+        began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cancelled.set()
+
+    def interrupt() -> None:
+        began.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        portal.call(wait_for_ever)
+    helper.join()
+    assert cancelled.is_set()
+    assert portal.call(add, 1, 1) == 2
+
+
+def test_a_call_made_inside_a_signal_handler_gets_its_own_result(portal: Portal) -> None:
+    answers: list[int] = []
+
+    async def slow() -> str:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.sleep(0.05)
+        return "slow"
+
+    previous = signal.signal(signal.SIGUSR1, lambda *_: answers.append(portal.call(add, 20, 1)))
+    try:
+        assert portal.call(slow) == "slow"
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert answers == [21]
+
+
+def test_sys_exit_in_a_callback_does_not_end_the_loop(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        portal.call(leave)
+    assert portal.call(add, 1, 1) == 2
+
+
+def test_the_thread_ends_with_the_last_lease_and_a_new_one_starts_later() -> None:
+    first, second = Holder(), Holder()
+    portal = portals.acquire(first)
+    assert portals.acquire(second) is portal
+    portals.release(portal, first)
+    assert len(loop_threads()) == 1
+    portals.release(portal, second)
+    assert loop_threads() == []
+    with pytest.raises(ClientClosedError):
+        portal.call(add, 1, 1)
+    again = portals.acquire(first)
+    assert again is not portal
+    assert again.call(add, 1, 1) == 2
+    portals.release(again, first)
+
+
+class Inner:
+    """An asyncio client that only remembers what was asked of it."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.events: list[str] = []
+        self.fail = fail
+
+    async def start(self) -> None:
+        self.events.append("start")
+        if self.fail:
+            raise ConfigError("cannot start")
+
+    async def stop(self) -> None:
+        self.events.append("stop")
+
+    async def work(self, value: int) -> int:
+        if self.events[-1:] != ["start"]:
+            raise ClientClosedError("not running")
+        return value * 2
+
+
+class Client(BlockingClient[Inner]):
+    def work(self, value: int) -> int:
+        return self._call(self._async.work, value)
+
+
+def test_a_client_lives_between_enter_and_exit() -> None:
+    client = Client(Inner())
+    with pytest.raises(ClientClosedError):
+        client.work(1)
+    with client as entered:
+        assert entered is client
+        assert client.work(4) == 8
+        client.start()
+    client.stop()
+    assert client._async.events == ["start", "start", "stop"]
+    with pytest.raises(ClientClosedError):
+        client.work(1)
+    assert loop_threads() == []
+
+
+def test_a_failed_start_leaves_no_thread() -> None:
+    client = Client(Inner(fail=True))
+    with pytest.raises(ConfigError, match="cannot start"):
+        client.start()
+    assert client._async.events == ["start", "stop"]
+    assert loop_threads() == []
+
+
+def test_a_dropped_client_warns_and_is_stopped() -> None:
+    inner = Inner()
+    client: Client | None = Client(inner).start()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        client = None
+        gc.collect()
+    assert client is None
+    assert [warning.category for warning in caught] == [ResourceWarning]
+    deadline = time.monotonic() + 10
+    while loop_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert inner.events == ["start", "stop"]
+    assert loop_threads() == []
+
+
+def run_script(script: str) -> subprocess.CompletedProcess[str]:
+    prelude = """
+        import asyncio, os, sys, threading
+        from aiorocketmq.errors import ForkedClientError
+        from aiorocketmq.sync.base import BlockingClient
+
+        class Inner:
+            async def start(self): pass
+            async def stop(self): print("stopped", os.getpid() == parent, flush=True)
+            async def work(self, value): return value * 2
+
+        class Client(BlockingClient):
+            def work(self, value): return self._call(self._async.work, value)
+
+        parent = os.getpid()
+    """
+    code = textwrap.dedent(prelude) + textwrap.dedent(script)
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_everything_is_stopped_at_the_end_of_the_process() -> None:
+    done = run_script("client = Client(Inner()).start()\nprint(client.work(2))")
+    assert (done.stdout.split("\n"), done.returncode) == (["4", "stopped True", ""], 0), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_a_forked_child_gets_an_error_for_the_old_client_and_a_portal_of_its_own_for_a_new_one() -> None:
+    done = run_script("""
+        old, unused = Client(Inner()).start(), Client(Inner())
+        child = os.fork()
+        if child == 0:
+            try:
+                old.work(1)
+            except ForkedClientError as error:
+                print("refused", "fork" in str(error))
+            old.stop()
+            with unused, Client(Inner()) as fresh:
+                print(unused.work(1), fresh.work(3))
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(old.work(5))
+    """)
+    lines = done.stdout.split()
+    assert lines == ["refused", "True", "2", "6", "stopped", "False", "stopped", "False", "10", "stopped", "True"], done
+
+
+def test_holders_are_weak(portal: Portal) -> None:
+    before = len(portal.clients)
+    holder: Any = Holder()
+    portals.acquire(holder)
+    del holder
+    gc.collect()
+    assert len(portal.clients) == before
+    portals.release(portal)

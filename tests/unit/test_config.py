@@ -1,0 +1,279 @@
+"""`ClientConfig`, `TLS` and addresses: defaults of Java, every way in, copies without loss, and one clear error for each wrong value."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from aiorocketmq.config import TLS, ClientConfig, check_address, parse_name_servers, seconds
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.enums import SerializeType
+
+JAVA_DEFAULTS = {
+    "poll_name_server_interval": 30.0,
+    "heartbeat_broker_interval": 30.0,
+    "persist_consumer_offset_interval": 5.0,
+    "fetch_name_server_interval": 120.0,
+    "rebalance_interval": 20.0,
+    "rebalance_min_interval": 1.0,
+    "pull_time_delay_when_exception": 1.0,
+    "mq_client_api_timeout": 3.0,
+    "connect_timeout": 3.0,
+    "client_channel_max_idle_time": 120.0,
+    "client_async_semaphore_value": 65535,
+    "client_oneway_semaphore_value": 65535,
+    "instance_name": "DEFAULT",
+    "unit_mode": False,
+    "vip_channel_enabled": False,
+    "use_heartbeat_v2": False,
+    "frame_max_length": 16 * 1024 * 1024,
+}
+CHANGED: dict[str, object] = {
+    "name_servers": "10.0.0.1:9876;10.0.0.2:9876",
+    "instance_name": "blue",
+    "client_ip": "10.1.1.1",
+    "unit_name": "u1",
+    "unit_mode": True,
+    "serialize_type": SerializeType.ROCKETMQ,
+    "tls": TLS(insecure_skip_verify=True),
+    "address_service_domain": "names.example:80",
+    "address_service_group": "g",
+}
+
+
+def changed_value(spec: dataclasses.Field[object]) -> object:
+    """A legal value that is not the default."""
+    if spec.name in CHANGED:
+        return CHANGED[spec.name]
+    default = spec.default
+    if isinstance(default, bool):
+        return not default
+    assert isinstance(default, int | float), spec.name
+    return default + 1
+
+
+@pytest.mark.feature("Q50", "Q54", "Q55", "Q56", "Q57", "Q58")
+@pytest.mark.parametrize(("name", "value"), JAVA_DEFAULTS.items())
+def test_defaults_are_those_of_java(name: str, value: object) -> None:
+    assert getattr(ClientConfig(), name) == value
+
+
+@pytest.mark.feature("K21")
+def test_a_copy_keeps_every_field() -> None:
+    changes = {spec.name: changed_value(spec) for spec in dataclasses.fields(ClientConfig)}
+    config = ClientConfig(**changes)  # type: ignore[arg-type]
+    for spec in dataclasses.fields(ClientConfig):
+        assert getattr(config, spec.name) != spec.default, spec.name
+    assert config.replace() == config
+    assert config.replace(instance_name="green") == dataclasses.replace(config, instance_name="green")
+
+
+def test_a_config_is_frozen_and_hashable() -> None:
+    config = ClientConfig(name_servers="a:1")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.instance_name = "other"  # type: ignore[misc]
+    assert hash(config) == hash(ClientConfig(name_servers="a:1"))
+
+
+@pytest.mark.feature("L1")
+@pytest.mark.parametrize(
+    ("value", "servers"),
+    [
+        (None, ()),
+        ("", ()),
+        ("a:9876", ("a:9876",)),
+        ("a:9876;b:9876", ("a:9876", "b:9876")),
+        (" a:9876 , b:9876 ;", ("a:9876", "b:9876")),
+        (["a:9876", "b:9876", "a:9876"], ("a:9876", "b:9876")),
+        ("[::1]:9876", ("[::1]:9876",)),
+    ],
+)
+def test_name_servers_are_parsed(value: object, servers: tuple[str, ...]) -> None:
+    assert parse_name_servers(value) == servers  # type: ignore[arg-type]
+    assert ClientConfig(name_servers=value).name_server_list == servers  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["a", "a:", ":9876", "a:b", "a:0", "a:65536", "a b:1", "a/b:1", "http://a:9876", "::1:9876", "a:-1"])
+def test_a_wrong_address_is_named_with_its_cure(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClientConfig(name_servers=address)
+    assert repr(address) in str(caught.value) and "write" in caught.value.hint
+
+
+def test_a_name_server_that_is_no_string_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a string"):
+        ClientConfig(name_servers=[9876])  # type: ignore[list-item]
+
+
+def test_addresses_are_split() -> None:
+    assert check_address("a.example:9876", "x") == ("a.example", 9876)
+    assert check_address("[fe80::1]:1", "x") == ("fe80::1", 1)
+
+
+WRONG = [
+    ("heartbeat_broker_interval", 0),
+    ("heartbeat_broker_interval", -1),
+    ("heartbeat_broker_interval", float("inf")),
+    ("heartbeat_broker_interval", float("nan")),
+    ("heartbeat_broker_interval", "30"),
+    ("heartbeat_broker_interval", True),
+    ("heartbeat_broker_interval", None),
+    ("client_async_semaphore_value", 0),
+    ("client_async_semaphore_value", 1.5),
+    ("client_async_semaphore_value", True),
+    ("unit_mode", "yes"),
+    ("vip_channel_enabled", 1),
+    ("instance_name", ""),
+    ("instance_name", "a@b"),
+    ("instance_name", "a b"),
+    ("unit_name", ""),
+    ("client_ip", "1.2.3.4 "),
+    ("serialize_type", "JSON"),
+    ("tls", "yes"),
+]
+
+
+@pytest.mark.feature("Q50", "Q57")
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClientConfig(**{name: value})  # type: ignore[arg-type]
+    assert name in str(caught.value) and repr(value) in str(caught.value) and caught.value.hint
+
+
+def test_durations_may_be_timedeltas() -> None:
+    assert ClientConfig(connect_timeout=timedelta(milliseconds=1500)).connect_timeout == 1.5  # type: ignore[arg-type]
+    assert seconds(timedelta(minutes=1)) == 60.0 and seconds(2) == 2.0
+
+
+def test_an_unknown_field_is_refused_with_a_guess() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'name_servers'"):
+        ClientConfig.from_fields(None, None, {"name_server": "a:1"})
+    with pytest.raises(ConfigError, match="not a field"):
+        ClientConfig().replace(nonsense=1)
+
+
+@pytest.mark.feature("L1", "L2")
+class TestWhereNameServersComeFrom:
+    def test_the_argument_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAMESRV_ADDR", "env:1")
+        config = ClientConfig.from_fields(ClientConfig(name_servers="config:1"), "argument:1", {})
+        assert config.name_servers == ("argument:1",)
+
+    def test_then_the_config(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAMESRV_ADDR", "env:1")
+        assert ClientConfig.from_fields(ClientConfig(name_servers="config:1"), None, {}).name_servers == ("config:1",)
+
+    def test_then_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAMESRV_ADDR", "env:1;env:2")
+        assert ClientConfig.from_fields(None, None, {}).name_servers == ("env:1", "env:2")
+
+    def test_then_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("NAMESRV_ADDR", raising=False)
+        assert ClientConfig.from_fields(None, None, {}).name_servers == ()
+
+    def test_keywords_change_the_config(self) -> None:
+        base = ClientConfig(name_servers="a:1", unit_name="u")
+        assert ClientConfig.from_fields(base, None, {"connect_timeout": 1}) == base.replace(connect_timeout=1.0)
+
+    def test_a_url_as_argument(self) -> None:
+        config = ClientConfig.from_fields(ClientConfig(instance_name="lost"), "rocketmq://a:1,b:2/blue?connect_timeout=1.5", {})
+        assert config == ClientConfig(name_servers="a:1;b:2", instance_name="blue", connect_timeout=1.5)
+
+
+class TestFromUrl:
+    def test_fields_of_every_kind(self) -> None:
+        config = ClientConfig.from_url(
+            "rocketmq://a:1,b:2/blue?unit_mode=true&connect_timeout=2&frame_max_length=1024&serialize_type=rocketmq&unit_name=u"
+        )
+        assert config == ClientConfig(
+            name_servers="a:1;b:2",
+            instance_name="blue",
+            unit_mode=True,
+            connect_timeout=2.0,
+            frame_max_length=1024,
+            serialize_type=SerializeType.ROCKETMQ,
+            unit_name="u",
+        )
+
+    def test_the_secure_scheme_turns_tls_on(self) -> None:
+        assert ClientConfig.from_url("rocketmqs://a:1").tls_settings == TLS()
+        assert ClientConfig.from_url("rocketmq://a:1").tls_settings is None
+
+    @pytest.mark.parametrize(
+        ("url", "words"),
+        [
+            ("http://a:1", "scheme 'http'"),
+            ("rocketmq://a:1?connect_timeout=soon", "connect_timeout 'soon'"),
+            ("rocketmq://a:1?unit_mode=maybe", "unit_mode 'maybe'"),
+            ("rocketmq://a:1?frame_max_length=x", "frame_max_length 'x'"),
+            ("rocketmq://a:1?serialize_type=xml", "serialize_type 'xml'"),
+            ("rocketmq://a:1?colour=red", "'colour' is not a field"),
+            ("rocketmq://a", "'a' is not an address"),
+        ],
+    )
+    def test_a_wrong_url_is_named(self, url: str, words: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            ClientConfig.from_url(url)
+        assert words in str(caught.value) and caught.value.hint
+
+    @pytest.mark.parametrize("url", ["rocketmq://user:topsecret@a:1", "http://user:topsecret@a:1"])
+    def test_a_secret_in_a_url_is_never_shown(self, url: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            ClientConfig.from_url(url)
+        assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.feature("Q50", "L2")
+class TestFromEnvironment:
+    def test_fields_and_the_name_server_variable(self) -> None:
+        config = ClientConfig.from_env({"NAMESRV_ADDR": "a:1", "ROCKETMQ_HEARTBEAT_BROKER_INTERVAL": "10", "ROCKETMQ_UNIT_MODE": "1"})
+        assert config == ClientConfig(name_servers="a:1", heartbeat_broker_interval=10.0, unit_mode=True)
+
+    def test_the_field_wins_over_the_name_server_variable(self) -> None:
+        assert ClientConfig.from_env({"NAMESRV_ADDR": "a:1", "ROCKETMQ_NAME_SERVERS": "b:1"}).name_servers == ("b:1",)
+
+    def test_a_wrong_value_is_named(self) -> None:
+        with pytest.raises(ConfigError, match="connect_timeout"):
+            ClientConfig.from_env({"ROCKETMQ_CONNECT_TIMEOUT": "fast"})
+
+
+class TestTLS:
+    def test_true_and_false_are_short_forms(self) -> None:
+        assert ClientConfig(tls=True).tls_settings == TLS()
+        assert ClientConfig(tls=False).tls_settings is None
+
+    def test_the_default_verifies_chain_and_host(self) -> None:
+        context = TLS().make_context()
+        assert context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
+
+    def test_verification_is_only_off_by_a_name_that_says_so(self) -> None:
+        context = TLS(insecure_skip_verify=True).make_context()
+        assert not context.check_hostname and context.verify_mode is ssl.CERT_NONE
+
+    def test_a_ready_context_is_used_as_it_is(self) -> None:
+        context = ssl.create_default_context()
+        assert TLS(context=context).make_context() is context
+
+    def test_fields_that_exclude_each_other(self) -> None:
+        with pytest.raises(ConfigError, match="key_file"):
+            TLS(key_file="k.pem")
+        with pytest.raises(ConfigError, match="context excludes"):
+            TLS(context=ssl.create_default_context(), ca_file="ca.pem")
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        missing = tmp_path / "ca.pem"
+        with pytest.raises(ConfigError, match=r"ca\.pem"):
+            TLS(ca_file=str(missing)).make_context()
+        missing.write_text("no certificate")
+        with pytest.raises(ConfigError, match=r"ca\.pem"):
+            TLS(ca_file=str(missing)).make_context()
+
+    def test_the_password_is_not_shown(self) -> None:
+        tls = TLS(cert_file="c.pem", key_file="k.pem", key_password="topsecret")
+        assert "topsecret" not in repr(tls)
+        assert "topsecret" not in repr(ClientConfig(tls=tls))

@@ -1,0 +1,1 @@
+"""What maintains the repository: run as `python -m tools.<name>` from its root."""

@@ -1,0 +1,147 @@
+"""Runs every test, in a few pytest processes, and tells what was skipped and why (`make test`).
+
+The processes of one phase run side by side, because most of the time of a cluster test is waiting. Tests whose bars are seconds of
+wall clock (the fault tests) have a phase of their own. With CI=true nothing may be skipped for want of Java, and
+docs/compatibility.md must say what the results say.
+
+    python -m tools.run_tests [--lane NAME ...] [-- arguments for pytest]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import compatibility
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build" / "tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One pytest process."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        """Where the process writes its JUnit report."""
+        return BUILD / f"{self.name}.xml"
+
+    @property
+    def features(self) -> Path:
+        """Where the process writes its feature results."""
+        return BUILD / f"{self.name}.features.json"
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return BUILD / f"{self.name}.log"
+
+    def command(self, extra: list[str]) -> list[str]:
+        """The command line."""
+        reports = [f"--junitxml={self.report}", f"--feature-results={self.features}"]
+        return [sys.executable, "-m", "pytest", "-q", *reports, *self.arguments, *extra]
+
+
+PHASES: tuple[tuple[Lane, ...], ...] = (
+    (
+        Lane("fast", ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")),
+        Lane("clusters", ("tests/behaviour", "tests/foreign")),
+    ),
+    (Lane("faults", ("tests/faults",)),),
+)
+
+
+def _selected(names: list[str]) -> list[tuple[Lane, ...]]:
+    kept = [tuple(lane for lane in phase if not names or lane.name in names) for phase in PHASES]
+    return [phase for phase in kept if phase]
+
+
+def _run_phase(phase: tuple[Lane, ...], extra: list[str]) -> bool:
+    started = time.monotonic()
+    running = []
+    for lane in phase:
+        for stale in (lane.report, lane.features):
+            stale.unlink(missing_ok=True)
+        present = tuple(part for part in lane.arguments if (ROOT / part).exists())
+        lane_here = Lane(lane.name, present)
+        with lane.log.open("wb") as sink:
+            running.append((lane, subprocess.Popen(lane_here.command(extra), cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)))
+    passed = True
+    try:
+        for lane, process in running:
+            code = process.wait()
+            text = lane.log.read_text(errors="replace")
+            print(f"{'ok  ' if code == 0 else 'FAIL'} {lane.name}: {_summary(text)} [{time.monotonic() - started:.0f} s]", flush=True)
+            if code != 0:
+                passed = False
+                print(text, flush=True)
+    finally:
+        for _, process in running:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    return passed
+
+
+def _summary(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def _print_skipped(lanes: list[Lane]) -> None:
+    reasons: Counter[str] = Counter()
+    for lane in lanes:
+        if lane.report.exists():
+            for skipped in ElementTree.parse(lane.report).iter("skipped"):
+                reasons[skipped.get("message") or "no reason given"] += 1
+    if not reasons:
+        print("skipped: nothing")
+    for reason, count in reasons.most_common():
+        print(f"skipped: {count} tests: {reason}")
+
+
+def _compatibility_is_current(lanes: list[Lane]) -> bool:
+    parts = [json.loads(lane.features.read_text()) for lane in lanes if lane.features.exists()]
+    compatibility.RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    compatibility.RESULTS.write_text(json.dumps(compatibility.merge(parts), indent=1, sort_keys=True) + "\n")
+    if os.environ.get("CI") != "true":
+        print(
+            f"feature results: {compatibility.RESULTS.relative_to(ROOT)} (python -m tools.compatibility makes docs/compatibility.md of it)"
+        )
+        return True
+    return compatibility.main(["--check"]) == 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the phases; 0 when all passed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.run_tests", description="Run every test.")
+    parser.add_argument("--lane", action="append", default=[], choices=[lane.name for phase in PHASES for lane in phase])
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
+    options = parser.parse_args(arguments)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    phases = _selected(options.lane)
+    lanes = [lane for phase in phases for lane in phase]
+    passed = True
+    for phase in phases:
+        passed &= _run_phase(phase, options.pytest)
+    _print_skipped(lanes)
+    if not options.lane:
+        passed &= _compatibility_is_current(lanes)
+    print("all tests passed" if passed else "NOT all tests passed")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

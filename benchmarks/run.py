@@ -71,8 +71,10 @@ async def measure(
 
 
 async def _preload(filler: LineProgram, topic: str, workload: Workload) -> None:
-    if workload.preload:
-        await filler.call("send_in_flight", topic=topic, size=BODY_SIZE, count=workload.preload, window=256, timeout=300.0)
+    missing = workload.preload
+    while missing:  # a broker that is short of CPU refuses some sends; every round waits for the full count
+        answer = await filler.call("send_in_flight", topic=topic, size=BODY_SIZE, count=missing, window=64, timeout=300.0)
+        missing = answer["failed"]
 
 
 async def _round(program: LineProgram, peer: str, workload: Workload, topic: str, number: int) -> Round:

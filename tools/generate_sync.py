@@ -38,6 +38,7 @@ class Target:
         name: Its name, and that of the twin.
         base: Hand-written base class in `aiorocketmq.sync.base`.
         skip: Public methods that the base class has already.
+        quick: Coroutine methods that have a cheaper twin of the name `<name>_nowait`.
         also: Further arguments for the constructor of the base class.
     """
 
@@ -45,11 +46,19 @@ class Target:
     name: str
     base: str
     skip: frozenset[str] = frozenset()
+    quick: frozenset[str] = frozenset()
     also: str = ""
 
 
 TARGETS = (
-    Target("aiorocketmq.producer.producer", "Producer", "BlockingProducer", also=", max_in_flight"),
+    Target(
+        "aiorocketmq.producer.producer",
+        "Producer",
+        "BlockingProducer",
+        quick=frozenset({"send"}),
+        also=", max_in_flight, same_tries=retry_times_when_send_failed == retry_times_when_send_async_failed"
+        " and not retry_another_broker_when_not_store_ok",
+    ),
     Target("aiorocketmq.consumer.push", "PushConsumer", "BlockingConsumer", frozenset({"run", "instance"})),
     Target("aiorocketmq.admin.admin", "AdminClient", "BlockingClient"),
     Target("aiorocketmq.server.local_cluster", "LocalCluster", "BlockingClient", frozenset({"name_server"})),
@@ -181,7 +190,7 @@ class Generator:
                     constructor = self.constructor(owner, target, item)
                 elif not item.name.startswith("_") and (item.name not in seen or item.decorator_list):
                     seen.add(item.name)
-                    bodies.append(self.method(owner, item))
+                    bodies.append(self.method(owner, target, item))
         return "\n".join([*lines, "", constructor, *[body for body in bodies if body]])
 
     def constructor(self, owner: Module, target: Target, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
@@ -189,7 +198,7 @@ class Generator:
         twin = f"Async{target.name}({_passed_on(item.args)})"
         return f"    def __init__({ast.unparse(item.args)}) -> None:\n        super().__init__({twin}{target.also})\n"
 
-    def method(self, owner: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    def method(self, owner: Module, target: Target, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         decorators = [ast.unparse(decorator) for decorator in item.decorator_list]
         if "staticmethod" in decorators or "classmethod" in decorators:
             raise GenerationError(f"{item.name}: static and class methods are not translated")
@@ -209,13 +218,14 @@ class Generator:
             if not passed:
                 return ""
             body = f"self._end({together})"
+        elif item.name in target.quick:
+            body = f"return self._send({call}_nowait, {together})"
         elif isinstance(item, ast.AsyncFunctionDef):
             body = f"{'' if returns == 'None' else 'return '}self._call({together})"
         elif match := re.fullmatch(r"asyncio\.Future\[(.*)\]|Future\[(.*)\]", returns):
             self.imports.add("from concurrent.futures import Future")
             returns = f"Future[{match[1] or match[2]}]"
-            patient = call.removesuffix("_nowait")
-            body = f"return self._send({call}, {patient}, {passed})"
+            body = f"return self._submit({call}, {call.removesuffix('_nowait')}, {passed})"
         else:
             body = f"{'' if returns == 'None' else 'return '}self._run({together})"
         if returns != "None" and "AsyncIterator" in returns:

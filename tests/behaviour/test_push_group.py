@@ -51,6 +51,40 @@ async def test_two_members_share_the_queues_and_one_takes_over_when_the_other_st
     assert first_inbox.counts + second_inbox.counts == dict.fromkeys(numbered(60), 1)
 
 
+@pytest.mark.feature("F44", "G1", "F32")
+async def test_members_that_join_and_leave_under_load_lose_and_repeat_nothing(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "rolling", 4), cluster.unique("g")
+    inbox = Inbox()
+    sent = 0
+    stop = asyncio.Event()
+
+    async def produce(producer: rmq.Producer) -> None:
+        nonlocal sent
+        while not stop.is_set():
+            await send(producer, topic, [b"%d" % sent])
+            sent += 1
+            await asyncio.sleep(0.004)
+
+    async with (
+        rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer,
+        member(cluster, group, topic, inbox, instance_name=f"{group}-a") as first,
+    ):
+        await owns(first, topic, 4)
+        producing = asyncio.ensure_future(produce(producer))
+        for _ in range(2):
+            await inbox.has(len(inbox) + 50)
+            async with member(cluster, group, topic, inbox, instance_name=f"{group}-b") as second:
+                await owns(first, topic, 2)
+                await owns(second, topic, 2)
+                await inbox.has(len(inbox) + 50)
+            await owns(first, topic, 4)
+        stop.set()
+        await producing
+        await inbox.has(sent)
+        await asyncio.sleep(0.3)
+    assert inbox.counts == dict.fromkeys(numbered(sent), 1)
+
+
 @pytest.mark.feature("G2", "G3")
 async def test_member_without_a_queue_gets_nothing(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "few", 1), cluster.unique("g")

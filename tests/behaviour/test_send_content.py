@@ -134,7 +134,7 @@ async def test_a_delay_level_delays(cluster: Cluster) -> None:
     assert found.body == b"later" and found.properties["REAL_TOPIC"] == topic
 
 
-@pytest.mark.feature("B21", "O2")
+@pytest.mark.feature("B21", "O2", "O3")
 async def test_both_header_encodings_store_the_same(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("headers"), 1)
     for kind in rmq.SerializeType:

@@ -126,7 +126,7 @@ async def _serve(answer: bytes) -> tuple[asyncio.Server, str]:
     return server, "{}:{}".format(*server.sockets[0].getsockname()[:2])
 
 
-@pytest.mark.feature("P6", "O14")
+@pytest.mark.feature("P6")
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
@@ -154,7 +154,7 @@ async def test_a_broker_given_as_name_server(cluster: Cluster) -> None:
         assert time.monotonic() - begin < 1.0 + MARGIN
 
 
-@pytest.mark.feature("P6", "O14")
+@pytest.mark.feature("P6")
 async def test_a_port_that_accepts_and_stays_silent() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -16,9 +16,10 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +73,10 @@ class Server:
         return await self.client.invoke(self.broker, RemotingCommand.request(code, wire, body), TIMEOUT)  # type: ignore[arg-type]
 
 
+class StillbornError(Exception):
+    """A server died before it was ready."""
+
+
 class Nursery:
     """The process whose children are the servers."""
 
@@ -86,11 +91,17 @@ class Nursery:
 
     @contextlib.asynccontextmanager
     async def server(self) -> AsyncIterator[Server]:
-        """Start a server; at the end it is killed if it lives."""
+        """Start a server; at the end it is killed if it lives.
+
+        Raises:
+            StillbornError: It died before it was ready.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write(b"start\n")
-        word, pid, name_server, broker = await self._line()
-        assert word == "ready"
+        word, pid, *addresses = await self._line()
+        if word != "ready":
+            raise StillbornError
+        name_server, broker = addresses
         client = RemotingClient(ClientConfig(name_servers=name_server))
         await client.start()
         try:
@@ -103,11 +114,11 @@ class Nursery:
 
 
 @contextlib.asynccontextmanager
-async def nursery(folder: Path, flush: str, *flags: str) -> AsyncIterator[Nursery]:
+async def nursery(folder: Path, flush: str, *flags: str, tracer: Sequence[str] = ()) -> AsyncIterator[Nursery]:
     settings = json.dumps({"data_dir": str(folder), "flush": flush, "delay_levels": DELAYS})
     program = Path(__file__).with_name("server_nursery.py")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(program), settings, *flags, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *tracer, sys.executable, str(program), settings, *flags, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         yield Nursery(process)
@@ -138,16 +149,28 @@ class Load:
         self.acknowledged = 0
 
     async def run(self, kill_after: float) -> None:
+        """Kill the server after so many seconds of load."""
+        tasks = await self._start()
+        # The clock starts with the first acknowledgement, so that a slow machine makes no empty rounds.
+        await eventually(lambda: self.acknowledged > 0, timeout=TIMEOUT, interval=0.002)
+        await asyncio.sleep(kill_after)
+        os.kill(self._server.pid, signal.SIGKILL)
+        await self._end(tasks)
+
+    async def run_until_death(self) -> None:
+        """The server dies by itself."""
+        with contextlib.suppress(RocketMQError):
+            await self._end(await self._start())
+
+    async def _start(self) -> list[asyncio.Future[None]]:
         created = await self._server.ask(RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, None, SubscriptionGroupConfig(GROUP).encode())
         assert created.code == 0, created.remark
         workers = [self._plain(queue) for queue in range(QUEUES)] + [self._plain(queue) for queue in range(QUEUES)]
         workers += [self._batch(), self._delayed(SOON, SOON_LEVEL, self._ledger.soon), self._delayed(LATE, LATE_LEVEL, self._ledger.late)]
         workers += [self._commit(queue) for queue in range(QUEUES)]
-        tasks = [asyncio.ensure_future(worker) for worker in workers]
-        # The clock starts with the first acknowledgement, so that a slow machine makes no empty rounds.
-        await eventually(lambda: self.acknowledged > 0, timeout=TIMEOUT, interval=0.002)
-        await asyncio.sleep(kill_after)
-        os.kill(self._server.pid, signal.SIGKILL)
+        return [asyncio.ensure_future(worker) for worker in workers]
+
+    async def _end(self, tasks: list[asyncio.Future[None]]) -> None:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         strange = [outcome for outcome in outcomes if not isinstance(outcome, RocketMQError)]
         assert not strange, f"workers must end by the loss of the connection: {strange}"
@@ -269,6 +292,43 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path, flush: str, rounds: 
     assert not any(topic == LATE for topic, _, _ in reader.found)
     print(f"{len(ledger.messages)} messages, {len(ledger.soon)} + {len(ledger.late)} delayed, offsets {ledger.offsets}")
     assert len(ledger.messages) >= rounds and ledger.soon and ledger.late and len(ledger.offsets) == QUEUES
+
+
+def tracer(call: str, count: int) -> list[str]:
+    """A command prefix that kills the process at its n-th system call of one kind, before the call is carried out."""
+    return ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={count}"]
+
+
+def may_trace() -> bool:
+    with contextlib.suppress(OSError):
+        return subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not may_trace(), reason="needs strace and the right to trace processes")
+async def test_a_kill_at_the_worst_moments_loses_nothing(tmp_path: Path) -> None:
+    ledger, reader = Ledger(), Reader()
+    deaths = 0
+    # The first few calls belong to the making of the files, later ones to opening them, commits and check points.
+    moments = [("pwrite64", count) for count in (1, 5, 20, 45, 2, 3, 8, 13, 22, 50, 101, 400)]
+    moments += [("fdatasync", count) for count in (1, 2, 3, 9)]
+    async with nursery(tmp_path, "async") as plain:
+        for round_number, (call, count) in enumerate(moments):
+            flush = "sync" if call == "fdatasync" else "async"
+            async with nursery(tmp_path, flush, tracer=tracer(call, count)) as doomed:
+                deaths += 1
+                with contextlib.suppress(StillbornError):
+                    async with doomed.server() as server:
+                        try:
+                            async with asyncio.timeout(5):
+                                await Load(server, ledger, round_number).run_until_death()
+                        except TimeoutError:
+                            deaths -= 1  # it never came to that call; it is killed all the same
+            async with plain.server() as server:
+                await check(server, ledger, reader)
+    print(f"{deaths} of {len(moments)} died at their call; {len(ledger.messages)} messages")
+    assert deaths >= len(moments) // 2 and ledger.messages and ledger.offsets
 
 
 @pytest.mark.timeout(120)

@@ -76,15 +76,16 @@ class JavaMember:
         return set((await self._peer.call("assignment", id=self._name, topic=self._topic))["queues"])
 
     async def collect(self) -> list[Delivery]:
-        told: list[dict[str, Any]] = (await self._peer.call("received", id=self._name))["messages"]
-        for each in told:
+        return self._noted(await self._peer.call("received", id=self._name))
+
+    async def stop(self) -> None:
+        self._noted(await self._peer.call("stop", id=self._name))
+
+    def _noted(self, told: dict[str, Any]) -> list[Delivery]:
+        for each in told["messages"]:
             number = int(base64.b64decode(each["body"]))
             self.deliveries.append(Delivery(each["at"] / 1000, "java", number, each["queue_id"], each["queue_offset"]))
         return self.deliveries
-
-    async def stop(self) -> None:
-        await self.collect()
-        await self._peer.call("stop", id=self._name)
 
 
 async def shared(python: PythonMember, java: JavaMember) -> bool:
@@ -206,3 +207,13 @@ def inversions(deliveries: list[Delivery]) -> list[tuple[Delivery, Delivery]]:
                 firsts.append(each)
         wrong += [(before, after) for before, after in itertools.pairwise(firsts) if after.queue_offset < before.queue_offset]
     return wrong
+
+
+def test_the_check_for_two_owners_bites() -> None:
+    def at(moment: float, member: str, offset: int) -> Delivery:
+        return Delivery(moment, member, offset, 0, offset)
+
+    in_turn = [at(1, "java", 0), at(2, "java", 1), at(3, "python", 1), at(4, "python", 2)]
+    at_once = [at(1, "java", 0), at(2, "python", 1), at(3, "python", 3), at(4, "java", 2)]
+    assert inversions(in_turn) == []
+    assert inversions(at_once) == [(at_once[2], at_once[3])]

@@ -56,7 +56,7 @@ def changed_value(spec: dataclasses.Field[object]) -> object:
     return default + 1
 
 
-@pytest.mark.feature("Q50", "Q54", "Q55", "Q56", "Q57", "Q58")
+@pytest.mark.feature("Q52", "Q53", "Q57", "Q58", "Q59", "Q62", "Q63")
 @pytest.mark.parametrize(("name", "value"), JAVA_DEFAULTS.items())
 def test_defaults_are_those_of_java(name: str, value: object) -> None:
     assert getattr(ClientConfig(), name) == value
@@ -79,7 +79,7 @@ def test_a_config_is_frozen_and_hashable() -> None:
     assert hash(config) == hash(ClientConfig(name_servers="a:1"))
 
 
-@pytest.mark.feature("L1")
+@pytest.mark.feature("L1", "Q50")
 @pytest.mark.parametrize(
     ("value", "servers"),
     [
@@ -137,7 +137,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.feature("Q50", "Q57")
+@pytest.mark.feature("Q51", "Q52", "Q53", "Q56", "Q57", "Q64")
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -157,7 +157,7 @@ def test_an_unknown_field_is_refused_with_a_guess() -> None:
         ClientConfig().replace(nonsense=1)
 
 
-@pytest.mark.feature("L1", "L2")
+@pytest.mark.feature("L1", "L2", "Q50")
 class TestWhereNameServersComeFrom:
     def test_the_argument_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NAMESRV_ADDR", "env:1")
@@ -242,6 +242,7 @@ class TestFromEnvironment:
             ClientConfig.from_env({"ROCKETMQ_CONNECT_TIMEOUT": "fast"})
 
 
+@pytest.mark.feature("Q64")
 class TestTLS:
     def test_true_and_false_are_short_forms(self) -> None:
         assert ClientConfig(tls=True).tls_settings == TLS()

@@ -273,8 +273,12 @@ class PullCall:
         """The last pull of this queue was sent: nothing is told any more, whatever comes. `send()` must not be called again."""
         self.in_flight = False
 
-    def decode(self, result: PullResult) -> list[ReceivedMessage]:
+    def decode(self, result: PullResult, subscription: SubscriptionData) -> list[ReceivedMessage]:
         """The messages of a result that match the subscription's tags (the broker compares hashes only, F17).
+
+        Args:
+            result: What a pull of this queue brought.
+            subscription: The filter now; it may have changed since the pull was sent.
 
         Raises:
             ProtocolError: A stored message is damaged; the text names the position.
@@ -286,7 +290,7 @@ class PullCall:
             queue=self.queue,
             offset_delta=result.offset_delta,
         )
-        tags = self._subscription.tags
+        tags = subscription.tags
         if tags:
             messages = [message for message in messages if message.tag in tags]
         return messages

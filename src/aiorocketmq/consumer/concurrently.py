@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 OVERDUE_DELAY_LEVEL: Final = 3
 """Delay level of messages whose listener takes too long: 10 s."""
 
+NOT_BEGUN: Final = object()
+"""Answer of a worker thread that left a message alone, because its queue is being given up."""
+
 logger = logging.getLogger("aiorocketmq.consumer")
 
 Work: TypeAlias = tuple[ProcessQueue, Listener, Payload]
@@ -133,7 +136,7 @@ class ConcurrentService:
             while ready:
                 work = ready.popleft()
                 process_queue, listener, payload = work
-                if process_queue.dropped:
+                if process_queue.closing:
                     continue
                 slot.started = now
                 slot.item = work
@@ -168,8 +171,8 @@ class ConcurrentService:
     def _call(self, work: Work) -> object:
         """One call, in a worker thread."""
         process_queue, listener, payload = work
-        if process_queue.dropped:
-            return RETRY
+        if process_queue.closing:
+            return NOT_BEGUN
         try:
             return listener.function(payload if listener.batch == 1 else list(payload))  # type: ignore[arg-type]
         except BaseException as error:  # noqa: BLE001 - the user's code; a thread that ends here would be missing for ever
@@ -178,12 +181,18 @@ class ConcurrentService:
 
     def _called(self, work: Work, answer: object, seconds: float) -> None:
         """A worker thread has made a call; in the event loop."""
-        process_queue, listener, _ = work
-        if process_queue.dropped:
+        process_queue, listener, payload = work
+        if process_queue.dropped or answer is NOT_BEGUN:
             return
         listener.calls += 1
         listener.busy_seconds += seconds
-        self._ended(work, answer)
+        if (answer is None or answer is ConsumeResult.SUCCESS) and listener.batch == 1:
+            process_queue.finish(payload)  # type: ignore[arg-type]
+            listener.consumed += 1
+            if self._overdue:
+                self._overdue.discard(id(work))
+        else:
+            self._ended(work, answer)
 
     def _ended(self, work: Work, answer: object) -> None:
         process_queue, listener, payload = work
@@ -221,7 +230,12 @@ class ConcurrentService:
         return [pool for pool in (self._tasks, self._threads) if pool is not None]
 
     def dropped(self, assigned: AssignedQueue) -> None:
-        """See `ConsumeService.dropped`: workers skip what belongs to a dropped queue."""
+        """See `ConsumeService.dropped`: workers skip what belongs to such a queue."""
+
+    def in_hand(self, assigned: AssignedQueue) -> bool:
+        """See `ConsumeService.in_hand`."""
+        works = (slot.item for pool in self._pools() for slot in pool.slots())
+        return any(work is not None and work[0] is assigned.messages for work in works)
 
     def check_overdue(self) -> None:
         """See `ConsumeService.check_overdue`: the messages are given back, so that the offset moves on (F28)."""

@@ -355,6 +355,10 @@ class OrderlyService:
         if assigned.cancel_timer():
             assigned.leave_service()
 
+    def in_hand(self, assigned: AssignedQueue) -> bool:
+        """See `ConsumeService.in_hand`."""
+        return assigned.in_service
+
     def check_overdue(self) -> None:
         """See `ConsumeService.check_overdue`: order forbids going on behind a listener that hangs, so it is only reported."""
         now = self._clock()

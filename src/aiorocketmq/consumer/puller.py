@@ -253,8 +253,11 @@ class QueuePuller:
         if self._stopped:
             return
         assigned = self._assigned
+        subscription = self._owner.subscription(assigned.queue.topic)
+        if subscription is None:
+            return  # unsubscribed just now: the queue is about to be dropped
         try:
-            messages = self._call.decode(result)
+            messages = self._call.decode(result, subscription)
         except ProtocolError as error:
             self._damaged(result, error)
             return

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -102,16 +103,16 @@ class PushConsumer:
         config: ClientConfig | str | None = None,
         ordered: bool = False,
         start_from: StartFrom = StartFrom.LAST,
-        start_timestamp: Any = None,
+        start_timestamp: datetime | float | None = None,
         message_model: MessageModel = MessageModel.CLUSTERING,
         concurrency: int | tuple[int, int] = 20,
         max_reconsume_times: int = -1,
-        consume_timeout: float = 15 * 60.0,
+        consume_timeout: float | timedelta = 15 * 60.0,
         auto_commit: bool = True,
-        suspend_current_queue_time: float = 1.0,
+        suspend_current_queue_time: float | timedelta = 1.0,
         pull_batch_size: int = 32,
         pull_batch_size_in_bytes: int = 256 * 1024,
-        pull_interval: float = 0.0,
+        pull_interval: float | timedelta = 0.0,
         pull_threshold_for_queue: int = 1000,
         pull_threshold_size_for_queue: int = 100 * MIB,
         pull_threshold_for_topic: int = -1,
@@ -121,7 +122,7 @@ class PushConsumer:
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
-        await_termination_when_shutdown: float = 30.0,
+        await_termination_when_shutdown: float | timedelta = 30.0,
         allocate: AllocateStrategy | None = None,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
@@ -243,12 +244,15 @@ class PushConsumer:
         try:
             await instance.start()
             await runtime.start()
+            if self._state is not ServiceState.CREATE_JUST:
+                raise ClientClosedError(f"consumer of group {self.group!r} was stopped while it was being started")
         except BaseException as error:
-            self._state = ServiceState.START_FAILED
-            self._failure = f"{type(error).__name__}: {error}"
-            self._runtime = None
-            await runtime.scheduler.stop()
-            await manager.release(instance)
+            if self._state is ServiceState.CREATE_JUST:
+                self._state = ServiceState.START_FAILED
+                self._failure = f"{type(error).__name__}: {error}"
+            self._force.set()
+            self._instance = instance
+            await self._life.join(self._life.spawn("undo start", self._stop(), log_errors=False))
             raise
         self._instance = instance
         self._state = ServiceState.RUNNING
@@ -261,16 +265,19 @@ class PushConsumer:
         Listeners get `await_termination_when_shutdown` seconds; messages of those that take longer come again. Messages that no listener
         has begun are left to the other members. Cancelling it leaves the stop going on.
         """
-        if self._state is not ServiceState.RUNNING and self._stopping is None:
-            if self._state is ServiceState.CREATE_JUST:
-                self._state = ServiceState.SHUTDOWN_ALREADY
+        if self._state is ServiceState.CREATE_JUST:
+            self._state = ServiceState.SHUTDOWN_ALREADY
+            if self._runtime is None:
                 self._stopped.set()
-            return
+            await self._stopped.wait()  # a start under way sees the state and undoes itself
+        elif self._state is ServiceState.RUNNING or self._stopping is not None:
+            await asyncio.shield(self._begin_stop())
+
+    def _begin_stop(self) -> asyncio.Task[None]:
         if self._stopping is None:
-            assert self._instance is not None
             self._state = ServiceState.SHUTDOWN_ALREADY
             self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
-        await asyncio.shield(self._stopping)
+        return self._stopping
 
     async def _stop(self) -> None:
         runtime, instance = self._runtime, self._instance
@@ -304,16 +311,15 @@ class PushConsumer:
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if self._stopping is None and not self._stopped.is_set():
-            logger.info("%s: consumer group %s stops; once more does not wait for running listeners", name, self.group)
-            if self._instance is None or self._state is not ServiceState.RUNNING:
-                self._stopped.set()
-                return
-            self._state = ServiceState.SHUTDOWN_ALREADY
-            self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
-        else:
+        if self._stopping is not None or self._stopped.is_set():
             logger.warning("%s: consumer group %s stops at once", name, self.group)
             self._force.set()
+            return
+        logger.info("%s: consumer group %s stops; once more does not wait for running listeners", name, self.group)
+        if self._state is ServiceState.RUNNING:
+            self._begin_stop()
+        else:
+            self._stopped.set()  # it is being started: run() stops it right after
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -394,6 +400,10 @@ class PushConsumer:
         if self._runtime is None:
             return 0
         return sum(assigned.messages.count for assigned in self._runtime.rebalancer.assigned.values())
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
+        return self._runtime.rebalancer.offsets(topic) if self._runtime is not None else {}
 
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""

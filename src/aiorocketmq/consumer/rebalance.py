@@ -33,6 +33,11 @@ LOCK_MAX_LIVE_TIME: Final = 30.0
 BROKER_LOCK_TIME: Final = 60.0
 """Seconds after which brokers give an unrenewed lock to others."""
 LOCK_RETRY_DELAY: Final = 0.5
+GIVE_UP_WAIT: Final = 0.5
+GIVE_UP_LOOKS: Final = 50
+"""Seconds that listeners get to end, before a queue that goes to another member is let go of."""
+NOTICE_TIME: Final = 0.1
+"""Seconds in which brokers tell the other members of a newcomer."""
 LEAVE_WAIT: Final = 0.5
 """Seconds that a stop waits for the rebalance round under way."""
 UNLOCK_DELAY: Final = 20.0
@@ -54,6 +59,7 @@ class Rebalancer:
         abandon: Called with a queue that is being given up; nothing is pulled from then on.
         changed: Called with a topic, its queues and the owned ones after a change.
         locked: Called with a queue of an ordered consumer whose lock is held again.
+        in_hand: Tells whether a listener is running with messages of a queue.
 
     Attributes:
         assigned: The owned queues.
@@ -73,6 +79,7 @@ class Rebalancer:
         abandon: Callable[[AssignedQueue], None],
         changed: Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], None],
         locked: Callable[[AssignedQueue], None],
+        in_hand: Callable[[AssignedQueue], bool],
     ) -> None:
         self.assigned: dict[MessageQueue, AssignedQueue] = {}
         self.releasing: dict[MessageQueue, AssignedQueue] = {}
@@ -86,6 +93,11 @@ class Rebalancer:
         self._abandon = abandon
         self._changed = changed
         self._locked = locked
+        self._in_hand = in_hand
+        # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
+        self._take_over_wait = NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT
+        self._known_members: dict[str, frozenset[str]] = {}
+        self._not_before: dict[str, float] = {}
         self._clock = asyncio.get_running_loop().time
         self._turn = asyncio.Lock()
         self._held: set[MessageQueue] = set()
@@ -105,11 +117,18 @@ class Rebalancer:
             balanced = True
             for topic in topics:
                 balanced = await self._rebalance_topic(topic) and balanced
-            gone = [assigned for queue, assigned in self.assigned.items() if queue.topic not in topics]
-            await self._give_up(gone)
-            for topic in {assigned.queue.topic for assigned in gone}:
-                self._tell_changed(topic, frozenset())
+            for topic in {queue.topic for queue in self.assigned if queue.topic not in topics}:
+                await self._drop_topic(topic)
             return balanced
+
+    async def drop_topic(self, topic: str) -> None:
+        """Give up all queues of a topic that is not subscribed any more."""
+        async with self._turn:
+            await self._drop_topic(topic)
+
+    async def _drop_topic(self, topic: str) -> None:
+        await self._give_up([assigned for queue, assigned in self.assigned.items() if queue.topic == topic])
+        self._tell_changed(topic, frozenset())
 
     async def _rebalance_topic(self, topic: str) -> bool:
         queues = self._instance.routes.subscribe_queues(topic)
@@ -135,12 +154,23 @@ class Rebalancer:
             logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members), self._settings.group)
             await self._instance.heartbeat.send_all(full=True)
             return None if client_id in (await self._members(topic) or ()) else set()
+        self._note_members(topic, frozenset(members))
         strategy = self._settings.allocate
         try:
             return set(strategy.allocate(self._settings.group, client_id, sorted(queues), sorted(members)))
         except Exception:
             logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", strategy.name, topic)
             return None
+
+    def _note_members(self, topic: str, members: frozenset[str]) -> None:
+        """Whoever was here before us, or joins with us, may be consuming the queues that we get now: give it time to save and let go.
+
+        Ordered consumers have locks for that.
+        """
+        known = self._known_members.get(topic, frozenset((self._instance.client_id,)))
+        if members - known and not self._needs_lock:
+            self._not_before[topic] = self._clock() + self._take_over_wait
+        self._known_members[topic] = members
 
     async def _members(self, topic: str) -> tuple[str, ...] | None:
         address = self._instance.find_broker_addr_by_topic(topic)
@@ -170,6 +200,10 @@ class Rebalancer:
     # --- taking queues over -----------------------------------------------------------------------------------------------------
 
     async def _take_over(self, queues: list[MessageQueue]) -> bool:
+        wait = self._not_before.get(queues[0].topic, 0.0) - self._clock() if queues else 0.0
+        if wait > 0:
+            self._instance.rebalance.wake_later(wait)
+            return True  # no round is of use before
         queues_free = [queue for queue in queues if queue not in self.releasing]
         locked_at = self._clock()
         wanted = (await self._lock(queues_free))[0] if self._needs_lock else set(queues_free)
@@ -245,19 +279,26 @@ class Rebalancer:
                 self.releasing[assigned.queue] = assigned
                 self._scheduler.spawn(f"release {assigned.queue}", self._release(assigned))
             return
+        if not gone:
+            return
+        for assigned in gone:
+            assigned.messages.closing = True
+        # The member that gets them reads our offsets in a moment: what is in hand should be part of them.
+        for _ in range(GIVE_UP_LOOKS):
+            await asyncio.sleep(GIVE_UP_WAIT / GIVE_UP_LOOKS)
+            if not any(map(self._in_hand, gone)):
+                break
         by_broker: dict[str, list[AssignedQueue]] = defaultdict(list)
         for assigned in gone:
             self._note_offset(assigned)
-            assigned.messages.dropped = True
+            assigned.messages.drop()
             by_broker[assigned.queue.broker_name].append(assigned)
-        if by_broker:
-            await self._scheduler.gather("save offsets", {broker: self._save(own) for broker, own in by_broker.items()})
+        await self._scheduler.gather("save offsets", {broker: self._save(own) for broker, own in by_broker.items()})
 
     async def _save(self, gone: Iterable[AssignedQueue]) -> None:
         for assigned in gone:
             await self._store.persist(assigned.queue)
             self._store.remove_offset(assigned.queue)
-            assigned.messages.clear()
 
     async def _release(self, assigned: AssignedQueue) -> None:
         """Wait for the listener, save, unlock: in this order no message is seen by two members, and none twice."""
@@ -269,11 +310,11 @@ class Rebalancer:
                 logger.warning("%s was given up %.0f s ago, but its listener still runs: it stays locked until then", queue, UNLOCK_DELAY)
                 await waiting
             self._note_offset(assigned)
-            assigned.messages.dropped = True
+            assigned.messages.drop()
             await self._save([assigned])
             await self._unlock([queue])
         finally:
-            assigned.messages.dropped = True
+            assigned.messages.drop()
             self.releasing.pop(queue, None)
         self._instance.rebalance.wake()  # it may have come back to this member meanwhile
 
@@ -290,7 +331,7 @@ class Rebalancer:
                 return
             logger.warning("%s: the broker has nothing at offset %d, going on at %d", queue, assigned.puller.next_offset, offset)
             self._abandon(assigned)
-            assigned.messages.dropped = True
+            assigned.messages.drop()
             self._store.update_and_freeze_offset(queue, offset)
             await self._store.persist(queue)
             self._store.remove_offset(queue)
@@ -299,10 +340,18 @@ class Rebalancer:
 
     async def persist(self, *, confirm: bool = False) -> None:
         """Save what is consumed of all queues."""
-        owned = [*self.assigned.values(), *self.releasing.values()]
-        for assigned in owned:
+        await self._store.persist_all(self._note_offsets(), confirm=confirm)
+
+    def offsets(self, topic: str | None) -> dict[MessageQueue, int]:
+        """What is consumed of the owned queues, of one topic or of all."""
+        self._note_offsets()
+        return self._store.clone_offset_table(topic)
+
+    def _note_offsets(self) -> list[MessageQueue]:
+        owned = {**self.assigned, **self.releasing}
+        for assigned in owned.values():
             self._note_offset(assigned)
-        await self._store.persist_all([assigned.queue for assigned in owned], confirm=confirm)
+        return list(owned)
 
     # --- locks (ordered consumers) ----------------------------------------------------------------------------------------------
 
@@ -346,7 +395,7 @@ class Rebalancer:
             async with self._turn:
                 if self.assigned.get(assigned.queue) is assigned:
                     self._abandon(assigned)
-                    assigned.messages.dropped = True
+                    assigned.messages.drop()
                     self.assigned.pop(assigned.queue, None)
                     self._store.remove_offset(assigned.queue)
             self._instance.rebalance.wake()
@@ -374,11 +423,13 @@ class Rebalancer:
         with contextlib.suppress(TimeoutError):  # a round that waits for a broker takes nothing over any more
             async with asyncio.timeout(LEAVE_WAIT), self._turn:
                 pass
-        await self.persist(confirm=True)
-        for assigned in [*self.assigned.values(), *self.releasing.values()]:
-            assigned.messages.dropped = True
-        self.assigned.clear()
-        self.releasing.clear()
+        try:
+            await self.persist(confirm=True)
+        finally:
+            for assigned in [*self.assigned.values(), *self.releasing.values()]:
+                assigned.messages.drop()
+            self.assigned.clear()
+            self.releasing.clear()
         await self._unlock(list(self._held), oneway=False)
 
 

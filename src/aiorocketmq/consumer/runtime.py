@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 OVERDUE_CHECKS: Final = 4
 """Looks for overdue listeners within one consume time-out."""
+LEAVE_MIN: Final = 1.0
+LEAVE_MAX: Final = 5.0
+"""Bounds in seconds of the time for saving offsets and giving locks back at a stop, after the listeners have ended."""
 MISSING_ROUTE_FIRST: Final = 1.0
 MISSING_ROUTE_MAX: Final = 8.0
 """Bounds in seconds of the growing wait between two queries for the route of a topic that does not exist yet, its retry topic above all."""
@@ -102,6 +105,7 @@ class PushRuntime:
             abandon=self._abandon,
             changed=self._queues_changed,
             locked=self._locked,
+            in_hand=self.service.in_hand,
         )
         self._made_at = made_at
         self._pulls = PullApi(
@@ -121,6 +125,7 @@ class PushRuntime:
             instance.config.serialize_type,
         )
         self._thresholds: dict[str, Thresholds] = {}
+        self._registered = False
         self._relocking: set[MessageQueue] = set()
         self._beating = False
         self._missing: dict[str, MissingRoute] = {}
@@ -161,7 +166,7 @@ class PushRuntime:
     # --- life -------------------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Join the instance and begin to consume; the instance runs.
+        """Join the instance and begin to consume; the instance runs. After a failure `stop()` undoes what was begun.
 
         Raises:
             NoNameServerError: No name server answers.
@@ -170,11 +175,8 @@ class PushRuntime:
         """
         await self.store.load()
         await self.instance.register_consumer(self)
-        try:
-            await self._fetch_routes()
-        except BaseException:
-            await self.instance.unregister_consumer(self.group)
-            raise
+        self._registered = True
+        await self._fetch_routes()
         timeout = self.settings.consume_timeout
         self.scheduler.every("overdue listeners", min(timeout / OVERDUE_CHECKS, 60.0), self.service.check_overdue)
         if self.settings.ordered and not self.settings.broadcasting:
@@ -204,7 +206,7 @@ class PushRuntime:
                 await self.instance.routes.fetch(topic)
             except (RemotingError, NoNameServerError) as error:
                 raise NoNameServerError(
-                    f"no name server answered when consumer group {self.group!r} started: {error}",
+                    f"no name server answered when consumer group {self.group!r} started: {error.message}",
                     hint="check the address, and that the name server runs",
                 ) from error
             except RocketMQError as error:
@@ -217,16 +219,26 @@ class PushRuntime:
         Args:
             force: Set, it ends the wait for listeners.
         """
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.settings.await_termination_when_shutdown
         self.stopping = self.rebalancer.closing = True
         for assigned in list(self.rebalancer.assigned.values()):
             assigned.puller.stop()
         await self._drain(force)
+        for assigned in list(self.rebalancer.assigned.values()):
+            self.service.dropped(assigned)
+        # A broker that does not answer must not hold up the stop for longer than the listeners were allowed to, and a moment.
+        patience = LEAVE_MIN if force.is_set() else min(max(until + LEAVE_MIN - clock(), LEAVE_MIN), LEAVE_MAX)
         try:
-            await self.rebalancer.leave()
+            async with asyncio.timeout(patience):
+                await self.rebalancer.leave()
+        except TimeoutError:
+            logger.warning("group %s left without having saved all offsets: a broker did not answer within %.1f s", self.group, patience)
         finally:
             self._report_stats()
             await self.service.close()
-            await self.instance.unregister_consumer(self.group)
+            if self._registered:
+                await self.instance.unregister_consumer(self.group)
             await self.scheduler.stop()
 
     async def _drain(self, force: asyncio.Event) -> None:
@@ -443,6 +455,9 @@ class PushRuntime:
         """A topic was added, changed or removed: tell the brokers at once and share the queues out."""
         if self.subscriptions_table.get(topic) is not None:
             await self.instance.routes.update(topic)
+        else:
+            # Not left to the next round: what the queues hold belongs to a listener that is gone.
+            await self.rebalancer.drop_topic(topic)
         await self.instance.heartbeat.send_all(full=True)
         self.instance.rebalance.wake()
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.listener import Listener, name_of
+from aiorocketmq.consumer.listener import Listener, Payload, name_of
 from aiorocketmq.model.message import ReceivedMessage
 
 logger = logging.getLogger("aiorocketmq.consumer")
@@ -23,6 +23,10 @@ class ConsumeService(Protocol):
 
     def dropped(self, assigned: AssignedQueue) -> None:
         """The queue is not owned any more: let go of what belongs to it."""
+        ...
+
+    def in_hand(self, assigned: AssignedQueue) -> bool:
+        """True while a listener runs with messages of the queue."""
         ...
 
     def check_overdue(self) -> None:
@@ -56,9 +60,17 @@ class ConsumeService(Protocol):
         ...
 
 
-def log_failure(listener: Listener, what: object, error: BaseException) -> None:
+def log_failure(listener: Listener, payload: Payload, error: BaseException) -> None:
     """Log what a listener let out."""
-    logger.warning("listener %s of topic %s failed on %r", name_of(listener.function), listener.topic, what, exc_info=error)
+    first, others = (payload, 0) if isinstance(payload, ReceivedMessage) else (payload[0], len(payload) - 1)
+    logger.warning(
+        "listener %s of topic %s failed on %r%s",
+        name_of(listener.function),
+        listener.topic,
+        first,
+        f" and {others} more" if others else "",
+        exc_info=error,
+    )
 
 
 def cancelled_from_outside() -> bool:

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiorocketmq.config import seconds
+from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import MessageModel, StartFrom
 from aiorocketmq.model.names import DEFAULT_CONSUMER_GROUP, check_group
 from aiorocketmq.model.queue import MessageQueue
-
-if TYPE_CHECKING:
-    from aiorocketmq.consumer.offset_store import OffsetStore
 
 DEFAULT_MAX_RECONSUME_TIMES: Final = 16
 START_TIMESTAMP_BACK: Final = 30 * 60.0
@@ -87,6 +85,8 @@ class PushSettings:
                 f"allocate {self.allocate!r} is no strategy",
                 hint="give an object with `name` and `allocate(group, client_id, queues, client_ids)`",
             )
+        if self.offset_store is not None and not isinstance(self.offset_store, OffsetStore):
+            raise ConfigError(f"offset_store {self.offset_store!r} is no store", hint="give an object with the methods of OffsetStore")
         if self.message_queue_listener is not None and not callable(self.message_queue_listener):
             raise ConfigError(
                 f"message_queue_listener {self.message_queue_listener!r} cannot be called", hint="give a function (topic, all, owned)"

@@ -25,13 +25,15 @@ class ProcessQueue:
         count: Messages that are not finished.
         size: Bytes of their records as the broker stored them.
         next_offset: Every message below this offset has been put here, or was filtered out.
-        dropped: The queue belongs to this consumer no more: results are ignored and nothing is committed.
+        closing: The queue is being given up: no message of it is begun any more, results still count.
+        dropped: The queue belongs to this consumer no more: results are ignored and nothing is committed. See `drop()`.
         low_water: When `count` has fallen to this, `on_low_water` is called once; -1 switches it off.
         on_low_water: Called when pulling was held back and there is room again.
     """
 
     __slots__ = (
-        "_done", "_fresh", "_taken", "_unfinished", "count", "dropped", "low_water", "next_offset", "on_low_water", "queue", "size",
+        "_done", "_fresh", "_taken", "_unfinished", "closing", "count", "dropped", "low_water", "next_offset", "on_low_water", "queue",
+        "size",
     )  # fmt: skip
 
     def __init__(self, queue: MessageQueue, next_offset: int, *, commit_start: bool = False) -> None:
@@ -47,6 +49,7 @@ class ProcessQueue:
         self.next_offset = next_offset
         self.count = 0
         self.size = 0
+        self.closing = False
         self.dropped = False
         self.low_water = -1
         self.on_low_water: Callable[[], None] | None = None
@@ -190,8 +193,9 @@ class ProcessQueue:
         """The last `count` messages taken, or all, will be taken again."""
         self._taken = 0 if count is None else self._taken - count
 
-    def clear(self) -> None:
-        """Forget the messages of a dropped queue."""
+    def drop(self) -> None:
+        """The queue belongs to this consumer no more: forget its messages."""
+        self.closing = self.dropped = True
         self._unfinished.clear()
         self._done.clear()
         self._taken = self.count = self.size = 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from math import isfinite
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.names import check_topic
 from aiorocketmq.model.queue import MessageQueue
 
 MAX_DELAY_LEVEL = 18
@@ -38,7 +40,15 @@ def _check_sharding_key(key: object) -> None:
     _check_words("sharding_key", key)
 
 
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise InvalidMessageError(f"{field} {value!r} is not a number of seconds", hint="give a finite number")
+    return float(value)
+
+
 def _keys(keys: str | Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(keys, Iterable):
+        raise InvalidMessageError(f"keys {keys!r} is a {type(keys).__name__}", hint="give one string, or a list of strings")
     words = (keys,) if isinstance(keys, str) else tuple(keys)
     for key in words:
         if not isinstance(key, str) or not key or key.split() != [key]:
@@ -105,6 +115,10 @@ class Message:
             if not isinstance(body, bytearray | memoryview):
                 raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
             body = bytes(body)
+        if type(topic) is not str:
+            check_topic(topic)
+        if properties is not None and not isinstance(properties, Mapping):
+            raise InvalidMessageError(f"properties is a {type(properties).__name__}, not a mapping", hint="give a dict of strings")
         self.topic = topic
         self.body = body
         self.tag = tag
@@ -123,8 +137,8 @@ class Message:
             self._check_tag(tag)
         if sharding_key is not None:
             _check_sharding_key(sharding_key)
-        if flag and not -0x80000000 <= flag <= 0x7FFFFFFF:
-            raise InvalidMessageError(f"flag {flag} does not fit in 32 bits signed")
+        if flag != 0 and (not isinstance(flag, int) or not -0x80000000 <= flag <= 0x7FFFFFFF):
+            raise InvalidMessageError(f"flag {flag!r} is not a number of 32 bits signed")
         if delay is not None or deliver_at is not None or delay_level is not None:
             self._set_delay(delay, deliver_at, delay_level)
 
@@ -139,10 +153,10 @@ class Message:
     def _set_delay(self, delay: float | timedelta | None, deliver_at: datetime | float | None, delay_level: int | None) -> None:
         if sum(value is not None for value in (delay, deliver_at, delay_level)) > 1:
             raise InvalidMessageError("delay, deliver_at and delay_level exclude each other", hint="give one of them")
-        if delay_level is not None and not 1 <= delay_level <= MAX_DELAY_LEVEL:
-            raise InvalidMessageError(f"delay_level {delay_level} is out of range", hint="use 1 (1 s) to 18 (2 h)")
+        if delay_level is not None and (not isinstance(delay_level, int) or not 1 <= delay_level <= MAX_DELAY_LEVEL):
+            raise InvalidMessageError(f"delay_level {delay_level!r} is out of range", hint="use 1 (1 s) to 18 (2 h)")
         if delay is not None:
-            self.delay = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+            self.delay = delay.total_seconds() if isinstance(delay, timedelta) else _number("delay", delay)
             if self.delay <= 0:
                 raise InvalidMessageError(f"delay {delay!r} is not positive", hint="give seconds greater than 0")
         if deliver_at is not None:
@@ -152,7 +166,7 @@ class Message:
                         f"deliver_at {deliver_at!r} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
                     )
                 deliver_at = deliver_at.timestamp()
-            self.deliver_at = float(deliver_at)
+            self.deliver_at = _number("deliver_at", deliver_at)
 
     def wire_properties(self) -> dict[str, str]:
         """All properties of the message as they go over the wire, the reserved ones included; a new dictionary."""

@@ -55,7 +55,7 @@ class SendPolicy:
 
 @dataclass(slots=True)
 class Attempt:
-    """One failed try, or several equal ones in a row; mutable, because a down broker is tried often."""
+    """One failed try, or several that failed the same way; mutable, because a down broker is tried often."""
 
     broker: str
     address: str
@@ -72,23 +72,24 @@ class Attempt:
 class Trouble:
     """What an operation remembers once something was missing or failed. Mutable."""
 
-    __slots__ = ("attempts", "doubt", "error", "phase", "refused", "stored", "tried", "went_away")
+    __slots__ = ("attempts", "doubt", "error", "failures", "phase", "stored", "tried", "went_away")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
         self.doubt = False
         self.error: RocketMQError | None = None
         self.phase = ""
-        self.refused = 0
+        self.failures = 0
         self.stored: SendResult | None = None
         self.tried: set[str] = set()
         self.went_away = False
 
     def note(self, broker: str, address: str, error: RocketMQError, took: float) -> None:
+        """Remember a failed try; those of one broker that fail for the same reason are counted together."""
         self.error = error
-        last = self.attempts[-1] if self.attempts else None
-        if last is not None and last.address == address and last.broker == broker and last.reason == error.message:
-            last.times += 1
-            last.took += took
-        else:
-            self.attempts.append(Attempt(broker, address, error.message, took))
+        for attempt in self.attempts:
+            if attempt.reason == error.message and attempt.address == address and attempt.broker == broker:
+                attempt.times += 1
+                attempt.took += took
+                return
+        self.attempts.append(Attempt(broker, address, error.message, took))

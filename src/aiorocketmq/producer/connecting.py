@@ -146,10 +146,16 @@ class Lobbies:
             queue = operation.queue
             assert queue is not None  # it was parked with one
             topics.add(operation.target.topic)
-            operation.troubled().note(queue.broker_name, lobby.address, error, now - operation.sent_at)
+            trouble = operation.troubled()
+            trouble.note(queue.broker_name, lobby.address, error, now - operation.sent_at)
+            trouble.tried.add(queue.broker_name)
             operation.sent_at = now
             if operation.future.done():
                 operation.close()
+            elif operation.tries and operation.movable and not operation.has_untried:
+                # The others have refused it just now.
+                operation.unpark()
+                operation.pause(now + back_off(trouble.failures + 1), "waiting before the next try")
             elif operation.movable or self._address_of(queue.broker_name) not in (lobby.address, None):
                 operation.unpark()
                 self._dispatcher.dispatch(operation)

@@ -260,7 +260,7 @@ class SendDispatcher:
 
     def _not_connected(self, publish: TopicPublishInfo, operation: SendOperation, queue: MessageQueue, address: str | None) -> None:
         if operation.movable:
-            ready = self._ready_queue(operation.target, publish, queue.broker_name)
+            ready = self._ready_queue(operation, publish, queue.broker_name)
             if ready is not None:
                 if address is not None:
                     self._lobbies.knock(address)
@@ -272,11 +272,12 @@ class SendDispatcher:
         else:
             self._lobbies.park(operation, queue, address)
 
-    def _ready_queue(self, target: TopicTarget, publish: TopicPublishInfo, missing: str) -> tuple[MessageQueue, str, Channel] | None:
-        """The next queue in turn whose broker is connected."""
+    def _ready_queue(self, operation: SendOperation, publish: TopicPublishInfo, missing: str) -> tuple[MessageQueue, str, Channel] | None:
+        """The next queue in turn whose broker is connected; one that failed this operation counts only when all others did too."""
+        tried = operation.trouble.tried if operation.trouble is not None and operation.has_untried else ()
         usable: dict[str, tuple[str, Channel]] = {}
-        for name in target.brokers:
-            address = self._address_of(name) if name != missing else None
+        for name in operation.target.brokers:
+            address = self._address_of(name) if name != missing and name not in tried else None
             channel = self._channel(address) if address is not None else None
             if address is not None and channel is not None and not self._lobbies.has_waiting(address):
                 usable[name] = (address, channel)

@@ -17,6 +17,7 @@ The life of an operation:
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import (
     BrokerError,
     ConnectError,
+    ConnectionLostError,
     ProtocolError,
     RemotingError,
     RequestTimeoutError,
@@ -240,6 +242,8 @@ class SendOperation:
 
     def on_error(self, error: RemotingError) -> None:
         """The channel was lost, or the try took too long (called once by the channel)."""
+        if isinstance(error, ConnectionLostError) and not error.maybe_sent:
+            self.tries -= 1  # nothing has left: like waiting for the connection, that is no try
         self._try_failed(wrong_protocol_of(error) or error, doubt=error.maybe_sent)
 
     # -- after a failed try ------------------------------------------------------------------------------------------------------------
@@ -294,12 +298,13 @@ class SendOperation:
         return error.retriable
 
     def _try_again(self, trouble: Trouble, error: RocketMQError, now: float) -> None:
-        # A lost connection is parked until it is back, so only a refusal by the sole broker has to wait for its own sake.
-        if not isinstance(error, BrokerError) or (self.movable and any(name not in trouble.tried for name in self.target.brokers)):
+        # The first lost connection may just have been an old one.
+        if self.has_untried or (not isinstance(error, BrokerError) and not trouble.failures):
+            trouble.failures += 1
             self.dispatcher.dispatch(self)
             return
-        trouble.refused += 1
-        delay = back_off(trouble.refused + 1)
+        trouble.failures += 1
+        delay = back_off(trouble.failures + 1)
         if now + delay >= self.deadline:
             self.fail(error)
             return
@@ -309,6 +314,12 @@ class SendOperation:
     def movable(self) -> bool:
         """True when the message may go to another broker, and the topic has one."""
         return not self.pinned and len(self.target.brokers) > 1
+
+    @property
+    def has_untried(self) -> bool:
+        """True when the message may go to a broker that has not failed it yet."""
+        tried = self.troubled().tried
+        return not self.pinned and any(name not in tried for name in self.target.brokers)
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -399,12 +410,18 @@ class SendOperation:
             self.unpark()
             self._finish(trouble.stored)
         elif isinstance(error, RouteError) and not self.tries:
-            self._end(error)
+            self._no_way(error)
         else:
             took = self.dispatcher.loop.time() - self.started
             why = f": {error.message}" if error is not None else ""
             text = f"a message for topic {self.target.topic!r} could not be sent, {self.tries} tries in {took:.3f} s{why}"
             self._end(self._send_error(SendError, text, error))
+
+    def _no_way(self, error: RouteError) -> None:
+        # A copy: all operations that waited for the route get this error, and one instance would collect the tracebacks of all.
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        self._end(own)
 
     def time_out(self, phase: str) -> None:
         """End because the deadline has passed."""
@@ -414,8 +431,8 @@ class SendOperation:
             self._finish(trouble.stored)
             return
         error = trouble.error
-        if isinstance(error, RouteError) and not self.tries and len(trouble.attempts) == 1:
-            self._end(error)
+        if isinstance(error, RouteError) and not any(attempt.broker for attempt in trouble.attempts):
+            self._no_way(error)
             return
         topic, timeout = self.target.topic, self.deadline - self.started
         text = f"a message for topic {topic!r} was not confirmed within {timeout:.3f} s, the time ran out {phase}"

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -135,46 +136,79 @@ class BlockingClient(Generic[A]):
 
 
 class BlockingProducer(BlockingClient[A]):
-    """A blocking producer: adds the window that keeps `send_nowait()` from running ahead of the brokers without bound."""
+    """A blocking producer: adds a way for `send()` that needs no task, and a bound for `send_nowait()`.
 
-    def __init__(self, client: A, max_in_flight: int) -> None:
+    Args:
+        client: The asyncio producer.
+        max_in_flight: Futures of `send_nowait()` that may be open.
+        same_tries: `send()` and `send_nowait()` of the asyncio producer try again in the same way.
+    """
+
+    def __init__(self, client: A, max_in_flight: int, same_tries: bool) -> None:
         super().__init__(client)
         self._room = threading.Semaphore(max_in_flight)
+        self._same_tries = same_tries
 
     def _send(
         self,
-        function: Callable[P, asyncio.Future[T]],
+        now: Callable[P, asyncio.Future[T]],
+        patient: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Send one message and wait for its answer.
+
+        Args:
+            now: `send_nowait`, the cheap way; it does the same as `send` where the queue is left to the producer.
+            patient: `send`.
+            args: Arguments of both.
+            kwargs: Arguments of both.
+        """
+        portal = self._portal
+        if portal is None or not self._same_tries or any(kwargs.get(name) is not None for name in _FIXED_QUEUE):
+            return self._call(patient, *args, **kwargs)
+        return portal.call_future(partial(_begin, now, patient, *args, **kwargs))
+
+    def _submit(
+        self,
+        now: Callable[P, asyncio.Future[T]],
         patient: Callable[P, Coroutine[Any, Any, T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Future[T]:
-        """Run `send_nowait` on the loop, waiting here while `max_in_flight` of its futures are unanswered.
-
-        `patient` is `send`: it takes over when other threads have filled the window.
-        """
+        """Send one message without waiting for its answer, but while `max_in_flight` of the futures are open. Arguments as in `_send()`."""
         portal = self._portal
         if portal is None:
+            self._call(patient, *args, **kwargs)  # the asyncio producer says best why it cannot be used
             raise ClientClosedError(f"{type(self).__name__} is not running")
         room = self._room
         if not room.acquire(blocking=False):
             if portal.on_loop_thread:
                 raise WindowFullError("the window of unanswered sends is full, and this thread has to empty it")
             room.acquire()
-
-        def begin() -> asyncio.Future[T]:
-            try:
-                return function(*args, **kwargs)
-            except WindowFullError:
-                return asyncio.ensure_future(patient(*args, **kwargs))
-
         try:
-            future = portal.submit(begin)
+            future = portal.submit(partial(_begin, now, patient, *args, **kwargs))
         except BaseException:
             room.release()
             raise
         future.add_done_callback(lambda _: room.release())
         return future
+
+
+_FIXED_QUEUE: Final = ("queue", "selector", "sharding_key")
+"""Arguments of a send that fix its queue: `send()` then tries only once, `send_nowait()` does not."""
+
+
+def _begin(
+    now: Callable[P, asyncio.Future[T]], patient: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> asyncio.Future[T]:
+    """Send at once, or wait for room when other threads have filled the window. Runs on the loop."""
+    try:
+        return now(*args, **kwargs)
+    except WindowFullError:
+        return asyncio.ensure_future(patient(*args, **kwargs))
 
 
 class BlockingConsumer(BlockingClient[A]):

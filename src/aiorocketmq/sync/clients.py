@@ -116,6 +116,7 @@ class Producer(BlockingProducer[AsyncProducer]):
                 **client_fields,
             ),
             max_in_flight,
+            same_tries=retry_times_when_send_failed == retry_times_when_send_async_failed and not retry_another_broker_when_not_store_ok,
         )
 
     @property
@@ -181,7 +182,9 @@ class Producer(BlockingProducer[AsyncProducer]):
             SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
-        return self._call(self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
+        return self._send(
+            self._async.send_nowait, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
+        )
 
     def send_nowait(
         self,
@@ -206,7 +209,7 @@ class Producer(BlockingProducer[AsyncProducer]):
             InvalidNameError: Its topic is not legal; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
-        return self._send(
+        return self._submit(
             self._async.send_nowait, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
         )
 
@@ -337,16 +340,16 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         config: ClientConfig | str | None = None,
         ordered: bool = False,
         start_from: StartFrom = StartFrom.LAST,
-        start_timestamp: Any = None,
+        start_timestamp: datetime | float | None = None,
         message_model: MessageModel = MessageModel.CLUSTERING,
         concurrency: int | tuple[int, int] = 20,
         max_reconsume_times: int = -1,
-        consume_timeout: float = 15 * 60.0,
+        consume_timeout: float | timedelta = 15 * 60.0,
         auto_commit: bool = True,
-        suspend_current_queue_time: float = 1.0,
+        suspend_current_queue_time: float | timedelta = 1.0,
         pull_batch_size: int = 32,
         pull_batch_size_in_bytes: int = 256 * 1024,
-        pull_interval: float = 0.0,
+        pull_interval: float | timedelta = 0.0,
         pull_threshold_for_queue: int = 1000,
         pull_threshold_size_for_queue: int = 100 * MIB,
         pull_threshold_for_topic: int = -1,
@@ -356,7 +359,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
-        await_termination_when_shutdown: float = 30.0,
+        await_termination_when_shutdown: float | timedelta = 30.0,
         allocate: AllocateStrategy | None = None,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
@@ -489,6 +492,10 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def backlog(self) -> int:
         """Messages that were pulled and are not consumed yet."""
         return self._async.backlog
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
+        return self._run(self._async.offsets, topic)
 
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""

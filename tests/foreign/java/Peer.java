@@ -46,6 +46,16 @@ public final class Peer {
             this.consumer = consumer;
         }
 
+        JSONObject drain() {
+            JSONArray messages = new JSONArray();
+            for (JSONObject next = received.poll(); next != null; next = received.poll()) {
+                messages.add(next);
+            }
+            JSONObject answer = new JSONObject();
+            answer.put("messages", messages);
+            return answer;
+        }
+
         boolean take(List<MessageExt> messages) {
             if (failuresLeft > 0) {
                 failuresLeft--;
@@ -220,14 +230,7 @@ public final class Peer {
     }
 
     private JSONObject received(JSONObject request) {
-        Inbox inbox = consumers.get(request.getString("id"));
-        JSONArray messages = new JSONArray();
-        for (JSONObject next = inbox.received.poll(); next != null; next = inbox.received.poll()) {
-            messages.add(next);
-        }
-        JSONObject answer = new JSONObject();
-        answer.put("messages", messages);
-        return answer;
+        return consumers.get(request.getString("id")).drain();
     }
 
     private static JSONObject describe(MessageExt message) {
@@ -261,6 +264,7 @@ public final class Peer {
         return answer;
     }
 
+    /** Answers with what a consumer received since it was last asked. */
     private JSONObject stop(String id) {
         DefaultMQProducer producer = producers.remove(id);
         if (producer != null) {
@@ -269,6 +273,7 @@ public final class Peer {
         Inbox inbox = consumers.remove(id);
         if (inbox != null) {
             inbox.consumer.shutdown();
+            return inbox.drain();
         }
         return new JSONObject();
     }

@@ -15,6 +15,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import LockBatchResponseBody, UnlockBatchRequestBody
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from tests.support.waiting import eventually
 from tests.unit.consumer.test_pulling import SETTLED, Seen
 from tests.unit.consumer.world import GROUP, QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, virtual_time
 from tests.wire.world import CLIENT_ID, route
@@ -302,7 +303,24 @@ async def test_stop_with_a_dead_broker_ends_soon() -> None:
         await asyncio.sleep(SETTLED)
         broker.peer.silent = True
         before = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - before < 15
+    # 5 s for the offset, which nobody confirms, and 1 s for the goodbye.
+    assert asyncio.get_running_loop().time() - before < 7
+
+
+@pytest.mark.feature("F44")
+@virtual_time
+async def test_stop_with_a_dead_broker_and_a_hanging_listener_ends_after_the_drain_time_and_a_moment() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"0")
+
+    async def listener(message: ReceivedMessage) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async with consuming(broker, listener, await_termination_when_shutdown=10.0):
+        await asyncio.sleep(SETTLED)
+        broker.peer.silent = True
+        before = asyncio.get_running_loop().time()
+    assert 10.0 <= asyncio.get_running_loop().time() - before < 12.5
 
 
 @virtual_time
@@ -325,3 +343,46 @@ async def test_start_without_a_name_server_fails_and_leaves_nothing() -> None:
     with pytest.raises(NoNameServerError, match="ns:9876"):
         async with consuming(broker, seen):
             pass
+
+
+@pytest.mark.feature("F32", "G1")
+@virtual_time
+async def test_queue_given_up_waits_a_moment_for_its_listener_and_begins_no_other_message() -> None:
+    broker = ScriptedBroker()
+    broker.append(*[b"%d" % number for number in range(10)])
+    begun: list[bytes] = []
+
+    async def listener(message: ReceivedMessage) -> None:
+        begun.append(message.body)
+        await asyncio.sleep(0.3 if len(begun) > 4 else 0)
+
+    async with consuming(broker, listener, concurrency=2) as runtime:
+        await eventually(lambda: len(begun) == 6)
+        broker.members = ["0@first", CLIENT_ID]
+        await runtime.rebalance()
+        assert runtime.rebalancer.assigned == {}
+        assert len(begun) == 6, "two were in hand"
+        assert broker.offsets[TOPIC] == 6, "and are saved"
+
+
+@pytest.mark.feature("G1")
+@virtual_time
+async def test_newcomer_lets_the_others_let_go_before_it_takes_over() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    broker.members = [CLIENT_ID, "zz@other"]
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(1.5)
+        assert broker.pulls == []
+        await asyncio.sleep(0.4)
+        assert seen.bodies == [b"0"]
+        # A member that left has saved before it said goodbye: no reason to wait.
+        broker.world.routes[TOPIC] = route(2)
+        await runtime.instance.routes.update(TOPIC)
+        await asyncio.sleep(3)
+        broker.members = [CLIENT_ID]
+        before = asyncio.get_running_loop().time()
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(0.1)
+        assert QUEUE._replace(queue_id=1) in runtime.rebalancer.assigned
+        assert asyncio.get_running_loop().time() - before < 0.2

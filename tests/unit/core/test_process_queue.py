@@ -51,7 +51,12 @@ def test_finishing_twice_or_something_unknown_changes_nothing() -> None:
 def test_dropped_queue_commits_nothing() -> None:
     queue = filled([0, 1])
     queue.finish(received(0))
-    queue.dropped = True
+    queue.closing = True
+    assert queue.commit_offset == 1, "results still count"
+    queue.drop()
+    assert queue.commit_offset == -1
+    assert (queue.count, queue.size) == (0, 0)
+    queue.finish(received(1))
     assert queue.commit_offset == -1
 
 

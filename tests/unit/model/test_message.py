@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiorocketmq.errors import InvalidMessageError, ProtocolError
+from aiorocketmq.errors import InvalidMessageError, InvalidNameError, ProtocolError
 from aiorocketmq.model.message import Message, ReceivedMessage
 from aiorocketmq.model.properties import RESERVED, decode_properties, encode_properties
 from aiorocketmq.model.queue import MessageQueue
@@ -47,7 +47,7 @@ def test_bodies_are_bytes_and_copied() -> None:
 def test_keys_are_words() -> None:
     assert Message("t", b"b", keys="one").keys == ("one",)
     assert Message("t", b"b", keys=(key for key in ("a", "b"))).keys == ("a", "b")
-    for keys in (["a b"], [""], ["a\t"], [3], ["a\x02"]):
+    for keys in (["a b"], [""], ["a\t"], [3], ["a\x02"], 3):
         with pytest.raises(InvalidMessageError, match="key"):
             Message("t", b"b", keys=keys)  # type: ignore[arg-type]
 
@@ -95,9 +95,21 @@ def test_a_later_change_of_the_mapping_does_not_reach_the_message() -> None:
 
 def test_flags_have_32_bits() -> None:
     assert Message("t", b"b", flag=-(2**31)).flag == -(2**31)
-    for flag in (2**31, -(2**31) - 1):
+    for flag in (2**31, -(2**31) - 1, "1", 1.5):
         with pytest.raises(InvalidMessageError, match="32 bits"):
-            Message("t", b"b", flag=flag)
+            Message("t", b"b", flag=flag)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("P1")
+@pytest.mark.parametrize("topic", [None, 3, b"t", ["t"]])
+def test_topics_are_strings(topic: object) -> None:
+    with pytest.raises(InvalidNameError, match="not a string"):
+        Message(topic, b"b")  # type: ignore[arg-type]
+
+
+def test_properties_are_a_mapping() -> None:
+    with pytest.raises(InvalidMessageError, match="not a mapping"):
+        Message("t", b"b", properties=[("a", "b")])  # type: ignore[arg-type]
 
 
 @pytest.mark.feature("A17", "A18")
@@ -122,6 +134,11 @@ def test_delays() -> None:
         {"deliver_at": datetime(2030, 1, 1)},
         {"delay": 1, "delay_level": 1},
         {"delay": 1, "deliver_at": 1},
+        {"delay": "1"},
+        {"delay": float("inf")},
+        {"deliver_at": float("nan")},
+        {"deliver_at": "tomorrow"},
+        {"delay_level": "3"},
     ],
 )
 def test_wrong_delays_are_refused(fields: dict[str, object]) -> None:

@@ -39,7 +39,7 @@ def test_enums_keep_the_names_of_java() -> None:
     assert Permission.READ | Permission.WRITE == 6 and Permission.INHERIT == 1
 
 
-@pytest.mark.feature("F8")
+@pytest.mark.feature("F26")
 def test_retries_and_suspensions_are_checked() -> None:
     assert Retry() == Retry(0, 0) and Retry(-1).delay_level == -1 and Suspend().delay is None
     for level in (-2, 19):
@@ -69,7 +69,7 @@ def test_permissions_of_a_queue(perm: int, readable: bool, writable: bool) -> No
     assert (data.readable, data.writable) == (readable, writable)
 
 
-@pytest.mark.feature("F14", "F17")
+@pytest.mark.feature("F17")
 def test_subscriptions() -> None:
     for text in (None, "", "*", " * "):
         everything = build_subscription("t", text, 5)

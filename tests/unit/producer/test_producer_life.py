@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import threading
 import warnings
@@ -15,6 +16,7 @@ from aiorocketmq.errors import (
     ClientClosedError,
     ClientStateError,
     ConfigError,
+    ForkedClientError,
     GroupAlreadyRegisteredError,
     NoNameServerError,
     RocketMQError,
@@ -66,7 +68,7 @@ async def test_a_producer_that_was_never_started_can_be_stopped(world: SendWorld
         await producer.start()
 
 
-@pytest.mark.feature("B24", "K3")
+@pytest.mark.feature("B24")
 @virtual_time
 async def test_a_failed_start_is_final(world: SendWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NAMESRV_ADDR", raising=False)
@@ -161,6 +163,27 @@ def test_another_loop_or_thread_is_told(world: SendWorld) -> None:
     run_virtual(main())
     assert [type(error) for error in caught] == [ClientStateError] * 2
     assert all("another event loop" in str(error) and "aiorocketmq.sync" in str(error) for error in caught)
+
+
+@pytest.mark.feature("B26")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are a matter of POSIX")
+def test_a_forked_child_is_told(world: SendWorld) -> None:
+    async def main() -> None:
+        world.route_to("broker-a")
+        async with world.producer() as producer:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    producer.send_nowait(Message(TOPIC, b"x"))
+                except ForkedClientError as error:
+                    code = 0 if f"process {os.getppid()}" in str(error) else 2
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0  # noqa: ASYNC222 - the child ends at once
+            assert (await producer.send(Message(TOPIC, b"x"))).ok
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ async def test_unit_mode_and_creation_settings_are_told(world: SendWorld) -> Non
     assert (header.unit_mode, header.default_topic, header.default_topic_queue_nums) == (True, "MyTemplate", 7)
 
 
-@pytest.mark.feature("O2", "B21")
+@pytest.mark.feature("O2", "O3", "B21")
 @virtual_time
 async def test_the_binary_header_carries_the_same_fields(world: SendWorld) -> None:
     (broker,) = world.route_to("broker-a")
@@ -477,7 +477,7 @@ class RecordingHook:
             raise RuntimeError("the hook is broken")
 
 
-@pytest.mark.feature("L1", "E1")
+@pytest.mark.feature("O15")
 @virtual_time
 async def test_hooks_see_and_change_every_send(world: SendWorld) -> None:
     (broker,) = world.route_to("broker-a")

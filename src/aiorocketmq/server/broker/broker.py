@@ -156,7 +156,7 @@ class Broker:
         if server is None:
             return
         if self._registration is not None:
-            await self._registration.stop(goodbye=True)
+            await self._registration.stop()
         self._quiet()
         self._memory = await self.state.store.close()
         await server.stop()
@@ -168,13 +168,15 @@ class Broker:
         server, self._server = self._server, None
         if server is None:
             return
+        registration = self._registration
+        assert registration is not None
         self._quiet()
         self._memory = self.state.store.abandon()
         for channel in server.channels:
             channel.abort()
-        if self._registration is not None:
-            await self._registration.stop(goodbye=False)
-        await server.stop()
+        registration.cut()
+        await server.stop()  # closes the listening socket before it waits for anything
+        await registration.wind_up()
         self._disassemble()
         logger.info("broker %s was killed", self.name)
 

@@ -61,7 +61,7 @@ class BrokerConfig:
     client_scan_interval: float = 10.0
     register_interval: float = 30.0
     lock_expiry: float = 60.0
-    recent_bytes: int = 16 * 1024 * 1024
+    recent_bytes: int = 8 * 1024 * 1024
     long_polling: bool = True
 
     def __post_init__(self) -> None:

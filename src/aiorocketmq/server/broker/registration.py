@@ -54,20 +54,29 @@ class Registration:
             await self._round()
             self._tasks.spawn(f"registration of {self._state.config.name}", self._run())
 
-    async def stop(self, *, goodbye: bool) -> None:
-        """End; with `goodbye` the name servers are told, else they notice the closed connection."""
+    async def stop(self) -> None:
+        """Tell the name servers goodbye, then end. Does nothing when stopped already."""
         if not self._running:
             return
         self._running = False
         await self._tasks.stop()
         for server in self._servers:
-            channel = self._client.channel(server)
-            if channel is None:
-                continue
-            if goodbye:
+            if self._client.channel(server) is not None:
                 await self._tell(server, self._farewell())
-            else:
+        await self._client.close()
+        self._release()
+
+    def cut(self) -> None:
+        """Drop the connections at once and without a word, as a killed process does; `wind_up()` frees the rest."""
+        self._running = False
+        for server in self._servers:
+            channel = self._client.channel(server)
+            if channel is not None:
                 channel.abort()
+
+    async def wind_up(self) -> None:
+        """Free what is left after `cut()`."""
+        await self._tasks.stop()
         await self._client.close()
         self._release()
 
@@ -111,7 +120,8 @@ class Registration:
         waiting, self._waiting = self._waiting, []
         try:
             for server in self._servers:
-                await self._register(server, list(changed))
+                if self._running:
+                    await self._register(server, list(changed))
         finally:
             for callback in waiting:
                 callback()

@@ -91,7 +91,6 @@ def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, *, in_memory: bool, sync: bool) -> None:
     execute = database.execute
-    execute("PRAGMA page_size=8192")
     if not in_memory:
         # One process owns a store folder. The lock also spares SQLite its shared-memory file.
         execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -62,7 +62,7 @@ class Store:
         store_host: tuple[bytes, int],
         now_ms: Callable[[], int],
         flush: Flush = "async",
-        recent_bytes: int = 16 * 1024 * 1024,
+        recent_bytes: int = 8 * 1024 * 1024,
     ) -> None:
         self._path = path
         self._sync = flush == "sync" and path is not None
@@ -76,6 +76,7 @@ class Store:
         self._armed = False
         self._committing: asyncio.Future[str | None] | None = None
         self._failed = ""
+        self._refusing = False
         self._database: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -307,8 +308,13 @@ class Store:
                 self._failed = f"the store failed and is read-only until the broker is restarted: {error}"
                 logger.critical("store %s: %s", self._path, self._failed)
                 return self._failed
-            logger.error("store %s: a commit of %d messages was rolled back: %s", self._path, len(rows), error)
+            if not self._refusing:
+                self._refusing = True
+                logger.error("store %s cannot write, what comes in is refused: %s", self._path, error)
             return f"the store could not write: {error}"
+        if self._refusing:
+            self._refusing = False
+            logger.warning("store %s writes again", self._path)
         return None
 
     def _finish(self, changes: Changes, rows: list[StoredRecord], made: dict[tuple[str, int], QueueLog], failure: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Final
@@ -20,6 +21,8 @@ from aiorocketmq.server.broker.processors.common import int_field, text_field
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Handler, failure, guarded
 from aiorocketmq.server.store.records import QueueLog, StoredRecord
+
+logger = logging.getLogger("aiorocketmq.server")
 
 MAX_MESSAGES: Final = 32
 """Messages that one pull gets at most (Java: maxTransferCountOnMessageInMemory)."""
@@ -194,7 +197,11 @@ class PullProcessor:
         """Matching records from `offset` on, and the offset after the last one looked at."""
         store = self._state.store
         codes = pull.codes
-        found: list[bytes] = []
+        if not codes:
+            found = [row.record for row in store.read(queue, offset, pull.max_messages)]
+            if found and sum(map(len, found)) <= MAX_BYTES:
+                return found, offset + len(found)
+        found = []
         size = 0
         end = min(queue.next_offset, offset + max(SCAN_WINDOW, pull.max_messages))
         while offset < end:
@@ -212,7 +219,8 @@ class PullProcessor:
                 if len(found) >= pull.max_messages:
                     return found, offset
             if offset == at_start:
-                # The rows are not there: nothing can be read up to the end of the window, so go past it.
+                # Only a damaged database lacks rows; consumers must be able to go past the hole.
+                logger.error("%s:%d: no messages from offset %d to %d", pull.topic, pull.queue_id, offset, end)
                 return found, end
         return found, offset
 

@@ -1,0 +1,52 @@
+"""Two masters, one dies: no send fails, and the survivor carries the load until the other one is back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+import aiorocketmq as rmq
+from aiorocketmq.server import LocalCluster
+from tests.support.waiting import eventually
+
+TOPIC = "two_masters"
+
+
+@pytest.mark.feature("B7", "B8")
+async def test_no_send_fails_when_one_of_two_masters_dies() -> None:
+    async with LocalCluster(brokers=2) as cluster:
+        await cluster.create_topic(TOPIC, queues=4)
+        first, second = (broker.name for broker in cluster.brokers)
+        async with rmq.Producer(cluster.name_servers, group="survivor", topics=[TOPIC]) as producer:
+            sent: Counter[str] = Counter()
+            slowest = 0.0
+
+            async def send_some(count: int) -> None:
+                nonlocal slowest
+                for number in range(count):
+                    begin = time.monotonic()
+                    if number % 2:
+                        result = await producer.send(rmq.Message(TOPIC, b"x"))
+                    else:
+                        result = await producer.send_nowait(rmq.Message(TOPIC, b"x"))
+                    slowest = max(slowest, time.monotonic() - begin)
+                    sent[result.queue.broker_name] += 1
+
+            async def both_are_used() -> bool:
+                await send_some(8)
+                return len(sent) == 2
+
+            await eventually(both_are_used)
+            load = asyncio.gather(*(send_some(200) for _ in range(4)))
+            await asyncio.sleep(0.05)
+            await cluster.kill_broker(first)
+            await load
+            assert slowest < 1.5
+            sent.clear()
+            await send_some(50)
+            assert set(sent) == {second}
+            await cluster.start_broker(first)
+            await eventually(both_are_used, 20)

@@ -1,0 +1,117 @@
+"""Listeners: how they are declared, and what their answers mean."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+import aiorocketmq as rmq
+from aiorocketmq.consumer.listener import RETRY, SUSPEND, Listener, concurrent_outcome, ordered_outcome
+
+
+async def coroutine(message: Any) -> None: ...
+
+
+def plain(message: Any) -> None: ...
+
+
+class Handler:
+    async def method(self, message: Any) -> None: ...
+
+    async def __call__(self, message: Any) -> None: ...
+
+
+@pytest.mark.feature("F51")
+def test_kinds_of_functions() -> None:
+    assert Listener("t", coroutine).is_async
+    assert Listener("t", Handler().method).is_async
+    assert Listener("t", Handler()).is_async
+    assert Listener("t", functools.partial(coroutine)).is_async
+    assert not Listener("t", plain).is_async
+    assert not Listener("t", print).is_async
+    assert not Listener("t", lambda message: None).is_async
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda a, b: None, 3, None, coroutine(0)])
+def test_function_that_cannot_be_called_with_one_argument_is_refused(function: Any) -> None:
+    with pytest.raises(rmq.ListenerError, match="topic 't'") as caught:
+        Listener("t", function)
+    assert caught.value.hint
+    if hasattr(function, "close"):
+        function.close()
+
+
+@pytest.mark.feature("F7")
+@pytest.mark.parametrize("batch", [0, 1025, "2", True])
+def test_batch_out_of_range_is_refused(batch: Any) -> None:
+    with pytest.raises(rmq.ConfigError, match="batch"):
+        Listener("t", plain, batch)
+
+
+LISTENER = Listener("t", plain)
+
+
+@pytest.mark.feature("F1", "F26")
+def test_answers_of_concurrent_listeners() -> None:
+    assert concurrent_outcome(LISTENER, None) is None
+    assert concurrent_outcome(LISTENER, rmq.ConsumeResult.SUCCESS) is None
+    assert concurrent_outcome(LISTENER, rmq.ConsumeResult.RECONSUME_LATER) is RETRY
+    retry = rmq.Retry(3, 2)
+    assert concurrent_outcome(LISTENER, retry) is retry
+
+
+@pytest.mark.feature("F2", "F3")
+def test_answers_of_ordered_listeners() -> None:
+    result = rmq.ConsumeResult
+    assert ordered_outcome(LISTENER, None) is result.SUCCESS
+    assert ordered_outcome(LISTENER, result.COMMIT) is result.COMMIT
+    assert ordered_outcome(LISTENER, result.ROLLBACK) is result.ROLLBACK
+    assert ordered_outcome(LISTENER, result.SUSPEND_CURRENT_QUEUE_A_MOMENT) is SUSPEND
+    assert ordered_outcome(LISTENER, result.RECONSUME_LATER) is SUSPEND
+    suspend = rmq.Suspend(2.0)
+    assert ordered_outcome(LISTENER, suspend) is suspend
+
+
+@pytest.mark.parametrize("answer", [True, False, 0, "card 4711", object(), rmq.Suspend(), rmq.ConsumeResult.ROLLBACK])
+def test_nonsense_is_a_failure_that_says_what_to_return(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert concurrent_outcome(LISTENER, answer) is RETRY
+    assert "return None" in caplog.text
+    if isinstance(answer, str):
+        assert answer not in caplog.text, "values of users do not go into the log"
+
+
+def test_coroutine_of_a_plain_function_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    assert concurrent_outcome(LISTENER, coroutine(1)) is RETRY
+    assert ordered_outcome(LISTENER, coroutine(1)) is SUSPEND
+    assert "async def" in caplog.text
+
+
+def test_decorator_gives_the_function_back_and_refuses_a_second_listener() -> None:
+    consumer = rmq.PushConsumer("127.0.0.1:9876", group="g")
+    assert consumer.listen("orders")(plain) is plain
+    with pytest.raises(rmq.ConfigError, match="'orders' has a listener"):
+        consumer.listen("orders")
+    with pytest.raises(rmq.InvalidNameError, match="topic"):
+        consumer.listen("bad topic")(plain)
+    with pytest.raises(rmq.ListenerError, match="subscribed by itself"):
+        consumer.listen("%RETRY%g")(plain)
+    with pytest.raises(rmq.ConfigError, match="no tag"):
+        consumer.listen("bills", "||")(plain)
+
+
+@pytest.mark.feature("F18")
+def test_sql_filter_goes_out_with_its_type() -> None:
+    consumer = rmq.PushConsumer("127.0.0.1:9876", group="g")
+    consumer.listen("orders", rmq.SQL("price > 10"))(plain)
+    data = {each.topic: each for each in consumer._subscriptions.all}
+    assert (data["orders"].expression_type, data["orders"].expression) == ("SQL92", "price > 10")
+    assert data["%RETRY%g"].expression == "*"
+
+
+async def test_start_without_a_listener_is_refused() -> None:
+    consumer = rmq.PushConsumer("127.0.0.1:9876", group="g")
+    with pytest.raises(rmq.ListenerError, match="no listener") as caught:
+        await consumer.start()
+    assert "@consumer.listen" in caught.value.hint

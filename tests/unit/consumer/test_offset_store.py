@@ -1,0 +1,211 @@
+"""The offset stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiorocketmq.consumer.offset_store import (
+    LocalFileOffsetStore,
+    OffsetStore,
+    ReadOffset,
+    RemoteBrokerOffsetStore,
+    address_finder,
+    local_offset_directory,
+)
+from aiorocketmq.errors import BrokerNotFoundError, ConfigError, ConnectError, OffsetNotFoundError
+from aiorocketmq.model.queue import MessageQueue
+from tests.unit.consumer.world import saved_queues
+
+ONE, TWO, FAR = MessageQueue("orders", "broker-a", 0), MessageQueue("orders", "broker-a", 1), MessageQueue("orders", "broker-b", 0)
+
+# As `LocalFileOffsetStore` of the Java client 5.3 writes it.
+JAVA_FILE = b"""{
+\t"offsetTable":{{
+\t\t\t"brokerName":"broker-a",
+\t\t\t"queueId":1,
+\t\t\t"topic":"orders"
+\t\t}:27,{
+\t\t\t"brokerName":"broker-a",
+\t\t\t"queueId":0,
+\t\t\t"topic":"orders"
+\t\t}:4
+\t}
+}"""
+
+
+class FakeApi:
+    """The part of `BrokerApi` that the store uses."""
+
+    def __init__(self, offsets: Mapping[MessageQueue, int] | None = None) -> None:
+        self.offsets = dict(offsets or {})
+        self.updates: list[tuple[MessageQueue, int, bool]] = []
+        self.asked: list[bool | None] = []
+        self.failing: set[str] = set()
+
+    async def query_consumer_offset(
+        self, address: str, group: str, queue: MessageQueue, *, set_zero_if_not_found: bool | None = None
+    ) -> int:
+        self.asked.append(set_zero_if_not_found)
+        if queue not in self.offsets:
+            raise OffsetNotFoundError("none")
+        return self.offsets[queue]
+
+    async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+        self.updates.append((queue, offset, oneway))
+        if queue.broker_name in self.failing:
+            raise ConnectError("refused", address=address)
+
+
+async def address(queue: MessageQueue) -> str:
+    return f"{queue.broker_name}:10911"
+
+
+def remote(api: FakeApi, **fields: Any) -> RemoteBrokerOffsetStore:
+    return RemoteBrokerOffsetStore("g", api, address, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("G14", "G13")
+async def test_reading_from_memory_and_from_the_broker() -> None:
+    store = remote(FakeApi({ONE: 7}))
+    assert await store.read_offset(ONE, ReadOffset.READ_FROM_MEMORY) == -1
+    assert await store.read_offset(ONE, ReadOffset.MEMORY_FIRST_THEN_STORE) == 7
+    store.update_offset(ONE, 9, increase_only=True)
+    assert await store.read_offset(ONE, ReadOffset.MEMORY_FIRST_THEN_STORE) == 9
+    assert await store.read_offset(ONE, ReadOffset.READ_FROM_STORE) == 7
+    assert await store.read_offset(TWO, ReadOffset.READ_FROM_STORE) == -1
+
+
+@pytest.mark.feature("G14")
+async def test_set_zero_if_not_found_is_sent_as_asked() -> None:
+    api = FakeApi({ONE: 7})
+    await remote(api).read_offset(ONE, ReadOffset.READ_FROM_STORE)
+    await remote(api, set_zero_if_not_found=False).read_offset(ONE, ReadOffset.READ_FROM_STORE)
+    assert api.asked == [None, False]
+
+
+@pytest.mark.feature("G13", "G17")
+async def test_persisting_is_one_way_and_confirmed_at_the_end() -> None:
+    api = FakeApi()
+    store = remote(api)
+    for queue, offset in ((ONE, 3), (TWO, 4), (FAR, 5)):
+        store.update_offset(queue, offset, increase_only=True)
+    await store.persist_all([ONE, TWO])
+    assert api.updates == [(ONE, 3, True), (TWO, 4, True)]
+    assert store.clone_offset_table() == {ONE: 3, TWO: 4}, "queues that are not owned are forgotten"
+    api.updates.clear()
+    await store.persist_all([ONE, TWO], confirm=True)
+    await store.persist(ONE)
+    await store.persist(FAR)
+    assert api.updates == [(ONE, 3, False), (TWO, 4, False), (ONE, 3, False)]
+
+
+@pytest.mark.feature("G13")
+async def test_broker_that_is_gone_is_tried_once_and_the_offsets_stay() -> None:
+    api = FakeApi()
+    api.failing = {"broker-a"}
+    store = remote(api)
+    for queue in (ONE, TWO, FAR):
+        store.update_offset(queue, 1, increase_only=True)
+    await store.persist_all([ONE, TWO, FAR], confirm=True)
+    assert [queue.broker_name for queue, _, _ in api.updates] == ["broker-a", "broker-b"]
+    assert len(store.clone_offset_table()) == 3
+
+
+@pytest.mark.feature("G17")
+async def test_explicit_commit_may_go_back() -> None:
+    api = FakeApi()
+    store = remote(api)
+    await store.update_consume_offset_to_broker(ONE, 1)
+    await store.update_consume_offset_to_broker(ONE, 0, oneway=True)
+    assert api.updates == [(ONE, 1, False), (ONE, 0, True)]
+    api.failing = {"broker-a"}
+    with pytest.raises(ConnectError):
+        await store.update_consume_offset_to_broker(ONE, 2)
+
+
+async def test_address_comes_from_a_fresh_route_when_it_is_not_known() -> None:
+    known: dict[str, str] = {}
+    asked: list[str] = []
+
+    async def update(topic: str) -> bool:
+        asked.append(topic)
+        if len(asked) > 1:
+            known["broker-a"] = "host:1"
+        return True
+
+    find = address_finder(known.get, update)
+    with pytest.raises(BrokerNotFoundError, match="broker-a"):
+        await find(ONE)
+    assert await find(ONE) == "host:1"
+    assert await find(ONE) == "host:1"
+    assert asked == ["orders", "orders"]
+
+
+@pytest.mark.feature("G15")
+async def test_file_of_a_java_client_is_read(tmp_path: Path) -> None:
+    (tmp_path / "offsets.json").write_bytes(JAVA_FILE)
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    assert await store.read_offset(TWO, ReadOffset.READ_FROM_STORE) == 27
+    assert store.clone_offset_table() == {TWO: 27, ONE: 4}
+
+
+@pytest.mark.feature("G15")
+async def test_file_is_written_after_changes_only_and_the_old_one_kept(tmp_path: Path) -> None:
+    directory = tmp_path / "client" / "group"
+    store = LocalFileOffsetStore(directory)
+    await store.load()
+    await store.persist_all([])
+    assert not directory.exists(), "nothing is opened before there is something to save"
+    store.update_offset(ONE, 5, increase_only=True)
+    await store.persist_all([ONE])
+    path = directory / "offsets.json"
+    assert saved_queues(path.read_bytes()) == {ONE: 5}
+    before = path.stat().st_mtime_ns
+    await store.persist(ONE)
+    assert path.stat().st_mtime_ns == before
+    store.update_offset(ONE, 6, increase_only=True)
+    store.update_offset(ONE, 2, increase_only=True)
+    await store.persist(ONE)
+    assert saved_queues(path.read_bytes()) == {ONE: 6}
+    assert saved_queues((directory / "offsets.json.bak").read_bytes()) == {ONE: 5}
+    store.remove_offset(ONE)
+    assert await store.read_offset(ONE, ReadOffset.READ_FROM_STORE) == 6, "the file keeps what is not owned"
+
+
+@pytest.mark.feature("G15")
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"offsetTable":[]}', b'{"offsetTable":{"x":1}}', b"\xff\xfe"])
+async def test_damaged_file_is_replaced_by_its_backup(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "offsets.json").write_bytes(damage)
+    (tmp_path / "offsets.json.bak").write_bytes(JAVA_FILE)
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    assert store.clone_offset_table()[TWO] == 27
+    assert "backup" in caplog.text
+    (tmp_path / "offsets.json.bak").write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"offsets\.json"):
+        await LocalFileOffsetStore(tmp_path).load()
+
+
+async def test_directory_that_cannot_be_written_is_logged_and_the_offsets_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    store = LocalFileOffsetStore(tmp_path / "file")
+    store.update_offset(ONE, 5, increase_only=True)
+    await store.persist(ONE)
+    assert "cannot be saved" in caplog.text
+    assert store.clone_offset_table() == {ONE: 5}
+
+
+def test_place_of_the_file_is_javas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_offset_directory(None, "1.2.3.4@DEFAULT", "g") == tmp_path / ".rocketmq_offsets" / "1.2.3.4@DEFAULT" / "g"
+    assert local_offset_directory("/srv/offsets", "c", "g") == Path("/srv/offsets/c/g")
+
+
+def test_stores_are_recognised_by_shape(tmp_path: Path) -> None:
+    assert isinstance(LocalFileOffsetStore(tmp_path), OffsetStore)
+    assert isinstance(remote(FakeApi()), OffsetStore)

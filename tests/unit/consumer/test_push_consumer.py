@@ -1,0 +1,179 @@
+"""The life of a push consumer, seen from outside, against a scripted broker on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import aiorocketmq as rmq
+from aiorocketmq.client import manager
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.manager import InstanceManager
+from aiorocketmq.config import ClientConfig
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.remoting.client import RemotingClient
+from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
+from tests.wire.world import CLIENT_ID, NAME_SERVER, other_tasks
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> ScriptedBroker:
+    """A scripted broker that all clients of the test meet."""
+    made = ScriptedBroker()
+
+    def instance(config: ClientConfig, client_id: str, *, index: int) -> ClientInstance:
+        remoting = RemotingClient(config, connector=made.world.network.connector)
+        return ClientInstance(config, CLIENT_ID, index=index, remoting=remoting)
+
+    monkeypatch.setattr(manager, "shared", InstanceManager(instance))
+    return made
+
+
+def make(**fields: Any) -> rmq.PushConsumer:
+    consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP, start_from=rmq.StartFrom.FIRST, **fields)
+
+    @consumer.listen(TOPIC)
+    async def handle(message: rmq.ReceivedMessage) -> None: ...
+
+    return consumer
+
+
+@pytest.mark.feature("F44", "K12")
+@virtual_time
+async def test_start_and_stop_leave_nothing(broker: ScriptedBroker) -> None:
+    consumer = make()
+    assert (consumer.state, consumer.client_id, consumer.assigned) == (rmq.ServiceState.CREATE_JUST, "", frozenset())
+    async with consumer:
+        assert consumer.state is rmq.ServiceState.RUNNING
+        assert consumer.client_id == CLIENT_ID
+        await asyncio.sleep(2)
+        assert len(consumer.assigned) == 2
+        assert consumer.offsets() == {}
+        broker.append(b"0")
+        await asyncio.sleep(0.1)
+        assert consumer.offsets(TOPIC) == {QUEUE: 1}
+        assert consumer.failed_queues() == {}
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+    goodbyes = [request.command.ext_fields for request in broker.peer.of(RequestCode.UNREGISTER_CLIENT)]
+    assert GROUP in {fields.get("consumerGroup") for fields in goodbyes}
+    assert other_tasks() == set()
+    assert broker.peer.connections == []
+
+
+@virtual_time
+async def test_stop_before_and_during_the_start(broker: ScriptedBroker) -> None:
+    never = make()
+    await never.stop()
+    with pytest.raises(rmq.ClientClosedError, match="was stopped"):
+        await never.start()
+    broker.world.name_server.latency = 0.3
+    consumer = make()
+    starting = asyncio.ensure_future(consumer.start())
+    await asyncio.sleep(0.4)
+    await consumer.stop()
+    with pytest.raises(rmq.ClientClosedError, match="while it was being started"):
+        await starting
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+    assert other_tasks() == set()
+
+
+@virtual_time
+async def test_cancelled_start_undoes_itself(broker: ScriptedBroker) -> None:
+    broker.world.name_server.latency = 0.3
+    consumer = make()
+    starting = asyncio.ensure_future(consumer.start())
+    await asyncio.sleep(0.4)
+    with pytest.raises(rmq.ClientStateError, match="being started"):
+        await consumer.start()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert consumer.state is rmq.ServiceState.START_FAILED
+    assert other_tasks() == set()
+    assert broker.peer.connections == []
+
+
+@pytest.mark.feature("F50", "K2")
+@virtual_time
+async def test_second_consumer_of_a_group_is_refused_and_the_first_one_lives_on(broker: ScriptedBroker) -> None:
+    async with make() as first:
+        second = make()
+        with pytest.raises(rmq.GroupAlreadyRegisteredError, match=GROUP):
+            await second.start()
+        await asyncio.sleep(2)
+        assert len(first.assigned) == 2
+        assert first.instance is not None
+        assert GROUP in first.instance.clients.consumers
+    assert other_tasks() == set()
+
+
+@virtual_time
+async def test_cancelled_stop_goes_on(broker: ScriptedBroker) -> None:
+    gate = asyncio.Event()
+    broker.append(b"0")
+    consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP, start_from=rmq.StartFrom.FIRST)
+
+    @consumer.listen(TOPIC)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        await gate.wait()
+
+    await consumer.start()
+    await asyncio.sleep(2)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await consumer.stop()
+    gate.set()
+    await consumer.stop()
+    assert broker.offsets[TOPIC] == 1
+    assert other_tasks() == set()
+
+
+@virtual_time
+async def test_run_ends_when_it_is_cancelled_or_stopped_elsewhere(broker: ScriptedBroker) -> None:
+    consumer = make()
+    running = asyncio.ensure_future(consumer.run())
+    await asyncio.sleep(2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+    other = make()
+    running = asyncio.ensure_future(other.run())
+    await asyncio.sleep(2)
+    await other.stop()
+    await running
+    assert other_tasks() == set()
+
+
+@pytest.fixture
+def no_garbage() -> Iterator[None]:
+    gc.collect()
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("no_garbage")
+def test_consumer_that_is_dropped_without_a_stop_warns() -> None:
+    consumer = make()
+    consumer._state = rmq.ServiceState.RUNNING
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del consumer
+        gc.collect()
+    assert any(issubclass(warning.category, ResourceWarning) and GROUP in str(warning.message) for warning in caught)
+
+
+def test_live_calls_need_a_running_consumer() -> None:
+    consumer = make()
+    consumer.suspend()
+    consumer.resume()
+    assert (consumer.workers, consumer.backlog) == (0, 0)
+    with pytest.raises(rmq.ClientClosedError):
+        consumer.resize(3)
+    assert consumer.offsets() == {}

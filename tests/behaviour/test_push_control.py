@@ -87,7 +87,7 @@ async def test_limit_of_a_topic_is_divided_by_its_queues(cluster: Cluster) -> No
             await inbox.has(200)
 
 
-@pytest.mark.feature("F9")
+@pytest.mark.feature("F8", "F9")
 async def test_pull_interval_paces_the_pulls(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "pace", 1)
     inbox = Inbox()

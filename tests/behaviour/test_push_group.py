@@ -333,3 +333,20 @@ async def test_changes_of_the_assignment_are_told(cluster: Cluster) -> None:
         await first.unsubscribe(topic)
         await owns(first, topic, 0)
     assert changes == [(2, 2), (2, 1), (2, 2), (0, 0)]
+
+
+async def test_member_with_other_subscriptions_is_found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiorocketmq.consumer.runtime.FIRST_CHECK", 0.5)
+    monkeypatch.setattr("aiorocketmq.consumer.runtime.CHECK_INTERVAL", 0.5)
+    topic, group = await new_topic(cluster, "mixed", 1), cluster.unique("g")
+
+    def subscribed(tag: str) -> rmq.PushConsumer:
+        consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, instance_name=f"{group}-{tag}")
+        consumer.listen(topic, tag)(Inbox().take)
+        return consumer
+
+    async with subscribed("A") as first:
+        await owns(first, topic, 1)
+        assert first.subscription_conflicts == {}
+        async with subscribed("B"):
+            await eventually(lambda: "'B'" in first.subscription_conflicts.get(topic, ""))

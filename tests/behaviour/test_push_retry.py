@@ -87,6 +87,31 @@ async def test_message_can_be_sent_to_the_dead_letter_topic_at_once(cluster: Clu
     assert inbox.bodies == [b"hopeless"]
 
 
+@pytest.mark.feature("F25", "K16")
+async def test_message_that_the_broker_does_not_take_back_is_sent_to_the_retry_topic(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "fallback", 1)
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        inbox.take(message)
+        if message.reconsume_times:
+            return None
+        message.commit_log_offset = 1 << 50  # nothing is there: the broker cannot find what it is asked to take back
+        return SOON
+
+    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+        await producer.send(rmq.Message(topic, "grüße".encode(), tag="T", keys="k", properties={"a": "b"}))
+        await inbox.has(2, 40)
+        await eventually(lambda: consumer.backlog == 0)
+    first, second = inbox.messages
+    assert (first.reconsume_times, second.reconsume_times) == (0, 1)
+    assert second.topic == topic
+    assert (second.body, second.tag, second.keys, second.properties["a"]) == (first.body, "T", ("k",), "b")
+    assert second.message_id == first.message_id
+
+
 @pytest.mark.feature("F26", "F7")
 async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "part", 1)

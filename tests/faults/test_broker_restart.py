@@ -92,7 +92,7 @@ async def port_opens(address: str, timeout: float) -> float:
     return time.monotonic()
 
 
-@pytest.mark.feature("B8", "O11", "O16", "K10", "F13", "G13")
+@pytest.mark.feature("B8", "O11", "O16", "O17", "K10", "F13", "G13")
 @pytest.mark.timeout(240)
 async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) -> None:
     topic = await newest_cluster.create_topic(newest_cluster.unique("restart"), queues=8)

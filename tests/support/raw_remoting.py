@@ -10,9 +10,9 @@ from typing import Any
 
 UPDATE_AND_CREATE_TOPIC = 17
 GET_ROUTE = 105
-GET_CONSUMER_LIST = 38
+QUERY_CONSUMER_OFFSET = 14
+UPDATE_CONSUMER_OFFSET = 15
 GET_CONSUMER_CONNECTION = 203
-GET_CONSUME_STATS = 208
 
 
 class RawAnswerError(Exception):
@@ -30,6 +30,13 @@ def invoke(address: str, code: int, fields: dict[str, str] | None = None, body: 
         RawAnswerError: The response's code is not 0.
         OSError: The connection failed or timed out.
     """
+    return exchange(address, code, fields, body, timeout=timeout)[1]
+
+
+def exchange(
+    address: str, code: int, fields: dict[str, str] | None = None, body: bytes = b"", *, timeout: float = 5.0
+) -> tuple[dict[str, str], bytes]:
+    """The same; answers the fields of the response's header too."""
     header = {"code": code, "language": "OTHER", "version": 479, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON"}
     encoded = json.dumps({**header, "extFields": fields or {}}).encode()
     host, _, port = address.rpartition(":")
@@ -41,7 +48,7 @@ def invoke(address: str, code: int, fields: dict[str, str] | None = None, body: 
     answer = json.loads(frame[4 : 4 + header_length])
     if answer["code"] != 0:
         raise RawAnswerError(answer["code"], answer.get("remark") or "")
-    return frame[4 + header_length :]
+    return answer.get("extFields") or {}, frame[4 + header_length :]
 
 
 def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, order: bool = False) -> None:
@@ -81,3 +88,33 @@ def _read(connection: socket.socket, count: int) -> bytes:
             raise ConnectionError(f"the server closed the connection after {len(received)} of {count} bytes")
         received += chunk
     return bytes(received)
+
+
+def committed_offset(broker: str, group: str, topic: str, queue_id: int) -> int | None:
+    """The offset that a broker keeps for a group, or None when it keeps none."""
+    try:
+        fields, _ = exchange(broker, QUERY_CONSUMER_OFFSET, {"consumerGroup": group, "topic": topic, "queueId": str(queue_id)})
+    except RawAnswerError as error:
+        if error.code == 22:
+            return None
+        raise
+    return int(fields["offset"])
+
+
+def commit_offset(broker: str, group: str, topic: str, queue_id: int, offset: int) -> None:
+    """Make a broker keep an offset for a group."""
+    fields = {"consumerGroup": group, "topic": topic, "queueId": str(queue_id), "commitOffset": str(offset)}
+    exchange(broker, UPDATE_CONSUMER_OFFSET, fields)
+
+
+def consumer_connections(broker: str, group: str) -> list[dict[str, Any]]:
+    """The members of a consumer group as a broker knows them: clientId, clientAddr, language, version."""
+    try:
+        body = invoke(broker, GET_CONSUMER_CONNECTION, {"consumerGroup": group})
+    except RawAnswerError as error:
+        if error.code == 206:
+            return []
+        raise
+    parsed: dict[str, Any] = json.loads(body)
+    members: list[dict[str, Any]] = parsed["connectionSet"]
+    return members

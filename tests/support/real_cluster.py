@@ -100,6 +100,7 @@ class RealCluster:
             StartError: A server did not become ready; carries the end of its log.
         """
         with self._lock:
+            java.require_tools()
             java.jars(self.version)
             self._home = Path(tempfile.mkdtemp(prefix=f"rocketmq-{self.version}-"))
             try:

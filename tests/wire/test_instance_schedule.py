@@ -67,6 +67,7 @@ async def test_offsets_are_persisted_after_10_s_and_then_every_5_s() -> None:
     await instance.stop()
 
 
+@pytest.mark.feature("K7")
 @virtual_time
 async def test_workers_are_adjusted_every_minute() -> None:
     instance = World().instance()

@@ -143,13 +143,15 @@ async def _produce(topic: str, body: str | None, count: int, group: str, fields:
             json_line(result_record(last))
 
     interactive = body is None and sys.stdin.isatty()
+    # Brokers store what is in flight at the same time in any order, so messages that belong together go one by one.
+    in_flight = 1 if interactive or fields.sharding_key else _IN_FLIGHT
     async with Producer(config=cluster.config(), group=group, send_msg_timeout=cluster.timeout) as producer:
         with progress("sending", None if body is None else count, wanted=cluster.output == "table" and not interactive) as bar:
             async for payload in _bodies(body, count):
                 message = fields.message(topic, payload)
                 options: dict[str, Any] = {"sharding_key": fields.sharding_key} if fields.sharding_key else {}
                 pending.append(asyncio.ensure_future(producer.send_nowait(message, **options)))
-                while len(pending) >= (1 if interactive else _IN_FLIGHT):
+                while len(pending) >= in_flight:
                     await settle(bar)
             while pending:
                 await settle(bar)

@@ -24,7 +24,7 @@ class AssignedQueue:
         in_service: Ordered consumers: a worker has it, or it waits for one, or for the end of a suspension.
         revoked: Ordered consumers: it goes to another member as soon as the running listener has ended.
         timer: Ordered consumers: ends a suspension.
-        consumed_at: Loop time at which a listener last ended on it.
+        consumed_at: Loop time at which messages were last handed to workers (ordered: at which a listener last ended).
     """
 
     __slots__ = ("_released", "consumed_at", "in_service", "locked_at", "locked_until", "messages", "puller", "queue", "revoked", "timer")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.listener import RETRY, Listener, Payload, concurrent_outcome
 from aiorocketmq.consumer.service import cancelled_from_outside, log_failure, next_size
-from aiorocketmq.consumer.workers import Slot, TaskPool, ThreadPool
+from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import ConsumeResult
@@ -66,6 +66,7 @@ class ConcurrentService:
         """See `ConsumeService.submit`."""
         if self._draining or not messages:
             return
+        assigned.consumed_at = asyncio.get_running_loop().time()
         process_queue = assigned.messages
         if assigned.queue.topic == self._subscriptions.retry_topic:
             self._submit_retried(process_queue, messages)
@@ -226,8 +227,9 @@ class ConcurrentService:
 
     # --- watching and sizing ----------------------------------------------------------------------------------------------------
 
-    def _pools(self) -> list[TaskPool[Work] | ThreadPool[Work, object]]:
-        return [pool for pool in (self._tasks, self._threads) if pool is not None]
+    def _pools(self) -> list[Pool[Work]]:
+        pools: tuple[Pool[Work] | None, ...] = (self._tasks, self._threads)
+        return [pool for pool in pools if pool is not None]
 
     def dropped(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.dropped`: workers skip what belongs to such a queue."""

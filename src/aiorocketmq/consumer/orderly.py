@@ -17,7 +17,7 @@ from aiorocketmq.consumer.concurrently import restore_topic
 from aiorocketmq.consumer.listener import SUSPEND, Listener, ordered_outcome
 from aiorocketmq.consumer.send_back import DEAD_LETTER
 from aiorocketmq.consumer.service import cancelled_from_outside, log_failure, next_size
-from aiorocketmq.consumer.workers import Slot, TaskPool, ThreadPool
+from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.results import Retry, Suspend
@@ -347,8 +347,9 @@ class OrderlyService:
 
     # --- watching and sizing ----------------------------------------------------------------------------------------------------
 
-    def _pools(self) -> list[TaskPool[Run] | ThreadPool[Run, object]]:
-        return [pool for pool in (self._tasks, self._threads) if pool is not None]
+    def _pools(self) -> list[Pool[Run]]:
+        pools: tuple[Pool[Run] | None, ...] = (self._tasks, self._threads)
+        return [pool for pool in pools if pool is not None]
 
     def dropped(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.dropped`."""

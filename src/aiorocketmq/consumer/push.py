@@ -405,6 +405,11 @@ class PushConsumer:
         """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
         return self._runtime.rebalancer.offsets(topic) if self._runtime is not None else {}
 
+    @property
+    def subscription_conflicts(self) -> dict[str, str]:
+        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
+        return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
+
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""
         if self._runtime is None:

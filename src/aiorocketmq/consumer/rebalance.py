@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset
-from aiorocketmq.errors import BrokerError, RocketMQError
+from aiorocketmq.consumer.queue_locks import BROKER_LOCK_TIME, LOCK_MAX_LIVE_TIME, QueueLocks
+from aiorocketmq.errors import BrokerError, BrokerNotFoundError, RocketMQError
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.client.scheduler import Scheduler
     from aiorocketmq.consumer.settings import PushSettings
+    from aiorocketmq.remoting.channel import Channel
 
 LOCK_INTERVAL: Final = 20.0
 FIRST_LOCK: Final = 1.0
-LOCK_MAX_LIVE_TIME: Final = 30.0
-"""Seconds for which a lock is relied on without a renewal."""
-BROKER_LOCK_TIME: Final = 60.0
-"""Seconds after which brokers give an unrenewed lock to others."""
 LOCK_RETRY_DELAY: Final = 0.5
 GIVE_UP_WAIT: Final = 0.5
 GIVE_UP_LOOKS: Final = 50
@@ -63,7 +61,7 @@ class Rebalancer:
 
     Attributes:
         assigned: The owned queues.
-        releasing: Queues of an ordered consumer that wait for the end of their listener before another member may have them.
+        releasing: Queues that are being given up: their listeners are ending, their offsets are being saved.
         closing: True once no queue may be taken over any more.
     """
 
@@ -96,11 +94,13 @@ class Rebalancer:
         self._in_hand = in_hand
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         self._take_over_wait = NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT
-        self._known_members: dict[str, frozenset[str]] = {}
-        self._not_before: dict[str, float] = {}
+        self._known_members: dict[str, tuple[str, ...]] = {}
+        self._due: dict[MessageQueue, float] = {}
+        self._asked: dict[str, Channel | None] = {}
+        self._reconnected = False
         self._clock = asyncio.get_running_loop().time
         self._turn = asyncio.Lock()
-        self._held: set[MessageQueue] = set()
+        self._locks = QueueLocks(instance, settings.group)
         self._last_seen: dict[str, tuple[frozenset[MessageQueue], frozenset[MessageQueue]]] = {}
         self._needs_lock = settings.ordered and not settings.broadcasting
         self._log = StateLog(logger)
@@ -154,23 +154,41 @@ class Rebalancer:
             logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members), self._settings.group)
             await self._instance.heartbeat.send_all(full=True)
             return None if client_id in (await self._members(topic) or ()) else set()
-        self._note_members(topic, frozenset(members))
-        strategy = self._settings.allocate
+        previous = self._known_members.get(topic)
+        self._known_members[topic] = tuple(sorted(members))
         try:
-            return set(strategy.allocate(self._settings.group, client_id, sorted(queues), sorted(members)))
+            mine = self._allocated(client_id, queues, sorted(members))
+            if not self._needs_lock:
+                self._note_gains(topic, queues, mine, previous)
         except Exception:
-            logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", strategy.name, topic)
+            logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", self._settings.allocate.name, topic)
             return None
+        return mine
 
-    def _note_members(self, topic: str, members: frozenset[str]) -> None:
-        """Whoever was here before us, or joins with us, may be consuming the queues that we get now: give it time to save and let go.
+    def _allocated(self, client_id: str, queues: Iterable[MessageQueue], members: Sequence[str]) -> set[MessageQueue]:
+        return set(self._settings.allocate.allocate(self._settings.group, client_id, sorted(queues), members))
 
-        Ordered consumers have locks for that.
+    def _note_gains(self, topic: str, queues: tuple[MessageQueue, ...], mine: set[MessageQueue], previous: tuple[str, ...] | None) -> None:
+        """Find out which of the queues that fall to us now have another owner that lives: it gets time to save and let go.
+
+        Ordered consumers have locks for that. A member that left has saved before it said goodbye, so its queues are taken at once.
         """
-        known = self._known_members.get(topic, frozenset((self._instance.client_id,)))
-        if members - known and not self._needs_lock:
-            self._not_before[topic] = self._clock() + self._take_over_wait
-        self._known_members[topic] = members
+        for queue in [queue for queue in self._due if queue.topic == topic and queue not in mine]:
+            del self._due[queue]
+        gained = [queue for queue in mine if queue not in self.assigned and queue not in self._due]
+        if not gained:
+            return
+        client_id, members = self._instance.client_id, self._known_members[topic]
+        still_owned: set[MessageQueue] = set()
+        if previous is None or (self._reconnected and len(previous) > 1):
+            # After a restart of the broker its list is complete only when all have said hello again.
+            still_owned = mine if len(previous or members) > 1 else set()
+        elif previous != members:
+            for member in set(previous).intersection(members) - {client_id}:
+                still_owned |= self._allocated(member, queues, previous)
+        now = self._clock()
+        for queue in gained:
+            self._due[queue] = now + self._take_over_wait if queue in still_owned else now
 
     async def _members(self, topic: str) -> tuple[str, ...] | None:
         address = self._instance.find_broker_addr_by_topic(topic)
@@ -185,6 +203,9 @@ class Rebalancer:
                 await self._instance.heartbeat.send_all(full=True)  # the broker knows no member: not even us
             return None
         self._log.worked(key, "members of group %s for topic %s can be listed again", self._settings.group, topic)
+        connection = self._instance.remoting.channel(address)
+        self._reconnected = self._asked.get(address_key := f"{address} {topic}") is not connection
+        self._asked[address_key] = connection
         return members
 
     def _tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
@@ -200,13 +221,14 @@ class Rebalancer:
     # --- taking queues over -----------------------------------------------------------------------------------------------------
 
     async def _take_over(self, queues: list[MessageQueue]) -> bool:
-        wait = self._not_before.get(queues[0].topic, 0.0) - self._clock() if queues else 0.0
-        if wait > 0:
-            self._instance.rebalance.wake_later(wait)
-            return True  # no round is of use before
+        now = self._clock()
+        early = [queue for queue in queues if self._due.get(queue, now) > now]
+        if early:
+            self._instance.rebalance.wake_later(min(self._due[queue] for queue in early) - now)
+            queues = [queue for queue in queues if queue not in early]  # no round is of use to the others before that
         queues_free = [queue for queue in queues if queue not in self.releasing]
         locked_at = self._clock()
-        wanted = (await self._lock(queues_free))[0] if self._needs_lock else set(queues_free)
+        wanted = (await self._locks.take(queues_free))[0] if self._needs_lock else set(queues_free)
         if len(wanted) < len(queues):
             self._instance.rebalance.wake_later(LOCK_RETRY_DELAY)
         by_broker: dict[str, list[MessageQueue]] = defaultdict(list)
@@ -237,6 +259,7 @@ class Rebalancer:
             assigned = AssignedQueue(queue, offset, commit_start=by_rule and offset > 0, locked_until=locked_until)
             assigned.locked_at = locked_at
             self.assigned[queue] = assigned
+            self._due.pop(queue, None)
             logger.debug("%s is consumed from offset %d", queue, offset)
             self._adopt(assigned)
         self._log.worked(broker, "start offsets of broker %s can be found out again", broker)
@@ -262,7 +285,7 @@ class Rebalancer:
     def _broker_address(self, queue: MessageQueue) -> str:
         found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
         if found is None:
-            raise RocketMQError(f"broker {queue.broker_name!r} of {queue} has no address in any route")
+            raise BrokerNotFoundError(f"broker {queue.broker_name!r} of {queue} has no address in any route", topic=queue.topic)
         return found.address
 
     # --- giving queues up -------------------------------------------------------------------------------------------------------
@@ -272,15 +295,16 @@ class Rebalancer:
         for assigned in gone:
             self._abandon(assigned)
             self.assigned.pop(assigned.queue, None)
+            self.releasing[assigned.queue] = assigned
         if self._needs_lock:
             for assigned in gone:
                 # Its listener may be running: until it has ended, nobody else may have the queue.
                 assigned.revoked = True
-                self.releasing[assigned.queue] = assigned
                 self._scheduler.spawn(f"release {assigned.queue}", self._release(assigned))
-            return
-        if not gone:
-            return
+        elif gone:
+            await self._let_go(gone)
+
+    async def _let_go(self, gone: Collection[AssignedQueue]) -> None:
         for assigned in gone:
             assigned.messages.closing = True
         # The member that gets them reads our offsets in a moment: what is in hand should be part of them.
@@ -299,6 +323,7 @@ class Rebalancer:
         for assigned in gone:
             await self._store.persist(assigned.queue)
             self._store.remove_offset(assigned.queue)
+            self.releasing.pop(assigned.queue, None)
 
     async def _release(self, assigned: AssignedQueue) -> None:
         """Wait for the listener, save, unlock: in this order no message is seen by two members, and none twice."""
@@ -312,7 +337,7 @@ class Rebalancer:
             self._note_offset(assigned)
             assigned.messages.drop()
             await self._save([assigned])
-            await self._unlock([queue])
+            await self._locks.give_back([queue])
         finally:
             assigned.messages.drop()
             self.releasing.pop(queue, None)
@@ -355,31 +380,11 @@ class Rebalancer:
 
     # --- locks (ordered consumers) ----------------------------------------------------------------------------------------------
 
-    async def _lock(self, queues: Collection[MessageQueue]) -> tuple[set[MessageQueue], set[MessageQueue]]:
-        """Lock queues at their brokers; gives back those that are locked now, and those that another member has locked."""
-        granted: set[MessageQueue] = set()
-        refused: set[MessageQueue] = set()
-        for broker, own in _by_broker(queues).items():
-            found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
-            if found is None:
-                continue
-            try:
-                answer = await self._instance.broker_api.lock_batch(found.address, self._settings.group, self._instance.client_id, own)
-            except RocketMQError as error:
-                self._log.failed(f"lock {broker}", "queues of broker %s cannot be locked now: %s", broker, error)
-                continue
-            self._log.worked(f"lock {broker}", "queues of broker %s can be locked again", broker)
-            granted.update(answer.intersection(own))
-            refused.update(set(own) - answer)
-        self._held |= granted
-        self._held -= refused
-        return granted, refused
-
     async def renew_locks(self, only: Collection[MessageQueue] | None = None) -> None:
         """Renew the locks of all owned queues, or of some (every 20 s, and when one has run out)."""
         before = self._clock()
         owned = {**self.assigned, **self.releasing}
-        granted, refused = await self._lock([queue for queue in owned if only is None or queue in only])
+        granted, refused = await self._locks.take([queue for queue in owned if only is None or queue in only])
         for queue in granted:
             if not owned[queue].messages.dropped:
                 await self._renewed(owned[queue], before)
@@ -404,19 +409,6 @@ class Rebalancer:
         assigned.locked_until = before + LOCK_MAX_LIVE_TIME
         self._locked(assigned)
 
-    async def _unlock(self, queues: Collection[MessageQueue], *, oneway: bool = True) -> None:
-        self._held.difference_update(queues)
-        for broker, own in _by_broker(queues).items():
-            found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
-            if found is None:
-                continue
-            try:
-                await self._instance.broker_api.unlock_batch(
-                    found.address, self._settings.group, self._instance.client_id, own, oneway=oneway
-                )
-            except RocketMQError as error:
-                logger.info("queues of broker %s were not unlocked, their locks run out by themselves: %s", broker, error)
-
     async def leave(self) -> None:
         """The consumer stops: save everything for certain, and unlock."""
         self.closing = True
@@ -430,11 +422,4 @@ class Rebalancer:
                 assigned.messages.drop()
             self.assigned.clear()
             self.releasing.clear()
-        await self._unlock(list(self._held), oneway=False)
-
-
-def _by_broker(queues: Iterable[MessageQueue]) -> dict[str, list[MessageQueue]]:
-    table: dict[str, list[MessageQueue]] = defaultdict(list)
-    for queue in queues:
-        table[queue.broker_name].append(queue)
-    return table
+        await self._locks.give_back_all()

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import threading
-import time
-import traceback
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +16,7 @@ from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.concurrently import ConcurrentService
+from aiorocketmq.consumer.group_check import CHECK_INTERVAL, FIRST_CHECK, GroupCheck
 from aiorocketmq.consumer.offset_store import (
     LocalFileOffsetStore,
     OffsetStore,
@@ -30,13 +27,14 @@ from aiorocketmq.consumer.offset_store import (
 from aiorocketmq.consumer.orderly import OrderlyService
 from aiorocketmq.consumer.puller import FlowControl, QueuePuller, Thresholds
 from aiorocketmq.consumer.rebalance import FIRST_LOCK, LOCK_INTERVAL, Rebalancer
+from aiorocketmq.consumer.running_info import properties_of, queue_info, stacks
 from aiorocketmq.consumer.send_back import SendBack
-from aiorocketmq.consumer.settings import MIB, PushSettings
+from aiorocketmq.consumer.settings import PushSettings
 from aiorocketmq.errors import ClientClosedError, NoNameServerError, RemotingError, RocketMQError
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.protocol.bodies import ConsumerRunningInfo, ProcessQueueInfo
+from aiorocketmq.protocol.bodies import ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
@@ -76,6 +74,7 @@ class PushRuntime:
     Attributes:
         flow_control: How often pulls were held back.
         joined: True once queues may be taken over.
+        greeted: True once the brokers have answered the first heartbeat: a round before would find that they do not know the group.
         stopping: True once no queue may be taken over or given up any more.
         suspended: True between `suspend()` and `resume()`.
     """
@@ -90,6 +89,7 @@ class PushRuntime:
         self.flow_control = FlowControl()
         self.suspended = False
         self.joined = False
+        self.greeted = False
         self.stopping = False
         self.error_delay = instance.config.pull_time_delay_when_exception
         self.store = self._make_store()
@@ -107,6 +107,7 @@ class PushRuntime:
             locked=self._locked,
             in_hand=self.service.in_hand,
         )
+        self.group_check = GroupCheck(instance, settings.group)
         self._made_at = made_at
         self._pulls = PullApi(
             instance.remoting,
@@ -181,10 +182,14 @@ class PushRuntime:
         self.scheduler.every("overdue listeners", min(timeout / OVERDUE_CHECKS, 60.0), self.service.check_overdue)
         if self.settings.ordered and not self.settings.broadcasting:
             self.scheduler.every("renew locks", LOCK_INTERVAL, self.rebalancer.renew_locks, first=FIRST_LOCK)
+        self.scheduler.every(
+            "compare subscriptions", CHECK_INTERVAL, lambda: self.group_check.run(self.subscriptions_table.all), first=FIRST_CHECK
+        )
         self.scheduler.every("missing routes", MISSING_ROUTE_FIRST, self._ask_for_missing_routes)
         # From here on: a broker's notice that the group has a new member may overtake its answer to the heartbeat.
         self.joined = True
         await self.instance.heartbeat.send_all(full=True)
+        self.greeted = True
         self.instance.rebalance.wake()
 
     def _ask_for_missing_routes(self) -> None:
@@ -282,7 +287,7 @@ class PushRuntime:
 
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
         """A subscribed topic has other queues than before: share them out."""
-        if self.joined:
+        if self.greeted:
             self.instance.rebalance.wake()
 
     async def rebalance(self) -> bool:
@@ -304,54 +309,13 @@ class PushRuntime:
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         """See `ConsumerPort.running_info`."""
         self._report_stats()
-        stats = self.instance.stats
+        topics = self.subscriptions_table.topics
         return ConsumerRunningInfo(
-            properties=self._properties(),
+            properties=properties_of(self.settings, workers=self.service.workers, made_at=self._made_at),
             subscription_set=list(self.subscriptions_table.all),
-            mq_table={queue: self._queue_info(assigned) for queue, assigned in self.rebalancer.assigned.items()},
-            status_table={topic: stats.consume_status(self.group, topic) for topic in self.subscriptions_table.topics},
-            jstack=_stacks() if jstack else None,
-        )
-
-    def _properties(self) -> dict[str, str]:
-        settings = self.settings
-        low, high = settings.workers
-        return {
-            "consumerGroup": settings.group,
-            "messageModel": settings.message_model.value,
-            "consumeFromWhere": settings.start_from.value,
-            "allocateMessageQueueStrategy": settings.allocate.name,
-            "consumeThreadMin": str(low),
-            "consumeThreadMax": str(high),
-            "pullBatchSize": str(settings.pull_batch_size),
-            "pullInterval": str(round(settings.pull_interval * 1000)),
-            "pullThresholdForQueue": str(settings.pull_threshold_for_queue),
-            "pullThresholdSizeForQueue": str(max(1, settings.pull_threshold_size_for_queue // MIB)),
-            "consumeConcurrentlyMaxSpan": str(settings.consume_concurrently_max_span),
-            "maxReconsumeTimes": str(settings.max_reconsume_times),
-            "consumeTimeout": str(round(settings.consume_timeout / 60)),
-            "postSubscriptionWhenPull": str(settings.post_subscription_when_pull).lower(),
-            "suspendCurrentQueueTimeMillis": str(round(settings.suspend_current_queue_time * 1000)),
-            "PROP_CONSUMEORDERLY": str(settings.ordered).lower(),
-            "PROP_THREADPOOL_CORE_SIZE": str(self.service.workers),
-            "PROP_CONSUMER_START_TIMESTAMP": str(int(self._made_at * 1000)),
-        }
-
-    def _queue_info(self, assigned: AssignedQueue) -> ProcessQueueInfo:
-        messages = assigned.messages
-        ordered = self.settings.ordered
-        return ProcessQueueInfo(
-            commit_offset=messages.commit_offset if messages.commit_offset >= 0 else messages.next_offset,
-            cached_msg_min_offset=max(messages.min_offset, 0),
-            cached_msg_max_offset=max(messages.max_offset, 0),
-            cached_msg_count=messages.count,
-            cached_msg_size_in_mib=messages.size // MIB,
-            transaction_msg_count=messages.taken,
-            locked=ordered and assigned.locked_until > asyncio.get_running_loop().time(),
-            last_lock_timestamp=_wall_ms(assigned.locked_at),
-            dropped=messages.dropped,
-            last_pull_timestamp=_wall_ms(assigned.puller.pulled_at),
-            last_consume_timestamp=_wall_ms(assigned.consumed_at),
+            mq_table={queue: queue_info(assigned, ordered=self.settings.ordered) for queue, assigned in self.rebalancer.assigned.items()},
+            status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
+            jstack=stacks() if jstack else None,
         )
 
     # --- what pull loops and services ask for -----------------------------------------------------------------------------------
@@ -471,20 +435,3 @@ class PushRuntime:
             counters.consume_ms += listener.busy_seconds * 1000
             listener.consumed = listener.failed = listener.calls = 0
             listener.busy_seconds = 0.0
-
-
-def _wall_ms(loop_time: float) -> int:
-    """A time of the event loop's clock as milliseconds since the epoch; 0 stays 0."""
-    if not loop_time:
-        return 0
-    return int((time.time() - (asyncio.get_running_loop().time() - loop_time)) * 1000)
-
-
-def _stacks() -> str:
-    """The stacks of all threads and tasks."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    parts = [f"{names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}" for ident, frame in sys._current_frames().items()]
-    for task in asyncio.all_tasks():
-        frames = [(frame, frame.f_lineno) for frame in task.get_stack(limit=16)]
-        parts += [f"task {task.get_name()}\n{''.join(traceback.StackSummary.extract(iter(frames)).format())}"]
-    return "\n\n".join(parts)

@@ -55,11 +55,12 @@ class TopicPublishInfo:
         queues = self.queues
         size = len(queues)
         turn = self._turn
-        for step in range(size if last_broker is not None else 0):
-            queue = queues[(turn + step) % size]
-            if queue.broker_name != last_broker:
-                self._turn = (turn + step + 1) % size
-                return queue
+        if last_broker is not None:
+            for step in range(size):
+                queue = queues[(turn + step) % size]
+                if queue.broker_name != last_broker:
+                    self._turn = (turn + step + 1) % size
+                    return queue
         if turn >= size:
             raise IndexError("no queue to select from")
         self._turn = (turn + 1) % size

@@ -6,7 +6,7 @@ Java: the constants of `DefaultMQProducer` and `SendStatus`. Features A24, B8-B1
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiorocketmq.errors import RocketMQError
@@ -44,6 +44,7 @@ class SendPolicy:
         resend_not_ok: Statuses other than SEND_OK are tried again (Java: `retryAnotherBrokerWhenNotStoreOK`).
         per_try: Seconds that one try may take, or None for the whole time-out.
         oneway: No answer is awaited.
+        plain: Nothing but the usual: a message may take the short way to its broker.
     """
 
     tries: int
@@ -51,6 +52,10 @@ class SendPolicy:
     resend_not_ok: bool = False
     per_try: float | None = None
     oneway: bool = False
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self.per_try is None and not self.oneway)
 
 
 @dataclass(slots=True)

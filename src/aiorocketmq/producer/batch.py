@@ -79,9 +79,15 @@ def encode_text(properties: str) -> bytes:
     """The property text as bytes of the wire.
 
     Raises:
-        InvalidMessageError: It is longer than a broker can store.
+        InvalidMessageError: It is longer than a broker can store, or is no text.
     """
-    data = properties.encode("utf-8", "surrogateescape")
+    try:
+        data = properties.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidMessageError(
+            f"the properties cannot be written in UTF-8: {error.reason} at {properties[error.start : error.end]!r}",
+            hint="leave lone surrogates out",
+        ) from None
     if len(data) > props.MAX_PROPERTIES_LENGTH:
         raise InvalidMessageError(
             f"the properties take {len(data)} bytes on the wire, the limit is {props.MAX_PROPERTIES_LENGTH}",

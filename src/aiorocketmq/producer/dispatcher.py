@@ -29,7 +29,7 @@ from aiorocketmq.errors import (
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
 from aiorocketmq.producer.connecting import MAX_PAUSE, Lobbies
-from aiorocketmq.producer.send import SendOperation, TopicTarget
+from aiorocketmq.producer.send import Lane, SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.producer.window import SendWindow
 from aiorocketmq.producer.wire import CommandFrames
@@ -101,6 +101,13 @@ class SendDispatcher:
         publish = target.publish
         if publish is None or target.waiting or not operation.ready:
             self._await_route(target, operation)
+        elif operation.plain and not self._waited_for and not self._remoting.hooks:
+            queue = publish.select()
+            lane = target.lanes.get(queue.broker_name)
+            if lane is not None and not lane.channel.closed:
+                operation.transmit_plain(lane, queue, next_opaque())
+            else:
+                self._send_to(publish, operation, queue)
         else:
             self._route(publish, operation)
 
@@ -114,13 +121,18 @@ class SendDispatcher:
             else:
                 queue = publish.select(queue.broker_name if queue is not None else None)
         assert queue is not None  # a pinned operation has its queue
+        self._send_to(publish, operation, queue)
+
+    def _send_to(self, publish: TopicPublishInfo, operation: SendOperation, queue: MessageQueue) -> None:
         address = self._address_of(queue.broker_name)
         channel = self._channel(address) if address is not None else None
         if channel is None or (self._waited_for and self._lobbies.has_waiting(address)):
             self._not_connected(publish, operation, queue, address)
             return
+        assert address is not None  # it has a channel
         operation.queue = queue
-        operation.address = address  # type: ignore[assignment]  # a channel has an address
+        operation.address = address
+        operation.target.lanes[queue.broker_name] = Lane(address, channel, self._template(operation.target, queue.broker_name))
         operation.transmit(channel, next_opaque())
 
     def frame(self, operation: SendOperation) -> bytes:
@@ -131,11 +143,7 @@ class SendDispatcher:
             return self._commands.encode(operation.request, operation.address, hooks)
         queue = operation.queue
         assert queue is not None  # set before every try
-        target = operation.target
-        templates = target.oneway_templates if operation.policy.oneway else target.templates
-        template = templates.get(queue.broker_name)
-        if template is None:
-            template = templates[queue.broker_name] = self._template(target.topic, queue.broker_name, operation.policy.oneway)
+        template = self._template(operation.target, queue.broker_name, oneway=operation.policy.oneway)
         return template.frame(
             operation.opaque,
             queue.queue_id,
@@ -147,18 +155,22 @@ class SendDispatcher:
             operation.batch,
         )
 
-    def _template(self, topic: str, broker_name: str, oneway: bool) -> SendTemplate:
-        settings, config = self.settings, self._instance.config
-        return SendTemplate(
-            settings.group,
-            topic,
-            settings.create_topic_key,
-            settings.default_topic_queue_nums,
-            broker_name,
-            unit_mode=config.unit_mode,
-            oneway=oneway,
-            serialize_type=config.serialize_type,
-        )
+    def _template(self, target: TopicTarget, broker_name: str, *, oneway: bool = False) -> SendTemplate:
+        templates = target.oneway_templates if oneway else target.templates
+        template = templates.get(broker_name)
+        if template is None:
+            settings, config = self.settings, self._instance.config
+            template = templates[broker_name] = SendTemplate(
+                settings.group,
+                target.topic,
+                settings.create_topic_key,
+                settings.default_topic_queue_nums,
+                broker_name,
+                unit_mode=config.unit_mode,
+                oneway=oneway,
+                serialize_type=config.serialize_type,
+            )
+        return template
 
     def answered(self, operation: SendOperation, response: RemotingCommand) -> None:
         """Show the answer to the hooks that saw the request."""
@@ -186,6 +198,8 @@ class SendDispatcher:
         """The broker is about to stop: use a new connection from now on, which may reach its successor."""
         if operation.channel is not None:
             self._remoting.retire_channel(operation.address, operation.channel)
+        for target in self.targets.values():
+            target.lanes.clear()
         self.dispatch(operation)
 
     # -- no route ----------------------------------------------------------------------------------------------------------------------

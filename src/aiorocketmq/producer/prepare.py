@@ -28,8 +28,6 @@ from aiorocketmq.protocol.message_id import UniqueIdGenerator
 
 COMPRESS_IN_THREAD: Final = 256 * 1024
 """Bodies from this many bytes on are compressed in a thread: zlib takes some 5 ms for them, and the event loop shall not stand still."""
-_SAFE_PROPERTIES_LENGTH: Final = MAX_PROPERTIES_LENGTH // 4
-"""Characters that stay below the limit whatever they are: one takes four bytes at most."""
 
 
 class Policies:
@@ -97,11 +95,11 @@ class Preparer:
         size = len(body)
         if not 0 < size <= self._limit:
             raise self._wrong_size(message.topic, size)
-        born_at = int(time.time() * 1000)
+        born_at = time.time_ns() // 1_000_000
         message_id = self._ids.next_id(born_at)
         properties = message.wire_text(message_id, sharding_key)
-        if len(properties) > _SAFE_PROPERTIES_LENGTH:
-            encode_text(properties)
+        if len(properties) > MAX_PROPERTIES_LENGTH or not properties.isascii():
+            encode_text(properties)  # only to see whether it can be
         sys_flag = 0
         if self._compress_from <= size < COMPRESS_IN_THREAD:
             packed = compress(body, self._settings.compress_level)
@@ -125,7 +123,7 @@ class Preparer:
             size,
         )
         if size >= COMPRESS_IN_THREAD and size >= self._compress_from:
-            operation.ready = False
+            operation.ready = operation.plain = False
         if queue is not None or selector is not None or sharding_key is not None:
             _fix_queue(operation, message, queue, selector, sharding_key)
         return operation
@@ -140,7 +138,7 @@ class Preparer:
             InvalidNameError: Their topic is not legal.
             ConfigError: The time-out is none.
         """
-        born_at = int(time.time() * 1000)
+        born_at = time.time_ns() // 1_000_000
         batch = build_batch(messages, lambda: self._ids.next_id(born_at))
         target = self._targets.get(batch.topic) or self._new_target(batch.topic)
         size = len(batch.body)
@@ -166,6 +164,7 @@ class Preparer:
             size,
         )
         operation.batch = True
+        operation.plain = False
         if queue is not None:
             _fix_queue(operation, messages[0], queue, None, None)
         return operation
@@ -190,6 +189,7 @@ def _fix_queue(
 ) -> None:
     if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
         raise InvalidMessageError("queue, selector and sharding_key exclude each other", hint="give one of them")
+    operation.plain = False
     if queue is not None:
         if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
             raise InvalidMessageError(f"queue {queue!r} does not belong to the topic {message.topic!r} of the message")

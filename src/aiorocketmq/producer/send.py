@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiorocketmq.core.route_table import TopicPublishInfo
@@ -51,6 +52,15 @@ _BROKER_UNREACHABLE_HINT: Final = (
 )
 
 
+@dataclass(slots=True)
+class Lane:
+    """The short way to a broker: all that a send of the usual kind needs. Good until its channel closes or the route changes."""
+
+    address: str
+    channel: Channel
+    template: SendTemplate
+
+
 class TopicTarget:
     """What the producer knows of one topic. Mutable.
 
@@ -58,6 +68,7 @@ class TopicTarget:
         topic: Its name, checked.
         publish: The queues to write to, or None while not known.
         brokers: Names of the brokers of these queues, each once.
+        lanes: Short ways by broker name.
         templates, oneway_templates: Prepared frames by broker name.
         waiting: Operations parked until the route is known, in their order.
         pausing: Operations that pause before their next try.
@@ -65,12 +76,13 @@ class TopicTarget:
         known: A route was known once.
     """
 
-    __slots__ = ("brokers", "known", "oneway_templates", "pausing", "publish", "task", "templates", "topic", "waiting")
+    __slots__ = ("brokers", "known", "lanes", "oneway_templates", "pausing", "publish", "task", "templates", "topic", "waiting")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self.publish: TopicPublishInfo | None = None
         self.brokers: tuple[str, ...] = ()
+        self.lanes: dict[str, Lane] = {}
         self.templates: dict[str, SendTemplate] = {}
         self.oneway_templates: dict[str, SendTemplate] = {}
         self.waiting: dict[SendOperation, None] = {}
@@ -83,6 +95,7 @@ class TopicTarget:
         if publish is not None and not publish.queues:
             publish = None
         self.publish = publish
+        self.lanes.clear()
         self.brokers = tuple(dict.fromkeys(queue.broker_name for queue in publish.queues)) if publish is not None else ()
         self.known = self.known or publish is not None
 
@@ -117,6 +130,7 @@ class SendOperation:
         started, deadline: Times of the loop's clock.
         select: Chooses the queue once, when the route is known; None afterwards.
         pinned: The queue is fixed, whatever happens.
+        plain: A single message of the usual kind, to any queue, without trouble so far: it may take a `Lane`.
         queue, address, channel, opaque: The try that is on the wire, or was last.
         sent_at: When that try began.
         place: Where the operation is parked, or None.
@@ -130,7 +144,7 @@ class SendOperation:
 
     __slots__ = (
         "address", "batch", "body", "born_timestamp", "channel", "closed", "deadline", "dispatcher", "flag", "future", "message_id",
-        "opaque", "pinned", "place", "policy", "properties", "queue", "ready", "request", "select", "sent_at", "size", "started",
+        "opaque", "pinned", "place", "plain", "policy", "properties", "queue", "ready", "request", "select", "sent_at", "size", "started",
         "sys_flag", "target", "timer", "tries", "trouble",
     )  # fmt: skip
 
@@ -166,6 +180,7 @@ class SendOperation:
         self.deadline = deadline
         self.select: Callable[[Sequence[MessageQueue]], MessageQueue] | None = None
         self.pinned = False
+        self.plain = policy.plain
         self.queue: MessageQueue | None = None
         self.address = ""
         self.channel: Channel | None = None
@@ -205,6 +220,23 @@ class SendOperation:
         else:
             self.channel = channel
             channel.submit(opaque, frame, self, deadline)
+
+    def transmit_plain(self, lane: Lane, queue: MessageQueue, opaque: int) -> None:
+        """The same for the usual kind of send. Hot: one message is one call of this."""
+        self.queue = queue
+        self.address = lane.address
+        self.opaque = opaque
+        self.tries = 1
+        self.sent_at = self.started
+        try:
+            frame = lane.template.frame(
+                opaque, queue.queue_id, self.sys_flag, self.born_timestamp, self.flag, self.properties, self.body, False
+            )
+        except ProtocolError as error:
+            self.fail_as_is(error)
+            return
+        channel = self.channel = lane.channel
+        channel.submit(opaque, frame, self, self.deadline)
 
     def on_response(self, response: RemotingCommand) -> None:
         """The broker's answer (called once by the channel)."""
@@ -253,6 +285,7 @@ class SendOperation:
         trouble = self.trouble
         if trouble is None:
             trouble = self.trouble = Trouble()
+            self.plain = False
         return trouble
 
     def _stored_but(self, result: SendResult) -> None:

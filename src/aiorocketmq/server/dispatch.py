@@ -6,15 +6,12 @@ the answer, a malformed header becomes code 1, as with a real server.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from aiorocketmq.errors import BrokerError, ProtocolError
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.channel import Channel
-
-logger = logging.getLogger("aiorocketmq.server")
 
 Handler = Callable[[RemotingCommand, Channel], "RemotingCommand | None"]
 

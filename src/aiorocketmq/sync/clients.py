@@ -497,6 +497,11 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
         return self._run(self._async.offsets, topic)
 
+    @property
+    def subscription_conflicts(self) -> dict[str, str]:
+        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
+        return self._async.subscription_conflicts
+
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""
         return self._run(self._async.failed_queues)

@@ -7,11 +7,13 @@ import asyncio
 import pytest
 
 from aiorocketmq.client.pull import STALLED_AFTER
+from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from tests.support.memory_transport import PeerConnection
+from tests.support.virtual_loop import run_virtual
 from tests.unit.consumer.world import QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, record, virtual_time
 from tests.wire.world import route
 
@@ -347,3 +349,57 @@ async def test_pull_interval_is_kept() -> None:
         await asyncio.sleep(SETTLED)
     times = broker.pull_times
     assert [times[1] - times[0], times[2] - times[1]] == pytest.approx([0.25, 0.25])
+
+
+class Hook:
+    """Marks requests, and counts answers to pulls."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+
+    def before_request(self, address: str, command: RemotingCommand) -> None:
+        command.ext_fields["mark"] = f"to {address}"
+
+    def after_response(self, address: str, request: RemotingCommand, response: RemotingCommand) -> None:
+        self.answers += request.code == RequestCode.PULL_MESSAGE
+
+
+@pytest.mark.feature("O15")
+@virtual_time
+async def test_hooks_see_every_pull() -> None:
+    broker, seen, hook = ScriptedBroker(), Seen(), Hook()
+    broker.append(b"0")
+    async with consuming(broker, seen) as runtime:
+        runtime.instance.remoting.add_hook(hook)
+        await asyncio.sleep(SETTLED)
+        broker.append(b"1")
+        await asyncio.sleep(0.1)
+        broker.append(b"2")
+        await asyncio.sleep(0.1)
+        assert broker.pulls[-1].ext_fields["mark"] == "to broker-a:10911"
+        assert hook.answers >= 1
+    assert seen.bodies == [b"0", b"1", b"2"]
+
+
+@pytest.mark.feature("O3")
+def test_both_ways_of_making_a_pull_are_equal_on_the_wire() -> None:
+    async def pulls(encoding: SerializeType, *, hooked: bool) -> list[RemotingCommand]:
+        broker, seen = ScriptedBroker(), Seen()
+        broker.append(b"0", b"1")
+        async with consuming(broker, seen, client={"serialize_type": encoding}, post_subscription_when_pull=True) as runtime:
+            if hooked:
+                runtime.instance.remoting.add_hook(Silent())
+            await asyncio.sleep(SETTLED)
+        assert seen.bodies == [b"0", b"1"]
+        return broker.pulls
+
+    class Silent:
+        def before_request(self, address: str, command: RemotingCommand) -> None: ...
+
+        def after_response(self, address: str, request: RemotingCommand, response: RemotingCommand) -> None: ...
+
+    for encoding in SerializeType:
+        plain = run_virtual(pulls(encoding, hooked=False))
+        hooked = run_virtual(pulls(encoding, hooked=True))
+        assert [pull.ext_fields for pull in plain] == [pull.ext_fields for pull in hooked]
+        assert {pull.serialize_type for pull in plain} == {encoding}

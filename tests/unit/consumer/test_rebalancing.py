@@ -386,3 +386,50 @@ async def test_newcomer_lets_the_others_let_go_before_it_takes_over() -> None:
         await asyncio.sleep(0.1)
         assert QUEUE._replace(queue_id=1) in runtime.rebalancer.assigned
         assert asyncio.get_running_loop().time() - before < 0.2
+
+
+@pytest.mark.feature("G1", "G3")
+@virtual_time
+async def test_only_queues_of_members_that_live_are_waited_for() -> None:
+    """192.0.2.1@test is the last of three; when the first one leaves, its neighbour's queue moves on to us."""
+    broker, seen = ScriptedBroker(), Seen()
+    broker.world.routes[TOPIC] = route(4)
+    first, second = "0@first", "100@second"
+    broker.members = [first, second, CLIENT_ID]
+    async with consuming(broker, seen) as runtime:
+
+        def owned() -> set[int]:
+            return {queue.queue_id for queue in runtime.rebalancer.assigned if queue.topic == TOPIC}
+
+        await eventually(lambda: owned() == {3})
+        broker.members = [second, CLIENT_ID]
+        before = asyncio.get_running_loop().time()
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(1.2)
+        assert owned() == {3}, "queue 2 was the second member's, which lives"
+        await eventually(lambda: owned() == {2, 3})
+        assert asyncio.get_running_loop().time() - before > 1.5
+        broker.members = [CLIENT_ID]
+        await asyncio.sleep(1.1)
+        before = asyncio.get_running_loop().time()
+        runtime.instance.rebalance.wake()
+        await eventually(lambda: owned() == {0, 1, 2, 3})
+        assert asyncio.get_running_loop().time() - before < 0.2
+
+
+@virtual_time
+async def test_join_each_second_does_not_keep_a_queue_without_an_owner() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.world.routes[TOPIC] = route(8)
+    broker.members = [CLIENT_ID, "zz@0"]
+    async with consuming(broker, seen) as runtime:
+        taken_at = None
+        for number in range(1, 20):
+            # Newcomers sort behind us and behind each other: our first queue stays ours all the time.
+            broker.members = [CLIENT_ID, *(f"zz@{each}" for each in range(number % 3 + 1))]
+            broker.peer.push_oneway(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, {"consumerGroup": GROUP})
+            await asyncio.sleep(1.0)
+            if QUEUE in runtime.rebalancer.assigned and taken_at is None:
+                taken_at = number
+        assert taken_at is not None
+        assert taken_at <= 3

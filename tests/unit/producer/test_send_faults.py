@@ -652,3 +652,17 @@ async def test_a_broker_that_refuses_is_not_asked_again_at_once_because_the_othe
         gaps = [second - first for first, second in itertools.pairwise(two.times)]
         assert len(two.sends) == 3 and min(gaps) >= 0.05
         assert len(caught.value.attempts) <= 3
+
+
+@pytest.mark.feature("K17")
+@virtual_time
+async def test_sends_follow_a_broker_whose_address_changes_while_it_is_connected(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer() as producer:
+        await connect(producer, broker)
+        await producer.send(Message(TOPIC, b"old"))
+        moved = world.brokers["broker-a"] = Broker(world, "broker-a", "elsewhere:10911")
+        world.route_to("broker-a")
+        await asyncio.sleep(31)
+        await producer.send(Message(TOPIC, b"new"))
+    assert broker.stored == [b"old"] and moved.stored == [b"new"]

@@ -453,6 +453,10 @@ async def test_properties_are_checked_again_when_they_are_sent(world: SendWorld)
         message.properties = {"big": "ä" * 16_400}
         with pytest.raises(InvalidMessageError, match="the limit is 32767"):
             await producer.send_batch([message])
+        message.properties = {"half": "a\ud800b"}
+        for sending in (producer.send(message), producer.send_batch([message]), producer.send_oneway(message)):
+            with pytest.raises(InvalidMessageError, match="surrogates"):
+                await sending
         message.properties = {"big": "x" * 32_000, "bad\udcff": "\udcfe"}
         assert (await producer.send(message)).ok
     assert decode_properties(broker.headers[0].properties or "")["bad\udcff"] == "\udcfe"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -13,8 +12,6 @@ from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.namesrv.processor import NameServerProcessor
 from aiorocketmq.server.namesrv.route_info import RouteInfo
 from aiorocketmq.server.store.schema import open_database
-
-logger = logging.getLogger("aiorocketmq.server")
 
 _SCAN_INTERVAL: Final = 5.0
 

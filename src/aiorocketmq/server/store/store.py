@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from typing import Literal
 
 from aiorocketmq.errors import MessageIllegalError, ProtocolError, RocketMQError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import encode_stored_message
+from aiorocketmq.server.store.queries import Queries
 from aiorocketmq.server.store.records import Changes, PendingMessage, QueueLog, RecentMessages, ScheduleEntry, StoredRecord
 from aiorocketmq.server.store.schema import open_database
 from aiorocketmq.server.store.transactions import write_changes
@@ -41,7 +42,7 @@ Flush = Literal["async", "sync"]
 Arrival = Callable[[QueueLog, list[PendingMessage]], None]
 
 
-class Store:
+class Store(Queries):
     """Messages, offsets, schedule and settings of one broker.
 
     All methods belong to one event loop's thread. Writing methods return at once; what they wrote is visible to reading methods after
@@ -64,20 +65,18 @@ class Store:
         flush: Flush = "async",
         recent_bytes: int = 8 * 1024 * 1024,
     ) -> None:
+        super().__init__()
         self._path = path
         self._sync = flush == "sync" and path is not None
         self.store_host = store_host
         self._now_ms = now_ms
         self._recent = RecentMessages(recent_bytes)
-        self._queues: dict[tuple[str, int], QueueLog] = {}
         self._next_queue_key = 1
-        self._next_physical = 0
         self._changes = Changes()
         self._armed = False
         self._committing: asyncio.Future[str | None] | None = None
         self._failed = ""
         self._refusing = False
-        self._database: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_arrival: Arrival = lambda queue, messages: None
@@ -151,16 +150,6 @@ class Store:
         if database is not None and self._path is not None:
             database.close()
         return database if self._path is None else None
-
-    @property
-    def closed(self) -> bool:
-        return self._database is None
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if self._database is None:
-            raise ServiceNotAvailableError("the store is closed")
-        return self._database
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -352,81 +341,6 @@ class Store:
             last = changes.messages[-1]
             self._next_physical = last.physical_offset + len(rows[-1].record)
         return arrived
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    def queue(self, topic: str, queue_id: int) -> QueueLog | None:
-        """The queue, or None while nothing was ever stored in it."""
-        return self._queues.get((topic, queue_id))
-
-    def queues_of(self, topic: str) -> list[QueueLog]:
-        return [queue for (name, _), queue in self._queues.items() if name == topic]
-
-    def bounds(self, topic: str, queue_id: int) -> tuple[int, int]:
-        """Smallest offset kept, and the offset that the next message gets."""
-        queue = self._queues.get((topic, queue_id))
-        return (queue.min_offset, queue.next_offset) if queue is not None else (0, 0)
-
-    def read(self, queue: QueueLog, offset: int, count: int) -> list[StoredRecord]:
-        """Up to `count` committed messages from `offset` on, from memory where possible."""
-        count = min(count, queue.next_offset - offset)
-        if count <= 0:
-            return []
-        if offset >= queue.first_recent_offset:
-            return queue.recent_from(offset, count)
-        rows = self._db.execute(
-            "SELECT tags_code, store_timestamp, record FROM messages WHERE queue = ? AND queue_offset >= ? AND queue_offset < ?"
-            " ORDER BY queue_offset",
-            (queue.key, offset, offset + count),
-        )
-        return [StoredRecord(*row) for row in rows]
-
-    def record_at(self, physical_offset: int) -> bytes | None:
-        """The message that starts at this offset of the log, or None."""
-        row = self._db.execute("SELECT record FROM messages WHERE physical_offset = ?", (physical_offset,)).fetchone()
-        return row[0] if row else None
-
-    def store_timestamp_at(self, queue: QueueLog, offset: int) -> int:
-        """Store time of the message at `offset` in ms, or -1 when there is none."""
-        if not queue.min_offset <= offset < queue.next_offset:
-            return -1
-        if offset >= queue.first_recent_offset:
-            return queue.recent_from(offset, 1)[0].store_timestamp
-        row = self._db.execute("SELECT store_timestamp FROM messages WHERE queue = ? AND queue_offset = ?", (queue.key, offset)).fetchone()
-        return row[0] if row else -1
-
-    def find_by_key(self, topic: str, key: str, begin_ms: int, end_ms: int, limit: int) -> list[bytes]:
-        """The newest messages of a topic with this key or unique id, stored within [begin, end]."""
-        rows = self._db.execute(
-            "SELECT record FROM message_keys JOIN messages USING (physical_offset) WHERE topic = ? AND key = ?"
-            " AND store_timestamp BETWEEN ? AND ? ORDER BY physical_offset DESC LIMIT ?",
-            (topic, key, begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit),
-        )
-        return [row[0] for row in rows]
-
-    def scheduled_between(self, begin_ms: int, end_ms: int) -> list[ScheduleEntry]:
-        """Parked messages that are due in [begin, end), in order."""
-        rows = self._db.execute(
-            "SELECT deliver_at, physical_offset FROM scheduled WHERE deliver_at >= ? AND deliver_at < ?"
-            " ORDER BY deliver_at, physical_offset",
-            (begin_ms, end_ms),
-        )
-        return [ScheduleEntry(*row) for row in rows]
-
-    def offsets(self) -> Iterator[tuple[str, str, int, int]]:
-        """All committed offsets: group, topic, queue id, offset."""
-        return iter(self._db.execute("SELECT consumer_group, topic, queue_id, committed FROM consumer_offsets").fetchall())
-
-    def setting(self, kind: str, name: str) -> str | None:
-        row = self._db.execute("SELECT value FROM settings WHERE kind = ? AND name = ?", (kind, name)).fetchone()
-        return row[0] if row else None
-
-    def settings(self, kind: str) -> dict[str, str]:
-        return dict(self._db.execute("SELECT name, value FROM settings WHERE kind = ?", (kind,)).fetchall())
-
-    @property
-    def next_physical_offset(self) -> int:
-        return self._next_physical
 
 
 def _call(callback: Callable[..., object], *args: object) -> None:

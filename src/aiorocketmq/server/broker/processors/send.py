@@ -107,56 +107,52 @@ class SendProcessor:
     def _send(self, fields: _Names, request: RemotingCommand, channel: Channel) -> None:
         state = self._state
         ext = request.ext_fields
-        topic_name = text_field(ext, fields.topic)
-        topic = self._topic(fields, ext, topic_name)
+        name = text_field(ext, fields.topic)
+        topic = self._topic(fields, ext, name)
         queue_id = self._queue_id(topic, int_field(ext, fields.queue_id))
         properties = props.decode_properties(ext.get(fields.properties, ""))
         properties.pop(_POP_CK, None)
         properties.update(self._trace)
-        reconsume_times = int_field(ext, fields.reconsume, 0)
-        dead = topic_name.startswith(names.RETRY_PREFIX) and self._is_dead(fields, request, topic_name, reconsume_times)
-        if dead:
-            topic = state.topics.create_derived(names.dlq_topic(topic_name.removeprefix(names.RETRY_PREFIX)), 1)
+        if name.startswith(names.RETRY_PREFIX) and self._is_dead(fields, request, name):
+            topic = state.topics.create_derived(names.dlq_topic(name.removeprefix(names.RETRY_PREFIX)), 1)
             queue_id = 0
             properties[props.DELAY] = "-1"
-        unique = properties.get(props.UNIQ_KEY)
-        if unique is None:
-            unique = properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
-        self._check_size(topic_name, request.body)
-        born_host, born_port = peer_host(channel)
+        if props.UNIQ_KEY not in properties:
+            properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
+        self._check_size(name, request.body)
         properties[props.CLUSTER] = state.config.cluster
-        message = PendingMessage(
-            topic.topic_name,
+        if properties.get(props.TRANSACTION_PREPARED) == "true":
+            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending transaction message is forbidden")
+        message = self._message(fields, request, channel, topic.topic_name, queue_id)
+        self._finish(message, properties)
+        handle = self._recall_handle(message, properties)
+        message.done = partial(self._stored, request, channel, properties[props.UNIQ_KEY], queue_id, handle)
+        state.store.append(message)
+
+    def _message(self, fields: _Names, request: RemotingCommand, channel: Channel, topic: str, queue_id: int) -> PendingMessage:
+        ext = request.ext_fields
+        host, port = peer_host(channel)
+        return PendingMessage(
+            topic,
             queue_id,
             request.body,
             b"",
             flag=int_field(ext, fields.flag),
             sys_flag=int_field(ext, fields.sys_flag),
             born_timestamp=int_field(ext, fields.born),
-            born_host=born_host,
-            born_port=born_port,
-            reconsume_times=reconsume_times,
+            born_host=host,
+            born_port=port,
+            reconsume_times=int_field(ext, fields.reconsume, 0),
         )
-        if properties.get(props.TRANSACTION_PREPARED) == "true":
-            raise broker_error(
-                ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending transaction message is forbidden", topic=topic_name
-            )
-        handle = None
-        if (
-            props.DELAY in properties
-            or props.TIMER_DELAY_MS in properties
-            or props.TIMER_DELIVER_MS in properties
-            or (props.TIMER_DELAY_SEC in properties)
-        ):
-            delay(state, message, properties)
-            handle = self._recall_handle(message, properties)
+
+    def _finish(self, message: PendingMessage, properties: dict[str, str]) -> None:
+        """Park the message if its properties ask for it, and fill in what follows from them."""
+        delay(self._state, message, properties)
         complete(message, properties)
         if message.deliver_at:
             message.tags_code, message.keys = 0, ()  # found by key and tag once it is delivered
         if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
-            raise illegal(state)
-        message.done = partial(self._stored, request, channel, unique, queue_id, handle)
-        state.store.append(message)
+            raise illegal(self._state)
 
     def _topic(self, fields: _Names, ext: Mapping[str, str], name: str) -> TopicConfig:
         """Check the topic, and create it where that is allowed (6.2, 6.3)."""
@@ -190,7 +186,7 @@ class SendProcessor:
             )
         return queue_id
 
-    def _is_dead(self, fields: _Names, request: RemotingCommand, topic: str, reconsume_times: int) -> bool:
+    def _is_dead(self, fields: _Names, request: RemotingCommand, topic: str) -> bool:
         """True when a message to a retry topic was tried often enough, or belongs to an ordered group, which has no retry topic."""
         state = self._state
         group_name = topic.removeprefix(names.RETRY_PREFIX)
@@ -200,7 +196,7 @@ class SendProcessor:
         most = int_field(request.ext_fields, fields.max_reconsume, group.retry_max_times)
         if request.version < _V3_4_9:
             most = group.retry_max_times
-        return reconsume_times > most or state.locks.any_live(group_name)
+        return int_field(request.ext_fields, fields.reconsume, 0) > most or state.locks.any_live(group_name)
 
     def _check_size(self, topic: str, body: bytes) -> None:
         too_long = len(topic) > names.MAX_TOPIC_LENGTH and not topic.startswith((names.RETRY_PREFIX, names.DLQ_PREFIX))
@@ -338,12 +334,7 @@ class SendProcessor:
             born_timestamp=origin.born_timestamp, born_host=host, born_port=port, reconsume_times=origin.reconsume_times + 1,
             done=partial(self._sent_back, request, channel),
         )  # fmt: skip
-        delay(state, message, properties)
-        complete(message, properties)
-        if message.deliver_at:
-            message.tags_code, message.keys = 0, ()
-        if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
-            raise illegal(state)
+        self._finish(message, properties)
         state.store.append(message)
         return None
 

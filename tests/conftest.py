@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.clusters import EMBEDDED, KINDS, Cluster, ClusterPool, RealTestCluster, cluster_of, unavailable_reason
+from tests.support.clusters import EMBEDDED, KINDS, NO_CLUSTER, Cluster, ClusterPool, RealTestCluster, cluster_of, unavailable_reason
 from tests.support.java import NEWEST
 
 pytest_plugins = ["tests.support.feature_report"]
 
 _POOL = pytest.StashKey[ClusterPool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    kinds = [NO_CLUSTER, *KINDS]
+    parser.addoption("--cluster", action="append", choices=kinds, help="run only tests on this cluster; may be repeated")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--cluster")
+    if wanted:
+        config.hook.pytest_deselected(items=[item for item in items if cluster_of(item) not in wanted])
+        items[:] = [item for item in items if cluster_of(item) in wanted]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

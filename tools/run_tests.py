@@ -54,10 +54,13 @@ class Lane:
         return [sys.executable, "-m", "pytest", "-q", *reports, *self.arguments, *extra]
 
 
+_NO_SERVER = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")
+_ON_CLUSTERS = ("tests/behaviour", "tests/foreign")
+
 PHASES: tuple[tuple[Lane, ...], ...] = (
     (
-        Lane("fast", ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")),
-        Lane("clusters", ("tests/behaviour", "tests/foreign")),
+        Lane("local", (*_NO_SERVER, *_ON_CLUSTERS, "--cluster=unit", "--cluster=embedded")),
+        Lane("real", (*_ON_CLUSTERS, "--cluster=5.5.0", "--cluster=4.9.7")),
     ),
     (Lane("faults", ("tests/faults",)),),
 )
@@ -70,11 +73,13 @@ def _selected(names: list[str]) -> list[tuple[Lane, ...]]:
 
 def _run_phase(phase: tuple[Lane, ...], extra: list[str]) -> bool:
     started = time.monotonic()
+    names = " and ".join(lane.name for lane in phase)
+    print(f"running {names}, output in {BUILD.relative_to(ROOT)}/ ...", flush=True)
     running = []
     for lane in phase:
         for stale in (lane.report, lane.features):
             stale.unlink(missing_ok=True)
-        present = tuple(part for part in lane.arguments if (ROOT / part).exists())
+        present = tuple(part for part in lane.arguments if part.startswith("-") or (ROOT / part).exists())
         lane_here = Lane(lane.name, present)
         with lane.log.open("wb") as sink:
             running.append((lane, subprocess.Popen(lane_here.command(extra), cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)))

@@ -147,9 +147,11 @@ class RemoteBrokerOffsetStore:
         """See `OffsetStore.persist_all`; one request per queue, without waiting for answers unless `confirm`."""
         self._table.retain(queues)
         silent: set[str] = set()
-        for queue, offset in self._table.snapshot().items():
+        for queue in self._table.snapshot():
+            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
+            offset = self._table.get(queue)
             # A broker that does not answer is asked once: a time-out for each of its queues would hold up the stop.
-            if queue.broker_name in silent:
+            if offset < 0 or queue.broker_name in silent:
                 continue
             if not await self._save(queue, offset, oneway=not confirm):
                 silent.add(queue.broker_name)
@@ -163,6 +165,9 @@ class RemoteBrokerOffsetStore:
     async def _save(self, queue: MessageQueue, offset: int, *, oneway: bool) -> bool:
         try:
             await self.update_consume_offset_to_broker(queue, offset, oneway=oneway)
+            if not oneway and await self.read_offset(queue, ReadOffset.READ_FROM_STORE) < offset:
+                # Brokers serve pulls in other threads: the offset that came with our last pull may have been stored after this one.
+                await self.update_consume_offset_to_broker(queue, offset)
         except RocketMQError as error:
             # What is consumed stays in memory and goes with the next save or pull.
             logger.info("offset %d of %s was not saved for group %s: %s", offset, queue, self._group, error)

@@ -17,6 +17,7 @@ from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset
 from aiorocketmq.consumer.queue_locks import BROKER_LOCK_TIME, LOCK_MAX_LIVE_TIME, QueueLocks
+from aiorocketmq.core.hand_over import HandOver
 from aiorocketmq.errors import BrokerError, BrokerNotFoundError, RocketMQError
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
@@ -36,6 +37,8 @@ GIVE_UP_LOOKS: Final = 50
 """Seconds that listeners get to end, before a queue that goes to another member is let go of."""
 NOTICE_TIME: Final = 0.1
 """Seconds in which brokers tell the other members of a newcomer."""
+PULL_SETTLE_TIME: Final = 0.05
+"""Seconds in which a broker begins to serve a pull."""
 LEAVE_WAIT: Final = 0.5
 """Seconds that a stop waits for the rebalance round under way."""
 UNLOCK_DELAY: Final = 20.0
@@ -93,10 +96,9 @@ class Rebalancer:
         self._locked = locked
         self._in_hand = in_hand
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
-        self._take_over_wait = NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT
-        self._known_members: dict[str, tuple[str, ...]] = {}
-        self._due: dict[MessageQueue, float] = {}
-        self._asked: dict[str, Channel | None] = {}
+        wait = 0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT
+        self._hand_over = HandOver(wait)
+        self._connections: dict[tuple[str, str], Channel | None] = {}
         self._reconnected = False
         self._clock = asyncio.get_running_loop().time
         self._turn = asyncio.Lock()
@@ -154,41 +156,18 @@ class Rebalancer:
             logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members), self._settings.group)
             await self._instance.heartbeat.send_all(full=True)
             return None if client_id in (await self._members(topic) or ()) else set()
-        previous = self._known_members.get(topic)
-        self._known_members[topic] = tuple(sorted(members))
+        ordered_queues, ordered_members = sorted(queues), tuple(sorted(members))
+
+        def allocated(member: str, of_members: Sequence[str]) -> Collection[MessageQueue]:
+            return self._settings.allocate.allocate(self._settings.group, member, ordered_queues, of_members)
+
         try:
-            mine = self._allocated(client_id, queues, sorted(members))
-            if not self._needs_lock:
-                self._note_gains(topic, queues, mine, previous)
+            mine = set(allocated(client_id, ordered_members))
+            self._hand_over.plan(topic, queues, ordered_members, allocated, self._clock(), reconnected=self._reconnected)
         except Exception:
             logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", self._settings.allocate.name, topic)
             return None
         return mine
-
-    def _allocated(self, client_id: str, queues: Iterable[MessageQueue], members: Sequence[str]) -> set[MessageQueue]:
-        return set(self._settings.allocate.allocate(self._settings.group, client_id, sorted(queues), members))
-
-    def _note_gains(self, topic: str, queues: tuple[MessageQueue, ...], mine: set[MessageQueue], previous: tuple[str, ...] | None) -> None:
-        """Find out which of the queues that fall to us now have another owner that lives: it gets time to save and let go.
-
-        Ordered consumers have locks for that. A member that left has saved before it said goodbye, so its queues are taken at once.
-        """
-        for queue in [queue for queue in self._due if queue.topic == topic and queue not in mine]:
-            del self._due[queue]
-        gained = [queue for queue in mine if queue not in self.assigned and queue not in self._due]
-        if not gained:
-            return
-        client_id, members = self._instance.client_id, self._known_members[topic]
-        still_owned: set[MessageQueue] = set()
-        if previous is None or (self._reconnected and len(previous) > 1):
-            # After a restart of the broker its list is complete only when all have said hello again.
-            still_owned = mine if len(previous or members) > 1 else set()
-        elif previous != members:
-            for member in set(previous).intersection(members) - {client_id}:
-                still_owned |= self._allocated(member, queues, previous)
-        now = self._clock()
-        for queue in gained:
-            self._due[queue] = now + self._take_over_wait if queue in still_owned else now
 
     async def _members(self, topic: str) -> tuple[str, ...] | None:
         address = self._instance.find_broker_addr_by_topic(topic)
@@ -204,8 +183,9 @@ class Rebalancer:
             return None
         self._log.worked(key, "members of group %s for topic %s can be listed again", self._settings.group, topic)
         connection = self._instance.remoting.channel(address)
-        self._reconnected = self._asked.get(address_key := f"{address} {topic}") is not connection
-        self._asked[address_key] = connection
+        last = self._connections.get((address, topic))
+        self._reconnected = last is not None and last is not connection
+        self._connections[address, topic] = connection
         return members
 
     def _tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
@@ -222,9 +202,9 @@ class Rebalancer:
 
     async def _take_over(self, queues: list[MessageQueue]) -> bool:
         now = self._clock()
-        early = [queue for queue in queues if self._due.get(queue, now) > now]
+        early = self._hand_over.early(queues, now)
         if early:
-            self._instance.rebalance.wake_later(min(self._due[queue] for queue in early) - now)
+            self._instance.rebalance.wake_later(min(early.values()) - now)
             queues = [queue for queue in queues if queue not in early]  # no round is of use to the others before that
         queues_free = [queue for queue in queues if queue not in self.releasing]
         locked_at = self._clock()
@@ -259,7 +239,6 @@ class Rebalancer:
             assigned = AssignedQueue(queue, offset, commit_start=by_rule and offset > 0, locked_until=locked_until)
             assigned.locked_at = locked_at
             self.assigned[queue] = assigned
-            self._due.pop(queue, None)
             logger.debug("%s is consumed from offset %d", queue, offset)
             self._adopt(assigned)
         self._log.worked(broker, "start offsets of broker %s can be found out again", broker)
@@ -307,6 +286,7 @@ class Rebalancer:
     async def _let_go(self, gone: Collection[AssignedQueue]) -> None:
         for assigned in gone:
             assigned.messages.closing = True
+        await self._pulls_settled(gone)
         # The member that gets them reads our offsets in a moment: what is in hand should be part of them.
         for _ in range(GIVE_UP_LOOKS):
             await asyncio.sleep(GIVE_UP_WAIT / GIVE_UP_LOOKS)
@@ -318,6 +298,11 @@ class Rebalancer:
             assigned.messages.drop()
             by_broker[assigned.queue.broker_name].append(assigned)
         await self._scheduler.gather("save offsets", {broker: self._save(own) for broker, own in by_broker.items()})
+
+    async def _pulls_settled(self, queues: Collection[AssignedQueue]) -> None:
+        """Brokers store the offset of a pull in another thread than one that is saved: give the last pulls a moment to be served."""
+        last = max((assigned.puller.pulled_at for assigned in queues), default=0.0)
+        await asyncio.sleep(max(0.0, last + PULL_SETTLE_TIME - self._clock()))
 
     async def _save(self, gone: Iterable[AssignedQueue]) -> None:
         for assigned in gone:
@@ -334,6 +319,7 @@ class Rebalancer:
             if not done:
                 logger.warning("%s was given up %.0f s ago, but its listener still runs: it stays locked until then", queue, UNLOCK_DELAY)
                 await waiting
+            await self._pulls_settled([assigned])
             self._note_offset(assigned)
             assigned.messages.drop()
             await self._save([assigned])
@@ -415,6 +401,7 @@ class Rebalancer:
         with contextlib.suppress(TimeoutError):  # a round that waits for a broker takes nothing over any more
             async with asyncio.timeout(LEAVE_WAIT), self._turn:
                 pass
+        await self._pulls_settled(self.assigned.values())
         try:
             await self.persist(confirm=True)
         finally:

@@ -6,6 +6,7 @@ One supervised task per address tries to connect, with growing pauses, for as lo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Final
 
@@ -18,8 +19,10 @@ from aiorocketmq.protocol.command import next_opaque
 
 PATIENCE: Final = 1.0
 """Seconds after which an operation stops waiting for one broker's connection when the topic has other brokers."""
-MAX_PAUSE: Final = 1.0
-"""Longest pause in seconds between two attempts to connect while a send waits for it."""
+MAX_PAUSE: Final = 0.5
+"""Longest pause in seconds between two attempts to connect, or to find a route, while a send waits for it."""
+SHORT_OF_TIME: Final = 1.0
+"""A send with less than this many seconds left lets the others go first when a broker is back."""
 
 
 class Lobby:
@@ -129,13 +132,16 @@ class Lobbies:
             lobby.task = None
 
     def _connected(self, lobby: Lobby) -> None:
-        for operation in list(lobby.waiting):
+        now = self._loop.time()
+        for operation in _promising_first(lobby.waiting, now):
             channel = self._channel(lobby.address)
             if channel is None:
                 return
             operation.unpark()
             if operation.future.done():
                 operation.close()
+            elif operation.deadline <= now:
+                operation.time_out(operation.troubled().phase)
             else:
                 operation.transmit(channel, next_opaque())
 
@@ -163,3 +169,17 @@ class Lobbies:
                 operation.fail(error)
         for topic in topics:
             self._instance.routes.refresh_soon(topic)
+
+
+def _promising_first(waiting: Iterable[SendOperation], now: float) -> list[SendOperation]:
+    """The operations in their order, but those that are nearly out of time last.
+
+    A broker that has just started is slow. Served strictly in order, every answer of a long queue comes a moment too late for its send,
+    and all of them fail one after the other. Sends to a queue that the caller chose keep their order; the others have none.
+    """
+    late: list[SendOperation] = []
+    prompt: list[SendOperation] = []
+    for operation in waiting:
+        short = min(SHORT_OF_TIME, (operation.deadline - operation.started) / 3)
+        (late if operation.deadline - now < short and not operation.pinned else prompt).append(operation)
+    return prompt + late

@@ -45,6 +45,7 @@ class FakeApi:
         self.updates: list[tuple[MessageQueue, int, bool]] = []
         self.asked: list[bool | None] = []
         self.failing: set[str] = set()
+        self.overtaken: dict[MessageQueue, int] = {}
 
     async def query_consumer_offset(
         self, address: str, group: str, queue: MessageQueue, *, set_zero_if_not_found: bool | None = None
@@ -58,6 +59,10 @@ class FakeApi:
         self.updates.append((queue, offset, oneway))
         if queue.broker_name in self.failing:
             raise ConnectError("refused", address=address)
+        self.offsets[queue] = offset
+        if self.overtaken.get(queue, 0):
+            self.overtaken[queue] -= 1
+            self.offsets[queue] = offset - 1
 
 
 async def address(queue: MessageQueue) -> str:
@@ -101,6 +106,32 @@ async def test_persisting_is_one_way_and_confirmed_at_the_end() -> None:
     await store.persist(ONE)
     await store.persist(FAR)
     assert api.updates == [(ONE, 3, False), (TWO, 4, False), (ONE, 3, False)]
+
+
+@pytest.mark.feature("G13")
+async def test_offset_of_an_older_pull_that_comes_late_is_corrected() -> None:
+    api = FakeApi()
+    api.overtaken = {ONE: 1}
+    store = remote(api)
+    store.update_offset(ONE, 10, increase_only=True)
+    await store.persist_all([ONE], confirm=True)
+    assert api.offsets[ONE] == 10
+    assert api.updates == [(ONE, 10, False), (ONE, 10, False)]
+
+
+@pytest.mark.feature("G13")
+async def test_newest_offset_is_sent_however_long_the_saving_takes() -> None:
+    class Slow(FakeApi):
+        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+            await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
+            store.update_offset(TWO, 21, increase_only=True)
+
+    api = Slow()
+    store = remote(api)
+    store.update_offset(ONE, 10, increase_only=True)
+    store.update_offset(TWO, 20, increase_only=True)
+    await store.persist_all([ONE, TWO])
+    assert api.updates == [(ONE, 10, True), (TWO, 21, True)]
 
 
 @pytest.mark.feature("G13")

@@ -433,3 +433,31 @@ async def test_join_each_second_does_not_keep_a_queue_without_an_owner() -> None
                 taken_at = number
         assert taken_at is not None
         assert taken_at <= 3
+
+
+@pytest.mark.feature("G1", "K10")
+@virtual_time
+async def test_list_of_a_broker_that_was_restarted_is_not_trusted_at_once() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    broker.world.routes[TOPIC] = route(2)
+    broker.members = [CLIENT_ID, "zz@other"]
+    async with consuming(broker, seen) as runtime:
+
+        def owned() -> set[int]:
+            return {queue.queue_id for queue in runtime.rebalancer.assigned if queue.topic == TOPIC}
+
+        await eventually(lambda: owned() == {0})
+        await asyncio.sleep(2)
+        # The broker comes back, and we are the first to say hello.
+        broker.peer.drop()
+        broker.members = [CLIENT_ID]
+        await asyncio.sleep(1.1)
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(0.5)
+        assert owned() == {0}
+        broker.members = [CLIENT_ID, "zz@other"]
+        await asyncio.sleep(5)
+        assert owned() == {0}, "the other one never lost its queue"
+        broker.members = [CLIENT_ID]
+        runtime.instance.rebalance.wake()
+        await eventually(lambda: owned() == {0, 1})

@@ -385,6 +385,23 @@ async def test_attempts_to_connect_are_spaced_and_few(world: SendWorld) -> None:
     assert len(broker.stored) == 500
 
 
+@pytest.mark.feature("B8")
+@virtual_time
+async def test_sends_that_are_nearly_out_of_time_let_the_others_go_first(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a", queues=1)
+    chosen = MessageQueue(TOPIC, "broker-a", 0)
+    broker.peer.refuse = True
+    async with world.producer() as producer:
+        sends = [producer.send_nowait(Message(TOPIC, b"old"))]
+        sends.append(producer.send_nowait(Message(TOPIC, b"old, queue chosen"), queue=chosen))
+        await asyncio.sleep(2.3)
+        sends.append(producer.send_nowait(Message(TOPIC, b"new, queue chosen"), queue=chosen))
+        sends.append(producer.send_nowait(Message(TOPIC, b"new")))
+        broker.up()
+        await asyncio.gather(*sends)
+    assert broker.stored == [b"old, queue chosen", b"new, queue chosen", b"new", b"old"]
+
+
 @pytest.mark.feature("B2")
 @virtual_time
 async def test_parked_messages_leave_in_the_order_of_the_calls(world: SendWorld) -> None:

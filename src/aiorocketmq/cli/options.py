@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from aiorocketmq.config import TLS, ClientConfig
 from aiorocketmq.errors import NoNameServerError
-from aiorocketmq.sync.loop import new_event_loop
+from aiorocketmq.remoting.event_loop import new_event_loop
 
 T = TypeVar("T")
 

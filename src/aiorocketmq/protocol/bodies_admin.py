@@ -88,7 +88,7 @@ class ClusterInfo:
         return cls(table, clusters)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DataVersion(Bean):
     """Version of a table; two are equal when all three numbers are."""
 
@@ -97,7 +97,7 @@ class DataVersion(Bean):
     counter: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class BrokerMemberGroup(Bean):
     """Members of one broker name."""
 
@@ -106,7 +106,7 @@ class BrokerMemberGroup(Bean):
     broker_addrs: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetBrokerMemberGroupResponseBody(Bean):
     """Answer to 901."""
 
@@ -116,7 +116,7 @@ class GetBrokerMemberGroupResponseBody(Bean):
 # --- topics -------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class TopicConfig(Bean):
     """Settings of a topic on one broker; a missing field means the default, as in Java."""
 
@@ -130,7 +130,7 @@ class TopicConfig(Bean):
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class TopicConfigWrapper(Bean):
     """All topics of a broker (21, and part of its registration; Java: `TopicConfigAndMappingSerializeWrapper`)."""
 
@@ -141,14 +141,14 @@ class TopicConfigWrapper(Bean):
     mapping_data_version: DataVersion = field(default_factory=DataVersion)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CreateTopicListRequestBody(Bean):
     """Several topics at once (18)."""
 
     topic_config_list: list[TopicConfig] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RegisterBrokerBody(Bean):
     """What a broker tells name servers (103)."""
 
@@ -156,7 +156,7 @@ class RegisterBrokerBody(Bean):
     filter_server_list: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class TopicOffset(Bean):
     """State of one queue; `last_update_timestamp` in milliseconds since the epoch, 0 for an empty queue."""
 
@@ -165,7 +165,7 @@ class TopicOffset(Bean):
     last_update_timestamp: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class TopicStatsTable(Bean):
     """State of a topic's queues on one broker (202)."""
 
@@ -176,7 +176,7 @@ class TopicStatsTable(Bean):
 # --- groups -------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupConfig(Bean):
     """Settings of a consumer group; a missing field means the default, as in Java."""
 
@@ -197,7 +197,7 @@ class SubscriptionGroupConfig(Bean):
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupWrapper(Bean):
     """All groups of a broker (201)."""
 
@@ -206,21 +206,21 @@ class SubscriptionGroupWrapper(Bean):
     data_version: DataVersion = field(default_factory=DataVersion)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupList(Bean):
     """Several groups at once (225)."""
 
     group_config_list: list[SubscriptionGroupConfig] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GroupList(Bean):
     """Groups that consume a topic (300)."""
 
     group_list: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GroupForbidden(Bean):
     """Whether a group may read a topic (353)."""
 
@@ -229,7 +229,7 @@ class GroupForbidden(Bean):
     readable: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QuerySubscriptionResponseBody(Bean):
     """Subscription of a group to a topic (345)."""
 
@@ -238,7 +238,7 @@ class QuerySubscriptionResponseBody(Bean):
     subscription_data: SubscriptionData | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class OffsetWrapper(Bean):
     """Progress of a group on one queue."""
 
@@ -248,7 +248,7 @@ class OffsetWrapper(Bean):
     last_timestamp: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStats(Bean):
     """Progress of a group on one broker (208)."""
 
@@ -256,7 +256,7 @@ class ConsumeStats(Bean):
     consume_tps: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStatsList(Bean):
     """Progress of all groups of a broker (317)."""
 
@@ -266,7 +266,7 @@ class ConsumeStatsList(Bean):
     consume_stats_list: list[dict[str, list[ConsumeStats]]] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumerOffsetWrapper(Bean):
     """All committed offsets of a broker (43): `topic@group` → queue id → offset."""
 
@@ -274,7 +274,7 @@ class ConsumerOffsetWrapper(Bean):
     data_version: DataVersion | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DelayOffsetWrapper(Bean):
     """Progress of a broker's delay levels (45): level → offset."""
 
@@ -282,7 +282,7 @@ class DelayOffsetWrapper(Bean):
     data_version: DataVersion | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueueTimeSpan(Bean):
     """Times of one queue, milliseconds since the epoch."""
 
@@ -293,14 +293,14 @@ class QueueTimeSpan(Bean):
     delay_time: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumeTimeSpanBody(Bean):
     """How old the messages are that a group works on (303)."""
 
     consume_time_span_set: list[QueueTimeSpan] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryCorrectionOffsetBody(Bean):
     """Smallest offsets of a topic over groups (308): queue id → offset."""
 
@@ -310,7 +310,7 @@ class QueryCorrectionOffsetBody(Bean):
 # --- connections ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class Connection(Bean):
     """One client; `language` is a name of `LanguageCode`, `version` a number of `codes.version_name`."""
 
@@ -320,7 +320,7 @@ class Connection(Bean):
     version: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumerConnection(Bean):
     """Members of a consumer group (203)."""
 
@@ -331,14 +331,14 @@ class ConsumerConnection(Bean):
     consume_from_where: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ProducerConnection(Bean):
     """Members of a producer group (204)."""
 
     connection_set: list[Connection] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ProducerInfo(Bean):
     """One producer."""
 
@@ -349,7 +349,7 @@ class ProducerInfo(Bean):
     last_update_timestamp: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ProducerTableInfo(Bean):
     """All producers of a broker, by group (328)."""
 
@@ -359,7 +359,7 @@ class ProducerTableInfo(Bean):
 # --- statistics -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class BrokerStatsItem(Bean):
     """Sum, rate per second, and average per call over one span."""
 
@@ -368,7 +368,7 @@ class BrokerStatsItem(Bean):
     avgpt: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class BrokerStatsData(Bean):
     """One statistic of a broker (315)."""
 

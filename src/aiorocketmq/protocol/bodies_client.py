@@ -130,7 +130,7 @@ def encode_topic_route(route: TopicRouteData, *, strict: bool = True) -> bytes:
     return fastjson.dumps(value, strict=strict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class TopicList(Bean):
     """A list of topics (206, 224, 304, 305, 343); for 304 also one broker's address."""
 
@@ -138,7 +138,7 @@ class TopicList(Bean):
     broker_addr: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class KVTable(Bean):
     """A table of strings (28, 219, and the answer to a broker's registration)."""
 
@@ -148,14 +148,14 @@ class KVTable(Bean):
 # --- heartbeat ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ProducerData(Bean):
     """One producer group of a heartbeat."""
 
     group_name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumerData(Bean):
     """One consumer group of a heartbeat. `consume_from_where` is the wire's name, see `StartFrom`."""
 
@@ -167,7 +167,7 @@ class ConsumerData(Bean):
     unit_mode: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class HeartbeatData(Bean):
     """Body of a heartbeat (34).
 
@@ -195,7 +195,7 @@ class HeartbeatData(Bean):
         return java_hash(f"{producers}{groups}") or 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CheckClientRequestBody(Bean):
     """Ask a broker whether it can filter as wanted (46)."""
 
@@ -205,7 +205,7 @@ class CheckClientRequestBody(Bean):
     namespace: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerListByGroupResponseBody(Bean):
     """Client ids of a group (38)."""
 
@@ -215,7 +215,7 @@ class GetConsumerListByGroupResponseBody(Bean):
 # --- locks and assignment -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class LockBatchRequestBody(Bean):
     """Lock queues for an ordered consumer (41)."""
 
@@ -225,14 +225,14 @@ class LockBatchRequestBody(Bean):
     only_this_broker: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class LockBatchResponseBody(Bean):
     """The queues that the caller holds now (41)."""
 
     lock_ok_mq_set: list[MessageQueue] = field(default_factory=list, metadata={"wire": "lockOKMQSet"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class UnlockBatchRequestBody(Bean):
     """Give locks back (42)."""
 
@@ -242,7 +242,7 @@ class UnlockBatchRequestBody(Bean):
     only_this_broker: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryAssignmentRequestBody(Bean):
     """Ask a broker for the queues of a client (400)."""
 
@@ -253,7 +253,7 @@ class QueryAssignmentRequestBody(Bean):
     message_model: MessageModel = MessageModel.CLUSTERING
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class MessageQueueAssignment(Bean):
     """One assigned queue; `mode` is `PULL` or `POP`."""
 
@@ -262,14 +262,14 @@ class MessageQueueAssignment(Bean):
     attachments: dict[str, str] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryAssignmentResponseBody(Bean):
     """Answer to 400; None means that the broker has nothing to say."""
 
     message_queue_assignments: list[MessageQueueAssignment] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SetMessageRequestModeRequestBody(Bean):
     """Set whether a group pulls or pops a topic (401)."""
 
@@ -282,14 +282,14 @@ class SetMessageRequestModeRequestBody(Bean):
 # --- what brokers ask of consumers ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ResetOffsetBody(Bean):
     """New offsets of queues (220, 222)."""
 
     offset_table: dict[MessageQueue, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerStatusBody(Bean):
     """Offsets of a client's queues (221), or of all clients of a group (223)."""
 
@@ -297,7 +297,7 @@ class GetConsumerStatusBody(Bean):
     consumer_table: dict[str, dict[MessageQueue, int]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ProcessQueueInfo(Bean):
     """State of one queue that a consumer works on; times are milliseconds since the epoch."""
 
@@ -317,7 +317,7 @@ class ProcessQueueInfo(Bean):
     last_consume_timestamp: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class PopProcessQueueInfo(Bean):
     """State of one queue that a consumer pops from."""
 
@@ -326,7 +326,7 @@ class PopProcessQueueInfo(Bean):
     last_pop_timestamp: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStatus(Bean):
     """Rates of one topic: messages per second, and milliseconds."""
 
@@ -338,7 +338,7 @@ class ConsumeStatus(Bean):
     consume_failed_msgs: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumerRunningInfo(Bean):
     """Inner state of a consumer (307). Admin tools need the property `PROP_CONSUMER_START_TIMESTAMP`."""
 
@@ -351,7 +351,7 @@ class ConsumerRunningInfo(Bean):
     jstack: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumeMessageDirectlyResult(Bean):
     """How one message was consumed on demand (309); `consume_result` is `CR_SUCCESS`, `CR_LATER`, `CR_ROLLBACK`, ..."""
 

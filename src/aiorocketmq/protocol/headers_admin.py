@@ -15,7 +15,7 @@ from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader
 # --- name server ------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class PutKVConfigRequestHeader(Header):
     """Set a value in a name server's table (100)."""
 
@@ -26,7 +26,7 @@ class PutKVConfigRequestHeader(Header):
     value: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetKVConfigRequestHeader(Header):
     """Ask for a value of a name server's table (101)."""
 
@@ -36,14 +36,14 @@ class GetKVConfigRequestHeader(Header):
     key: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetKVConfigResponseHeader(Header):
     """Answer to 101; code 22 says that there is none."""
 
     value: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DeleteKVConfigRequestHeader(Header):
     """Delete a value of a name server's table (102)."""
 
@@ -53,7 +53,7 @@ class DeleteKVConfigRequestHeader(Header):
     key: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetKVListByNamespaceRequestHeader(Header):
     """Ask for all values of a namespace (219)."""
 
@@ -62,7 +62,7 @@ class GetKVListByNamespaceRequestHeader(Header):
     namespace: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RegisterBrokerRequestHeader(Header):
     """A broker tells a name server of itself (103). `body_crc32` is CRC32 of the body, 31 bits, 0 to skip the check."""
 
@@ -79,7 +79,7 @@ class RegisterBrokerRequestHeader(Header):
     body_crc32: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RegisterBrokerResponseHeader(Header):
     """Answer to 103: for a slave the addresses of its master."""
 
@@ -87,7 +87,7 @@ class RegisterBrokerResponseHeader(Header):
     master_addr: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class UnRegisterBrokerRequestHeader(Header):
     """A broker leaves (104)."""
 
@@ -99,7 +99,7 @@ class UnRegisterBrokerRequestHeader(Header):
     broker_id: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryDataVersionRequestHeader(Header):
     """A broker asks whether its topics changed; counts as a sign of life (322)."""
 
@@ -111,14 +111,14 @@ class QueryDataVersionRequestHeader(Header):
     broker_id: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryDataVersionResponseHeader(Header):
     """Answer to 322."""
 
     changed: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class BrokerHeartbeatRequestHeader(Header):
     """Sign of life of a broker (904)."""
 
@@ -135,7 +135,7 @@ class BrokerHeartbeatRequestHeader(Header):
     election_priority: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetBrokerMemberGroupRequestHeader(Header):
     """Ask for the members of a broker name (901)."""
 
@@ -145,7 +145,7 @@ class GetBrokerMemberGroupRequestHeader(Header):
     broker_name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class NotifyMinBrokerIdChangeRequestHeader(Header):
     """The acting master changed (905)."""
 
@@ -158,7 +158,7 @@ class NotifyMinBrokerIdChangeRequestHeader(Header):
     ha_broker_addr: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class WipeWritePermOfBrokerRequestHeader(Header):
     """Take the write permission of all topics of a broker (205)."""
 
@@ -167,14 +167,14 @@ class WipeWritePermOfBrokerRequestHeader(Header):
     broker_name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class WipeWritePermOfBrokerResponseHeader(Header):
     """Answer to 205."""
 
     wipe_topic_count: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class AddWritePermOfBrokerRequestHeader(Header):
     """Give the write permission back (327)."""
 
@@ -183,14 +183,14 @@ class AddWritePermOfBrokerRequestHeader(Header):
     broker_name: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class AddWritePermOfBrokerResponseHeader(Header):
     """Answer to 327."""
 
     add_topic_count: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetTopicsByClusterRequestHeader(Header):
     """Ask for the topics of a cluster (224)."""
 
@@ -199,7 +199,7 @@ class GetTopicsByClusterRequestHeader(Header):
     cluster: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DeleteTopicFromNamesrvRequestHeader(TopicHeader):
     """Delete a topic from a name server's routes (216)."""
 
@@ -209,7 +209,7 @@ class DeleteTopicFromNamesrvRequestHeader(TopicHeader):
     cluster_name: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RegisterTopicRequestHeader(TopicHeader):
     """Register one topic; the body is a route (217)."""
 
@@ -221,7 +221,7 @@ class RegisterTopicRequestHeader(TopicHeader):
 # --- topics -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CreateTopicRequestHeader(TopicHeader):
     """Create or change a topic on a broker (17; static topics: 513). `attributes` is `+name=value,-name`."""
 
@@ -239,7 +239,7 @@ class CreateTopicRequestHeader(TopicHeader):
     force: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DeleteTopicRequestHeader(TopicHeader):
     """Delete a topic on a broker (215)."""
 
@@ -248,7 +248,7 @@ class DeleteTopicRequestHeader(TopicHeader):
     topic: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetTopicConfigRequestHeader(TopicHeader):
     """Ask for the settings of a topic (351); send `lo=True`."""
 
@@ -257,7 +257,7 @@ class GetTopicConfigRequestHeader(TopicHeader):
     topic: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetAllTopicConfigRequestHeader(Header):
     """Ask for the settings of all topics, in pages (21)."""
 
@@ -268,14 +268,14 @@ class GetAllTopicConfigRequestHeader(Header):
     max_topic_num: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetAllTopicConfigResponseHeader(Header):
     """Answer to 21 of a broker that knows pages (5.4 and newer)."""
 
     total_topic_num: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetTopicStatsInfoRequestHeader(TopicHeader):
     """Ask for the state of a topic's queues (202)."""
 
@@ -284,7 +284,7 @@ class GetTopicStatsInfoRequestHeader(TopicHeader):
     topic: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryTopicConsumeByWhoRequestHeader(TopicHeader):
     """Ask for the groups that consume a topic (300)."""
 
@@ -293,7 +293,7 @@ class QueryTopicConsumeByWhoRequestHeader(TopicHeader):
     topic: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryTopicsByConsumerRequestHeader(RpcHeader):
     """Ask for the topics that a group has offsets of (343)."""
 
@@ -302,7 +302,7 @@ class QueryTopicsByConsumerRequestHeader(RpcHeader):
     group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QuerySubscriptionByConsumerRequestHeader(TopicHeader):
     """Ask for the subscription of a group to a topic (345)."""
 
@@ -312,7 +312,7 @@ class QuerySubscriptionByConsumerRequestHeader(TopicHeader):
     topic: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumeTimeSpanRequestHeader(TopicHeader):
     """Ask how old the messages are that a group works on (303)."""
 
@@ -322,7 +322,7 @@ class QueryConsumeTimeSpanRequestHeader(TopicHeader):
     group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryCorrectionOffsetHeader(TopicHeader):
     """Ask for the smallest offsets over groups (308)."""
 
@@ -336,7 +336,7 @@ class QueryCorrectionOffsetHeader(TopicHeader):
 # --- groups -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetAllSubscriptionGroupRequestHeader(Header):
     """Ask for the settings of all groups, in pages (201)."""
 
@@ -347,14 +347,14 @@ class GetAllSubscriptionGroupRequestHeader(Header):
     max_group_num: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetAllSubscriptionGroupResponseHeader(Header):
     """Answer to 201 of a broker that knows pages."""
 
     total_group_num: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetSubscriptionGroupConfigRequestHeader(RpcHeader):
     """Ask for the settings of a group (352)."""
 
@@ -363,7 +363,7 @@ class GetSubscriptionGroupConfigRequestHeader(RpcHeader):
     group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class DeleteSubscriptionGroupRequestHeader(RpcHeader):
     """Delete a group, and its offsets when wanted (207)."""
 
@@ -373,7 +373,7 @@ class DeleteSubscriptionGroupRequestHeader(RpcHeader):
     clean_offset: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class UpdateGroupForbiddenRequestHeader(TopicHeader):
     """Allow or forbid a group to read a topic; ask only, when `readable` is None (353)."""
 
@@ -384,7 +384,7 @@ class UpdateGroupForbiddenRequestHeader(TopicHeader):
     readable: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerConnectionListRequestHeader(RpcHeader):
     """Ask for the members of a consumer group (203)."""
 
@@ -393,7 +393,7 @@ class GetConsumerConnectionListRequestHeader(RpcHeader):
     consumer_group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetProducerConnectionListRequestHeader(RpcHeader):
     """Ask for the members of a producer group (204)."""
 
@@ -402,7 +402,7 @@ class GetProducerConnectionListRequestHeader(RpcHeader):
     producer_group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumeStatsRequestHeader(TopicHeader):
     """Ask for the progress of a group (208); `topic_list` is joined by `;`."""
 
@@ -413,7 +413,7 @@ class GetConsumeStatsRequestHeader(TopicHeader):
     topic_list: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumeStatsInBrokerHeader(Header):
     """Ask for the progress of all groups (317)."""
 
@@ -422,7 +422,7 @@ class GetConsumeStatsInBrokerHeader(Header):
     is_order: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CloneGroupOffsetRequestHeader(RpcHeader):
     """Copy the offsets of a group (314)."""
 
@@ -437,7 +437,7 @@ class CloneGroupOffsetRequestHeader(RpcHeader):
 # --- messages and brokers ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumeQueueRequestHeader(TopicHeader):
     """Read entries of a queue's index (321)."""
 
@@ -450,7 +450,7 @@ class QueryConsumeQueueRequestHeader(TopicHeader):
     consumer_group: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ResumeCheckHalfMessageRequestHeader(Header):
     """Let a given-up half message be checked again (323); `msg_id` is its offset id."""
 
@@ -460,14 +460,14 @@ class ResumeCheckHalfMessageRequestHeader(Header):
     msg_id: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetBrokerConfigResponseHeader(Header):
     """Answer to 26: version of the settings, as JSON."""
 
     version: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ViewBrokerStatsDataRequestHeader(Header):
     """Ask for one statistic (315)."""
 

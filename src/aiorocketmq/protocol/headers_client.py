@@ -15,7 +15,7 @@ from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader, wire
 # --- send -------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SendMessageRequestHeader(TopicHeader):
     """A send with long names (10; replies: 324)."""
 
@@ -59,7 +59,7 @@ class SendMessageRequestHeader(TopicHeader):
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SendMessageRequestHeaderV2(TopicHeader):
     """A send with one-letter names (310; batches: 320; replies: 325). The broker name is field `n`, not `bname`."""
 
@@ -104,7 +104,7 @@ class SendMessageRequestHeaderV2(TopicHeader):
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SendMessageResponseHeader(Header):
     """Answer to every kind of send. `msg_id` is the offset message id; for a batch several, joined by commas."""
 
@@ -118,7 +118,7 @@ class SendMessageResponseHeader(Header):
     trace_on: str | None = wire("TRACE_ON", None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumerSendMsgBackRequestHeader(RpcHeader):
     """Give a message back for a retry (36). `offset` is its commit-log offset; delay level 0 lets the broker choose, -1 means DLQ."""
 
@@ -133,7 +133,7 @@ class ConsumerSendMsgBackRequestHeader(RpcHeader):
     max_reconsume_times: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RecallMessageRequestHeader(TopicHeader):
     """Take a timer message back (370)."""
 
@@ -144,7 +144,7 @@ class RecallMessageRequestHeader(TopicHeader):
     producer_group: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class RecallMessageResponseHeader(Header):
     """Answer to 370: the unique id of the recalled message."""
 
@@ -154,7 +154,7 @@ class RecallMessageResponseHeader(Header):
 # --- pull and offsets ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class PullMessageRequestHeader(TopicHeader):
     """Pull from one queue (11; lite pull: 361). `suspend_timeout_millis` counts when the SUSPEND bit of `sys_flag` is set."""
 
@@ -176,7 +176,7 @@ class PullMessageRequestHeader(TopicHeader):
     proxy_froward_client_id: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class PullMessageResponseHeader(Header):
     """Answer to a pull that was found, not found, or moved; error answers carry no header."""
 
@@ -190,7 +190,7 @@ class PullMessageResponseHeader(Header):
     forbidden_type: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumerOffsetRequestHeader(TopicHeader):
     """Ask for the committed offset of a group on one queue (14)."""
 
@@ -202,14 +202,14 @@ class QueryConsumerOffsetRequestHeader(TopicHeader):
     set_zero_if_not_found: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumerOffsetResponseHeader(Header):
     """Answer to 14 with code 0; code 22 says that there is no offset."""
 
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class UpdateConsumerOffsetRequestHeader(TopicHeader):
     """Commit the offset of a group on one queue (15)."""
 
@@ -221,7 +221,7 @@ class UpdateConsumerOffsetRequestHeader(TopicHeader):
     commit_offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SearchOffsetRequestHeader(TopicHeader):
     """Find the offset by store time, milliseconds (29). `boundary_type` is `LOWER` (default) or `UPPER`."""
 
@@ -233,14 +233,14 @@ class SearchOffsetRequestHeader(TopicHeader):
     boundary_type: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class SearchOffsetResponseHeader(Header):
     """Answer to 29."""
 
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetMaxOffsetRequestHeader(TopicHeader):
     """Ask for the next offset to be written (30)."""
 
@@ -251,14 +251,14 @@ class GetMaxOffsetRequestHeader(TopicHeader):
     committed: bool = True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetMaxOffsetResponseHeader(Header):
     """Answer to 30."""
 
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetMinOffsetRequestHeader(TopicHeader):
     """Ask for the smallest offset that is still stored (31)."""
 
@@ -268,14 +268,14 @@ class GetMinOffsetRequestHeader(TopicHeader):
     queue_id: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetMinOffsetResponseHeader(Header):
     """Answer to 31."""
 
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetEarliestMsgStoretimeRequestHeader(TopicHeader):
     """Ask for the store time of the oldest message (32)."""
 
@@ -285,14 +285,14 @@ class GetEarliestMsgStoretimeRequestHeader(TopicHeader):
     queue_id: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetEarliestMsgStoretimeResponseHeader(Header):
     """Answer to 32: milliseconds since the epoch, -1 for an empty queue."""
 
     timestamp: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ViewMessageRequestHeader(Header):
     """Fetch one message by its commit-log offset (33)."""
 
@@ -302,7 +302,7 @@ class ViewMessageRequestHeader(Header):
     topic: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryMessageRequestHeader(TopicHeader):
     """Find messages by key (12); `unique_key_query` asks for a unique id instead of a key (leave it out when requests are signed)."""
 
@@ -318,7 +318,7 @@ class QueryMessageRequestHeader(TopicHeader):
     last_key: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class QueryMessageResponseHeader(Header):
     """Answer to 12."""
 
@@ -329,7 +329,7 @@ class QueryMessageResponseHeader(Header):
 # --- routes and registration ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetRouteInfoRequestHeader(TopicHeader):
     """Ask a name server for the route of a topic (105)."""
 
@@ -339,7 +339,7 @@ class GetRouteInfoRequestHeader(TopicHeader):
     accept_standard_json_only: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class HeartbeatResponseHeader(Header):
     """Answer to a heartbeat (34); the broker's version is the `version` of the answer itself."""
 
@@ -347,7 +347,7 @@ class HeartbeatResponseHeader(Header):
     subscription_changed: bool | None = wire("IS_SUB_CHANGE", None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class UnregisterClientRequestHeader(RpcHeader):
     """Say goodbye for a producer group or a consumer group (35)."""
 
@@ -358,7 +358,7 @@ class UnregisterClientRequestHeader(RpcHeader):
     consumer_group: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerListByGroupRequestHeader(RpcHeader):
     """Ask for the client ids of a group (38)."""
 
@@ -370,7 +370,7 @@ class GetConsumerListByGroupRequestHeader(RpcHeader):
 # --- transactions -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class EndTransactionRequestHeader(RpcHeader):
     """Commit (8), roll back (12) or leave open (0) a half message (37)."""
 
@@ -386,7 +386,7 @@ class EndTransactionRequestHeader(RpcHeader):
     topic: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CheckTransactionStateRequestHeader(RpcHeader):
     """The broker asks how a transaction ended (39)."""
 
@@ -403,7 +403,7 @@ class CheckTransactionStateRequestHeader(RpcHeader):
 # --- requests of a broker to its clients --------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class NotifyConsumerIdsChangedRequestHeader(RpcHeader):
     """The members of a group changed (40)."""
 
@@ -412,7 +412,7 @@ class NotifyConsumerIdsChangedRequestHeader(RpcHeader):
     consumer_group: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ResetOffsetRequestHeader(TopicHeader):
     """Reset offsets: asked of a client (220) or of a broker (222); all queues when `queue_id` is -1."""
 
@@ -426,7 +426,7 @@ class ResetOffsetRequestHeader(TopicHeader):
     offset: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerStatusRequestHeader(TopicHeader):
     """Ask for the offsets of clients: asked of a client (221) or of a broker (223)."""
 
@@ -437,7 +437,7 @@ class GetConsumerStatusRequestHeader(TopicHeader):
     client_addr: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerRunningInfoRequestHeader(RpcHeader):
     """Ask for the inner state of a consumer (307)."""
 
@@ -448,7 +448,7 @@ class GetConsumerRunningInfoRequestHeader(RpcHeader):
     jstack_enable: bool | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ConsumeMessageDirectlyResultRequestHeader(TopicHeader):
     """Make one consumer consume one message (309)."""
 
@@ -463,7 +463,7 @@ class ConsumeMessageDirectlyResultRequestHeader(TopicHeader):
     group_sys_flag: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class ReplyMessageRequestHeader(TopicHeader):
     """A reply that the broker hands to the requester (326); hosts are `ip:port`."""
 

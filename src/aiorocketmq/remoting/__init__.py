@@ -2,6 +2,7 @@
 
 This layer pairs answers with requests and knows nothing of topics or messages. The modules:
 
+    event_loop   which event loop programs of ours run on
     tasks        the only place here that makes tasks
     transport    how a connection is opened; replaceable by an in-memory one
     tls          contexts, and TLS failures turned into errors that name the cause

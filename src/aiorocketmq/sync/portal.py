@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ForkedClientError
-from aiorocketmq.sync.loop import new_event_loop
+from aiorocketmq.remoting.event_loop import new_event_loop
 
 __all__ = ["Leaseholder", "Portal", "acquire", "release"]
 

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from aiorocketmq.sync.loop import NO_UVLOOP_ENV, new_event_loop
+from aiorocketmq.remoting.event_loop import NO_UVLOOP_ENV, new_event_loop
 
 
 def test_the_environment_can_refuse_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -407,7 +407,8 @@ class Producer:
         """Send an operation off and wait for its end."""
         dispatcher = self._dispatcher
         assert dispatcher is not None  # running
-        if not await dispatcher.window.acquire(operation.size, operation.deadline):
+        window = dispatcher.window
+        if not window.acquire_at_once(operation.size) and not await window.acquire(operation.size, operation.deadline):
             raise SendTimeoutError(
                 f"a message for topic {operation.target.topic!r} was not sent within {operation.deadline - operation.started:.3f} s: "
                 f"the time ran out waiting for room among {dispatcher.window.messages} unanswered messages",

@@ -43,6 +43,14 @@ class SendWindow:
         self.messages = count + 1
         self.bytes += size
 
+    def acquire_at_once(self, size: int) -> bool:
+        """Take room for one message if there is some and nobody waits for it; the quick way into `acquire()`."""
+        if self._waiters or not self._fits(size):
+            return False
+        self.messages += 1
+        self.bytes += size
+        return True
+
     async def acquire(self, size: int, deadline: float) -> bool:
         """Take room for one message, waiting for it in turn until the loop's clock shows `deadline`.
 
@@ -51,9 +59,7 @@ class SendWindow:
         Returns:
             False when the deadline passed first.
         """
-        if not self._waiters and self._fits(size):
-            self.messages += 1
-            self.bytes += size
+        if self.acquire_at_once(size):
             return True
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()

@@ -4,7 +4,7 @@ The rules that keep a channel cheap and right:
 
 * A response is paired with its request by `opaque`; whether a frame is a response at all is decided by flag bit 0 alone, because the
   peer numbers its own requests from its own counter.
-* Frames that are submitted in one tick of the loop leave in one write.
+* Frames that are submitted in one tick of the loop leave in one write; a request that is alone on the channel leaves at once.
 * A request costs one entry in a dict: no task, no future, no timer. One timer per channel is armed for the earliest deadline, and found
   out of date, and re-armed, only when it fires.
 * Every waiter is called exactly once: with the response, or with the reason why there will be none.
@@ -163,9 +163,14 @@ class Channel(FrameWriter):
             self._held[opaque] = [frame]
         else:
             out = self._out
-            if not out and not self._corked:
-                self._loop.call_soon(self._flush)
+            first = not out and not self._corked
             out.append(frame)
+            if first:
+                if len(self._pending) == 1:
+                    # A caller who sends one request at a time: another turn of the loop would only delay it.
+                    self._flush()
+                else:
+                    self._loop.call_soon(self._flush)
         if deadline < self._timer.at:
             self._timer.arm(deadline)
 

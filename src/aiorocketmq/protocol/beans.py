@@ -20,6 +20,7 @@ from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.header import camel_case, wire
+from aiorocketmq.protocol.record import Record
 
 __all__ = ["Bean", "decode_object", "from_json", "to_json", "wire"]
 
@@ -270,19 +271,8 @@ def decode_object(data: bytes, path: str) -> dict[Any, Any]:
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Bean:
-    """Base of bodies and their parts. Comparison and text are written once here, for a quick import (see `Header`)."""
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, field.attribute) == getattr(other, field.attribute) for field in _fields_of(type(self)))
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{field.attribute}={getattr(self, field.attribute)!r}" for field in _fields_of(type(self)))
-        return f"{type(self).__name__}({fields})"
+class Bean(Record):
+    """Base of bodies and their parts."""
 
     def encode(self) -> bytes:
         """The body's bytes, in the dialect that Java peers read."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
 
 from aiorocketmq.errors import ProtocolError
+from aiorocketmq.protocol.record import Record
 
 _MISSING: Final = dataclasses.MISSING
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
@@ -84,27 +85,14 @@ def parse_int(text: str, where: str) -> int:
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Header:
+class Header(Record):
     """Base of all custom headers.
-
-    Comparison and text are written once here: made by `dataclass` for each of the many headers they would double the time of the import.
 
     Attributes:
         CODE: Request code that the header belongs to, or None for response headers and headers of several codes.
     """
 
     CODE: ClassVar[int | None] = None
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, field.attribute) == getattr(other, field.attribute) for field in _fields_of(type(self)))
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{field.attribute}={getattr(self, field.attribute)!r}" for field in _fields_of(type(self)))
-        return f"{type(self).__name__}({fields})"
 
     def to_ext(self) -> dict[str, str]:
         """The string map of the wire; None is left out."""

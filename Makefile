@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNS ?= 1
 
-.PHONY: demo test check bench format clean build
+.PHONY: demo test check bench bench-micro format clean build
 
 demo: $(STAMP)
 	$(BIN)/aiorocketmq demo
@@ -19,8 +20,13 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.check_generated
 
+# RUNS separate runs with everything, and docs/performance.md from them; BENCH takes more options, for example BENCH='--also grpc'.
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m benchmarks --matrix --page $(RUNS) $(BENCH)
+
+bench-micro: $(STAMP)
+	$(BIN)/python -m benchmarks.micro
 
 format: $(STAMP)
 	$(BIN)/ruff format .

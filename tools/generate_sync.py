@@ -38,7 +38,7 @@ class Target:
         name: Its name, and that of the twin.
         base: Hand-written base class in `aiorocketmq.sync.base`.
         skip: Public methods that the base class has already.
-        quick: Coroutine methods that have a cheaper twin of the name `<name>_nowait`.
+        quick: Coroutine methods that have a cheaper twin of the name `_<name>_into`.
         also: Further arguments for the constructor of the base class.
     """
 
@@ -56,8 +56,7 @@ TARGETS = (
         "Producer",
         "BlockingProducer",
         quick=frozenset({"send"}),
-        also=", max_in_flight, same_tries=retry_times_when_send_failed == retry_times_when_send_async_failed"
-        " and not retry_another_broker_when_not_store_ok",
+        also=", max_in_flight",
     ),
     Target("aiorocketmq.consumer.push", "PushConsumer", "BlockingConsumer", frozenset({"run", "instance"})),
     Target("aiorocketmq.admin.admin", "AdminClient", "BlockingClient"),
@@ -219,7 +218,7 @@ class Generator:
                 return ""
             body = f"self._end({together})"
         elif item.name in target.quick:
-            body = f"return self._send({call}_nowait, {together})"
+            body = f"return self._send(self._async._{item.name}_into, {together})"
         elif isinstance(item, ast.AsyncFunctionDef):
             body = f"{'' if returns == 'None' else 'return '}self._call({together})"
         elif match := re.fullmatch(r"asyncio\.Future\[(.*)\]|Future\[(.*)\]", returns):

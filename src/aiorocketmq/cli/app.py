@@ -46,6 +46,7 @@ _COMMANDS = {
     "tail": ("aiorocketmq.cli.tail:tail", "Follow a topic without a consumer group."),
     "topic": ("aiorocketmq.cli.topic:app", "Look at topics and create them."),
     "group": ("aiorocketmq.cli.group:app", "Look at consumer groups."),
+    "bench": ("aiorocketmq.cli.bench:app", "Measure this client beside others; needs a source checkout."),
 }
 for _name, (_place, _help) in _COMMANDS.items():
     # Named as text, so that a command loads only what it uses.

@@ -56,6 +56,7 @@ class Rebalancer:
         store: Keeps offsets.
         scheduler: Makes tasks.
         start_time_ms: Where `StartFrom.TIMESTAMP` starts, milliseconds since the epoch.
+        expect: Called with a topic and the number of queues that it will have here, before the first of them is taken over.
         adopt: Called with a queue that was taken over; starts to pull it.
         abandon: Called with a queue that is being given up; nothing is pulled from then on.
         changed: Called with a topic, its queues and the owned ones after a change.
@@ -76,6 +77,7 @@ class Rebalancer:
         scheduler: Scheduler,
         *,
         start_time_ms: int,
+        expect: Callable[[str, int], None],
         adopt: Callable[[AssignedQueue], None],
         abandon: Callable[[AssignedQueue], None],
         changed: Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], None],
@@ -90,6 +92,7 @@ class Rebalancer:
         self._store = store
         self._scheduler = scheduler
         self._start_time_ms = start_time_ms
+        self._expect = expect
         self._adopt = adopt
         self._abandon = abandon
         self._changed = changed
@@ -141,6 +144,7 @@ class Rebalancer:
         if mine is None:
             return False
         await self._give_up([assigned for queue, assigned in self.assigned.items() if queue.topic == topic and queue not in mine])
+        self._expect(topic, len(mine))
         balanced = await self._take_over([queue for queue in queues if queue in mine and queue not in self.assigned])
         self._tell_changed(topic, frozenset(queues))
         return balanced

@@ -101,6 +101,7 @@ class PushRuntime:
             self.store,
             self.scheduler,
             start_time_ms=settings.start_time_ms(made_at),
+            expect=self._divide_thresholds,
             adopt=self._adopt,
             abandon=self._abandon,
             changed=self._queues_changed,

@@ -12,7 +12,7 @@ from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_retry_topic
-from aiorocketmq.protocol.message_codec import BatchItem, encode_batch
+from aiorocketmq.protocol.message_codec import encode_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +55,33 @@ def check_batch(messages: Sequence[Message]) -> None:
         raise InvalidMessageError(f"a batch cannot go to the retry topic {messages[0].topic!r}", hint="send the messages one by one")
 
 
-def build_batch(messages: Sequence[Message], next_id: Callable[[], str]) -> EncodedBatch:
+def build_batch(messages: Sequence[Message], next_ids: Callable[[int], list[str]]) -> EncodedBatch:
     """Check and encode a batch; every message gets an id of its own.
+
+    Args:
+        messages: The messages.
+        next_ids: Makes as many ids as wanted.
 
     Raises:
         InvalidMessageError: The messages do not fit together, see `check_batch`, or one of them is not legal.
     """
-    check_batch(messages)
-    ids, items = [], []
-    for index, message in enumerate(messages):
+    if not messages or not isinstance(messages[0], Message) or is_retry_topic(messages[0].topic):
+        check_batch(messages)
+    topic, wait_store_ok = messages[0].topic, messages[0].wait_store_ok
+    ids = next_ids(len(messages))
+    items: list[tuple[int, bytes, bytes]] = []
+    for message, message_id in zip(messages, ids, strict=True):
+        if type(message) is not Message or message.topic != topic or message.wait_store_ok != wait_store_ok or message.delayed:
+            check_batch(messages)
         if not message.body:
             raise InvalidMessageError(
-                f"message {index} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
+                f"message {len(items)} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
             )
-        message_id = next_id()
-        ids.append(message_id)
-        items.append(BatchItem(message.flag, message.body, encode_text(message.wire_text(message_id))))
-    wait = "true" if messages[0].wait_store_ok else "false"
-    return EncodedBatch(messages[0].topic, ",".join(ids), encode_batch(items), f"{props.WAIT}\x01{wait}\x02")
+        text = message.wire_text(message_id)
+        plain = text.isascii() and len(text) <= props.MAX_PROPERTIES_LENGTH
+        items.append((message.flag, message.body, text.encode() if plain else encode_text(text)))
+    wait = "true" if wait_store_ok else "false"
+    return EncodedBatch(topic, ",".join(ids), encode_batch(items), f"{props.WAIT}\x01{wait}\x02")
 
 
 def encode_text(properties: str) -> bytes:

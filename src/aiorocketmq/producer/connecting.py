@@ -138,7 +138,7 @@ class Lobbies:
             if channel is None:
                 return
             operation.unpark()
-            if operation.future.done():
+            if operation.reply.done():
                 operation.close()
             elif operation.deadline <= now:
                 operation.time_out(operation.troubled().phase)
@@ -156,7 +156,7 @@ class Lobbies:
             trouble.note(queue.broker_name, lobby.address, error, now - operation.sent_at)
             trouble.tried.add(queue.broker_name)
             operation.sent_at = now
-            if operation.future.done():
+            if operation.reply.done():
                 operation.close()
             elif operation.tries and operation.movable and not operation.has_untried:
                 # The others have refused it just now.

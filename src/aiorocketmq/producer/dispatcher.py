@@ -95,6 +95,12 @@ class SendDispatcher:
             target.put(self._instance.routes.publish_info(topic))
         return target
 
+    def begin(self, operation: SendOperation) -> None:
+        """Take over a new operation that has its room in the window. Never waits, never raises."""
+        if not operation.ready:
+            self._compress(operation)
+        self.dispatch(operation)
+
     def dispatch(self, operation: SendOperation) -> None:
         """Send an operation off, or park it where it has to wait. Never waits, never raises."""
         target = operation.target
@@ -265,7 +271,7 @@ class SendDispatcher:
                 self._resolve(target)
                 return
             operation.unpark()
-            if operation.future.done():
+            if operation.reply.done():
                 operation.close()
             else:
                 self._route(target.publish, operation)
@@ -354,9 +360,8 @@ class SendDispatcher:
 
     # -- big bodies --------------------------------------------------------------------------------------------------------------------
 
-    def compress_later(self, operation: SendOperation) -> None:
-        """Compress a big body in a thread; the topic's later sends wait behind it, so that their order stays."""
-        operation.ready = False
+    def _compress(self, operation: SendOperation) -> None:
+        # In a thread; the topic's later sends wait behind it, so that their order stays.
         if self._compressor is None:
             self._compressor = ThreadPoolExecutor(1, thread_name_prefix="aiorocketmq-compress")
         work = self.loop.run_in_executor(self._compressor, compress, operation.body, self.settings.compress_level)

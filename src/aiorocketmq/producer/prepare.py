@@ -20,6 +20,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import build_batch, encode_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
+from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings, duration
@@ -56,18 +57,21 @@ class Preparer:
         pid: Process id, another part.
 
     Attributes:
+        dispatcher: Where the operations go.
         pid: The process that the ids belong to.
+        loop: The event loop that the producer belongs to.
+        ids: Makes the ids of its messages.
     """
 
-    __slots__ = ("_compress_from", "_dispatcher", "_ids", "_limit", "_loop", "_settings", "_targets", "_timeout", "pid")
+    __slots__ = ("_compress_from", "_limit", "_settings", "_targets", "_timeout", "dispatcher", "ids", "loop", "pid")
 
     def __init__(self, settings: ProducerSettings, dispatcher: SendDispatcher, client_id: str, pid: int) -> None:
         self.pid = pid
         self._settings = settings
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._targets = dispatcher.targets
-        self._loop = dispatcher.loop
-        self._ids = UniqueIdGenerator(_address_bytes(client_id), pid)
+        self.loop = dispatcher.loop
+        self.ids = UniqueIdGenerator(_address_bytes(client_id), pid)
         self._timeout = settings.send_msg_timeout
         self._limit = settings.max_message_size
         self._compress_from = settings.compress_msg_body_over_howmuch
@@ -80,8 +84,9 @@ class Preparer:
         queue: MessageQueue | None,
         selector: QueueSelector | None,
         sharding_key: str | None,
+        reply: Reply,
     ) -> SendOperation:
-        """The operation for one message; arguments as of `Producer.send()`.
+        """The operation for one message, whose outcome goes to `reply`; the other arguments are those of `Producer.send()`.
 
         Raises:
             InvalidMessageError: The message cannot be sent, or the queue does not belong to it.
@@ -96,7 +101,7 @@ class Preparer:
         if not 0 < size <= self._limit:
             raise self._wrong_size(message.topic, size)
         born_at = time.time_ns() // 1_000_000
-        message_id = self._ids.next_id(born_at)
+        message_id = self.ids.next_id(born_at)
         properties = message.wire_text(message_id, sharding_key)
         if len(properties) > MAX_PROPERTIES_LENGTH or not properties.isascii():
             encode_text(properties)  # only to see whether it can be
@@ -105,13 +110,12 @@ class Preparer:
             packed = compress(body, self._settings.compress_level)
             if len(packed) < size:
                 body, sys_flag = packed, ZLIB_FLAGS
-        loop = self._loop
-        now = loop.time()
+        now = self.loop.time()
         operation = SendOperation(
-            self._dispatcher,
+            self.dispatcher,
             target,
             policy,
-            loop.create_future(),
+            reply,
             message_id,
             body,
             properties,
@@ -129,9 +133,14 @@ class Preparer:
         return operation
 
     def batch(
-        self, messages: Sequence[Message], policy: SendPolicy, timeout: float | timedelta | None, queue: MessageQueue | None
+        self,
+        messages: Sequence[Message],
+        policy: SendPolicy,
+        timeout: float | timedelta | None,
+        queue: MessageQueue | None,
+        reply: Reply,
     ) -> SendOperation:
-        """The operation for a batch; arguments as of `Producer.send_batch()`.
+        """The operation for a batch, whose outcome goes to `reply`; the other arguments are those of `Producer.send_batch()`.
 
         Raises:
             InvalidMessageError: The messages cannot be one batch, or are too large together.
@@ -139,7 +148,7 @@ class Preparer:
             ConfigError: The time-out is none.
         """
         born_at = time.time_ns() // 1_000_000
-        batch = build_batch(messages, lambda: self._ids.next_id(born_at))
+        batch = build_batch(messages, lambda count: self.ids.next_ids(born_at, count))
         target = self._targets.get(batch.topic) or self._new_target(batch.topic)
         size = len(batch.body)
         if size > self._limit:
@@ -147,12 +156,12 @@ class Preparer:
                 f"the batch of {len(messages)} messages takes {size} bytes, the limit max_message_size is {self._limit}",
                 hint="send fewer messages at a time",
             )
-        now = self._loop.time()
+        now = self.loop.time()
         operation = SendOperation(
-            self._dispatcher,
+            self.dispatcher,
             target,
             policy,
-            self._loop.create_future(),
+            reply,
             batch.message_ids,
             batch.body,
             batch.properties,
@@ -171,7 +180,7 @@ class Preparer:
 
     def _new_target(self, topic: str) -> TopicTarget:
         check_send_topic(topic)
-        return self._dispatcher.target(topic)
+        return self.dispatcher.target(topic)
 
     def _wrong_size(self, topic: str, size: int) -> InvalidMessageError:
         if not size:

@@ -29,8 +29,10 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
+from aiorocketmq.producer.accumulator import Accumulator, Gathered
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.prepare import Policies, Preparer
+from aiorocketmq.producer.reply import DirectReply, Reply
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, duration
@@ -67,6 +69,12 @@ class Producer:
         default_topic_queue_nums: Queues that a topic created by a send gets, at most.
         max_in_flight: Messages that may await their answers at a time; `send()` waits for room, `send_nowait()` raises.
         max_in_flight_bytes: Body bytes that may await their answers at a time.
+        auto_batch: Gather the messages of `send()` and `send_nowait()` into batches: those of one topic, tag, `wait_store_ok` and fixed
+            queue leave together, uncompressed, and each has its own result. Messages with a delay and those for retry and dead-letter
+            topics go alone, and so does the first one of a topic that is not in `topics`.
+        batch_max_delay: Seconds, 0.001 to 30, that a message waits for others at most; never more than half of its time-out.
+        batch_max_bytes: Bytes of one batch, 1 to 2 MiB, and at most `max_message_size`; a larger message goes alone.
+        total_batch_max_bytes: Bytes of all batches that are gathered or unanswered; beyond that messages go alone.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -94,6 +102,10 @@ class Producer:
         default_topic_queue_nums: int = 4,
         max_in_flight: int = 1024,
         max_in_flight_bytes: int = 100 * 1024 * 1024,
+        auto_batch: bool = False,
+        batch_max_delay: float | timedelta = 0.010,
+        batch_max_bytes: int = 32 * 1024,
+        total_batch_max_bytes: int = 32 * 1024 * 1024,
         **client_fields: Any,
     ) -> None:
         self._state = ServiceState.CREATE_JUST
@@ -113,6 +125,10 @@ class Producer:
             default_topic_queue_nums=default_topic_queue_nums,
             max_in_flight=max_in_flight,
             max_in_flight_bytes=max_in_flight_bytes,
+            auto_batch=auto_batch,
+            batch_max_delay=batch_max_delay,  # type: ignore[arg-type]
+            batch_max_bytes=batch_max_bytes,
+            total_batch_max_bytes=total_batch_max_bytes,
         )
         self._config = ClientConfig.from_fields(config, name_servers, client_fields)
         if max_message_size > self._config.frame_max_length - _FRAME_OVERHEAD:
@@ -126,6 +142,7 @@ class Producer:
         self._instance: ClientInstance | None = None
         self._dispatcher: SendDispatcher | None = None
         self._preparer: Preparer | None = None
+        self._accumulator: Accumulator | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +195,8 @@ class Producer:
                 raise
             self._instance, self._dispatcher = instance, dispatcher
             self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
+            if self._settings.auto_batch:
+                self._accumulator = Accumulator(dispatcher, self._preparer.ids)
             self._state = ServiceState.RUNNING
             logger.info("producer %s started as %s", self.group, instance.client_id)
             await self._preload(dispatcher)
@@ -207,6 +226,8 @@ class Producer:
             self._state = ServiceState.SHUTDOWN_ALREADY
             instance = self._instance
             try:
+                if self._accumulator is not None:
+                    self._accumulator.close()
                 await self._dispatcher.close(self._settings.send_msg_timeout if timeout is None else duration("timeout", timeout))
             finally:
                 try:
@@ -271,9 +292,20 @@ class Producer:
         """
         fixed = queue is not None or selector is not None or sharding_key is not None
         policy = self._policies.sync_pinned if fixed else self._policies.sync
-        result = await self._run(self._running().single(message, policy, timeout, queue, selector, sharding_key))
-        assert result is not None  # only one-way sends have no result
-        return result
+        preparer = self._running()
+        reply = DirectReply(preparer.loop)
+        accumulator = self._accumulator
+        if accumulator is not None:
+            gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
+            if gathered is not None:
+                return await self._gather(accumulator, gathered, reply)
+        operation = preparer.single(message, policy, timeout, queue, selector, sharding_key, reply)
+        dispatcher = preparer.dispatcher
+        if not dispatcher.window.acquire_at_once(operation.size):
+            await self._wait_for_room(dispatcher, operation)
+        reply.on_cancel = operation.cancel
+        dispatcher.begin(operation)
+        return await reply  # type: ignore[return-value]  # only one-way sends have no result
 
     def send_nowait(
         self,
@@ -298,14 +330,51 @@ class Producer:
             InvalidNameError: Its topic is not legal; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
-        operation = self._running().single(message, self._policies.nowait, timeout, queue, selector, sharding_key)
+        preparer = self._running()
+        future: asyncio.Future[Any] = preparer.loop.create_future()
+        accumulator = self._accumulator
+        if accumulator is not None:
+            gathered = accumulator.take(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
+            if gathered is not None:
+                accumulator.add_nowait(gathered)
+                return future
+        operation = preparer.single(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
         dispatcher = self._dispatcher
         assert dispatcher is not None  # running
         dispatcher.window.acquire_nowait(operation.size)
-        if not operation.ready:
-            dispatcher.compress_later(operation)
-        dispatcher.dispatch(operation)
-        return operation.future  # type: ignore[return-value]  # only one-way sends have no result
+        dispatcher.begin(operation)
+        return future
+
+    def _send_into(
+        self,
+        reply: Reply,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> SendOperation | Gathered | None:
+        """`send()` without a task, for the blocking classes: the outcome goes to `reply`. Other arguments and errors as in `send()`.
+
+        Returns:
+            What can be cancelled; None when the window is full: nothing was done.
+        """
+        fixed = queue is not None or selector is not None or sharding_key is not None
+        policy = self._policies.sync_pinned if fixed else self._policies.sync
+        preparer = self._running()
+        accumulator = self._accumulator
+        if accumulator is not None:
+            gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
+            if gathered is not None:
+                return gathered if accumulator.add_at_once(gathered) else None
+        operation = preparer.single(message, policy, timeout, queue, selector, sharding_key, reply)
+        dispatcher = self._dispatcher
+        assert dispatcher is not None  # running
+        if not dispatcher.window.acquire_at_once(operation.size):
+            return None
+        dispatcher.begin(operation)
+        return operation
 
     async def send_oneway(
         self,
@@ -329,8 +398,10 @@ class Producer:
 
         Cancelling is safe.
         """
-        operation = self._running().single(message, self._policies.oneway, timeout, queue, selector, sharding_key)
-        await self._run(operation)
+        preparer = self._running()
+        reply = DirectReply(preparer.loop)
+        operation = preparer.single(message, self._policies.oneway, timeout, queue, selector, sharding_key, reply)
+        await self._run(operation, reply)
         if self._dispatcher is not None:
             await self._dispatcher.drain(operation)
 
@@ -357,7 +428,9 @@ class Producer:
         Cancelling is safe: nothing is left behind, but a batch that is on its way may be stored.
         """
         policy = self._policies.sync_pinned if queue is not None else self._policies.sync
-        result = await self._run(self._running().batch(messages, policy, timeout, queue))
+        preparer = self._running()
+        reply = DirectReply(preparer.loop)
+        result = await self._run(preparer.batch(messages, policy, timeout, queue, reply), reply)
         assert result is not None  # only one-way sends have no result
         return result
 
@@ -403,12 +476,29 @@ class Producer:
             hint="use asyncio.run_coroutine_threadsafe() from other threads, or aiorocketmq.sync",
         )
 
-    async def _run(self, operation: SendOperation) -> SendResult | None:
+    async def _run(self, operation: SendOperation, reply: DirectReply) -> SendResult | None:
         """Send an operation off and wait for its end."""
         dispatcher = self._dispatcher
         assert dispatcher is not None  # running
-        window = dispatcher.window
-        if not window.acquire_at_once(operation.size) and not await window.acquire(operation.size, operation.deadline):
+        if not dispatcher.window.acquire_at_once(operation.size):
+            await self._wait_for_room(dispatcher, operation)
+        reply.on_cancel = operation.cancel
+        dispatcher.begin(operation)
+        return await reply
+
+    async def _gather(self, accumulator: Accumulator, gathered: Gathered, reply: DirectReply) -> SendResult:
+        """Send a message in a batch and wait for its end."""
+        if not accumulator.add_at_once(gathered):
+            assert self._dispatcher is not None  # running
+            await self._wait_for_room(self._dispatcher, gathered)
+            accumulator.add(gathered, accumulator.loop.time())
+        reply.on_cancel = gathered.cancel
+        result = await reply
+        assert result is not None  # no one-way send is gathered
+        return result
+
+    async def _wait_for_room(self, dispatcher: SendDispatcher, operation: SendOperation | Gathered) -> None:
+        if not await dispatcher.window.acquire(operation.size, operation.deadline):
             raise SendTimeoutError(
                 f"a message for topic {operation.target.topic!r} was not sent within {operation.deadline - operation.started:.3f} s: "
                 f"the time ran out waiting for room among {dispatcher.window.messages} unanswered messages",
@@ -418,11 +508,3 @@ class Producer:
         if dispatcher.closed:
             dispatcher.window.release(operation.size)
             raise ClientClosedError(f"producer {self.group!r} was stopped")
-        if not operation.ready:
-            dispatcher.compress_later(operation)
-        dispatcher.dispatch(operation)
-        try:
-            return await operation.future
-        except asyncio.CancelledError:
-            operation.cancel()
-            raise

@@ -41,6 +41,7 @@ from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off
+from aiorocketmq.producer.reply import Reply
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.templates import SendTemplate
@@ -120,7 +121,7 @@ class SendOperation:
         dispatcher: The producer's dispatcher.
         target: What the producer knows of the message's topic.
         policy: The kind of send.
-        future: Result of the whole send; None for a stored one-way message.
+        reply: Takes the result of the whole send; None for a one-way message that was handed over.
         message_id: Unique id, for a batch the ids joined by commas.
         body: Body as it goes over the wire.
         properties: Property text of the wire.
@@ -143,8 +144,8 @@ class SendOperation:
     """
 
     __slots__ = (
-        "address", "batch", "body", "born_timestamp", "channel", "closed", "deadline", "dispatcher", "flag", "future", "message_id",
-        "opaque", "pinned", "place", "plain", "policy", "properties", "queue", "ready", "request", "select", "sent_at", "size", "started",
+        "address", "batch", "body", "born_timestamp", "channel", "closed", "deadline", "dispatcher", "flag", "message_id", "opaque",
+        "pinned", "place", "plain", "policy", "properties", "queue", "ready", "reply", "request", "select", "sent_at", "size", "started",
         "sys_flag", "target", "timer", "tries", "trouble",
     )  # fmt: skip
 
@@ -153,7 +154,7 @@ class SendOperation:
         dispatcher: Dispatcher,
         target: TopicTarget,
         policy: SendPolicy,
-        future: asyncio.Future[SendResult | None],
+        reply: Reply,
         message_id: str,
         body: bytes,
         properties: str,
@@ -167,7 +168,7 @@ class SendOperation:
         self.dispatcher = dispatcher
         self.target = target
         self.policy = policy
-        self.future = future
+        self.reply = reply
         self.message_id = message_id
         self.body = body
         self.properties = properties
@@ -314,7 +315,7 @@ class SendOperation:
         trouble.tried.add(broker)
         if doubt:
             trouble.doubt = True
-        if self.future.done():
+        if self.reply.done():
             self.close()
         elif now >= self.deadline or (isinstance(error, RequestTimeoutError) and self.policy.per_try is None):
             self.time_out(f"waiting for the answer of {broker}")
@@ -357,7 +358,7 @@ class SendOperation:
     def resume(self) -> None:
         """Go on after a pause."""
         self.unpark()
-        if self.future.done():
+        if self.reply.done():
             self.close()
         elif self.dispatcher.closed:
             self.fail(self.troubled().error)
@@ -409,9 +410,9 @@ class SendOperation:
     def _finish(self, result: SendResult | None) -> None:
         self.closed = True
         self.dispatcher.release(self.size)
-        future = self.future
-        if not future.done():
-            future.set_result(result)
+        reply = self.reply
+        if not reply.done():
+            reply.set_result(result)
 
     def close(self) -> None:
         """End without a result: the caller is gone."""
@@ -493,5 +494,5 @@ class SendOperation:
         self.closed = True
         self.unpark()
         self.dispatcher.release(self.size)
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.reply.done():
+            self.reply.set_exception(error)

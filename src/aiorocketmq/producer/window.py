@@ -45,9 +45,10 @@ class SendWindow:
 
     def acquire_at_once(self, size: int) -> bool:
         """Take room for one message if there is some and nobody waits for it; the quick way into `acquire()`."""
-        if self._waiters or not self._fits(size):
+        count = self.messages
+        if self._waiters or count >= self.max_messages or (count and self.bytes + size > self.max_bytes):
             return False
-        self.messages += 1
+        self.messages = count + 1
         self.bytes += size
         return True
 

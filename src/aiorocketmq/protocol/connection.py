@@ -11,7 +11,7 @@ from typing import Final
 
 from aiorocketmq.errors import ProtocolError, WrongProtocolError
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.header_codec import MIN_BINARY_HEADER, MIN_JSON_HEADER, decode_header
+from aiorocketmq.protocol.header_codec import MIN_BINARY_HEADER, MIN_JSON_HEADER, decode_header, decode_json
 
 DEFAULT_MAX_FRAME: Final = 16 * 1024 * 1024
 
@@ -66,23 +66,19 @@ class FrameReceiver:
         max_frame: Limit of a frame in bytes, its own length field not counted.
 
     Attributes:
+        pending: Bytes of an unfinished frame that wait for the rest.
         salvaged: After `feed` has raised: the commands of the same call that came before the bad frame.
     """
 
-    __slots__ = ("_first", "_have", "_need", "_pieces", "max_frame", "salvaged")
+    __slots__ = ("_first", "_need", "_pieces", "max_frame", "pending", "salvaged")
 
     def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
         self.max_frame = max_frame
         self.salvaged: list[RemotingCommand] = []
         self._pieces: list[bytes | bytearray] = []
-        self._have = 0
+        self.pending = 0
         self._need = _PREFIX_LENGTH
         self._first = True
-
-    @property
-    def pending(self) -> int:
-        """Bytes of an unfinished frame that wait for the rest."""
-        return self._have
 
     def feed(self, data: bytes) -> list[RemotingCommand]:
         """Take a chunk and return the commands that it completes, in order; an empty list when none is whole yet.
@@ -91,24 +87,39 @@ class FrameReceiver:
             WrongProtocolError: The very first bytes are those of another protocol.
             ProtocolError: A frame is not legal. The connection must be closed: nothing says where the next frame would begin.
         """
+        if not self.pending and len(data) >= _PREFIX_LENGTH:
+            total, mark = _PREFIX.unpack_from(data)
+            if total + 4 == len(data) and MIN_JSON_HEADER <= mark <= total - 4 and mark <= _HEADER_LENGTH and total <= self.max_frame:
+                # The usual case: the chunk is one frame with a JSON header.
+                command = decode_json(data[_PREFIX_LENGTH : _PREFIX_LENGTH + mark], data[_PREFIX_LENGTH + mark :])
+                self._first = False
+                return [command]
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> list[RemotingCommand]:
         commands: list[RemotingCommand] = []
         position = 0
         try:
-            if self._have:
+            if self.pending:
                 position = self._resume(data, commands)
                 if position < 0:
                     return commands
             end = len(data)
             while end - position >= _PREFIX_LENGTH:
                 total, mark = _PREFIX.unpack_from(data, position)
-                self._check(total, mark, data, position)
+                is_json = MIN_JSON_HEADER <= mark <= total - 4 and mark <= _HEADER_LENGTH and total <= self.max_frame
+                if not is_json:
+                    self._check(total, mark, data, position)
                 stop = position + 4 + total
                 if stop > end:
                     self._need = total + 4
                     break
                 header_start = position + _PREFIX_LENGTH
                 body_start = header_start + (mark & _HEADER_LENGTH)
-                commands.append(decode_header(mark >> 24, data[header_start:body_start], data[body_start:stop]))
+                if is_json:
+                    commands.append(decode_json(data[header_start:body_start], data[body_start:stop]))
+                else:
+                    commands.append(decode_header(mark >> 24, data[header_start:body_start], data[body_start:stop]))
                 position = stop
         except ProtocolError:
             self.salvaged = commands
@@ -126,13 +137,13 @@ class FrameReceiver:
             WrongProtocolError: The few bytes that came are those of another protocol.
             ProtocolError: The peer closed in the middle of a frame.
         """
-        if not self._have:
+        if not self.pending:
             return
         start = b"".join(self._pieces)[:16]
         guess = guess_protocol(start) if self._first else None
         if guess:
             raise _wrong_protocol(guess, start)
-        raise ProtocolError(f"the connection was closed in the middle of a frame: {self._have} of {self._need} bytes had come")
+        raise ProtocolError(f"the connection was closed in the middle of a frame: {self.pending} of {self._need} bytes had come")
 
     def _check(self, total: int, mark: int, data: bytes, position: int) -> None:
         """Raise unless the first 8 bytes of a frame, which are at `position`, are legal."""
@@ -151,7 +162,7 @@ class FrameReceiver:
 
     def _keep(self, data: bytes) -> None:
         pieces = self._pieces
-        self._have += len(data)
+        self.pending += len(data)
         # Tiny chunks are gathered in one growing buffer: a list entry for every received byte would take 40 times the frame's size.
         if len(data) < _SMALL_CHUNK:
             if pieces and type(pieces[-1]) is bytearray:
@@ -164,16 +175,16 @@ class FrameReceiver:
     def _resume(self, data: bytes, commands: list[RemotingCommand]) -> int:
         """Go on with the unfinished frame; return where in `data` the next one begins, or -1 when it is still unfinished."""
         position = 0
-        if self._have < _PREFIX_LENGTH:
-            position = min(_PREFIX_LENGTH - self._have, len(data))
+        if self.pending < _PREFIX_LENGTH:
+            position = min(_PREFIX_LENGTH - self.pending, len(data))
             self._keep(data[:position])
-            if self._have < _PREFIX_LENGTH:
+            if self.pending < _PREFIX_LENGTH:
                 return -1
             start = b"".join((*self._pieces, data[position : position + 8]))
             total, mark = _PREFIX.unpack_from(start)
             self._check(total, mark, start, 0)
             self._need = total + 4
-        stop = position + self._need - self._have
+        stop = position + self._need - self.pending
         if stop > len(data):
             self._keep(data[position:] if position else data)
             return -1
@@ -181,7 +192,7 @@ class FrameReceiver:
             self._pieces.append(data[position:stop])
         commands.append(self._assemble())
         self._pieces = []
-        self._have = 0
+        self.pending = 0
         self._need = _PREFIX_LENGTH
         return stop
 

@@ -105,7 +105,24 @@ def decode_header(kind: int, data: bytes, body: bytes) -> RemotingCommand:
 
 
 def decode_json(data: bytes, body: bytes = b"") -> RemotingCommand:
-    """Decode a JSON header; raises `ProtocolError`."""
+    """Decode a JSON header; raises `ProtocolError`. Hot: what is unusual in any way is left to the careful twin below."""
+    try:
+        header = jsoncodec.loads(data)
+        get = header.get
+        ext = header["extFields"]
+        "".join(ext.values())  # one C call says whether all are strings
+        code, opaque, flag, version = header["code"], get("opaque", 0), get("flag", 0), get("version", 0)
+        _NUMBERS.pack(code, opaque, flag, version)  # one C call says whether all are integers of 32 bits
+        remark = get("remark")
+        if remark is None or type(remark) is str:
+            return RemotingCommand(code, _LANGUAGE_CODES[header["language"]], version, opaque, flag, remark, ext, body, SerializeType.JSON)
+    except (ValueError, KeyError, AttributeError, TypeError, struct.error):
+        pass
+    return _decode_json_carefully(data, body)
+
+
+def _decode_json_carefully(data: bytes, body: bytes) -> RemotingCommand:
+    """The same for any header: takes everything that is legal, and says what is wrong with the rest."""
     try:
         header = jsoncodec.loads(data)
     except ValueError as error:
@@ -119,17 +136,14 @@ def decode_json(data: bytes, body: bytes = b"") -> RemotingCommand:
     elif type(ext) is not dict:
         raise ProtocolError(f"the JSON header's extFields is a {type(ext).__name__}, not an object")
     else:
-        try:
-            "".join(ext.values())  # one C call says whether all are strings
-        except TypeError:
-            ext = _stringify(ext)
+        ext = _stringify(ext)
     remark = get("remark")
     if remark is not None and type(remark) is not str:
         raise ProtocolError(f"the JSON header's remark is a {type(remark).__name__}, not a string")
     code: Any = get("code")
     opaque, flag, version = get("opaque", 0), get("flag", 0), get("version", 0)
     try:
-        _NUMBERS.pack(code, opaque, flag, version)  # one C call says whether all are integers of 32 bits
+        _NUMBERS.pack(code, opaque, flag, version)
     except struct.error:
         raise _wrong_number(header) from None
     language = get("language", "JAVA")

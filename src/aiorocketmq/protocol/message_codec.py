@@ -226,19 +226,18 @@ class BatchItem(NamedTuple):
     properties: bytes
 
 
-def encode_batch(items: Iterable[BatchItem]) -> bytes:
-    """Encode the body of a batch send.
+def encode_batch(items: Iterable[tuple[int, bytes, bytes]]) -> bytes:
+    """Encode the body of a batch send from `BatchItem`s, or plain tuples like them.
 
     Raises:
         ProtocolError: A field does not fit.
     """
     parts: list[bytes] = []
+    head, short = _BATCH_HEAD.pack, _SHORT.pack
     try:
         for flag, body, properties in items:
-            parts.append(_BATCH_HEAD.pack(_BATCH_OVERHEAD + len(body) + len(properties), 0, 0, flag, len(body)))
-            parts.append(body)
-            parts.append(_SHORT.pack(len(properties)))
-            parts.append(properties)
+            body_size, size = len(body), len(properties)
+            parts += (head(_BATCH_OVERHEAD + body_size + size, 0, 0, flag, body_size), body, short(size), properties)
     except struct.error as error:
         raise ProtocolError(f"message {len(parts) // 4} does not fit in a batch: {error}") from None
     return b"".join(parts)

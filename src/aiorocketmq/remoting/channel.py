@@ -103,8 +103,8 @@ class Channel(FrameWriter):
 
     # fmt: off
     __slots__ = (
-        "__weakref__", "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_quiet_reads",
-        "_quiet_since", "_reads", "_receiver", "_replied", "_retired", "_timer", "context", "dropped", "local_address",
+        "__weakref__", "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_reads", "_receiver", "_replied",
+        "_replied_in", "_retired", "_timer", "context", "dropped", "local_address",
     )
     # fmt: on
 
@@ -119,14 +119,13 @@ class Channel(FrameWriter):
         self._pending: dict[int, _Entry] = {}
         # Requests of a peer that does not read its answers, and bytes of answers since the last write.
         self._backlog: list[RemotingCommand] = []
-        self._replied = 0
-        # Watching. All times are of `loop.time()`; the channel is quiet since the first write after the last read.
+        self._replied = self._replied_in = 0
+        # Watching. All times are of `loop.time()`.
         self._timer = LazyTimer(self._check, self._stalled)
         self._partial = PartialFrame(endpoint.settings.partial_frame_timeout)
         self._retired = False
         self._reads = 0
-        self._last_read = self._quiet_since = self._last_write
-        self._quiet_reads = -1
+        self._last_read = self._last_write
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open" if self._transport else "connecting"
@@ -163,9 +162,8 @@ class Channel(FrameWriter):
             self._held[opaque] = [frame]
         else:
             out = self._out
-            first = not out and not self._corked
             out.append(frame)
-            if first:
+            if not self._corked and len(out) == 1:
                 if len(self._pending) == 1:
                     # A caller who sends one request at a time: another turn of the loop would only delay it.
                     self._flush()
@@ -198,6 +196,8 @@ class Channel(FrameWriter):
             logger.error("the answer to request code %d of %s cannot be encoded: %s", request.code, self.address, error)
             parts = encode_parts(RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, f"answer cannot be encoded: {error}"))
         self.send(*parts)
+        if self._replied_in != self._flushes:
+            self._replied, self._replied_in = 0, self._flushes
         self._replied += len(response.body)
         if self._replied > _MUCH_TO_REPLY:
             # Many small requests may ask for much: learn now, not at the end of the tick, whether the peer takes the answers.
@@ -249,6 +249,7 @@ class Channel(FrameWriter):
             return
         self._reads += 1
         self._last_read = now = self._loop.time()
+        self._unanswered_since = NEVER
         receiver = self._receiver
         failure: ProtocolError | None = None
         try:
@@ -270,7 +271,7 @@ class Channel(FrameWriter):
         elif receiver.pending:
             self._partial.grew(now, len(data), fresh=bool(commands))
             self._timer.arm(self._partial.due)
-        else:
+        elif self._partial.due != NEVER:
             self._partial.complete()
 
     def eof_received(self) -> bool:
@@ -300,13 +301,6 @@ class Channel(FrameWriter):
             self._transport.resume_reading()
 
     # ----------------------------------------------------------------------------------------------------------- internal
-
-    def _flush(self) -> None:
-        if self._out and self._quiet_reads != self._reads:
-            self._quiet_reads = self._reads
-            self._quiet_since = self._loop.time()
-        self._replied = 0
-        super()._flush()
 
     def _dispatch(self, commands: list[RemotingCommand]) -> None:
         pending = self._pending
@@ -427,11 +421,11 @@ class Channel(FrameWriter):
             self._in_flight.used -= 1
             self._endpoint.counters.timeouts += 1
             maybe_sent = self._held.pop(opaque, None) is None and flushes < self._flushes
-            silent = silent or (maybe_sent and reads == self._reads and now - self._quiet_since >= _MIN_SILENCE)
+            silent = silent or (maybe_sent and reads == self._reads and now - self._unanswered_since >= _MIN_SILENCE)
             text = f"no answer from {self.address} in time" if maybe_sent else f"the request could not be sent to {self.address} in time"
             self._tell(waiter, RequestTimeoutError(text, address=self.address, maybe_sent=maybe_sent))
         if silent and self._endpoint.settings.close_if_silent and not self.closed:
-            length = now - self._quiet_since
+            length = now - self._unanswered_since
             text = "closing the connection to %s: silent for %.1f s while a request timed out"
             self._endpoint.sparse_log.record(now, f"silent {self.address}", text, self.address, length)
             text = f"the connection to {self.address} was closed: silent for {length:.1f} s while a request timed out"

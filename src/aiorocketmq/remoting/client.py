@@ -67,6 +67,10 @@ class RemotingClient:
     Args:
         config: Time-outs, limits, TLS, name servers and header encoding.
         connector: Opens connections; None opens TCP connections.
+
+    Attributes:
+        hooks: All hooks in the order of their calls; read-only. Hot paths that encode frames themselves must not be used unless this is
+            empty.
     """
 
     def __init__(self, config: ClientConfig, *, connector: Connector | None = None) -> None:
@@ -87,8 +91,8 @@ class RemotingClient:
         self._retired: set[Channel] = set()
         self._attempts: dict[str, ConnectAttempt] = {}
         self._unreachable: set[str] = set()
-        self._hooks: tuple[RPCHook, ...] = ()
-        self._last_hooks: tuple[RPCHook, ...] = ()
+        self.hooks: tuple[RPCHook, ...] = ()
+        self._last_hooks = 0
         self._listeners: tuple[ChannelListener, ...] = ()
         self._names = NameServerChoice(config.name_server_list)
         self._context: ssl.SSLContext | None = None
@@ -127,11 +131,6 @@ class RemotingClient:
         """Requests that await an answer, over all connections."""
         return self._endpoint.in_flight.used
 
-    @property
-    def hooks(self) -> tuple[RPCHook, ...]:
-        """All hooks in the order of their calls; hot paths that encode frames themselves must not be used unless this is empty."""
-        return self._hooks + self._last_hooks
-
     def add_hook(self, hook: RPCHook, *, last: bool = False) -> None:
         """Add a hook behind those added before.
 
@@ -140,9 +139,11 @@ class RemotingClient:
             last: Run after all hooks added without it: for signing, which must see everything the others add.
         """
         if last:
-            self._last_hooks += (hook,)
+            self.hooks += (hook,)
+            self._last_hooks += 1
         else:
-            self._hooks += (hook,)
+            place = len(self.hooks) - self._last_hooks
+            self.hooks = (*self.hooks[:place], hook, *self.hooks[place:])
 
     def add_channel_listener(self, listener: ChannelListener) -> None:
         """Tell `listener` of every connection that is made or lost from now on."""

@@ -10,6 +10,7 @@ import asyncio
 from typing import Final
 
 from aiorocketmq.errors import ConnectionLostError
+from aiorocketmq.remoting.watch import NEVER
 
 _HIGH_WATER: Final = 1024 * 1024
 _LOW_WATER: Final = 256 * 1024
@@ -30,7 +31,7 @@ class FrameWriter(asyncio.Protocol):
     # fmt: off
     __slots__ = (
         "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_loop", "_next_held", "_out",
-        "_paused", "_transport", "address", "closed",
+        "_paused", "_transport", "_unanswered_since", "address", "closed",
     )
     # fmt: on
 
@@ -45,6 +46,7 @@ class FrameWriter(asyncio.Protocol):
         self._corked = False
         self._flushes = 0
         self._last_write = self._loop.time()
+        self._unanswered_since = NEVER  # the first write after the last read
         # `_held` waits while the transport is full: by opaque, or by a negative number for frames that no answer is awaited for.
         self._paused = False
         self._held: dict[int, list[bytes]] = {}
@@ -119,7 +121,9 @@ class FrameWriter(asyncio.Protocol):
             return
         self._out = []
         self._flushes += 1
-        self._last_write = self._loop.time()
+        self._last_write = now = self._loop.time()
+        if self._unanswered_since == NEVER:
+            self._unanswered_since = now
         if len(out) == 1:
             transport.write(out[0])
         elif max(map(len, out)) >= _LARGE_FRAME:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
 from aiorocketmq.sync import portal as portals
@@ -141,17 +141,15 @@ class BlockingProducer(BlockingClient[A]):
     Args:
         client: The asyncio producer.
         max_in_flight: Futures of `send_nowait()` that may be open.
-        same_tries: `send()` and `send_nowait()` of the asyncio producer try again in the same way.
     """
 
-    def __init__(self, client: A, max_in_flight: int, same_tries: bool) -> None:
+    def __init__(self, client: A, max_in_flight: int) -> None:
         super().__init__(client)
         self._room = threading.Semaphore(max_in_flight)
-        self._same_tries = same_tries
 
     def _send(
         self,
-        now: Callable[P, asyncio.Future[T]],
+        into: Callable[Concatenate[Any, P], portals.Cancellable | None],
         patient: Callable[P, Coroutine[Any, Any, T]],
         /,
         *args: P.args,
@@ -160,15 +158,15 @@ class BlockingProducer(BlockingClient[A]):
         """Send one message and wait for its answer.
 
         Args:
-            now: `send_nowait`, the cheap way; it does the same as `send` where the queue is left to the producer.
-            patient: `send`.
+            into: `_send_into`, the cheap way; None says that there is no room in the window.
+            patient: `send`, which waits for room.
             args: Arguments of both.
             kwargs: Arguments of both.
         """
         portal = self._portal
-        if portal is None or not self._same_tries or any(kwargs.get(name) is not None for name in _FIXED_QUEUE):
+        if portal is None:
             return self._call(patient, *args, **kwargs)
-        return portal.call_future(partial(_begin, now, patient, *args, **kwargs))
+        return portal.call_direct(lambda call: into(call, *args, **kwargs), lambda: patient(*args, **kwargs))
 
     def _submit(
         self,
@@ -195,10 +193,6 @@ class BlockingProducer(BlockingClient[A]):
             raise
         future.add_done_callback(lambda _: room.release())
         return future
-
-
-_FIXED_QUEUE: Final = ("queue", "selector", "sharding_key")
-"""Arguments of a send that fix its queue: `send()` then tries only once, `send_nowait()` does not."""
 
 
 def _begin(

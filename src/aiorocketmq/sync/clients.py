@@ -65,6 +65,12 @@ class Producer(BlockingProducer[AsyncProducer]):
         default_topic_queue_nums: Queues that a topic created by a send gets, at most.
         max_in_flight: Messages that may await their answers at a time; further sends wait for room.
         max_in_flight_bytes: Body bytes that may await their answers at a time.
+        auto_batch: Gather the messages of `send()` and `send_nowait()` into batches: those of one topic, tag, `wait_store_ok` and fixed
+            queue leave together, uncompressed, and each has its own result. Messages with a delay and those for retry and dead-letter
+            topics go alone, and so does the first one of a topic that is not in `topics`.
+        batch_max_delay: Seconds, 0.001 to 30, that a message waits for others at most; never more than half of its time-out.
+        batch_max_bytes: Bytes of one batch, 1 to 2 MiB, and at most `max_message_size`; a larger message goes alone.
+        total_batch_max_bytes: Bytes of all batches that are gathered or unanswered; beyond that messages go alone.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -92,6 +98,10 @@ class Producer(BlockingProducer[AsyncProducer]):
         default_topic_queue_nums: int = 4,
         max_in_flight: int = 1024,
         max_in_flight_bytes: int = 100 * 1024 * 1024,
+        auto_batch: bool = False,
+        batch_max_delay: float | timedelta = 0.01,
+        batch_max_bytes: int = 32 * 1024,
+        total_batch_max_bytes: int = 32 * 1024 * 1024,
         **client_fields: Any,
     ) -> None:
         super().__init__(
@@ -113,10 +123,13 @@ class Producer(BlockingProducer[AsyncProducer]):
                 default_topic_queue_nums=default_topic_queue_nums,
                 max_in_flight=max_in_flight,
                 max_in_flight_bytes=max_in_flight_bytes,
+                auto_batch=auto_batch,
+                batch_max_delay=batch_max_delay,
+                batch_max_bytes=batch_max_bytes,
+                total_batch_max_bytes=total_batch_max_bytes,
                 **client_fields,
             ),
             max_in_flight,
-            same_tries=retry_times_when_send_failed == retry_times_when_send_async_failed and not retry_another_broker_when_not_store_ok,
         )
 
     @property
@@ -183,7 +196,7 @@ class Producer(BlockingProducer[AsyncProducer]):
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
         return self._send(
-            self._async.send_nowait, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
+            self._async._send_into, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
         )
 
     def send_nowait(

@@ -4,7 +4,8 @@ There is no Java twin: Java's clients block by themselves. The portal owns the l
 result back; it knows nothing of producers or consumers.
 
 A call costs one append to a deque and, only when no wake-up is pending, one wake-up of the loop; the result comes back through a
-lock that belongs to the calling thread, so no future, condition or queue is made for a call. A portal lives while it is leased:
+lock that belongs to the calling thread, so no future, condition or queue is made for a call. On Linux the loop is woken through an eventfd
+that it watches like any socket: `call_soon_threadsafe()` would cost another turn of it. A portal lives while it is leased:
 `acquire()` starts it for the first client, `release()` ends it with the last one, and a child process that was forked gets its own.
 """
 
@@ -12,14 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
+import select
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ForkedClientError
@@ -45,9 +49,23 @@ class Leaseholder(Protocol):
     def stop(self) -> None: ...
 
 
-class _Waiter:
+class Cancellable(Protocol):
+    """What a call has begun on the loop, and what can be cancelled there."""
+
+    def cancel(self) -> object: ...
+
+
+class Waiter(Protocol):
     """Where a calling thread sleeps until its result is there. Reused by its thread, call after call."""
 
+    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
+        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
+
+    def wake(self) -> None:
+        """End the sleep; called once for each, from the loop."""
+
+
+class _LockWaiter:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
@@ -55,11 +73,40 @@ class _Waiter:
         self._lock.acquire()
 
     def wait(self, at_most: float = _WAIT_SLICE) -> bool:
-        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
         return self._lock.acquire(timeout=at_most)
 
     def wake(self) -> None:
         self._lock.release()
+
+
+class _EventWaiter:
+    """The same on an eventfd: the interpreter lock is free while one is written to.
+
+    A thread that is woken often runs at once, on the core of the one who wakes it. With the interpreter lock still held it can only go to
+    sleep again, until that is free: two switches between threads for nothing, in every call.
+    """
+
+    __slots__ = ("_event", "_poll")
+
+    def __init__(self) -> None:
+        self._event = event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(event, select.POLLIN)
+
+    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
+        if not self._poll.poll(at_most * 1000):
+            return False
+        os.eventfd_read(self._event)
+        return True
+
+    def wake(self) -> None:
+        os.eventfd_write(self._event, 1)
+
+    def __del__(self) -> None:
+        os.close(self._event)
+
+
+_new_waiter: Callable[[], Waiter] = _EventWaiter if hasattr(os, "eventfd") else _LockWaiter
 
 
 if sys.version_info >= (3, 12):
@@ -78,11 +125,11 @@ else:
 _local = threading.local()
 
 
-def _take_waiter() -> _Waiter:
+def _take_waiter() -> Waiter:
     """The thread's own waiter; a new one for a call made from a signal handler while the thread already waits."""
-    waiter: _Waiter | None = getattr(_local, "waiter", None)
+    waiter: Waiter | None = getattr(_local, "waiter", None)
     if waiter is None:
-        return _Waiter()
+        return _new_waiter()
     _local.waiter = None
     return waiter
 
@@ -90,39 +137,44 @@ def _take_waiter() -> _Waiter:
 class _Call(Generic[T]):
     """One blocking call: made by the calling thread, begun on the loop, ended by the asyncio future or task that it began."""
 
-    __slots__ = ("_begin", "_error", "_inner", "_result", "_waiter", "done")
+    __slots__ = ("_begin", "_error", "_inner", "_result", "_waiter", "ended")
 
-    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: _Waiter) -> None:
+    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: Waiter) -> None:
         self._begin = begin
         self._waiter = waiter
-        self._inner: asyncio.Future[T] | None = None
+        self._inner: Cancellable | None = None
         self._result: T
         self._error: BaseException | None = None
-        self.done = False
+        self.ended = False
 
     def __call__(self) -> None:
+        self.watch(self._begin)
+
+    def watch(self, begin: Callable[[], asyncio.Future[T]]) -> None:
+        """Begin, and end with the future that this gives."""
         try:
-            self._inner = inner = self._begin()
+            self._inner = inner = begin()
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            self._fail(error)
+            self.set_exception(error)
         else:
             inner.add_done_callback(self._on_done)
 
     def _on_done(self, inner: asyncio.Future[T]) -> None:
         if inner.cancelled():
-            self._fail(ClientClosedError("the call was cancelled because its client was stopped"))
+            self.set_exception(ClientClosedError("the call was cancelled because its client was stopped"))
         elif (error := inner.exception()) is not None:
-            self._fail(error)
+            self.set_exception(error)
         else:
-            self._result = inner.result()
-            self._finish()
+            self.set_result(inner.result())
 
-    def _fail(self, error: BaseException) -> None:
+    def set_result(self, result: T, /) -> None:
+        self._result = result
+        self.ended = True
+        self._waiter.wake()
+
+    def set_exception(self, error: BaseException, /) -> None:
         self._error = error
-        self._finish()
-
-    def _finish(self) -> None:
-        self.done = True
+        self.ended = True
         self._waiter.wake()
 
     def cancel(self) -> None:
@@ -131,7 +183,7 @@ class _Call(Generic[T]):
 
     def refuse(self) -> None:
         """The loop has ended before the call began."""
-        self._fail(ClientClosedError("the call came too late: the last client was stopped"))
+        self.set_exception(ClientClosedError("the call came too late: the last client was stopped"))
 
     def outcome(self) -> T:
         error = self._error
@@ -142,6 +194,40 @@ class _Call(Generic[T]):
             finally:
                 del error
         return self._result
+
+
+class DirectCall(_Call[T]):
+    """A call that is told its outcome by what it has begun, without a future or a task between them."""
+
+    __slots__ = ("_begin_direct", "_patient")
+
+    def __init__(
+        self,
+        begin: Callable[[DirectCall[T]], Cancellable | None],
+        patient: Callable[[], Coroutine[Any, Any, T]],
+        waiter: Waiter,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(lambda: _start_task(loop, patient()), waiter)
+        self._begin_direct = begin
+
+    def __call__(self) -> None:
+        try:
+            self._inner = self._begin_direct(self)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            self.set_exception(error)
+        else:
+            if self._inner is None:
+                self.watch(self._begin)
+
+    def done(self) -> bool:
+        """True once there is an outcome."""
+        return self.ended
+
+    def cancel(self) -> None:
+        super().cancel()
+        if not self.ended and not isinstance(self._inner, asyncio.Future):
+            self.set_exception(ClientClosedError("the call was cancelled"))
 
 
 class _Submission(Generic[T]):
@@ -189,6 +275,9 @@ class Portal:
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
         self._loop = self._runner.get_loop()
         self._end: asyncio.Event = asyncio.Event()
+        self._closed = False
+        self._wake = self._waker()
+        self._ident = 0
         self.leases = 0
         self.clients: weakref.WeakSet[Leaseholder] = weakref.WeakSet()
         self._thread = threading.Thread(target=self._run, name="aiorocketmq-sync", daemon=True)
@@ -202,7 +291,7 @@ class Portal:
     @property
     def on_loop_thread(self) -> bool:
         """True on the loop's own thread, which must not wait for the loop."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._ident
 
     def mark_forked(self) -> None:
         """Called in a forked child: from now on every call is refused, and nothing of the parent's loop is touched."""
@@ -229,7 +318,21 @@ class Portal:
         """
         self._check()
         waiter = _take_waiter()
-        request = _Call(begin, waiter)
+        return self._wait(_Call(begin, waiter), waiter)
+
+    def call_direct(self, begin: Callable[[DirectCall[T]], Cancellable | None], patient: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a plain function that tells the outcome itself; otherwise as `call()`, and cheaper than all other ways.
+
+        Args:
+            begin: Called on the loop with the call, whose `set_result()` or `set_exception()` ends it; returns what can be cancelled, or
+                None when it could not begin.
+            patient: Coroutine function for that case.
+        """
+        self._check()
+        waiter = _take_waiter()
+        return self._wait(DirectCall(begin, patient, waiter, self._loop), waiter)
+
+    def _wait(self, request: _Call[T], waiter: Waiter) -> T:
         try:
             self._post(request)
             while not waiter.wait():
@@ -240,11 +343,11 @@ class Portal:
         _local.waiter = waiter
         return request.outcome()
 
-    def _abandon(self, request: _Call[Any], waiter: _Waiter) -> None:
-        # The interrupt may have come just after the lock was taken, so `done` decides, and the waiter is not used again.
-        if not request.done:
+    def _abandon(self, request: _Call[Any], waiter: Waiter) -> None:
+        # The interrupt may have come just after the lock was taken, so `ended` decides, and the waiter is not used again.
+        if not request.ended:
             self._post(request.cancel)
-            while not request.done:
+            while not request.ended:
                 waiter.wait(_ABANDON_SLICE)
 
     def submit(self, function: Callable[[], asyncio.Future[T]]) -> Future[T]:
@@ -289,10 +392,29 @@ class Portal:
         self._requests.append(request)
         if not self._woken:
             self._woken = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed
-                self._refuse_the_rest()
+            self._wake()
+        if self._closed:
+            self._refuse_the_rest()
+
+    def _waker(self) -> Callable[[], object]:
+        """A function that has `_drain` called on the loop."""
+        if not hasattr(os, "eventfd"):
+
+            def wake() -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._drain)
+
+            return wake
+        # Closed with the portal itself, not with the loop: a thread that comes late must not write into another one's descriptor.
+        event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, event).atexit = False
+
+        def drain() -> None:
+            os.eventfd_read(event)
+            self._drain()
+
+        self._loop.add_reader(event, drain)
+        return partial(os.eventfd_write, event, 1)
 
     def _drain(self) -> None:
         # Cleared before the first pop: a request appended later than this makes its own wake-up, an earlier one is counted below.
@@ -302,6 +424,7 @@ class Portal:
             requests.popleft()()
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         while not self._stopping:
             try:
                 self._runner.run(self._end.wait())
@@ -309,11 +432,15 @@ class Portal:
                 # asyncio lets these two through from any callback; a listener's sys.exit() must not end everyone's loop.
                 _log.error("%r was raised on the event-loop thread; it goes on", error)
         self._runner.close()
+        self._closed = True
         self._refuse_the_rest()
 
     def _refuse_the_rest(self) -> None:
         while self._requests:
-            request = self._requests.popleft()
+            try:
+                request = self._requests.popleft()
+            except IndexError:  # another thread refuses them too
+                return
             if isinstance(request, _Call | _Submission):
                 request.refuse()
 
@@ -371,8 +498,9 @@ def _install_hooks() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _guard, _current
+    global _guard, _current, _local
     _guard = threading.Lock()  # another thread may have held it while the process forked
+    _local = threading.local()  # the parent's threads are woken through the same descriptors
     if _current is not None:
         _current.mark_forked()
         # Kept alive for good: to close or collect the parent's loop and connections here would act on descriptors that the parent uses.

@@ -23,6 +23,7 @@ COMMANDS = [
     ["topic", "route"],
     ["topic", "stats"],
     ["group", "lag"],
+    ["bench", "compare"],
 ]
 
 

@@ -22,7 +22,7 @@ def ids() -> itertools.count[int]:
 def test_ids_bodies_and_properties() -> None:
     numbers = ids()
     messages = [Message("t", b"a", tag="x"), Message("t", b"bc", properties={"p": "ü"}, flag=-1)]
-    batch = build_batch(messages, lambda: f"ID{next(numbers)}")
+    batch = build_batch(messages, lambda count: [f"ID{next(numbers)}" for _ in range(count)])
     assert (batch.topic, batch.message_ids, batch.properties) == ("t", "ID1,ID2", "WAIT\x01true\x02")
     first, second = decode_batch(batch.body)
     assert (first.flag, first.body, second.flag, second.body) == (0, b"a", -1, b"bc")
@@ -31,7 +31,7 @@ def test_ids_bodies_and_properties() -> None:
 
 
 def test_wait_store_ok_of_the_messages_is_that_of_the_batch() -> None:
-    batch = build_batch([Message("t", b"a", wait_store_ok=False)], lambda: "I")
+    batch = build_batch([Message("t", b"a", wait_store_ok=False)], lambda count: ["I"])
     assert batch.properties == "WAIT\x01false\x02"
 
 

@@ -41,6 +41,7 @@ async def connect(producer: Producer, *brokers: Broker) -> None:
         await producer.send(Message(TOPIC, b"warm"), queue=MessageQueue(TOPIC, broker.name, 0))
         broker.sends.clear()
         broker.stored.clear()
+    await asyncio.sleep(0)  # `send()` may go on while the answer is still being received: let that end first
 
 
 # -- retries ---------------------------------------------------------------------------------------------------------------------------

@@ -52,6 +52,14 @@ def test_many_ids_in_a_few_milliseconds_are_unique() -> None:
 
 
 @pytest.mark.feature("A5")
+def test_ids_made_at_once_are_those_made_one_by_one() -> None:
+    together, single = (UniqueIdGenerator(LOOPBACK, 1, 7) for _ in range(2))
+    sizes = [1, 32, 65_000, 600, 3, 65_536, 70_000]  # the counter wraps within a call, and more than once
+    for size in sizes:
+        assert together.next_ids(NOW, size) == [single.next_id(NOW) for _ in range(size)]
+
+
+@pytest.mark.feature("A5")
 def test_ids_stay_unique_when_the_clock_goes_back() -> None:
     generator = UniqueIdGenerator(LOOPBACK, 1)
     ids = [generator.next_id(now) for _ in range(35_000) for now in (NOW, NOW - 1000)]

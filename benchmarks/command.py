@@ -1,0 +1,199 @@
+"""What the commands do: measure and show, compare stored runs, write the page.
+
+`python -m benchmarks` and `aiorocketmq bench` are its faces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks import page, report
+from benchmarks.judge import floors_met
+from benchmarks.ours.form import PLAIN_ENV
+from benchmarks.peers import DEFAULT_PEERS, PEERS
+from benchmarks.plots import PlotError
+from benchmarks.results import ResultsError, Round, Run
+from benchmarks.rows import ROWS, Row
+from benchmarks.run import Plan, measure, plan_families
+from benchmarks.workloads import FAMILIES, MATRIX, WORKLOADS, in_matrix
+from tests.support.java import NEWEST, JavaMissingError
+from tests.support.processes import StartError
+
+RESULTS = Path("build/benchmarks.json")
+WORKLOAD_NAMES = tuple(name for name in WORKLOADS if not in_matrix(name))
+
+
+class CannotRunError(Exception):
+    """Nothing can be measured or shown; the message says why, in one line or more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        rows: Rows of the report, by name; with `workloads` left out too: everything.
+        workloads: Workloads, by name.
+        peers: Who takes part; none for all but those that run only when a row asks for them.
+        also: Who takes part besides, when `peers` is left out.
+        matrix: Also body sizes and queues; without rows and workloads besides everything else.
+        plain: Run our programs without what the extra `[fast]` brings.
+        rounds: Measured rounds of each workload and client.
+        warm_up: Rounds before these.
+        scale: Multiplies the messages per round.
+        version: Release of the server.
+        label: Name of the run in tables.
+        results: File for the results.
+        as_json: Show records for programs instead of tables.
+    """
+
+    rows: Sequence[str] = ()
+    workloads: Sequence[str] = ()
+    peers: Sequence[str] = ()
+    also: Sequence[str] = ()
+    matrix: bool = False
+    plain: bool = False
+    rounds: int = 5
+    warm_up: int = 2
+    scale: float = 1.0
+    version: str = NEWEST
+    label: str = "this run"
+    results: Path = RESULTS
+    as_json: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            CannotRunError: A name is unknown, or a number out of range.
+        """
+        for what, names, known in (
+            ("row", self.rows, tuple(ROWS)),
+            ("workload", self.workloads, WORKLOAD_NAMES),
+            ("peer", (*self.peers, *self.also), tuple(PEERS)),
+        ):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise CannotRunError(f"{what} {unknown[0]!r} is unknown: use {', '.join(known)}")
+        if self.rounds < 1 or self.warm_up < 0 or self.scale <= 0:
+            raise CannotRunError("rounds must be 1 or more, warm-up rounds 0 or more, and the scale greater than 0")
+
+    def chosen_rows(self) -> list[Row]:
+        """The rows to show."""
+        return [ROWS[name] for name in self.rows or ROWS]
+
+    def plan(self) -> Plan:
+        """The plan of a run."""
+        rows = [ROWS[name] for name in self.rows]
+        needed = [mark.against for row in rows for mark in row.marks if mark.against]
+        peers = tuple(dict.fromkeys(self.peers or (*DEFAULT_PEERS, *self.also, *needed)))
+        planned = plan_families([family.scaled(self.scale) for family in FAMILIES], peers, self.workloads or None, rows or None)
+        if self.matrix:
+            planned += plan_families([family.scaled(self.scale) for family in MATRIX], peers)
+        return Plan(planned, self.rounds, self.warm_up, self.version)
+
+
+def tell(each: Round) -> None:
+    """Show a round that has ended."""
+    kind = "warm-up" if each.warm_up else "round"
+    figures = f"{each.rate:,.0f} msg/s, {each.cpu_us:.1f} µs CPU" if each.count > 1 else f"{each.seconds:.3f} s"
+    failed = f", {each.failed:,} failed" if each.failed else ""
+    notice(f"{each.workload} {each.peer} {kind} {each.number + 1}: {figures}, {each.rss_bytes / 1024**2:.0f} MiB{failed}")
+
+
+def notice(text: str) -> None:
+    """Say something to the person at the terminal: standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_once(options: Options) -> Run:
+    """Measure once and store the run.
+
+    Raises:
+        CannotRunError: The options cannot work, or no broker can be started.
+    """
+    options.check()
+    os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
+    try:
+        run = asyncio.run(measure(options.plan(), options.label, tell, notice))
+    except (JavaMissingError, StartError) as error:
+        raise CannotRunError(str(error)) from error
+    run.save(options.results)
+    notice(f"results: {options.results}")
+    return run
+
+
+def run_and_show(options: Options) -> int:
+    """Measure, store and show; 0 when every floor that was measured is met, else 1.
+
+    Raises:
+        CannotRunError: As `run_once()`.
+    """
+    run = run_once(options)
+    rows = options.chosen_rows()
+    _show(report.run_report(run, rows), [run], rows, as_json=options.as_json)
+    return 0 if floors_met(run, rows) else 1
+
+
+def compare(first: Path, second: Path, options: Options) -> int:
+    """Show two stored runs beside each other.
+
+    Raises:
+        CannotRunError: A file is no stored run.
+    """
+    options.check()
+    before, after = _load([first, second])
+    rows = options.chosen_rows()
+    _show(report.comparison(before, after, rows), [before, after], rows, as_json=options.as_json)
+    return 0
+
+
+def write_page(paths: Sequence[Path]) -> None:
+    """Write the made part of `docs/performance.md` and its pictures from stored runs.
+
+    Raises:
+        CannotRunError: A file is no stored run, the page lacks a marker, or matplotlib is missing.
+    """
+    try:
+        page.write(paths)
+    except (ResultsError, PlotError) as error:
+        raise CannotRunError(str(error)) from error
+
+
+def run_for_page(options: Options, runs: int) -> int:
+    """Measure several times, and once more without the extra `[fast]`, store the runs beside the page, and write it.
+
+    Each run has a new broker and new programs.
+
+    Raises:
+        CannotRunError: As `run_once()` and `write_page()`.
+    """
+    paths = [page.FOLDER / f"run-{number}.json" for number in range(1, runs + 1)]
+    made = [run_once(replace(options, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
+    plain = page.FOLDER / "run-plain.json"
+    run_once(replace(options, plain=True, matrix=False, label="without [fast]", results=plain))
+    write_page([*paths, plain])
+    rows = options.chosen_rows()
+    print(report.row_table(made, report.measured_rows(made, rows)))
+    return 0 if all(floors_met(run, rows) for run in made) else 1
+
+
+def _load(paths: Sequence[Path]) -> list[Run]:
+    try:
+        runs = [Run.load(path) for path in paths]
+    except ResultsError as error:
+        raise CannotRunError(str(error)) from error
+    if len({run.label for run in runs}) < len(runs):
+        for run, path in zip(runs, paths, strict=True):
+            run.label = path.stem
+    return runs
+
+
+def _show(text: str, runs: Sequence[Run], rows: Sequence[Row], *, as_json: bool) -> None:
+    print(json.dumps(report.records(runs, rows), ensure_ascii=False, indent=2) if as_json else text)

@@ -1,0 +1,64 @@
+"""Cases `topics` and `queues`: start, idle CPU and holdings of a consumer of many topics, and of many queues of one topic."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from benchmarks.growth import probe, servers
+from benchmarks.growth.bench import Bench, Row, unique
+from benchmarks.growth.servers import Server
+
+IDLE_WINDOW: Final = 60.0
+"""Seconds: a common multiple of everything periodic (long polls 15, rebalance 20, routes and heartbeats 30, offsets 5)."""
+QUICK_WINDOW: Final = 3.0
+LIMIT_AT: Final = {"topics": 1000, "queues": 1024}
+LIMIT_CPU: Final = 1.0
+"""Percent of a core that an idle consumer of so many may use; 1,000 topics of one queue are 1,000 queues."""
+_FULL_TOPICS: Final = (1, 10, 100, 1000)
+_QUICK_TOPICS: Final = (1, 10)
+_FULL_QUEUES: Final = (1, 64, 512, 1024, 4096)
+_QUICK_QUEUES: Final = (1, 64)
+_PATIENCE: Final = 360.0
+
+
+async def topics(bench: Bench) -> Row:
+    """One consumer of many topics with one queue each, and one producer that has sent to all of them."""
+    sizes = bench.sizes(_FULL_TOPICS, _QUICK_TOPICS)
+    names = [f"growth_topic_{number:04d}" for number in range(max(sizes))]
+    rows = []
+    for kind in bench.options.servers:
+        async with servers.running(kind, bench.options) as server:
+            await server.create_topics(names, 1)
+            for size in sizes:
+                rows += [await _row(bench, server, form, names[:size], 1, {"topics": size}) for form in bench.options.forms]
+    return {"rows": rows}
+
+
+async def queues(bench: Bench) -> Row:
+    """One consumer of one topic with many queues."""
+    rows = []
+    for kind in bench.options.servers:
+        async with servers.running(kind, bench.options) as server:
+            for size in bench.sizes(_FULL_QUEUES, _QUICK_QUEUES):
+                for form in bench.options.forms:
+                    topic = f"growth_queues_{size}_{form}"
+                    await server.create_topics([topic], size)
+                    rows.append(await _row(bench, server, form, [topic], size, {"queues": size}))
+    return {"rows": rows}
+
+
+async def _row(bench: Bench, server: Server, form: str, names: list[str], queues: int, key: Row) -> Row:
+    idle = bench.options.idle or bench.pick(IDLE_WINDOW, QUICK_WINDOW)
+    request = {
+        "name_servers": server.name_servers, "topics": names, "queues": queues, "group": unique("idle"),
+        "settle": bench.pick(5.0, 1.0), "idle": idle,
+    }  # fmt: skip
+    before = server.usage()
+    result = await bench.measure("idle", form, request, timeout=_PATIENCE + idle)
+    after = server.usage()
+    row = {**key, "server": server.kind, "form": form, **result, "server_cpu_seconds": after["cpu_seconds"] - before["cpu_seconds"]}
+    bench.tell(
+        f"{key} {server.kind} {form}: all queues after {row['start_seconds']:.2f} s, idle {row['idle_cpu_percent']:.2f} % of a core, "
+        f"{row['rss'] / probe.MIB:.1f} MiB, {row['tasks']} tasks, {row['timers']} timers, {row['in_flight']} in flight"
+    )
+    return row

@@ -1,0 +1,127 @@
+"""One proxy of real Apache RocketMQ in cluster mode, beside a running cluster: it speaks gRPC to clients and remoting to the broker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support import java
+from tests.support.processes import Child, free_port
+from tests.support.real_cluster import SERVER_JVM, START_TIMEOUT, RealCluster
+
+POM = Path(__file__).with_name("pom.xml")
+READY = "rocketmq-proxy startup successfully"
+
+
+def proxy_jars(version: str, *, timeout: float = 600.0) -> Path:
+    """The folder with the jars of a release's proxy; the first call fetches them through Maven.
+
+    Safe to call from several processes at once; a folder that exists is whole.
+
+    Raises:
+        JavaMissingError: Java or Maven is missing.
+        RuntimeError: Maven failed; carries the end of its output.
+    """
+    folder = java.CACHE / "rocketmq" / f"proxy-{version}"
+    if folder.is_dir():
+        return folder
+    java.require_tools()
+    with java._locked(folder.parent / f"{folder.name}.lock"):
+        if folder.is_dir():
+            return folder
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as work:
+            _fetch(version, Path(work), timeout).rename(folder)
+    return folder
+
+
+def _fetch(version: str, work: Path, timeout: float) -> Path:
+    # Maven resolves relative folders and writes state next to the pom it is given.
+    pom, target = work / "pom.xml", work / "lib"
+    pom.write_text(POM.read_text())
+    command = ["mvn", "-q", "-B", "-f", str(pom), f"-Drocketmq.version={version}"]
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}"]
+    for extra in (["-o"], []):  # what is in the local Maven cache needs no network
+        done = subprocess.run([*command, *extra, *goal], capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode == 0:
+            return target
+        shutil.rmtree(target, ignore_errors=True)
+    output = (done.stdout + done.stderr)[-3000:]
+    raise RuntimeError(f"Maven cannot fetch the proxy of Apache RocketMQ {version} (exit code {done.returncode}):\n{output}")
+
+
+class Proxy:
+    """A running proxy; its files lie below the cluster's folder and go with it.
+
+    Blocking. Stop it before the cluster. The proxy of 5.x cannot be told to listen on the loopback interface only.
+
+    Args:
+        cluster: A started cluster of a 5.x release; the proxy is of the same one.
+        heap: Heap of the proxy.
+    """
+
+    def __init__(self, cluster: RealCluster, *, heap: str = "512m") -> None:
+        self._cluster = cluster
+        self._heap = heap
+        self._process: Child | None = None
+        self.grpc_port = 0
+
+    @property
+    def address(self) -> str:
+        """`host:port` for gRPC clients."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def start(self) -> None:
+        """Start the proxy and wait until it serves.
+
+        Raises:
+            JavaMissingError: Java or Maven is missing.
+            RuntimeError: The jars cannot be fetched.
+            StartError: The proxy did not become ready; carries the end of its log.
+        """
+        library = proxy_jars(self._cluster.version)
+        home = Path(tempfile.mkdtemp(prefix="proxy-", dir=self._cluster.home))
+        command = java.java_command(
+            "org.apache.rocketmq.proxy.ProxyStartup",
+            "-pc",
+            str(self._write_config(home)),
+            classpath=[f"{library}/*"],
+            options=(f"-Xms{self._heap}", f"-Xmx{self._heap}", *SERVER_JVM, *java.log_options(home)),
+        )
+        self._process = Child(command, log=home / "proxy.out", env={"ROCKETMQ_HOME": str(home)}, cwd=home)
+        try:
+            self._process.wait_for_log(READY, START_TIMEOUT)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Kill the proxy."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _write_config(self, home: Path) -> Path:
+        self.grpc_port = free_port(around=(0, 1))
+        file = home / "rmq-proxy.json"
+        config = {
+            "proxyMode": "cluster",
+            "rocketMQClusterName": self._cluster.cluster_name,
+            "namesrvAddr": self._cluster.name_servers,
+            "localServeAddr": "127.0.0.1",
+            "grpcServerPort": self.grpc_port,
+            "remotingListenPort": self.grpc_port + 1,  # 8080 otherwise
+        }
+        file.write_text(json.dumps(config))
+        return file

@@ -1,0 +1,80 @@
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/** Producers that live as long as the process, and new consumers. What is not said here is the client's default. */
+final class Clients {
+    /** What becomes of a message; the message counts as consumed. */
+    interface Listener {
+        void accept(MessageExt message);
+    }
+
+    private static final int SEND_TIMEOUT_MS = 10_000;
+
+    private final String nameServers;
+    private DefaultMQProducer producer;
+    private DefaultMQProducer batchingProducer;
+
+    Clients(String nameServers) {
+        this.nameServers = nameServers;
+    }
+
+    DefaultMQProducer producer() throws MQClientException {
+        if (producer == null) {
+            producer = started("bench_java", false);
+        }
+        return producer;
+    }
+
+    /** The producer that collects single sends into batches. */
+    DefaultMQProducer batchingProducer() throws MQClientException {
+        if (batchingProducer == null) {
+            batchingProducer = started("bench_java_auto_batch", true);
+        }
+        return batchingProducer;
+    }
+
+    private DefaultMQProducer started(String group, boolean autoBatch) throws MQClientException {
+        DefaultMQProducer made = new DefaultMQProducer(group);
+        made.setNamesrvAddr(nameServers);
+        made.setSendMsgTimeout(SEND_TIMEOUT_MS);
+        made.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE); // bodies that are all 'x' would measure zlib
+        made.setAutoBatch(autoBatch);
+        made.start();
+        return made;
+    }
+
+    /** A consumer that was not started yet, of a group that reads the topic from its beginning. */
+    DefaultMQPushConsumer consumer(String group, String topic, boolean ordered, Listener listener) throws MQClientException {
+        DefaultMQPushConsumer made = new DefaultMQPushConsumer(group);
+        made.setNamesrvAddr(nameServers);
+        made.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        made.subscribe(topic, "*");
+        if (ordered) {
+            made.setMessageListener((MessageListenerOrderly) (messages, context) -> {
+                messages.forEach(listener::accept);
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            made.setMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                messages.forEach(listener::accept);
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
+        return made;
+    }
+
+    void shutdown() {
+        for (DefaultMQProducer each : new DefaultMQProducer[] {producer, batchingProducer}) {
+            if (each != null) {
+                each.shutdown();
+            }
+        }
+    }
+}

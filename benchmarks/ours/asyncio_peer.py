@@ -1,0 +1,66 @@
+"""Which request is answered by which workload of the asyncio classes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiorocketmq as rmq
+from benchmarks.ours import consuming, form, sending
+from benchmarks.ours.meter import Answer
+
+SENDING: dict[str, Callable[[rmq.Producer, dict[str, Any]], Awaitable[Answer]]] = {
+    "send_one_at_a_time": sending.send_one_at_a_time,
+    "send_in_flight": sending.send_in_flight,
+    "send_batches": sending.send_batches,
+    "send_oneway": sending.send_oneway,
+    "latency": consuming.latency,
+}
+CONSUMING: dict[str, Callable[[str, dict[str, Any]], Awaitable[Answer]]] = {
+    "push_concurrent": consuming.push_concurrent,
+    "push_plain": consuming.push_plain,
+    "push_ordered": consuming.push_ordered,
+    "first_message": consuming.first_message,
+}
+# What a producer is told in every peer alike: bodies of one letter would measure zlib.
+PRODUCER: dict[str, Any] = {"send_msg_timeout": 10.0, "compress_msg_body_over_howmuch": 1 << 30}
+
+
+class AsyncioPeer:
+    """Answers requests; the producers are made at their first use and serve all rounds."""
+
+    def __init__(self, name_servers: str) -> None:
+        self.name_servers = name_servers
+        self._producers: dict[str, rmq.Producer] = {}
+
+    async def producer(self, kind: str, **options: Any) -> rmq.Producer:
+        """The started producer of a kind."""
+        if kind not in self._producers:
+            producer = rmq.Producer(self.name_servers, group=f"bench_{kind}", **PRODUCER, **options)
+            await producer.start()
+            self._producers[kind] = producer
+        return self._producers[kind]
+
+    async def answer(self, request: dict[str, Any]) -> Answer:
+        """Carry out one request; a failure becomes an answer too."""
+        command = request["cmd"]
+        try:
+            if command in SENDING:
+                return await SENDING[command](await self.producer("asyncio"), request)
+            if command in CONSUMING:
+                return await CONSUMING[command](self.name_servers, request)
+            if command == "send_auto_batched":
+                return await sending.send_in_flight(await self.producer("auto_batch", auto_batch=True), request)
+            if command == "idle_memory":
+                await self.producer("asyncio")
+                return await consuming.idle_memory(self.name_servers, request)
+            if command == "about":
+                return {"form": form.of_this_process()}
+        except (rmq.RocketMQError, TimeoutError, ValueError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": "unsupported"}
+
+    async def stop(self) -> None:
+        """Stop the producers."""
+        for producer in self._producers.values():
+            await producer.stop()

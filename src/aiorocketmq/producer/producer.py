@@ -29,8 +29,9 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.accumulator import Accumulator, Gathered
+from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
+from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
 from aiorocketmq.producer.reply import DirectReply, Reply
 from aiorocketmq.producer.selectors import QueueSelector

@@ -16,7 +16,6 @@ import atexit
 import contextlib
 import logging
 import os
-import select
 import sys
 import threading
 import weakref
@@ -55,17 +54,9 @@ class Cancellable(Protocol):
     def cancel(self) -> object: ...
 
 
-class Waiter(Protocol):
+class _Waiter:
     """Where a calling thread sleeps until its result is there. Reused by its thread, call after call."""
 
-    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
-        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
-
-    def wake(self) -> None:
-        """End the sleep; called once for each, from the loop."""
-
-
-class _LockWaiter:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
@@ -73,40 +64,11 @@ class _LockWaiter:
         self._lock.acquire()
 
     def wait(self, at_most: float = _WAIT_SLICE) -> bool:
+        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
         return self._lock.acquire(timeout=at_most)
 
     def wake(self) -> None:
         self._lock.release()
-
-
-class _EventWaiter:
-    """The same on an eventfd: the interpreter lock is free while one is written to.
-
-    A thread that is woken often runs at once, on the core of the one who wakes it. With the interpreter lock still held it can only go to
-    sleep again, until that is free: two switches between threads for nothing, in every call.
-    """
-
-    __slots__ = ("_event", "_poll")
-
-    def __init__(self) -> None:
-        self._event = event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(event, select.POLLIN)
-
-    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
-        if not self._poll.poll(at_most * 1000):
-            return False
-        os.eventfd_read(self._event)
-        return True
-
-    def wake(self) -> None:
-        os.eventfd_write(self._event, 1)
-
-    def __del__(self) -> None:
-        os.close(self._event)
-
-
-_new_waiter: Callable[[], Waiter] = _EventWaiter if hasattr(os, "eventfd") else _LockWaiter
 
 
 if sys.version_info >= (3, 12):
@@ -125,11 +87,11 @@ else:
 _local = threading.local()
 
 
-def _take_waiter() -> Waiter:
+def _take_waiter() -> _Waiter:
     """The thread's own waiter; a new one for a call made from a signal handler while the thread already waits."""
-    waiter: Waiter | None = getattr(_local, "waiter", None)
+    waiter: _Waiter | None = getattr(_local, "waiter", None)
     if waiter is None:
-        return _new_waiter()
+        return _Waiter()
     _local.waiter = None
     return waiter
 
@@ -139,7 +101,7 @@ class _Call(Generic[T]):
 
     __slots__ = ("_begin", "_error", "_inner", "_result", "_waiter", "ended")
 
-    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: Waiter) -> None:
+    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: _Waiter) -> None:
         self._begin = begin
         self._waiter = waiter
         self._inner: Cancellable | None = None
@@ -199,17 +161,18 @@ class _Call(Generic[T]):
 class DirectCall(_Call[T]):
     """A call that is told its outcome by what it has begun, without a future or a task between them."""
 
-    __slots__ = ("_begin_direct", "_patient")
+    __slots__ = ("_begin_direct", "_portal")
 
     def __init__(
         self,
         begin: Callable[[DirectCall[T]], Cancellable | None],
         patient: Callable[[], Coroutine[Any, Any, T]],
-        waiter: Waiter,
-        loop: asyncio.AbstractEventLoop,
+        waiter: _Waiter,
+        portal: Portal,
     ) -> None:
-        super().__init__(lambda: _start_task(loop, patient()), waiter)
+        super().__init__(lambda: _start_task(portal.loop, patient()), waiter)
         self._begin_direct = begin
+        self._portal = portal
 
     def __call__(self) -> None:
         try:
@@ -219,6 +182,11 @@ class DirectCall(_Call[T]):
         else:
             if self._inner is None:
                 self.watch(self._begin)
+
+    def set_result(self, result: T, /) -> None:
+        self._result = result
+        self.ended = True
+        self._portal.wake_soon(self._waiter)
 
     def done(self) -> bool:
         """True once there is an outcome."""
@@ -273,8 +241,9 @@ class Portal:
         self._forked = False
         self._stopping = False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
-        self._loop = self._runner.get_loop()
+        self.loop = self._runner.get_loop()
         self._end: asyncio.Event = asyncio.Event()
+        self._finished: list[_Waiter] = []
         self._closed = False
         self._wake = self._waker()
         self._ident = 0
@@ -308,7 +277,7 @@ class Portal:
             ForkedClientError: Called in a forked child.
             ClientClosedError: The portal has ended.
         """
-        loop = self._loop
+        loop = self.loop
         return self.call_future(lambda: _start_task(loop, function(*args, **kwargs)))
 
     def call_future(self, begin: Callable[[], asyncio.Future[T]]) -> T:
@@ -330,9 +299,9 @@ class Portal:
         """
         self._check()
         waiter = _take_waiter()
-        return self._wait(DirectCall(begin, patient, waiter, self._loop), waiter)
+        return self._wait(DirectCall(begin, patient, waiter, self), waiter)
 
-    def _wait(self, request: _Call[T], waiter: Waiter) -> T:
+    def _wait(self, request: _Call[T], waiter: _Waiter) -> T:
         try:
             self._post(request)
             while not waiter.wait():
@@ -343,7 +312,7 @@ class Portal:
         _local.waiter = waiter
         return request.outcome()
 
-    def _abandon(self, request: _Call[Any], waiter: Waiter) -> None:
+    def _abandon(self, request: _Call[Any], waiter: _Waiter) -> None:
         # The interrupt may have come just after the lock was taken, so `ended` decides, and the waiter is not used again.
         if not request.ended:
             self._post(request.cancel)
@@ -368,7 +337,7 @@ class Portal:
         """Run a coroutine function on the loop and wait for nothing; an error is logged. For finalizers, which must not block."""
 
         def start() -> None:
-            self._loop.create_task(function()).add_done_callback(_log_failure)
+            self.loop.create_task(function()).add_done_callback(_log_failure)
 
         self._post(start)
 
@@ -402,7 +371,7 @@ class Portal:
 
             def wake() -> None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
-                    self._loop.call_soon_threadsafe(self._drain)
+                    self.loop.call_soon_threadsafe(self._drain)
 
             return wake
         # Closed with the portal itself, not with the loop: a thread that comes late must not write into another one's descriptor.
@@ -413,8 +382,22 @@ class Portal:
             os.eventfd_read(event)
             self._drain()
 
-        self._loop.add_reader(event, drain)
+        self.loop.add_reader(event, drain)
         return partial(os.eventfd_write, event, 1)
+
+    def wake_soon(self, waiter: _Waiter) -> None:
+        """Wake a thread at the end of this turn of the loop, together with all others whose calls end in it.
+
+        A thread that is woken while the loop has more to do finds the interpreter lock taken, and costs two more switches.
+        """
+        if not self._finished:
+            self.loop.call_soon(self._wake_finished)
+        self._finished.append(waiter)
+
+    def _wake_finished(self) -> None:
+        finished, self._finished = self._finished, []
+        for waiter in finished:
+            waiter.wake()
 
     def _drain(self) -> None:
         # Cleared before the first pop: a request appended later than this makes its own wake-up, an earlier one is counted below.
@@ -498,9 +481,8 @@ def _install_hooks() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _guard, _current, _local
+    global _guard, _current
     _guard = threading.Lock()  # another thread may have held it while the process forked
-    _local = threading.local()  # the parent's threads are woken through the same descriptors
     if _current is not None:
         _current.mark_forked()
         # Kept alive for good: to close or collect the parent's loop and connections here would act on descriptors that the parent uses.

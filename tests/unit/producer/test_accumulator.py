@@ -54,6 +54,44 @@ async def test_messages_leave_together_after_the_delay_and_each_has_its_own_resu
     assert all(result.ok and result.region_id == "DefaultRegion" and result.recall_handle is None for result in results)
 
 
+FIELDS: list[dict[str, Any]] = [
+    {},
+    {"tag": "T"},
+    {"tag": "Ä"},
+    {"tag": "t" * 1000},
+    {"keys": ["k1", "k2"]},
+    {"properties": {"user": "wért 中"}},
+    {"sharding_key": "shard"},
+    {"buyer_id": "b"},
+    {"wait_store_ok": False},
+    {"tag": "T", "keys": "k", "properties": {"a": "b"}, "flag": 7, "wait_store_ok": False},
+]
+
+
+@virtual_time
+async def test_every_message_keeps_its_properties(world: SendWorld) -> None:
+    producer, made = await start(world, batch_max_bytes=64 * 1024)
+    made.broker.delay = 0.5
+    async with producer:
+        for fields in FIELDS:
+            messages = [Message(TOPIC, b"%d" % number, **fields) for number in range(3)]
+            messages[1].keys = ("more",)  # messages with and without properties of their own in one batch
+            for kind in ("batch", "alone"):
+                made.items.clear()
+                futures = [producer.send_nowait(message) for message in messages[: 3 if kind == "batch" else 1]]
+                await asyncio.sleep(0.1)
+                request = made.broker.sends[-1][2]
+                assert in_flight(producer)[2] == (len(request.body) if kind == "batch" else 0)  # the bytes were counted rightly
+                results = await asyncio.gather(*futures)
+                if kind == "batch":
+                    texts = [item.properties for item in made.items]
+                    assert {item.flag for item in made.items} == {messages[0].flag}
+                else:
+                    texts = [(made.broker.headers[-1].properties or "").encode()]
+                for message, result, text in zip(messages, results, texts, strict=False):
+                    assert decode_properties(text) == {"UNIQ_KEY": result.message_id} | message.wire_properties()
+
+
 @virtual_time
 async def test_awaited_sends_are_gathered_too(world: SendWorld) -> None:
     producer, made = await start(world)

@@ -1,0 +1,254 @@
+"""Messages on their way into a batch, and the batch: what becomes of each of them (Java: `MessageAccumulation`). Feature B18.
+
+`aiorocketmq.producer.accumulator` says which messages leave together, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol, TypeAlias, TypeVar
+
+from aiorocketmq.errors import RocketMQError, RouteError, SendTimeoutError
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import SendResult
+from aiorocketmq.producer.attempts import SendPolicy
+from aiorocketmq.producer.reply import Reply
+from aiorocketmq.producer.send import SendOperation, TopicTarget
+from aiorocketmq.producer.window import SendWindow
+
+TOLERANCE: Final = 0.001
+"""Deadlines of one batch that differ by less than this count as the same, so that a full batch needs no timer of its own."""
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
+
+Key: TypeAlias = tuple[str, MessageQueue | None, bool, str | None, int]
+"""Topic, fixed queue, `wait_store_ok`, tag, and the identity of the policy: what the messages of a batch have in common."""
+
+
+class Holder(Protocol):
+    """What a batch needs of its accumulator.
+
+    Attributes:
+        loop: The producer's event loop.
+        window: Room for unanswered sends.
+        held: Bytes of the batches that are gathered or unanswered.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    window: SendWindow
+    held: int
+
+
+class _Nobody:
+    """The reply of a message whose caller has gone."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, result: SendResult | None, /) -> None:
+        raise AssertionError("there is nobody to tell a result to")
+
+    def set_exception(self, error: BaseException, /) -> None:
+        raise AssertionError("there is nobody to tell an error to")
+
+
+_NOBODY: Final = _Nobody()
+
+
+class Gathered:
+    """One message on its way into a batch. Hot: slots, made once per message.
+
+    Attributes:
+        reply: Takes the outcome of this message.
+        target: What the producer knows of its topic.
+        policy: The kind of send.
+        key: What it has in common with the other messages of its batch.
+        body: Its body, not compressed.
+        rest: Property text of the wire, in UTF-8, from the end of its id on; None when it has only those properties that its key tells.
+        flag: The sender's number.
+        started, deadline: Times of the loop's clock: its own send call, and the end of its own time.
+        size: Bytes counted in the window.
+        record: Bytes in a batch.
+        alone: Its own send, when it went alone.
+    """
+
+    __slots__ = ("alone", "body", "deadline", "flag", "key", "policy", "record", "reply", "rest", "size", "started", "target")
+
+    def __init__(
+        self,
+        reply: Reply,
+        target: TopicTarget,
+        policy: SendPolicy,
+        key: Key,
+        body: bytes,
+        rest: bytes | None,
+        flag: int,
+        started: float,
+        deadline: float,
+        size: int,
+        record: int,
+    ) -> None:
+        self.reply = reply
+        self.target = target
+        self.policy = policy
+        self.key = key
+        self.body = body
+        self.rest = rest
+        self.flag = flag
+        self.started = started
+        self.deadline = deadline
+        self.size = size
+        self.record = record
+        self.alone: SendOperation | None = None
+
+    def cancel(self) -> None:
+        """The caller is gone: the message does not leave with its batch, unless that has left already."""
+        self.reply = _NOBODY
+        if self.alone is not None:
+            self.alone.cancel()
+
+
+class Batch:
+    """The messages of one key, from the first that comes to the answer for all; towards its `SendOperation` it is the `Reply`.
+
+    The operation owns the room of the first message in the window, the batch gives back that of the others.
+
+    Attributes:
+        key: What the messages have in common.
+        messages: They, in the order in which they came; once the batch has left, those in it.
+        ids: Their ids, once the batch has left.
+        size: Bytes of the encoded batch.
+        due: When it leaves at the latest, by the loop's clock.
+        timer: Until it leaves, the timer for that; then one for messages whose time ends before that of the operation, or None.
+        operation: The send of the batch, once it has left.
+    """
+
+    __slots__ = ("_holder", "_open", "due", "ids", "key", "messages", "operation", "size", "timer")
+
+    def __init__(self, holder: Holder, key: Key, due: float, timer: asyncio.TimerHandle) -> None:
+        self._holder = holder
+        self._open = True
+        self.key = key
+        self.messages: list[Gathered] = []
+        self.ids: list[str] = []
+        self.size = 0
+        self.due = due
+        self.timer: asyncio.TimerHandle | None = timer
+        self.operation: SendOperation | None = None
+
+    # -- the outcome -------------------------------------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """True when nobody waits for any of the messages any more."""
+        for message in self.messages:
+            if not message.reply.done():
+                return False
+        self._close()  # the operation ends without another word
+        return True
+
+    def set_result(self, result: SendResult | None, /) -> None:
+        """Give every message its part of the result (Java: `splitSendResults`)."""
+        assert result is not None  # batches are never one-way
+        self._close()
+        messages = self.messages
+        offset_ids = result.offset_message_id.split(",")
+        if len(offset_ids) != len(messages):
+            offset_ids = [result.offset_message_id] * len(messages)
+        status, queue, offset = result.status, result.queue, result.queue_offset
+        transaction_id, region_id, trace_on = result.transaction_id, result.region_id, result.trace_on
+        for message, message_id, offset_id in zip(messages, self.ids, offset_ids, strict=True):
+            reply = message.reply
+            if not reply.done():
+                reply.set_result(SendResult(status, message_id, offset_id, queue, offset, transaction_id, None, region_id, trace_on))
+            offset += 1
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Give every message an error of its own: one instance would collect the tracebacks of all who raise it."""
+        self._close()
+        for message in self.messages:
+            if not message.reply.done():
+                message.reply.set_exception(_own(error))
+
+    def _close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._stop_timer()
+        holder = self._holder
+        holder.held -= self.size
+        release = holder.window.release
+        for message in self.messages[1:]:
+            release(message.size)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    # -- deadlines that differ ---------------------------------------------------------------------------------------------------------
+
+    def watch(self, operation: SendOperation) -> None:
+        """Remember the operation, and end each message at its own deadline where that comes before the operation's."""
+        self.operation = operation
+        if self._open:
+            self._arm(min([message.deadline for message in self.messages]))
+
+    def _arm(self, soonest: float) -> None:
+        assert self.operation is not None  # the batch has left
+        if soonest < self.operation.deadline - TOLERANCE:
+            self.timer = self._holder.loop.call_at(soonest, self._expire)
+
+    def _expire(self) -> None:
+        self.timer = None
+        operation = self.operation
+        assert operation is not None  # the batch has left
+        stored = operation.trouble.stored if operation.trouble is not None else None
+        if stored is not None:
+            self.set_result(stored)
+            return
+        now = self._holder.loop.time() + TOLERANCE
+        waiting = [message for message in self.messages if not message.reply.done()]
+        later = [message.deadline for message in waiting if message.deadline > now]
+        if later:
+            self._arm(min(later))
+        for message in waiting:
+            if message.deadline <= now:
+                message.reply.set_exception(_overdue(message, operation))
+
+
+def _own(error: ErrorT) -> ErrorT:
+    """A copy of one of the client's own errors; those of the user's code (hooks) may not be copyable."""
+    if not isinstance(error, RocketMQError):
+        return error
+    kind = type(error)
+    made = kind.__new__(kind, *error.args)  # not by its constructor: that wants the fields one by one
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error.__cause__
+    return made
+
+
+def _overdue(message: Gathered, operation: SendOperation) -> RocketMQError:
+    """The error of a message whose time ends before that of its batch; `SendOperation.time_out()` says the same for the whole batch."""
+    trouble = operation.trouble
+    error = trouble.error if trouble is not None else None
+    attempts = tuple(map(str, trouble.attempts)) if trouble is not None else ()
+    if isinstance(error, RouteError) and not operation.tries:
+        return _own(error)
+    broker = operation.queue.broker_name if operation.queue is not None else ""
+    parked = operation.place is not None
+    phase = trouble.phase if trouble is not None and parked else f"waiting for the answer of {broker}"
+    timed_out = SendTimeoutError(
+        f"a message for topic {operation.target.topic!r} was not confirmed within {message.deadline - message.started:.3f} s, "
+        f"the time ran out {phase}" + "".join(f"; {attempt}" for attempt in attempts),
+        topic=operation.target.topic,
+        attempts=attempts,
+        maybe_stored=(trouble is not None and trouble.doubt) or (operation.tries > 0 and not parked),
+        broker=broker,
+        hint=error.hint if error is not None else None,
+    )
+    timed_out.__cause__ = error
+    return timed_out
+
+
+ENDED: Final = Gathered(_NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)
+"""Stands for a message whose outcome is told already."""

@@ -75,7 +75,7 @@ class FrameReceiver:
     def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
         self.max_frame = max_frame
         self.salvaged: list[RemotingCommand] = []
-        self._pieces: list[bytes | bytearray] = []
+        self._pieces: list[bytes | bytearray | memoryview] = []
         self.pending = 0
         self._need = _PREFIX_LENGTH
         self._first = True
@@ -127,7 +127,8 @@ class FrameReceiver:
         if commands:
             self._first = False
         if position < end:
-            self._keep(data[position:] if position else data)
+            # A view: the body is copied once out of the chunk, when the frame is whole.
+            self._keep(memoryview(data)[position:] if position else data)
         return commands
 
     def eof(self) -> None:
@@ -160,7 +161,7 @@ class FrameReceiver:
             raise ProtocolError(f"a frame claims header encoding {kind}; legal are 0 (JSON) and 1 (ROCKETMQ)", hint=_DEFAULT_HINT)
         raise ProtocolError(f"a frame of {total} bytes claims a header of {header_length} bytes", hint=_DEFAULT_HINT)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: bytes | memoryview) -> None:
         pieces = self._pieces
         self.pending += len(data)
         # Tiny chunks are gathered in one growing buffer: a list entry for every received byte would take 40 times the frame's size.
@@ -186,10 +187,10 @@ class FrameReceiver:
             self._need = total + 4
         stop = position + self._need - self.pending
         if stop > len(data):
-            self._keep(data[position:] if position else data)
+            self._keep(memoryview(data)[position:] if position else data)
             return -1
         if stop > position:
-            self._pieces.append(data[position:stop])
+            self._pieces.append(memoryview(data)[position:stop])
         commands.append(self._assemble())
         self._pieces = []
         self.pending = 0

@@ -189,6 +189,8 @@ class RealCluster:
             "autoCreateTopicEnable": "true",
             "enablePropertyFilter": "true",
             "flushDiskType": "ASYNC_FLUSH",
+            # By default a send that waited 0.2 s for a thread is refused: on a busy machine that tests the machine.
+            "waitTimeMillsInSendQueue": "5000",
         }
         if self._is_5:
             # By default an idle broker writes its whole timer wheel, 37 MB, every second: a third of a core.

@@ -21,7 +21,7 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.consumer import PushConsumer
 from aiorocketmq.model.enums import SerializeType, StartFrom
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer
 from aiorocketmq.protocol.bodies import GetConsumerListByGroupResponseBody, LockBatchRequestBody, LockBatchResponseBody

@@ -63,8 +63,9 @@ if TYPE_CHECKING:
         StartFrom,
     )
     from aiorocketmq.model.filters import SQL
-    from aiorocketmq.model.message import Message, ReceivedMessage
+    from aiorocketmq.model.message import Message
     from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
     from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
 
@@ -80,7 +81,7 @@ _CLIENTS = {
     "SelectRoundRobin": "producer",
 }
 _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
-_VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "config")
+_VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "model.received", "config")
 
 __all__ = [
     # clients

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, NoReturn
 
 from aiorocketmq.errors import ProtocolError
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.compression import inflater
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 

@@ -69,6 +69,9 @@ if TYPE_CHECKING:
     from aiorocketmq.model.results import Retry, SendResult, Suspend
     from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
 
+    compiled: bool
+    """True when the hot modules run as machine code; both forms do the same."""
+
 __version__ = "0.1.0"
 
 _CLIENTS = {
@@ -149,6 +152,8 @@ __all__ = [
     "UnsupportedRequestError",
     "WindowFullError",
     "WrongProtocolError",
+    # the form of this installation
+    "compiled",
     # packages
     "admin",
     "client",
@@ -159,9 +164,20 @@ __all__ = [
 ]
 
 
+def _is_compiled() -> bool:
+    """Whether the hot modules are those that `hatch_build.py` compiles; see docs/decisions/0010-compiled-modules.md."""
+    from importlib.util import find_spec
+
+    spec = find_spec(f"{__name__}.protocol.message_codec")
+    return spec is not None and not str(spec.origin).endswith((".py", ".pyc"))
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "compiled":
+        value = globals()[name] = _is_compiled()
+        return value
     if name in _PACKAGES:
         return import_module(f"{__name__}.{name}")
     for home in (_CLIENTS[name],) if name in _CLIENTS else _VALUES:

@@ -1,4 +1,4 @@
-"""Messages as users read them (Java: `MessageExt`). Features A1-A4, A17, A18."""
+"""Messages as users read them (Java: `MessageExt`). Features A1-A4, A17, A18, A23."""
 
 from __future__ import annotations
 
@@ -174,6 +174,15 @@ class ReceivedMessage:
     @property
     def broker_name(self) -> str:
         return self.queue.broker_name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copying and pickling find slots by themselves, but not the fields of the compiled form.
+        arguments = (
+            self.topic, self._body, self._raw_properties, self.queue, self.queue_offset, self.commit_log_offset, self.flag, self.sys_flag,
+            self.born_timestamp, self._born_ip, self._born_port, self.store_timestamp, self._store_ip, self._store_port,
+            self.reconsume_times, self.prepared_transaction_offset, self.store_size, self.body_crc, self._inflate,
+        )  # fmt: skip
+        return type(self), arguments, (None, {"_properties": self._properties})
 
     def __repr__(self) -> str:
         return (

@@ -90,7 +90,14 @@ class CompileHook(BuildHookInterface[Any]):
         if not wanted() or version == "editable":
             return
         self._folder = Path(tempfile.mkdtemp(prefix=f"{PACKAGE}-"))
-        for path in compile_package(self._folder):
+        try:
+            compiled = compile_package(self._folder)
+        except subprocess.CalledProcessError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise RuntimeError(
+                f"{VARIABLE} is set, which needs a C compiler, but the modules do not compile; unset it for a pure wheel"
+            ) from error
+        for path in compiled:
             build_data["force_include"][str(path)] = path.relative_to(self._folder).as_posix()
         build_data["pure_python"] = False
         build_data["infer_tag"] = True

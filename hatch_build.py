@@ -94,9 +94,7 @@ class CompileHook(BuildHookInterface[Any]):
             compiled = compile_package(self._folder)
         except subprocess.CalledProcessError as error:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise RuntimeError(
-                f"{VARIABLE} is set, which needs a C compiler, but the modules do not compile; unset it for a pure wheel"
-            ) from error
+            raise RuntimeError(f"{VARIABLE} is set, which needs a C compiler, but nothing compiles; a wheel without it is pure") from error
         for path in compiled:
             build_data["force_include"][str(path)] = path.relative_to(self._folder).as_posix()
         build_data["pure_python"] = False

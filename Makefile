@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS ?= 1
 
-.PHONY: demo test check bench bench-micro format clean build
+.PHONY: demo test check bench bench-micro compiled format clean build
 
 demo: $(STAMP)
 	$(BIN)/aiorocketmq demo
@@ -27,6 +27,10 @@ bench: $(STAMP)
 
 bench-micro: $(STAMP)
 	$(BIN)/python -m benchmarks.micro
+
+# The package with its hot modules compiled, in build/compiled: put that first on PYTHONPATH.
+compiled: $(STAMP)
+	$(BIN)/python -m tools.compile
 
 format: $(STAMP)
 	$(BIN)/ruff format .

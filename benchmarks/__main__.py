@@ -27,13 +27,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--also", action="append", default=[], metavar="NAME", help="a peer besides the usual ones: grpc")
     add("--matrix", action="store_true", help="also body sizes and queues")
     add("--plain", action="store_true", help="our programs without uvloop and orjson")
+    add("--compiled", action="store_true", help="our programs with the compiled modules (needs a C compiler)")
     add("--rounds", type=int, default=5, help="measured rounds of each workload and client (default: %(default)s)")
     add("--warm-up", type=int, default=2, help="rounds before these (default: %(default)s)")
     add("--scale", type=float, default=1.0, help="multiplies the messages per round (default: %(default)s)")
     add("--version", default=NEWEST, help="release of the server (default: %(default)s)")
     add("--label", default="this run", help="name of the run in tables (default: %(default)s)")
     add("--json", type=Path, default=command.RESULTS, help="file for the results (default: %(default)s)")
-    add("--page", type=int, default=0, metavar="RUNS", help="run so many times, once more with --plain, and write docs/performance.md")
+    add(
+        "--page",
+        type=int,
+        default=0,
+        metavar="RUNS",
+        help="so many runs, one --plain, one --compiled, and docs/performance.md",
+    )
     return parser
 
 
@@ -45,6 +52,7 @@ def _options(found: argparse.Namespace) -> Options:
         also=found.also,
         matrix=found.matrix,
         plain=found.plain,
+        compiled=found.compiled,
         rounds=found.rounds,
         warm_up=found.warm_up,
         scale=found.scale,

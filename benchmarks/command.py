@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import page, report
 from benchmarks.judge import floors_met
-from benchmarks.ours.form import PLAIN_ENV
+from benchmarks.ours.form import COMPILED_ENV, PLAIN_ENV
 from benchmarks.peers import DEFAULT_PEERS, PEERS
 from benchmarks.plots import PlotError
 from benchmarks.results import ResultsError, Round, Run
@@ -24,6 +24,7 @@ from benchmarks.run import Plan, measure, plan_families
 from benchmarks.workloads import FAMILIES, MATRIX, WORKLOADS, in_matrix
 from tests.support.java import NEWEST, JavaMissingError
 from tests.support.processes import StartError
+from tools import compile as compiling
 
 RESULTS = Path("build/benchmarks.json")
 WORKLOAD_NAMES = tuple(name for name in WORKLOADS if not in_matrix(name))
@@ -44,6 +45,7 @@ class Options:
         also: Who takes part besides, when `peers` is left out.
         matrix: Also body sizes and queues; without rows and workloads besides everything else.
         plain: Run our programs without what the extra `[fast]` brings.
+        compiled: Run our programs with the compiled modules, which are compiled first where that has to be.
         rounds: Measured rounds of each workload and client.
         warm_up: Rounds before these.
         scale: Multiplies the messages per round.
@@ -59,6 +61,7 @@ class Options:
     also: Sequence[str] = ()
     matrix: bool = False
     plain: bool = False
+    compiled: bool = False
     rounds: int = 5
     warm_up: int = 2
     scale: float = 1.0
@@ -116,10 +119,11 @@ def run_once(options: Options) -> Run:
     """Measure once and store the run.
 
     Raises:
-        CannotRunError: The options cannot work, or no broker can be started.
+        CannotRunError: The options cannot work, the modules cannot be compiled, or no broker can be started.
     """
     options.check()
     os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
+    os.environ[COMPILED_ENV] = str(_compiled_copy()) if options.compiled else ""
     try:
         run = asyncio.run(measure(options.plan(), options.label, tell, notice))
     except (JavaMissingError, StartError) as error:
@@ -127,6 +131,14 @@ def run_once(options: Options) -> Run:
     run.save(options.results)
     notice(f"results: {options.results}")
     return run
+
+
+def _compiled_copy() -> Path:
+    if lack := compiling.missing():
+        raise CannotRunError(f"the modules cannot be compiled: {lack}")
+    if compiling.main([]):
+        raise CannotRunError("the modules do not compile")
+    return compiling.DESTINATION
 
 
 def run_and_show(options: Options) -> int:
@@ -167,9 +179,9 @@ def write_page(paths: Sequence[Path]) -> None:
 
 
 def run_for_page(options: Options, runs: int) -> int:
-    """Measure several times, and once more without the extra `[fast]`, store the runs beside the page, and write it.
+    """Measure several times, once more without the extra `[fast]` and once with compiled modules; store the runs beside the page, write it.
 
-    Each run has a new broker and new programs.
+    The compiled form is left out, with a notice, where there is no C compiler. Each run has a new broker and new programs.
 
     Raises:
         CannotRunError: As `run_once()` and `write_page()`.
@@ -178,7 +190,13 @@ def run_for_page(options: Options, runs: int) -> int:
     made = [run_once(replace(options, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
     plain = page.FOLDER / "run-plain.json"
     run_once(replace(options, plain=True, matrix=False, label="without [fast]", results=plain))
-    write_page([*paths, plain])
+    others = [plain]
+    if lack := compiling.missing():
+        notice(f"the compiled form is left out: {lack}")
+    else:
+        others.append(page.FOLDER / "run-compiled.json")
+        run_once(replace(options, compiled=True, matrix=False, label="compiled", results=others[-1]))
+    write_page([*paths, *others])
     rows = options.chosen_rows()
     print(report.row_table(made, report.measured_rows(made, rows)))
     return 0 if all(floors_met(run, rows) for run in made) else 1

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.ours import form
 from tests.support import java
 from tests.support.line_program import LineProgram
 from tests.support.real_cluster import RealCluster
@@ -65,7 +66,7 @@ def sync_client(cluster: RealCluster) -> LineProgram:
 
 def _ours(module: str, cluster: RealCluster) -> LineProgram:
     command = [sys.executable, "-m", module, cluster.name_servers]
-    return LineProgram(module, command, errors=cluster.home / f"{module}.stderr", cwd=ROOT)
+    return LineProgram(module, command, errors=cluster.home / f"{module}.stderr", cwd=ROOT, env=form.environment())
 
 
 def grpc_client(cluster: RealCluster) -> AbstractAsyncContextManager[LineProgram]:

@@ -2,7 +2,8 @@
 
 The processes of one phase run side by side, because most of the time of a cluster test is waiting. Tests whose bars are seconds of
 wall clock (the fault tests) have a phase of their own. With CI=true nothing may be skipped for want of Java, and
-docs/compatibility.md must say what the results say.
+docs/compatibility.md must say what the results say. The lane `compiled` repeats the tests of the hot parts on compiled modules; it is left
+out, with the reason, where there is no C compiler.
 
     python -m tools.run_tests [--lane NAME ...] [-- arguments for pytest]
 """
@@ -17,10 +18,12 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools import compatibility
+from tools import compile as compiling
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "tests"
@@ -32,6 +35,7 @@ class Lane:
 
     name: str
     arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -56,6 +60,13 @@ class Lane:
 
 _NO_SERVER = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")
 _ON_CLUSTERS = ("tests/behaviour", "tests/foreign")
+_HOT = (*(f"tests/unit/{part}" for part in ("protocol", "core", "model", "producer", "consumer")), "tests/wire", "tests/behaviour")
+_MOSTLY_WAITING = (
+    "test_configuration.py::test_offset_moves_on_when_no_tag_matches",
+    "test_configuration.py::test_offsets_are_saved_after_the_configured_interval",
+    "test_push_retry.py::test_message_of_a_listener_that_hangs_comes_again",
+    "test_push_retry.py::test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer",
+)
 
 PHASES: tuple[tuple[Lane, ...], ...] = (
     (
@@ -63,12 +74,39 @@ PHASES: tuple[tuple[Lane, ...], ...] = (
         Lane("real", (*_ON_CLUSTERS, "--cluster=5.5.0", "--cluster=4.9.7")),
     ),
     (Lane("faults", ("tests/faults",)),),
+    (
+        Lane(
+            "compiled",
+            (
+                "tests/compiled",
+                *_HOT,
+                "--cluster=unit",
+                "--cluster=embedded",
+                *(f"--deselect=tests/behaviour/{test}" for test in _MOSTLY_WAITING),
+            ),
+            {"PYTHONPATH": str(compiling.DESTINATION), compiling.FORM_ENV: "compiled"},
+        ),
+    ),
 )
 
 
 def _selected(names: list[str]) -> list[tuple[Lane, ...]]:
     kept = [tuple(lane for lane in phase if not names or lane.name in names) for phase in PHASES]
     return [phase for phase in kept if phase]
+
+
+def _compiled_form(phases: list[tuple[Lane, ...]]) -> tuple[list[tuple[Lane, ...]], bool]:
+    """Compile for the lane that needs it; the phases without that lane when it cannot run, and whether nothing went wrong."""
+    others = [phase for phase in phases if not any(compiling.FORM_ENV in lane.environment for lane in phase)]
+    if len(others) == len(phases):
+        return phases, True
+    if lack := compiling.missing():
+        print(f"skipped: lane compiled: {lack}")
+        return others, True
+    if compiling.main([]):
+        print("FAIL compiled: the modules do not compile", flush=True)
+        return others, False
+    return phases, True
 
 
 def _run_phase(phase: tuple[Lane, ...], extra: list[str]) -> bool:
@@ -80,9 +118,10 @@ def _run_phase(phase: tuple[Lane, ...], extra: list[str]) -> bool:
         for stale in (lane.report, lane.features):
             stale.unlink(missing_ok=True)
         present = tuple(part for part in lane.arguments if part.startswith("-") or (ROOT / part).exists())
-        lane_here = Lane(lane.name, present)
+        command = replace(lane, arguments=present).command(extra)
         with lane.log.open("wb") as sink:
-            running.append((lane, subprocess.Popen(lane_here.command(extra), cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)))
+            environment = {**os.environ, **lane.environment}
+            running.append((lane, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT)))
     passed = True
     try:
         for lane, process in running:
@@ -136,14 +175,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     options = parser.parse_args(arguments)
     BUILD.mkdir(parents=True, exist_ok=True)
-    phases = _selected(options.lane)
+    phases, passed = _compiled_form(_selected(options.lane))
     lanes = [lane for phase in phases for lane in phase]
-    passed = True
     for phase in phases:
         passed &= _run_phase(phase, options.pytest)
     _print_skipped(lanes)
     if not options.lane:
-        passed &= _compatibility_is_current(lanes)
+        # What a feature does is proven on the pure form.
+        passed &= _compatibility_is_current([lane for lane in lanes if not lane.environment])
     print("all tests passed" if passed else "NOT all tests passed")
     return 0 if passed else 1
 

@@ -21,9 +21,10 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.consumer import PushConsumer
 from aiorocketmq.model.enums import SerializeType, StartFrom
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer
+from aiorocketmq.producer.reply import DirectReply
 from aiorocketmq.protocol.bodies import GetConsumerListByGroupResponseBody, LockBatchRequestBody, LockBatchResponseBody
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -156,6 +157,17 @@ async def _producer() -> AsyncIterator[tuple[Producer, Tap]]:
         await producer.send(order())
         async with peers.tapped() as tap:
             yield producer, tap
+
+
+@case("what a send checks and prepares, before anything is sent")
+@asynccontextmanager
+async def prepare_single() -> AsyncIterator[Run]:
+    message = order()
+    reply = DirectReply(asyncio.get_running_loop())
+    async with _producer() as (producer, _):
+        preparer, policy = producer._preparer, producer._policies.sync
+        assert preparer is not None  # the producer runs
+        yield partial(preparer.single, message, policy, None, None, None, None, reply)
 
 
 @case("send_nowait() and its answer")

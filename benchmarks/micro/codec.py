@@ -1,10 +1,11 @@
-"""Benchmarks of the codec: headers, frames, stored messages, properties, ids, batches, heartbeats."""
+"""Benchmarks of the codec and of the core: headers, frames, stored messages, properties, ids, batches, heartbeats, process queue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
+from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model.enums import ConsumeType, MessageModel, SerializeType, StartFrom
 from aiorocketmq.model.filters import build_subscription
 from aiorocketmq.model.message import Message
@@ -116,6 +117,20 @@ for _count in (1, CHUNK):
 def decode_pulled() -> Run:
     body = stored_messages(CHUNK)
     return lambda: decode_messages(body, broker_name=BROKER, max_body=1 << 22, queue=QUEUE)
+
+
+@case(f"{CHUNK} messages into a process queue, and each finished", messages=CHUNK, orjson=False)
+def process_queue() -> Run:
+    messages = decode_messages(stored_messages(CHUNK), broker_name=BROKER, max_body=1 << 22, queue=QUEUE)
+    first, end = messages[0].queue_offset, messages[-1].queue_offset + 1
+
+    def run() -> None:
+        queue = ProcessQueue(QUEUE, first)
+        queue.put(messages, end)
+        for message in messages:
+            queue.finish(message)
+
+    return run
 
 
 @case(f"{CHUNK} messages of a pull answer, all properties read", messages=CHUNK, orjson=False)

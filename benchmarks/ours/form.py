@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+from pathlib import Path
 
+import aiorocketmq
 from aiorocketmq.protocol import jsoncodec
 from aiorocketmq.remoting.event_loop import NO_UVLOOP_ENV
 
 PLAIN_ENV = "AIOROCKETMQ_BENCH_PLAIN"
 """Set to any non-empty value to run our programs as if the extra `[fast]` were not installed."""
+COMPILED_ENV = "AIOROCKETMQ_BENCH_COMPILED"
+"""Names the folder with the compiled copy of the package, for programs of ours that are to run it."""
 
 
 def choose() -> None:
-    """Switch uvloop and orjson off when the environment asks for it; called before anything else."""
+    """Switch uvloop and orjson off when the environment asks for it; called before anything else.
+
+    Raises:
+        RuntimeError: The compiled modules are asked for, and this process has others.
+    """
+    if os.environ.get(COMPILED_ENV) and not aiorocketmq.compiled:
+        raise RuntimeError(f"{Path(aiorocketmq.__file__).parent} has no compiled modules for this Python")
     if os.environ.get(PLAIN_ENV):
         os.environ[NO_UVLOOP_ENV] = "1"
         jsoncodec.use_orjson(False)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a program of ours: the compiled copy comes first on its path when that is asked for."""
+    path = [os.environ.get(COMPILED_ENV, ""), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
 
 
 def of_this_process() -> str:
@@ -25,6 +40,5 @@ def of_this_process() -> str:
     loop = type(asyncio.get_running_loop())
     words = ["uvloop" if any(each.__module__.startswith("uvloop") for each in loop.__mro__) else "the standard library's event loop"]
     words.append("orjson" if jsoncodec.HAVE_ORJSON and not os.environ.get(PLAIN_ENV) else "the standard library's json")
-    files = [getattr(module, "__file__", None) or "" for name, module in sys.modules.items() if name.startswith("aiorocketmq.")]
-    words.append("compiled modules" if any(file.endswith((".so", ".pyd")) for file in files) else "pure Python")
+    words.append("compiled modules" if aiorocketmq.compiled else "pure Python")
     return ", ".join(words)

@@ -63,10 +63,14 @@ if TYPE_CHECKING:
         StartFrom,
     )
     from aiorocketmq.model.filters import SQL
-    from aiorocketmq.model.message import Message, ReceivedMessage
+    from aiorocketmq.model.message import Message
     from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
     from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
+
+    compiled: bool
+    """True when the hot modules run as machine code; both forms do the same."""
 
 __version__ = "0.1.0"
 
@@ -80,7 +84,7 @@ _CLIENTS = {
     "SelectRoundRobin": "producer",
 }
 _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
-_VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "config")
+_VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "model.received", "config")
 
 __all__ = [
     # clients
@@ -148,6 +152,8 @@ __all__ = [
     "UnsupportedRequestError",
     "WindowFullError",
     "WrongProtocolError",
+    # the form of this installation
+    "compiled",
     # packages
     "admin",
     "client",
@@ -158,9 +164,20 @@ __all__ = [
 ]
 
 
+def _is_compiled() -> bool:
+    """Whether the hot modules are those that `hatch_build.py` compiles; see docs/decisions/0010-compiled-modules.md."""
+    from importlib.util import find_spec
+
+    spec = find_spec(f"{__name__}.protocol.message_codec")
+    return spec is not None and not str(spec.origin).endswith((".py", ".pyc"))
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "compiled":
+        value = globals()[name] = _is_compiled()
+        return value
     if name in _PACKAGES:
         return import_module(f"{__name__}.{name}")
     for home in (_CLIENTS[name],) if name in _CLIENTS else _VALUES:

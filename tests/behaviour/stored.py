@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from aiorocketmq.config import ClientConfig
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand

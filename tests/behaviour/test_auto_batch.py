@@ -11,7 +11,7 @@ import pytest
 
 import aiorocketmq as rmq
 import aiorocketmq.sync
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.send import SendOperation
 from tests.behaviour.stored import stored

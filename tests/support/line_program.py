@@ -7,7 +7,7 @@ import json
 import queue
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,13 +27,17 @@ class LineProgram:
         command: Program and arguments.
         errors: File that receives standard error.
         cwd: Folder to run in.
+        env: Its environment; None for that of this process.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, errors: Path, cwd: Path | None = None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, errors: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._command = list(command)
         self._errors = errors
         self._cwd = cwd
+        self._env = env
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._turn = threading.Lock()
@@ -43,7 +47,13 @@ class LineProgram:
         """Start the program; does not wait until it is ready."""
         with self._errors.open("wb") as sink:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, cwd=self._cwd, start_new_session=True
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=sink,
+                cwd=self._cwd,
+                env=self._env,
+                start_new_session=True,
             )
         self._reader.start()
         return self

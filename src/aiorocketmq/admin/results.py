@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 
 
 def moment(milliseconds: int) -> datetime | None:

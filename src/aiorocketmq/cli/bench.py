@@ -37,6 +37,7 @@ def compare(
     peer: _Names = None,
     matrix: Annotated[bool, Parameter(negative=())] = False,
     plain: Annotated[bool, Parameter(negative=())] = False,
+    compiled: Annotated[bool, Parameter(negative=())] = False,
     rounds: int = 5,
     warm_up: int = 2,
     scale: float = 1.0,
@@ -60,6 +61,8 @@ def compare(
         Also several body sizes and numbers of queues.
     plain:
         This client without uvloop and orjson, as if the extra [fast] were not installed.
+    compiled:
+        This client with its hot modules compiled, which needs a C compiler.
     rounds:
         Measured rounds of each workload and client.
     warm_up:
@@ -80,6 +83,7 @@ def compare(
         peers=peer or (),
         matrix=matrix,
         plain=plain,
+        compiled=compiled,
         rounds=rounds,
         warm_up=warm_up,
         scale=scale,

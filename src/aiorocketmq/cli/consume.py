@@ -14,7 +14,7 @@ from aiorocketmq.consumer import PushConsumer
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import MessageModel, StartFrom
 from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 
 consume = App(
     name="consume",

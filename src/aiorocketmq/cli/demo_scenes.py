@@ -17,8 +17,9 @@ from aiorocketmq.config import ClientConfig
 from aiorocketmq.consumer import PushConsumer
 from aiorocketmq.errors import TopicNotFoundError
 from aiorocketmq.model.enums import MessageModel, StartFrom
-from aiorocketmq.model.message import Message, ReceivedMessage
+from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import dlq_topic
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, SendResult
 from aiorocketmq.producer import Producer
 

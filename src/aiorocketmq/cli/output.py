@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from aiorocketmq.cli.options import OutputForm
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 
 _PIPE_WIDTH = 240
 """Columns of a table that does not go to a terminal: wide enough that nothing is cut."""

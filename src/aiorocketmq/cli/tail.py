@@ -17,8 +17,8 @@ from aiorocketmq.cli.options import Cluster, run_async, until_terminated
 from aiorocketmq.cli.output import print_message
 from aiorocketmq.errors import ConfigError, RemotingError
 from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 
 tail = App(
     name="tail",

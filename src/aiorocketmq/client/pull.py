@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.filters import SubscriptionData
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode

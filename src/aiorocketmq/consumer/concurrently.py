@@ -18,7 +18,7 @@ from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import ConsumeResult
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiorocketmq.consumer.settings import whole
 from aiorocketmq.errors import ListenerError
 from aiorocketmq.model.enums import ConsumeResult
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, Suspend
 
 MAX_BATCH: Final = 1024

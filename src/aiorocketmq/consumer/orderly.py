@@ -19,7 +19,7 @@ from aiorocketmq.consumer.send_back import DEAD_LETTER
 from aiorocketmq.consumer.service import cancelled_from_outside, log_failure, next_size
 from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.model.enums import ConsumeResult
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, Suspend
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from aiorocketmq.consumer.workers import Slot, TaskPool
 from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.names import retry_topic
+from aiorocketmq.model.received import ReceivedMessage
 
 LOCAL_RETRY_DELAY: Final = 5.0
 SENDERS: Final = 4

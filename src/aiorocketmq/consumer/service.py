@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.listener import Listener, Payload, name_of
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 
 logger = logging.getLogger("aiorocketmq.consumer")
 

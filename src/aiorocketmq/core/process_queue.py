@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 
 
 class ProcessQueue:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model.message import Message
@@ -21,7 +21,7 @@ from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import build_batch, encode_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, checked
+from aiorocketmq.producer.selectors import SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings, duration
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
@@ -81,12 +81,14 @@ class Preparer:
         message: Message,
         policy: SendPolicy,
         timeout: float | timedelta | None,
-        queue: MessageQueue | None,
-        selector: QueueSelector | None,
-        sharding_key: str | None,
+        queue: Any,
+        selector: Any,
+        sharding_key: Any,
         reply: Reply,
     ) -> SendOperation:
         """The operation for one message, whose outcome goes to `reply`; the other arguments are those of `Producer.send()`.
+
+        `Any` stands for what is checked here: the compiled form refuses a wrong type by itself, and that with less helpful words.
 
         Raises:
             InvalidMessageError: The message cannot be sent, or the queue does not belong to it.
@@ -137,7 +139,7 @@ class Preparer:
         messages: Sequence[Message],
         policy: SendPolicy,
         timeout: float | timedelta | None,
-        queue: MessageQueue | None,
+        queue: Any,
         reply: Reply,
     ) -> SendOperation:
         """The operation for a batch, whose outcome goes to `reply`; the other arguments are those of `Producer.send_batch()`.
@@ -193,9 +195,7 @@ class Preparer:
         )
 
 
-def _fix_queue(
-    operation: SendOperation, message: Message, queue: MessageQueue | None, selector: QueueSelector | None, sharding_key: str | None
-) -> None:
+def _fix_queue(operation: SendOperation, message: Message, queue: Any, selector: Any, sharding_key: Any) -> None:
     if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
         raise InvalidMessageError("queue, selector and sharding_key exclude each other", hint="give one of them")
     operation.plain = False

@@ -128,9 +128,18 @@ class RemotingCommand:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RemotingCommand):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in RemotingCommand.__slots__)
+        return self._values() == other._values()
+
+    def _values(self) -> tuple[object, ...]:
+        # In the order of the constructor's arguments.
+        return (
+            self.code, self.language, self.version, self.opaque, self.flag, self.remark, self.ext_fields, self.body, self.serialize_type,
+        )  # fmt: skip
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._values()  # copying and pickling do not find the fields of the compiled form by themselves
 
     def __repr__(self) -> str:
         # Values of ext_fields may hold signatures and bodies of users: only the names are shown.

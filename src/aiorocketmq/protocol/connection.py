@@ -87,6 +87,8 @@ class FrameReceiver:
             WrongProtocolError: The very first bytes are those of another protocol.
             ProtocolError: A frame is not legal. The connection must be closed: nothing says where the next frame would begin.
         """
+        total: int
+        mark: int
         if not self.pending and len(data) >= _PREFIX_LENGTH:
             total, mark = _PREFIX.unpack_from(data)
             if total + 4 == len(data) and MIN_JSON_HEADER <= mark <= total - 4 and mark <= _HEADER_LENGTH and total <= self.max_frame:
@@ -99,6 +101,8 @@ class FrameReceiver:
     def _feed(self, data: bytes) -> list[RemotingCommand]:
         commands: list[RemotingCommand] = []
         position = 0
+        total: int
+        mark: int
         try:
             if self.pending:
                 position = self._resume(data, commands)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from aiorocketmq.errors import ProtocolError
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.compression import inflater
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 
@@ -30,6 +30,7 @@ _HEADS: Final = tuple(
     for born_v6 in (False, True)
 )
 """Everything before the body, by (system flag >> 4) & 3."""
+_Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, bytes, int, int, bytes, int, int, int, int]
 _PLAIN_HEAD: Final = _HEADS[0]
 _HOST_FLAGS: Final = MessageSysFlag.BORN_HOST_V6 | MessageSysFlag.STORE_HOST_V6
 _COMPRESSED: Final = MessageSysFlag.COMPRESSED
@@ -58,10 +59,10 @@ def decode_messages(
         ProtocolError: A record is damaged; the text names its position. Nothing is returned, so that nothing is skipped.
     """
     messages: list[ReceivedMessage] = []
-    append = messages.append
     size = len(data)
     unpack = _PLAIN_HEAD.unpack_from
-    head_size = _PLAIN_HEAD.size
+    head_size: int = _PLAIN_HEAD.size
+    head: _Head
     inflate = inflater(max_body)
     topic_bytes, topic = b"", ""
     queues: dict[tuple[str, int], MessageQueue] = {}
@@ -106,7 +107,7 @@ def decode_messages(
             holder = queues.get((topic, queue_id))
             if holder is None:
                 holder = queues[topic, queue_id] = MessageQueue(topic, broker_name, queue_id)
-        append(ReceivedMessage(
+        messages.append(ReceivedMessage(
             topic, data[body_at:body_end], data[properties_at:properties_end], holder, queue_offset + offset_delta, log_offset, flag,
             sys_flag, born, born_ip, born_port, stored, store_ip, store_port, reconsume_times, prepared, total, crc,
             inflate if sys_flag & _COMPRESSED else None,

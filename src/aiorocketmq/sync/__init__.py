@@ -62,8 +62,9 @@ from aiorocketmq.model.enums import (
     StartFrom,
 )
 from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.message import Message, ReceivedMessage
+from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, SendResult, Suspend
 from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
 from aiorocketmq.sync.clients import AdminClient, LocalCluster, Producer, PushConsumer

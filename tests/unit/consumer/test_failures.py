@@ -9,8 +9,8 @@ import pytest
 
 from aiorocketmq.consumer.runtime import PushRuntime
 from aiorocketmq.model.enums import ConsumeResult
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.properties import decode_properties
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand

@@ -8,7 +8,7 @@ import pytest
 
 from aiorocketmq.client.pull import STALLED_AFTER
 from aiorocketmq.model.enums import SerializeType
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.sysflag import PullSysFlag

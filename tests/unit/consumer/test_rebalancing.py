@@ -10,8 +10,8 @@ import pytest
 
 from aiorocketmq.errors import NoNameServerError
 from aiorocketmq.model.enums import StartFrom
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import LockBatchResponseBody, UnlockBatchRequestBody
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand

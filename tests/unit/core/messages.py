@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aiorocketmq.model.message import ReceivedMessage
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 
 QUEUE = MessageQueue("orders", "broker-a", 0)
 

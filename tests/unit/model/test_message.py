@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiorocketmq.errors import InvalidMessageError, InvalidNameError, ProtocolError
-from aiorocketmq.model.message import Message, ReceivedMessage
+from aiorocketmq.model.message import Message
 from aiorocketmq.model.properties import RESERVED, decode_properties, encode_properties
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 
 
 @pytest.mark.feature("A1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 from aiorocketmq.errors import ConfigError
@@ -9,8 +12,10 @@ from aiorocketmq.model.enums import ConsumeResult, MessageModel, Permission, Sen
 from aiorocketmq.model.filters import SQL, build_subscription
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, SendResult, Suspend
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.protocol.command import RemotingCommand
 
 
 def test_queues_sort_like_those_of_java() -> None:
@@ -84,3 +89,29 @@ def test_subscriptions() -> None:
         build_subscription("t", "|| ||", 1)
     with pytest.raises(ConfigError, match="empty"):
         SQL(" ")
+
+
+QUEUE = MessageQueue("t", "b", 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        SendResult(SendStatus.SEND_OK, "m", "o", QUEUE, 3, "tx", None, "region", False),
+        Retry(5, 2),
+        Suspend(1.5),
+        Suspend(),
+        RemotingCommand(10, opaque=7, remark="r", ext_fields={"a": "b"}, body=b"body"),
+    ],
+    ids=repr,
+)
+def test_values_can_be_copied_and_pickled(value: object) -> None:
+    assert copy.copy(value) == copy.deepcopy(value) == pickle.loads(pickle.dumps(value)) == value
+
+
+def test_received_messages_can_be_copied_and_pickled() -> None:
+    host = bytes(4)
+    message = ReceivedMessage("t", b"b", b"TAGS\x01x\x02", QUEUE, 9, 2, 3, 4, 5, host, 6, 7, host, 8, 1, 10, 11, 12)
+    for twin in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
+        assert repr(twin) == repr(message) and (twin.body, twin.tag, twin.store_host) == (b"b", "x", "0.0.0.0:8")
+        assert (twin.flag, twin.sys_flag, twin.store_size, twin.body_crc) == (3, 4, 11, 12)

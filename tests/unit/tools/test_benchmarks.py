@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import page, plots, report, run
+import aiorocketmq
+from benchmarks import command, page, plots, report, run
 from benchmarks.judge import best, floors_met, judge, judge_row
+from benchmarks.ours import form
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.meter import percentiles_us
 from benchmarks.peers import PEERS, Peer, PeerMissingError
@@ -165,9 +168,9 @@ def measured_run(label: str, rate: float = 2000, **about: str) -> Run:
 def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     files = []
-    for number, (rate, form) in enumerate([(2000, "uvloop"), (2100, "uvloop"), (1500, "asyncio")], 1):
+    for number, (rate, which) in enumerate([(2000, "uvloop"), (2100, "uvloop"), (1500, "asyncio")], 1):
         files.append(tmp_path / f"run-{number}.json")
-        measured_run(f"run {number}", rate, form=form).save(files[-1])
+        measured_run(f"run {number}", rate, form=which).save(files[-1])
     place = tmp_path / "page.md"
     place.write_text(page.PAGE.read_text(encoding="utf-8") + "\nthe last word\n", encoding="utf-8")
     page.write(files, page=place, folder=tmp_path / "pictures")
@@ -380,3 +383,29 @@ async def test_memory_is_that_of_a_new_process(calls: list[tuple[str, str]]) -> 
     seen, _ = await measure(family, ("java",), 2, 2)
     assert [each.warm_up for each in seen.rounds] == [False, False]
     assert [what for _, what in calls].count("start") == 3
+
+
+# --- forms of our programs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_compiled_copy_comes_first_on_the_path_of_our_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    monkeypatch.setenv(form.COMPILED_ENV, "")
+    assert form.environment()["PYTHONPATH"] == "mine"
+    monkeypatch.setenv(form.COMPILED_ENV, "copy")
+    assert form.environment()["PYTHONPATH"] == f"copy{os.pathsep}mine"
+
+
+@pytest.mark.skipif(aiorocketmq.compiled, reason="this process has the compiled modules")
+def test_a_program_that_was_to_be_compiled_and_is_not_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(form.COMPILED_ENV, "copy")
+    with pytest.raises(RuntimeError, match="no compiled modules"):
+        form.choose()
+
+
+def test_a_run_of_the_compiled_form_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(form.COMPILED_ENV, "")
+    monkeypatch.setenv(form.PLAIN_ENV, "")
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(command.CannotRunError, match="no C compiler 'no-such-compiler'"):
+        command.run_once(command.Options(compiled=True))

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from aiorocketmq.errors import BrokerError, ProtocolError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.message import ReceivedMessage
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.message_codec import decode_message

@@ -1,0 +1,196 @@
+"""Messages as users read them (Java: `MessageExt`). Features A1-A4, A17, A18, A23."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from aiorocketmq.model import properties as props
+from aiorocketmq.model.queue import MessageQueue
+
+
+class ReceivedMessage:
+    """A message as a broker stored it (Java: `MessageExt`).
+
+    Made by the message codec, once per message on the hot path: mutable slots, and properties, hosts, ids and a compressed body are
+    worked out only when they are read.
+
+    Attributes:
+        topic: Topic as the application knows it (a retried message shows its original topic to listeners).
+        queue: Queue that holds the message.
+        queue_offset: Offset in that queue.
+        flag: The sender's own number.
+        sys_flag: Bits of the wire, as stored.
+        born_timestamp: Milliseconds since the epoch at which the sender made it.
+        store_timestamp: Milliseconds since the epoch at which the broker stored it.
+        reconsume_times: How often a listener of the group has failed on it.
+        prepared_transaction_offset: Commit-log offset of the half message, 0 for a plain one.
+        commit_log_offset: Where the broker's log holds it.
+        store_size: Bytes that the broker's record takes.
+        body_crc: CRC32 of the stored body, 31 bits.
+    """
+
+    __slots__ = (
+        "_body", "_born_ip", "_born_port", "_inflate", "_properties", "_raw_properties", "_store_ip", "_store_port", "body_crc",
+        "born_timestamp", "commit_log_offset", "flag", "prepared_transaction_offset", "queue", "queue_offset", "reconsume_times",
+        "store_size", "store_timestamp", "sys_flag", "topic",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        topic: str,
+        body: bytes,
+        raw_properties: bytes,
+        queue: MessageQueue,
+        queue_offset: int,
+        commit_log_offset: int,
+        flag: int,
+        sys_flag: int,
+        born_timestamp: int,
+        born_ip: bytes,
+        born_port: int,
+        store_timestamp: int,
+        store_ip: bytes,
+        store_port: int,
+        reconsume_times: int,
+        prepared_transaction_offset: int,
+        store_size: int,
+        body_crc: int,
+        inflate: Callable[[bytes, int], bytes] | None = None,
+    ) -> None:
+        self.topic = topic
+        self._body = body
+        self._raw_properties = raw_properties
+        self._properties: dict[str, str] | None = None
+        self.queue = queue
+        self.queue_offset = queue_offset
+        self.commit_log_offset = commit_log_offset
+        self.flag = flag
+        self.sys_flag = sys_flag
+        self.born_timestamp = born_timestamp
+        self._born_ip = born_ip
+        self._born_port = born_port
+        self.store_timestamp = store_timestamp
+        self._store_ip = store_ip
+        self._store_port = store_port
+        self.reconsume_times = reconsume_times
+        self.prepared_transaction_offset = prepared_transaction_offset
+        self.store_size = store_size
+        self.body_crc = body_crc
+        self._inflate = inflate
+
+    @property
+    def body(self) -> bytes:
+        """The body as it was sent; a compressed one is decompressed at the first read.
+
+        Raises:
+            ProtocolError: The stored body is damaged or larger than the limit; in a listener that makes the message a retry.
+        """
+        inflate = self._inflate
+        if inflate is not None:
+            self._body = inflate(self._body, self.sys_flag)
+            self._inflate = None
+        return self._body
+
+    @property
+    def stored_body(self) -> bytes:
+        """The body as the broker stores it: still compressed when `sys_flag` says so and `body` was not read yet."""
+        return self._body
+
+    @property
+    def born_address(self) -> tuple[bytes, int]:
+        """IP address (4 or 16 bytes) and port of the sender as the broker saw it."""
+        return self._born_ip, self._born_port
+
+    @property
+    def stored_body_size(self) -> int:
+        """Bytes that the body takes in memory now: the compressed size until `body` is read."""
+        return len(self._body)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """All properties, the reserved ones included."""
+        parsed = self._properties
+        if parsed is None:
+            parsed = self._properties = props.decode_properties(self._raw_properties)
+        return parsed
+
+    @property
+    def tag(self) -> str | None:
+        return self.properties.get(props.TAGS)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.properties.get(props.KEYS, "").split())
+
+    @property
+    def sharding_key(self) -> str | None:
+        return self.properties.get(props.SHARDING_KEY)
+
+    @property
+    def transaction_id(self) -> str | None:
+        return self.properties.get(props.TRANSACTION_ID) or self.properties.get(props.UNIQ_KEY)
+
+    @property
+    def delay_level(self) -> int:
+        """Delay level it was sent with, 0 for none."""
+        text = self.properties.get(props.DELAY, "0")
+        return int(text) if text.lstrip("-").isdigit() else 0
+
+    @property
+    def user_properties(self) -> dict[str, str]:
+        """The sender's own properties, without the reserved names; a new dictionary."""
+        return {name: value for name, value in self.properties.items() if name not in props.RESERVED}
+
+    @property
+    def message_id(self) -> str:
+        """The sender's unique id (UNIQ_KEY) when there is one, else the offset id."""
+        return self.properties.get(props.UNIQ_KEY) or self.offset_message_id
+
+    @property
+    def offset_message_id(self) -> str:
+        """The broker's id in hex: store address, port and commit-log offset (A6)."""
+        return (self._store_ip + self._store_port.to_bytes(4) + self.commit_log_offset.to_bytes(8)).hex().upper()
+
+    @property
+    def born_at(self) -> datetime:
+        return datetime.fromtimestamp(self.born_timestamp / 1000, UTC)
+
+    @property
+    def stored_at(self) -> datetime:
+        return datetime.fromtimestamp(self.store_timestamp / 1000, UTC)
+
+    @property
+    def born_host(self) -> str:
+        """`host:port` of the sender as the broker saw it; an IPv6 host is in brackets."""
+        return _host(self._born_ip, self._born_port)
+
+    @property
+    def store_host(self) -> str:
+        """`host:port` of the broker that stored it; an IPv6 host is in brackets."""
+        return _host(self._store_ip, self._store_port)
+
+    @property
+    def broker_name(self) -> str:
+        return self.queue.broker_name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copying and pickling find slots by themselves, but not the fields of the compiled form.
+        arguments = (
+            self.topic, self._body, self._raw_properties, self.queue, self.queue_offset, self.commit_log_offset, self.flag, self.sys_flag,
+            self.born_timestamp, self._born_ip, self._born_port, self.store_timestamp, self._store_ip, self._store_port,
+            self.reconsume_times, self.prepared_transaction_offset, self.store_size, self.body_crc, self._inflate,
+        )  # fmt: skip
+        return type(self), arguments, (None, {"_properties": self._properties})
+
+    def __repr__(self) -> str:
+        return (
+            f"ReceivedMessage(topic={self.topic!r}, queue={self.queue.broker_name}:{self.queue.queue_id}, offset={self.queue_offset}, "
+            f"message_id={self.message_id!r}, body=<{len(self._body)} bytes>, reconsume_times={self.reconsume_times})"
+        )
+
+
+def _host(ip: bytes, port: int) -> str:
+    host = str(ip_address(ip))
+    return f"{host}:{port}" if len(ip) == 4 else f"[{host}]:{port}"

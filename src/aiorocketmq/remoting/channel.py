@@ -103,7 +103,7 @@ class Channel(FrameWriter):
 
     # fmt: off
     __slots__ = (
-        "__weakref__", "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_reads", "_receiver", "_replied",
+        "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_reads", "_receiver", "_replied",
         "_replied_in", "_retired", "_timer", "context", "dropped", "local_address",
     )
     # fmt: on
@@ -154,9 +154,10 @@ class Channel(FrameWriter):
         if self.closed or in_flight.used >= in_flight.limit:
             waiter.on_error(self._refusal())
             return
-        entry = (waiter, deadline, self._flushes, self._reads)
-        if self._pending.setdefault(opaque, entry) is not entry:
+        pending = self._pending
+        if opaque in pending:
             raise ValueError(f"opaque {opaque} is pending already on the connection to {self.address}")
+        pending[opaque] = (waiter, deadline, self._flushes, self._reads)
         in_flight.used += 1
         if self._paused:
             self._held[opaque] = [frame]
@@ -164,7 +165,7 @@ class Channel(FrameWriter):
             out = self._out
             out.append(frame)
             if not self._corked and len(out) == 1:
-                if len(self._pending) == 1:
+                if len(pending) == 1:
                     # A caller who sends one request at a time: another turn of the loop would only delay it.
                     self._flush()
                 else:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
+from typing import cast
 
 from aiorocketmq.errors import ClientStateError
 from aiorocketmq.remoting.channel import Channel, Endpoint, Processor, close_all
@@ -112,7 +113,7 @@ class RemotingServer:
             raise ClientStateError(f"the server is listening already on {self.address}", hint="stop it first")
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Channel(self._endpoint),
+            lambda: cast("asyncio.Protocol", Channel(self._endpoint)),
             self.host,
             self.port,
             ssl=self._ssl_context,

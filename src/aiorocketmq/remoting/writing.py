@@ -20,8 +20,8 @@ _LARGE_FRAME: Final = 64 * 1024
 _LINGER: Final = 1.0
 
 
-class FrameWriter(asyncio.Protocol):
-    """A connection that frames can be sent on. Mutable and slotted: its fields are the hot path of `Channel`.
+class FrameWriter:
+    """A connection that frames can be sent on: an `asyncio.Protocol` by its methods. Mutable and slotted: the hot path of `Channel`.
 
     Attributes:
         address: `host:port` of the peer.

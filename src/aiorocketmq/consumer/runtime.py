@@ -143,7 +143,13 @@ class PushRuntime:
             found = instance.find_broker_address_in_subscribe(broker_name, 0)
             return found.address if found is not None else None
 
-        return RemoteBrokerOffsetStore(settings.group, instance.broker_api, address_finder(find, instance.routes.update))
+        def link_to(queue: MessageQueue) -> object | None:
+            address = find(queue.broker_name)
+            return instance.remoting.channel(address) if address is not None else None
+
+        return RemoteBrokerOffsetStore(
+            settings.group, instance.broker_api, address_finder(find, instance.routes.update), link_to=link_to
+        )
 
     def _make_send_back(self) -> SendBack | None:
         if self.settings.broadcasting:

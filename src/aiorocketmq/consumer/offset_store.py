@@ -178,7 +178,7 @@ class RemoteBrokerOffsetStore:
             return -1
 
     async def persist_all(self, queues: Collection[MessageQueue], *, confirm: bool = False) -> None:
-        """See `OffsetStore.persist_all`; one request per queue. With `confirm` for all of them and with answers, else for those that need it."""
+        """See `OffsetStore.persist_all`: one request for each queue that needs it; with `confirm` for each, and with answers."""
         for queue in self._table.retain(queues):
             self._sent.pop(queue, None)
         now = asyncio.get_running_loop().time()

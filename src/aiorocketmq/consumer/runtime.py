@@ -147,9 +147,7 @@ class PushRuntime:
             address = find(queue.broker_name)
             return instance.remoting.channel(address) if address is not None else None
 
-        return RemoteBrokerOffsetStore(
-            settings.group, instance.broker_api, address_finder(find, instance.routes.update), link_to=link_to
-        )
+        return RemoteBrokerOffsetStore(settings.group, instance.broker_api, address_finder(find, instance.routes.update), link_to=link_to)
 
     def _make_send_back(self) -> SendBack | None:
         if self.settings.broadcasting:
@@ -291,6 +289,10 @@ class PushRuntime:
     def subscriptions(self) -> Collection[SubscriptionData]:
         """All filters, the retry topic's included."""
         return self.subscriptions_table.all
+
+    def subscribes(self, topic: str) -> bool:
+        """See `ConsumerPort.subscribes`."""
+        return self.subscriptions_table.get(topic) is not None
 
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
         """A subscribed topic has other queues than before: share them out."""

@@ -197,6 +197,12 @@ async def test_a_topic_that_was_forgotten_is_taken_anew() -> None:
     assert instance.routes.entry("orders") is None
     assert len((await instance.routes.fetch("orders")).publish.queues) == 4
     assert instance.find_broker_addr_by_topic("orders") == MASTER
+    await asyncio.sleep(62)
+    del world.routes["orders"]
+    world.routes["TBW102"] = route(8, perm=7)
+    assert len((await instance.routes.publish_info_or_fetch("orders", default_topic_queue_nums=2)).queues) == 2
+    world.routes["orders"] = route()
+    assert len((await instance.routes.fetch("orders")).publish.queues) == 4, "created again, exactly as it was"
     await instance.stop()
 
 

@@ -110,7 +110,7 @@ class _Sent:
 
     Attributes:
         offset: The offset.
-        link: The connection that took it.
+        link: The connection when it left, None for none.
         settled: It was sent in two rounds: a pull that left before it cannot overwrite it any more.
         due: Loop time from which on it is sent again, changed or not.
     """
@@ -212,14 +212,13 @@ class RemoteBrokerOffsetStore:
 
     async def _send(self, queue: MessageQueue, offset: int, *, settled: bool) -> bool:
         """Send it one-way and note it; False when the broker cannot be reached."""
-        link = self._link_to(queue)
         due = asyncio.get_running_loop().time() + random.uniform(RESEND_MIN, RESEND_MAX)
-        # Noted before it leaves: whoever forgets the queue meanwhile forgets this, too.
-        sent = self._sent[queue] = _Sent(offset, link, settled, due)
+        # Noted before it leaves: whoever forgets the queue meanwhile forgets this, too; a connection opened for it counts as another one.
+        sent = self._sent[queue] = _Sent(offset, self._link_to(queue), settled, due)
         done = False
         try:
             await self._commit(queue, offset, oneway=True)
-            done = self._link_to(queue) is link
+            done = True
         except RocketMQError as error:
             return self._not_saved(queue, offset, error)
         finally:

@@ -198,15 +198,15 @@ class PushRuntime:
         self.instance.rebalance.wake()
 
     def _ask_for_missing_routes(self) -> None:
+        missing = set(self.subscriptions_table.topics).difference(self.instance.routes.topics())
+        for topic in self._missing.keys() - missing:
+            del self._missing[topic]
         now = asyncio.get_running_loop().time()
-        for topic in self.subscriptions_table.topics:
-            if self.instance.routes.subscribe_queues(topic) is not None:
-                self._missing.pop(topic, None)
-                continue
-            missing = self._missing.setdefault(topic, MissingRoute(now, MISSING_ROUTE_FIRST))
-            if now >= missing.due:
-                missing.due = now + missing.wait
-                missing.wait = min(missing.wait * 2, MISSING_ROUTE_MAX)
+        for topic in sorted(missing):
+            query = self._missing.setdefault(topic, MissingRoute(now, MISSING_ROUTE_FIRST))
+            if now >= query.due:
+                query.due = now + query.wait
+                query.wait = min(query.wait * 2, MISSING_ROUTE_MAX)
                 self.instance.routes.refresh_soon(topic)
 
     async def _fetch_routes(self) -> None:
@@ -437,6 +437,8 @@ class PushRuntime:
     def _report_stats(self) -> None:
         """Hand what the listeners counted to the instance's statistics."""
         for listener in self.subscriptions_table.listeners:
+            if not (listener.calls or listener.consumed or listener.failed):
+                continue
             counters = self.instance.stats.counters(self.group, listener.topic)
             counters.ok += listener.consumed
             counters.failed += listener.failed

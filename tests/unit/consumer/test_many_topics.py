@@ -162,6 +162,34 @@ def test_topics_are_taken_over_sixteen_at_a_time(ordered: bool) -> None:
     run()
 
 
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_offsets_that_have_left_are_sent_again_when_the_connection_was_lost() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+
+    def saved() -> list[str]:
+        updates = [request.command.ext_fields["topic"] for request in broker.peer.of(RequestCode.UPDATE_CONSUMER_OFFSET)]
+        return sorted(topic for topic in updates if topic in TOPICS)
+
+    async with consuming_all(broker, seen) as runtime:
+        await eventually(lambda: len(owned(runtime)) == 42)
+        for topic in TOPICS:
+            broker.append(b"0", topic=topic)
+        await asyncio.sleep(18)
+        assert saved() == sorted(TOPICS * 2)
+        await asyncio.sleep(10)
+        assert saved() == sorted(TOPICS * 2), "unchanged"
+        broker.peer.drop()
+        broker.offsets.clear()
+        await asyncio.sleep(5)
+        assert saved() == sorted(TOPICS * 3)
+        assert {broker.offsets[topic] for topic in TOPICS} == {1}
+        broker.append(b"1", topic=TOPICS[7])
+        await asyncio.sleep(5)
+        assert set(saved()) == set(TOPICS)
+        assert broker.offsets[TOPICS[7]] == 2
+
+
 @virtual_time
 async def test_topic_that_is_not_subscribed_any_more_is_given_up_alone() -> None:
     broker, told = ScriptedBroker(), []

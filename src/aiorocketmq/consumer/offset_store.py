@@ -110,7 +110,7 @@ class _Sent:
 
     Attributes:
         offset: The offset.
-        link: The connection when it left, None for none.
+        link: The open connection when the round began in which it left, None for none: one opened for it counts as another one.
         settled: It was sent in two rounds: a pull that left before it cannot overwrite it any more.
         due: Loop time from which on it is sent again, changed or not.
     """
@@ -181,27 +181,36 @@ class RemoteBrokerOffsetStore:
         """See `OffsetStore.persist_all`: one request for each queue that needs it; with `confirm` for each, and with answers."""
         for queue in self._table.retain(queues):
             self._sent.pop(queue, None)
-        now = asyncio.get_running_loop().time()
+        if not confirm:
+            await self._send_due()
+            return
         silent: set[str] = set()
-        links: dict[str, object | None] = {}
         for queue in self._table.snapshot():
-            broker = queue.broker_name
-            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
             offset = self._table.get(queue)
             # A broker that does not answer is asked once: a time-out for each of its queues would hold up the stop.
+            if offset >= 0 and queue.broker_name not in silent and not await self._save(queue, offset):
+                silent.add(queue.broker_name)
+
+    async def _send_due(self) -> None:
+        """Send, one-way, the offsets that changed and those that are due."""
+        now = asyncio.get_running_loop().time()
+        links: dict[str, object | None] = {}
+        addresses: dict[str, str] = {}
+        silent: set[str] = set()
+        for queue, known in self._table.snapshot().items():
+            broker = queue.broker_name
+            if broker not in links:
+                links[broker] = self._link_to(queue)
+            link = links[broker]
+            sent = self._sent.get(queue)
+            if sent is not None and sent.offset == known and sent.link is link and sent.settled and now < sent.due:
+                continue
+            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
+            offset = self._table.get(queue)
             if offset < 0 or broker in silent:
                 continue
-            if confirm:
-                saved = await self._save(queue, offset)
-            else:
-                if broker not in links:
-                    links[broker] = self._link_to(queue)
-                sent = self._sent.get(queue)
-                unchanged = sent is not None and sent.offset == offset and sent.link is links[broker]
-                if sent is not None and unchanged and sent.settled and now < sent.due:
-                    continue
-                saved = await self._send(queue, offset, settled=unchanged)
-            if not saved:
+            settled = sent is not None and sent.offset == offset and sent.link is link
+            if not await self._send(queue, _Sent(offset, link, settled, now + random.uniform(RESEND_MIN, RESEND_MAX)), addresses):
                 silent.add(broker)
 
     async def persist(self, queue: MessageQueue) -> None:
@@ -210,17 +219,18 @@ class RemoteBrokerOffsetStore:
         if offset >= 0:
             await self._save(queue, offset)
 
-    async def _send(self, queue: MessageQueue, offset: int, *, settled: bool) -> bool:
+    async def _send(self, queue: MessageQueue, sent: _Sent, addresses: dict[str, str]) -> bool:
         """Send it one-way and note it; False when the broker cannot be reached."""
-        due = asyncio.get_running_loop().time() + random.uniform(RESEND_MIN, RESEND_MAX)
-        # Noted before it leaves: whoever forgets the queue meanwhile forgets this, too; a connection opened for it counts as another one.
-        sent = self._sent[queue] = _Sent(offset, self._link_to(queue), settled, due)
+        self._sent[queue] = sent  # before it leaves: whoever forgets the queue meanwhile forgets this, too
         done = False
+        broker = queue.broker_name
         try:
-            await self._commit(queue, offset, oneway=True)
+            if broker not in addresses:
+                addresses[broker] = await self._find_address(queue)
+            await self._api.update_consumer_offset(addresses[broker], self._group, queue, sent.offset, oneway=True)
             done = True
         except RocketMQError as error:
-            return self._not_saved(queue, offset, error)
+            return self._not_saved(queue, sent.offset, error)
         finally:
             if not done and self._sent.get(queue) is sent:
                 del self._sent[queue]
@@ -254,9 +264,6 @@ class RemoteBrokerOffsetStore:
             RocketMQError: The broker refused, or could not be reached.
         """
         self._sent.pop(queue, None)  # the broker's offset may be another one than ours from now on
-        await self._commit(queue, offset, oneway=oneway)
-
-    async def _commit(self, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
         address = await self._find_address(queue)
         await self._api.update_consumer_offset(address, self._group, queue, offset, oneway=oneway)
 

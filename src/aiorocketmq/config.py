@@ -136,7 +136,7 @@ class ClientConfig:
         unit_mode: Sent with requests for deployments in units.
         poll_name_server_interval: Between two route refreshes.
         heartbeat_broker_interval: Between two heartbeats.
-        persist_consumer_offset_interval: Between two saves of all offsets.
+        persist_consumer_offset_interval: Between two saves of the offsets that changed.
         adjust_thread_pool_interval: Between two fittings of the consume workers to the backlog.
         fetch_name_server_interval: Between two fetches from the HTTP address service.
         rebalance_interval: Between two rebalances that nothing asked for.

@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
+from aiorocketmq.client import route as route_module
 from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import ProtocolError, RouteError, TopicNotFoundError
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.protocol.bodies import decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from tests.support.virtual_loop import virtual_time
@@ -146,6 +148,144 @@ async def test_only_a_changed_route_is_told_and_order_is_no_change() -> None:
     assert consumer.told[1] == ("orders", producer.told[1][1].queues)
     assert stranger.told == []
     assert instance.routes.counters.changes == 2
+    await instance.stop()
+
+
+@pytest.mark.feature("K18")
+@virtual_time
+async def test_an_answer_that_is_the_last_one_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def decode(body: bytes) -> TopicRouteData:
+        decoded.append(body)
+        return decode_topic_route(body)
+
+    monkeypatch.setattr(route_module, "decode_topic_route", decode)
+    world = World()
+    world.routes["orders"] = route()
+    world.routes["TBW102"] = route(8, perm=7)
+    instance = world.instance()
+    await instance.register_producer(FakeProducer(topics=["orders"]))
+    await instance.start()
+    await asyncio.sleep(1)
+    assert len(decoded) == 1
+    await asyncio.sleep(60)
+    entry = await instance.routes.fetch("orders")
+    assert entry is instance.routes.entry("orders")
+    assert len(world.name_server.of(ROUTE)) == 4
+    assert len(decoded) == 1
+    world.routes["orders"] = route(2)
+    assert len((await instance.routes.fetch("orders")).publish.queues) == 2
+    world.routes["orders"] = route()
+    assert len((await instance.routes.fetch("orders")).publish.queues) == 4, "back to what it was before"
+    world.routes["orders"] = route(-1)
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="negative"):
+            await instance.routes.fetch("orders")
+    assert len(decoded) == 5, "what is refused is refused again"
+    await instance.stop()
+
+
+@virtual_time
+async def test_a_topic_that_was_forgotten_is_taken_anew() -> None:
+    world = World()
+    world.routes["orders"] = route()
+    instance = world.instance()
+    await instance.start()
+    await instance.routes.fetch("orders")
+    await asyncio.sleep(62)
+    assert instance.routes.entry("orders") is None
+    assert len((await instance.routes.fetch("orders")).publish.queues) == 4
+    assert instance.find_broker_addr_by_topic("orders") == MASTER
+    await asyncio.sleep(62)
+    del world.routes["orders"]
+    world.routes["TBW102"] = route(8, perm=7)
+    assert len((await instance.routes.publish_info_or_fetch("orders", default_topic_queue_nums=2)).queues) == 2
+    world.routes["orders"] = route()
+    assert len((await instance.routes.fetch("orders")).publish.queues) == 4, "created again, exactly as it was"
+    await instance.stop()
+
+
+@pytest.mark.feature("K4", "K13")
+@virtual_time
+async def test_the_refresh_asks_for_sixteen_topics_at_once() -> None:
+    world = World()
+    topics = [f"topic-{number:02d}" for number in range(40)]
+    world.routes.update(dict.fromkeys(topics, route()))
+    world.name_server.latency = 0.1
+    instance = world.instance()
+    consumer = FakeConsumer(topics=topics)
+    await instance.register_consumer(consumer)
+    asked = consumer.asked
+    await instance.start()
+    await asyncio.sleep(2)
+    times = world.name_server.times(ROUTE)
+    assert len(times) == 40
+    assert [times.count(at) for at in sorted(set(times))] == [16, 16, 8]
+    assert len(consumer.told) == 40
+    assert consumer.asked - asked <= 4, "the subscriptions are not walked through for each topic"
+    assert instance.routes.counters.queries == 40
+    await instance.stop()
+
+
+@pytest.mark.feature("K13")
+@virtual_time
+async def test_callers_get_their_turn_between_and_share_the_queries_of_a_refresh() -> None:
+    world = World()
+    topics = [f"topic-{number:02d}" for number in range(40)]
+    world.routes.update(dict.fromkeys([*topics, "other"], route()))
+    world.name_server.latency = 0.1
+    instance = world.instance()
+    await instance.register_producer(FakeProducer(topics=topics))
+    await instance.start()
+    await asyncio.sleep(0.15)  # it is asking for the first ones
+    asked, waiting = (asyncio.ensure_future(instance.routes.fetch(topic)) for topic in ("topic-03", "other"))
+    await asked
+    assert len(world.name_server.of(ROUTE)) == 16
+    await asyncio.sleep(0.05)
+    behind = asyncio.ensure_future(instance.routes.fetch("topic-20"))  # behind the next sixteen, which leave it out
+    await waiting
+    await behind
+    await asyncio.sleep(2)
+    sent = [request.command.ext_fields["topic"] for request in world.name_server.of(ROUTE)]
+    assert sent.index("other") == 16, "after the first sixteen"
+    assert sorted(sent) == sorted([*topics, "other"])
+    assert instance.routes.lock.given_up == 0
+    await instance.stop()
+
+
+@virtual_time
+async def test_a_refresh_ends_with_the_first_topics_when_no_name_server_answers(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    topics = [f"topic-{number:02d}" for number in range(40)]
+    world.routes.update(dict.fromkeys(topics[1:], route()))
+    world.name_server.silent = True
+    instance = world.instance()
+    await instance.register_producer(FakeProducer(topics=topics))
+    await instance.start()
+    await asyncio.sleep(20)
+    assert len({request.command.ext_fields["topic"] for request in world.name_server.of(ROUTE)}) == 16
+    assert [record.message for record in caplog.records if "routes were not refreshed" in record.message]
+    world.name_server.silent = False
+    await asyncio.sleep(15)
+    assert len(instance.routes.topics()) == 39, "a topic that does not exist does not end it"
+    await instance.stop()
+
+
+@virtual_time
+async def test_a_refresh_that_gets_no_turn_leaves_the_routes_and_comes_again() -> None:
+    world = World()
+    world.routes["orders"] = route()
+    instance = world.instance()
+    await instance.register_producer(FakeProducer(topics=["orders"]))
+    async with instance.routes.lock.hold("a test") as held:
+        assert held
+        await instance.start()
+        await asyncio.sleep(5)
+        assert instance.routes.lock.given_up == 1
+        assert instance.routes.counters.failures == 1
+    await asyncio.sleep(30)
+    assert instance.routes.topics() == ("orders",)
     await instance.stop()
 
 

@@ -118,9 +118,14 @@ class FakeConsumer:
     persisted_at: list[float] = field(default_factory=list)
     adjusted_at: list[float] = field(default_factory=list)
     failing: BaseException | None = None
+    asked: int = 0
 
     def subscriptions(self) -> list[SubscriptionData]:
+        self.asked += 1
         return [SubscriptionData(topic, version=1) for topic in self.topics]
+
+    def subscribes(self, topic: str) -> bool:
+        return topic in self.topics
 
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
         self.told.append((topic, queues))

@@ -26,12 +26,24 @@ class NameServerApi(RemoteCalls):
             BrokerError: The name server answered with an error.
             ProtocolError: The answer is damaged, or the address speaks another protocol.
         """
+        return decode_topic_route(await self.topic_route_body(topic, timeout=timeout))
+
+    async def topic_route_body(self, topic: str, *, timeout: float | None = None) -> bytes:
+        """The route of a topic as it came, for `decode_topic_route()`: equal bytes are equal routes.
+
+        Args:
+            topic: Topic name.
+            timeout: Seconds; None takes `mq_client_api_timeout`.
+
+        Raises:
+            RocketMQError: As `topic_route()`; nothing was decoded yet.
+        """
         header = GetRouteInfoRequestHeader(topic, accept_standard_json_only=True)
         try:
             response = await self.call(None, RequestCode.GET_ROUTEINFO_BY_TOPIC, header, timeout=timeout, topic=topic)
         except TopicNotExistError as error:
             raise TopicNotFoundError(f"no route of topic {topic!r}: the name server does not know it", topic=topic) from error
-        return decode_topic_route(response.body)
+        return response.body
 
     async def cluster_info(self, *, timeout: float | None = None) -> ClusterInfo:
         """All clusters, their broker names and addresses.

@@ -57,6 +57,10 @@ class ConsumerPort(Protocol):
         """What heartbeats tell brokers, and whose routes the instance keeps fresh."""
         ...
 
+    def subscribes(self, topic: str) -> bool:
+        """Whether the topic is one of `subscriptions()`, without a walk through them: it is asked for every topic."""
+        ...
+
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
         """The queues of a subscribed topic are new or have changed. Must not block and must not raise."""
         ...

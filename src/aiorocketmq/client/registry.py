@@ -65,7 +65,7 @@ class ClientRegistry:
                 except Exception:
                     logger.exception("producer group %s failed to take the new route of topic %s", producer.group, topic)
         for consumer in tuple(self.consumers.values()):
-            if any(subscription.topic == topic for subscription in consumer.subscriptions()):
+            if consumer.subscribes(topic):
                 try:
                     consumer.on_route_changed(topic, entry.subscribe)
                 except Exception:

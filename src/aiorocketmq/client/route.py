@@ -1,14 +1,16 @@
 """Keeps topic routes and broker addresses fresh and tells those who use them (Java: `MQClientInstance.updateTopicRouteInfoFromNameServer`).
 
-Updates are serialised by one lock that is waited for at most 3 s; callers that ask for the same topic share one query.
+Updates are serialised by one lock that is waited for at most 3 s; the periodic refresh holds it for 16 topics at a time, which it asks for
+at once. Callers that ask for the same topic share one query. An answer that is byte for byte the last one is not even decoded.
 Features K4, K13, K17, K18, B13.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -29,13 +31,17 @@ from aiorocketmq.errors import NoNameServerError, RemotingError, RocketMQError, 
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
+from aiorocketmq.protocol.bodies import decode_topic_route
 
 DEFAULT_TOPIC_QUEUE_NUMS: Final = 4
 MIN_REFRESH_INTERVAL: Final = 0.2
 """Seconds between two queries of one topic that `refresh_soon()` asks for."""
+REFRESH_AT_ONCE: Final = 16
+"""Topics that `update_all()` asks for at the same time."""
 
 logger = logging.getLogger("aiorocketmq.client")
 
+_Query = tuple[str, str, int]
 RouteListener = Callable[[str, "TopicEntry"], None]
 
 
@@ -98,7 +104,8 @@ class RouteService:
         self._topics_in_use = topics_in_use
         self._on_changed = on_changed
         self._topics: dict[str, TopicEntry] = {}
-        self._queries: dict[tuple[str, str, int], asyncio.Task[TopicEntry]] = {}
+        self._bodies: dict[str, bytes] = {}  # what the name server told of a topic that has a route of its own
+        self._queries: dict[_Query, asyncio.Task[TopicEntry]] = {}
         self._asked_at: dict[str, float] = {}
         self._soon: set[str] = set()
         self._log = StateLog(logger)
@@ -229,14 +236,13 @@ class RouteService:
         in_use = set(self._topics_in_use())
         for topic in [topic for topic in self._topics if topic not in in_use]:
             self._forget(topic)
-        for topic in sorted(in_use):
-            try:
-                await self._share(topic)
-            except (NoNameServerError, RemotingError, WrongProtocolError) as error:
-                # The next topic would fail the same way, and each failure may take a whole time-out.
-                self._log.failed("name server", "routes were not refreshed: %s", error)
-                return
-            except RocketMQError as error:
+        waiting = iter(sorted(in_use))
+        while topics := list(itertools.islice(waiting, REFRESH_AT_ONCE)):
+            for topic, error in (await self._refresh(topics)).items():
+                if isinstance(error, NoNameServerError | RemotingError | WrongProtocolError):
+                    # The next topics would fail the same way, and each failure may take a whole time-out.
+                    self._log.failed("name server", "routes were not refreshed: %s", error)
+                    return
                 self._log_failure(topic, error)
         self._log.worked("name server", "routes are refreshed again")
 
@@ -255,42 +261,80 @@ class RouteService:
         task = self._queries.get(key)
         if task is None:
             task = self._scheduler.spawn(f"route of {topic}", self._query(topic, source or topic, queue_limit), log_errors=False)
-            self._queries[key] = task
-            task.add_done_callback(lambda _: self._queries.pop(key, None))
+            self._remember(key, task)
         return await self._scheduler.join(task)
+
+    def _remember(self, key: _Query, task: asyncio.Task[TopicEntry]) -> None:
+        self._queries[key] = task
+        task.add_done_callback(lambda _: self._queries.pop(key, None))
+
+    async def _refresh(self, topics: Collection[str]) -> dict[str, RocketMQError]:
+        """Ask for several topics at once, as one update; gives back what failed. Who asks for one of them meanwhile shares its query."""
+        async with self.lock.hold(f"route update of {len(topics)} topics") as held:
+            if not held:
+                self.counters.failures += len(topics)
+                return {topic: self._not_asked(topic) for topic in topics}
+            # A query that waits for the lock is fresh enough, and to wait for it here would be a deadlock.
+            tasks: dict[str, asyncio.Task[TopicEntry]] = {}
+            for topic in topics:
+                if (topic, topic, 0) not in self._queries:
+                    tasks[topic] = self._scheduler.spawn(f"route of {topic}", self._query_locked(topic, topic, 0), log_errors=False)
+                    self._remember((topic, topic, 0), tasks[topic])
+            if tasks:
+                await asyncio.wait(tasks.values())  # cancelling it leaves the queries to those who share them
+        failures = {}
+        for topic, task in tasks.items():
+            error = task.exception()
+            if isinstance(error, RocketMQError):
+                failures[topic] = error
+            elif error is not None:
+                raise error
+        return failures
 
     async def _query(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
         async with self.lock.hold(f"route update of topic {topic}") as held:
             if not held:
                 self.counters.failures += 1
-                raise RouteError(
-                    f"route of topic {topic!r} was not asked for: another route update took longer than {self.lock.timeout:g} s",
-                    topic=topic,
-                    hint="try again; check that the name servers answer",
-                )
-            self.counters.queries += 1
-            self._asked_at[topic] = asyncio.get_running_loop().time()
-            try:
-                entry = await self._query_locked(topic, source, queue_limit)
-            except RocketMQError:
-                self.counters.failures += 1
-                raise
+                raise self._not_asked(topic)
+            return await self._query_locked(topic, source, queue_limit)
+
+    async def _query_locked(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
+        self.counters.queries += 1
+        self._asked_at[topic] = asyncio.get_running_loop().time()
+        try:
+            entry = await self._ask(topic, source, queue_limit)
+        except RocketMQError:
+            self.counters.failures += 1
+            raise
         self._log.worked(topic, "route of topic %s is refreshed again", topic)
         return entry
 
-    async def _query_locked(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
+    def _not_asked(self, topic: str) -> RouteError:
+        return RouteError(
+            f"route of topic {topic!r} was not asked for: another route update took longer than {self.lock.timeout:g} s",
+            topic=topic,
+            hint="try again; check that the name servers answer",
+        )
+
+    async def _ask(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
         old = self._topics.get(topic)
         try:
-            route = await self._api.topic_route(source)
+            body = await self._api.topic_route_body(source)
         except TopicNotFoundError:
             if source != topic or old is None or old.inherited_from is None:
                 raise
             # Still not created: what it inherits may have moved all the same.
             source, queue_limit = old.inherited_from, old.queue_limit
-            route = await self._api.topic_route(source)
+            body = await self._api.topic_route_body(source)
+        known = self._topics.get(topic)
+        if known is not None and source == topic and self._bodies.get(topic) == body:
+            return known
+        route = decode_topic_route(body)
         check_route(source, route)
         if source == topic:
-            return self._take(topic, route, None, 0)
+            entry = self._take(topic, route, None, 0)
+            self._bodies[topic] = body
+            return entry
         if old is not None and old.inherited_from is None:
             return old  # the topic has a route of its own by now
         return self._take(topic, clamp_queues(route, queue_limit), source, queue_limit)
@@ -326,6 +370,7 @@ class RouteService:
 
     def _forget(self, topic: str) -> None:
         del self._topics[topic]
+        self._bodies.pop(topic, None)
         self._asked_at.pop(topic, None)
         self._log.forget(topic)
 

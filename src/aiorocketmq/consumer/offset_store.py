@@ -5,10 +5,13 @@ Whatever the store, what it persists never goes back, except after an explicit r
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
+import random
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
@@ -32,6 +35,11 @@ OFFSET_FILE: Final = "offsets.json"
 BACKUP_SUFFIX: Final = ".bak"
 DEFAULT_DIRECTORY: Final = ".rocketmq_offsets"
 """Below the home directory; the place and the format are Java's, so that a group may move from one language to the other."""
+
+RESEND_MIN: Final = 30.0
+RESEND_MAX: Final = 90.0
+"""Bounds in seconds after which an offset that has not changed is sent once more, as nobody confirms a one-way request. By chance between
+them, so that the offsets of many queues do not leave in one burst."""
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
@@ -96,13 +104,35 @@ class OffsetStore(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Sent:
+    """The last offset of a queue that left, one-way, for its broker. Mutable.
+
+    Attributes:
+        offset: The offset.
+        link: The open connection when the round began in which it left, None for none: one opened for it counts as another one.
+        settled: It was sent in two rounds: a pull that left before it cannot overwrite it any more.
+        due: Loop time from which on it is sent again, changed or not.
+    """
+
+    offset: int
+    link: object | None
+    settled: bool
+    due: float
+
+
 class RemoteBrokerOffsetStore:
     """Offsets on the brokers: the store of CLUSTERING groups (Java: `RemoteBrokerOffsetStore`).
+
+    Unlike Java's it does not send every offset every 5 s: a changed one leaves in two rounds of saving (the pull before it, which brokers
+    serve in other threads, may have brought an older one), then again after 30 to 90 s, and at once when the connection to its broker is
+    another one than the one that took it. A sending that failed counts for nothing. Pulls carry the offset, too.
 
     Args:
         group: The consumer group.
         api: Talks to brokers.
         find_address: Finds the address that keeps a queue's offsets; gets a fresh route when it must.
+        link_to: The open connection to the broker that keeps a queue's offsets, or None. Left out, connections are taken to be lasting.
         set_zero_if_not_found: False makes brokers say "no offset" for every new group. None leaves it to them: for a young topic, all of
             which is still in memory, they answer 0, so that a queue added to a topic is read from its first message (G14).
     """
@@ -113,11 +143,14 @@ class RemoteBrokerOffsetStore:
         api: BrokerApi,
         find_address: Callable[[MessageQueue], Awaitable[str]],
         *,
+        link_to: Callable[[MessageQueue], object | None] | None = None,
         set_zero_if_not_found: bool | None = None,
     ) -> None:
         self._group = group
         self._api = api
         self._find_address = find_address
+        self._link_to = link_to or _lasting
+        self._sent: dict[MessageQueue, _Sent] = {}
         self._set_zero = set_zero_if_not_found
         self._table = OffsetTable()
 
@@ -131,6 +164,7 @@ class RemoteBrokerOffsetStore:
     def update_and_freeze_offset(self, queue: MessageQueue, offset: int) -> None:
         """See `OffsetStore.update_and_freeze_offset`."""
         self._table.update_and_freeze(queue, offset)
+        self._sent.pop(queue, None)  # even when the number is the same: the broker's may have moved
 
     async def read_offset(self, queue: MessageQueue, where: ReadOffset) -> int:
         """See `OffsetStore.read_offset`."""
@@ -144,35 +178,79 @@ class RemoteBrokerOffsetStore:
             return -1
 
     async def persist_all(self, queues: Collection[MessageQueue], *, confirm: bool = False) -> None:
-        """See `OffsetStore.persist_all`; one request per queue, without waiting for answers unless `confirm`."""
-        self._table.retain(queues)
+        """See `OffsetStore.persist_all`: one request for each queue that needs it; with `confirm` for each, and with answers."""
+        for queue in self._table.retain(queues):
+            self._sent.pop(queue, None)
+        if not confirm:
+            await self._send_due()
+            return
         silent: set[str] = set()
         for queue in self._table.snapshot():
-            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
             offset = self._table.get(queue)
             # A broker that does not answer is asked once: a time-out for each of its queues would hold up the stop.
-            if offset < 0 or queue.broker_name in silent:
-                continue
-            if not await self._save(queue, offset, oneway=not confirm):
+            if offset >= 0 and queue.broker_name not in silent and not await self._save(queue, offset):
                 silent.add(queue.broker_name)
+
+    async def _send_due(self) -> None:
+        """Send, one-way, the offsets that changed and those that are due."""
+        now = asyncio.get_running_loop().time()
+        links: dict[str, object | None] = {}
+        addresses: dict[str, str] = {}
+        silent: set[str] = set()
+        for queue, known in self._table.snapshot().items():
+            broker = queue.broker_name
+            if broker not in links:
+                links[broker] = self._link_to(queue)
+            link = links[broker]
+            sent = self._sent.get(queue)
+            if sent is not None and sent.offset == known and sent.link is link and sent.settled and now < sent.due:
+                continue
+            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
+            offset = self._table.get(queue)
+            if offset < 0 or broker in silent:
+                continue
+            settled = sent is not None and sent.offset == offset and sent.link is link
+            if not await self._send(queue, _Sent(offset, link, settled, now + random.uniform(RESEND_MIN, RESEND_MAX)), addresses):
+                silent.add(broker)
 
     async def persist(self, queue: MessageQueue) -> None:
         """See `OffsetStore.persist`; waits for the broker's answer."""
         offset = self._table.get(queue)
         if offset >= 0:
-            await self._save(queue, offset, oneway=False)
+            await self._save(queue, offset)
 
-    async def _save(self, queue: MessageQueue, offset: int, *, oneway: bool) -> bool:
+    async def _send(self, queue: MessageQueue, sent: _Sent, addresses: dict[str, str]) -> bool:
+        """Send it one-way and note it; False when the broker cannot be reached."""
+        self._sent[queue] = sent  # before it leaves: whoever forgets the queue meanwhile forgets this, too
+        done = False
+        broker = queue.broker_name
         try:
-            await self.update_consume_offset_to_broker(queue, offset, oneway=oneway)
-            if not oneway and await self.read_offset(queue, ReadOffset.READ_FROM_STORE) < offset:
+            if broker not in addresses:
+                addresses[broker] = await self._find_address(queue)
+            await self._api.update_consumer_offset(addresses[broker], self._group, queue, sent.offset, oneway=True)
+            done = True
+        except RocketMQError as error:
+            return self._not_saved(queue, sent.offset, error)
+        finally:
+            if not done and self._sent.get(queue) is sent:
+                del self._sent[queue]
+        return True
+
+    async def _save(self, queue: MessageQueue, offset: int) -> bool:
+        """Save it for certain; False when the broker cannot be reached."""
+        try:
+            await self.update_consume_offset_to_broker(queue, offset)
+            if await self.read_offset(queue, ReadOffset.READ_FROM_STORE) < offset:
                 # Brokers serve pulls in other threads: the offset that came with our last pull may have been stored after this one.
                 await self.update_consume_offset_to_broker(queue, offset)
         except RocketMQError as error:
-            # What is consumed stays in memory and goes with the next save or pull.
-            logger.info("offset %d of %s was not saved for group %s: %s", offset, queue, self._group, error)
-            return not isinstance(error, RemotingError | BrokerNotFoundError)
+            return self._not_saved(queue, offset, error)
         return True
+
+    def _not_saved(self, queue: MessageQueue, offset: int, error: RocketMQError) -> bool:
+        # What is consumed stays in memory and goes with the next save or pull.
+        logger.info("offset %d of %s was not saved for group %s: %s", offset, queue, self._group, error)
+        return not isinstance(error, RemotingError | BrokerNotFoundError)
 
     async def update_consume_offset_to_broker(self, queue: MessageQueue, offset: int, *, oneway: bool = False) -> None:
         """Commit an offset as it is, forward or backward (G17).
@@ -185,16 +263,22 @@ class RemoteBrokerOffsetStore:
         Raises:
             RocketMQError: The broker refused, or could not be reached.
         """
+        self._sent.pop(queue, None)  # the broker's offset may be another one than ours from now on
         address = await self._find_address(queue)
         await self._api.update_consumer_offset(address, self._group, queue, offset, oneway=oneway)
 
     def remove_offset(self, queue: MessageQueue) -> None:
         """See `OffsetStore.remove_offset`."""
         self._table.remove(queue)
+        self._sent.pop(queue, None)
 
     def clone_offset_table(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """See `OffsetStore.clone_offset_table`."""
         return self._table.snapshot(topic)
+
+
+def _lasting(_: MessageQueue) -> None:
+    """Stands for the connection to every broker."""
 
 
 def local_offset_directory(configured: str | Path | None, client_id: str, group: str) -> Path:

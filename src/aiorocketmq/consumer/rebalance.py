@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.consumer.members import MemberLists, Members
 from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset
 from aiorocketmq.consumer.queue_locks import BROKER_LOCK_TIME, LOCK_MAX_LIVE_TIME, QueueLocks
 from aiorocketmq.core.hand_over import HandOver
-from aiorocketmq.errors import BrokerError, BrokerNotFoundError, RocketMQError
+from aiorocketmq.errors import BrokerNotFoundError, RocketMQError
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from aiorocketmq.consumer.settings import PushSettings
     from aiorocketmq.remoting.channel import Channel
 
+TAKE_OVERS: Final = 16
+"""Topics whose queues are taken over at the same time."""
 LOCK_INTERVAL: Final = 20.0
 FIRST_LOCK: Final = 1.0
 LOCK_RETRY_DELAY: Final = 0.5
@@ -45,6 +49,15 @@ UNLOCK_DELAY: Final = 20.0
 """A queue given up while its listener runs is unlocked when the listener has ended; after so many seconds that is logged."""
 
 logger = logging.getLogger("aiorocketmq.consumer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What falls to this member of one topic."""
+
+    topic: str
+    queues: tuple[MessageQueue, ...]
+    mine: set[MessageQueue]
 
 
 class Rebalancer:
@@ -101,8 +114,9 @@ class Rebalancer:
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         wait = 0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT
         self._hand_over = HandOver(wait)
+        self._by_topic: dict[str, dict[MessageQueue, AssignedQueue]] = {}
+        self._members = MemberLists(instance, settings.group)
         self._connections: dict[tuple[str, str], Channel | None] = {}
-        self._reconnected = False
         self._clock = asyncio.get_running_loop().time
         self._turn = asyncio.Lock()
         self._locks = QueueLocks(instance, settings.group)
@@ -119,81 +133,91 @@ class Rebalancer:
             True when nothing is left to do.
         """
         async with self._turn:
+            self._members.begin_round()
+            shares: list[_Share] = []
             balanced = True
             for topic in topics:
-                balanced = await self._rebalance_topic(topic) and balanced
-            for topic in {queue.topic for queue in self.assigned if queue.topic not in topics}:
-                await self._drop_topic(topic)
-            return balanced
+                queues = self._instance.routes.subscribe_queues(topic)
+                if queues is None:
+                    # Not known yet: the route refresh goes on asking. A topic that is gone keeps its queues, as its route may come back.
+                    continue
+                mine = set(queues) if self._settings.broadcasting else await self._share_of(topic, queues)
+                if mine is None:
+                    balanced = False
+                else:
+                    shares.append(_Share(topic, queues, mine))
+            left = self._by_topic.keys() - set(topics)
+            # All at once: the listeners of all of them get the same moment to end.
+            gone = [assigned for share in shares for queue, assigned in self._owned(share.topic).items() if queue not in share.mine]
+            gone += [assigned for topic in left for assigned in self._owned(topic).values()]
+            await self._give_up(gone)
+            for topic in left:
+                self._tell_changed(topic, frozenset())
+            return await self._take_shares(shares) and balanced
 
     async def drop_topic(self, topic: str) -> None:
         """Give up all queues of a topic that is not subscribed any more."""
         async with self._turn:
-            await self._drop_topic(topic)
+            await self._give_up(list(self._owned(topic).values()))
+            self._tell_changed(topic, frozenset())
 
-    async def _drop_topic(self, topic: str) -> None:
-        await self._give_up([assigned for queue, assigned in self.assigned.items() if queue.topic == topic])
-        self._tell_changed(topic, frozenset())
+    async def _take_shares(self, shares: Iterable[_Share]) -> bool:
+        growing: dict[str, _Share] = {}
+        for share in shares:
+            self._expect(share.topic, len(share.mine))
+            if self.assigned.keys() >= share.mine:
+                self._tell_changed(share.topic, frozenset(share.queues))
+            else:
+                growing[share.topic] = share
+        turn = asyncio.Semaphore(TAKE_OVERS)
 
-    async def _rebalance_topic(self, topic: str) -> bool:
-        queues = self._instance.routes.subscribe_queues(topic)
-        if queues is None:
-            # Not known yet: the route refresh goes on asking. A topic that is gone keeps its queues, as its route may come back.
-            return True
-        mine = set(queues) if self._settings.broadcasting else await self._share_of(topic, queues)
-        if mine is None:
-            return False
-        await self._give_up([assigned for queue, assigned in self.assigned.items() if queue.topic == topic and queue not in mine])
-        self._expect(topic, len(mine))
-        balanced = await self._take_over([queue for queue in queues if queue in mine and queue not in self.assigned])
-        self._tell_changed(topic, frozenset(queues))
-        return balanced
+        async def take(share: _Share) -> bool:
+            async with turn:
+                balanced = await self._take_over([queue for queue in share.queues if queue in share.mine and queue not in self.assigned])
+            self._tell_changed(share.topic, frozenset(share.queues))
+            return balanced
+
+        outcomes = await self._scheduler.gather("take over topic", {topic: take(share) for topic, share in growing.items()})
+        for outcome in outcomes.values():
+            if isinstance(outcome, Exception):
+                raise outcome
+        return all(outcomes.values())
 
     async def _share_of(self, topic: str, queues: tuple[MessageQueue, ...]) -> set[MessageQueue] | None:
         """The queues that fall to this member, or None when that cannot be told now."""
         client_id = self._instance.client_id
-        members = await self._members(topic)
+        members = await self._members.of(topic)
         if members is None:
             return None
-        if client_id not in members:
-            # The broker does not know us (it was restarted, or we were silent too long), so the others have shared out our queues, too.
-            logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members), self._settings.group)
-            await self._instance.heartbeat.send_all(full=True)
-            return None if client_id in (await self._members(topic) or ()) else set()
-        ordered_queues, ordered_members = sorted(queues), tuple(sorted(members))
+        if client_id not in members.ids:
+            if not members.greeted:
+                # The broker does not know us (it was restarted, or we were silent too long): the others have shared out our queues, too.
+                logger.warning("%s is not among the %d members of group %s: heartbeat", client_id, len(members.ids), self._settings.group)
+                members = await self._members.greet(topic)
+            return None if members is not None and client_id in members.ids else set()
+        ordered_queues, ordered_members = sorted(queues), tuple(sorted(members.ids))
 
         def allocated(member: str, of_members: Sequence[str]) -> Collection[MessageQueue]:
             return self._settings.allocate.allocate(self._settings.group, member, ordered_queues, of_members)
 
         try:
             mine = set(allocated(client_id, ordered_members))
-            self._hand_over.plan(topic, queues, ordered_members, allocated, self._clock(), reconnected=self._reconnected)
+            reconnected = self._reconnected(topic, members)
+            self._hand_over.plan(topic, queues, ordered_members, allocated, self._clock(), reconnected=reconnected)
         except Exception:
             logger.exception("allocation strategy %s failed for topic %s, the queues stay as they are", self._settings.allocate.name, topic)
             return None
         return mine
 
-    async def _members(self, topic: str) -> tuple[str, ...] | None:
-        address = self._instance.find_broker_addr_by_topic(topic)
-        if address is None:
-            return None
-        key = f"members of {topic}"
-        try:
-            members = await self._instance.broker_api.consumer_list(address, self._settings.group)
-        except RocketMQError as error:
-            self._log.failed(key, "members of group %s for topic %s cannot be listed now: %s", self._settings.group, topic, error)
-            if isinstance(error, BrokerError):
-                await self._instance.heartbeat.send_all(full=True)  # the broker knows no member: not even us
-            return None
-        self._log.worked(key, "members of group %s for topic %s can be listed again", self._settings.group, topic)
-        connection = self._instance.remoting.channel(address)
-        last = self._connections.get((address, topic))
-        self._reconnected = last is not None and last is not connection
-        self._connections[address, topic] = connection
-        return members
+    def _reconnected(self, topic: str, members: Members) -> bool:
+        """Whether the list came over another connection than the last one for this topic."""
+        key = members.address, topic
+        last = self._connections.get(key)
+        self._connections[key] = members.connection
+        return last is not None and last is not members.connection
 
     def _tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
-        owned = frozenset(queue for queue in self.assigned if queue.topic == topic)
+        owned = frozenset(self._owned(topic))
         if self._last_seen.get(topic, (frozenset(), frozenset())) != (queues, owned):
             if queues:
                 self._last_seen[topic] = queues, owned
@@ -201,6 +225,21 @@ class Rebalancer:
                 self._last_seen.pop(topic, None)
             logger.info("group %s owns %d of %d queues of topic %s", self._settings.group, len(owned), len(queues), topic)
             self._changed(topic, queues, owned)
+
+    def _owned(self, topic: str) -> Mapping[MessageQueue, AssignedQueue]:
+        return self._by_topic.get(topic, {})
+
+    def _own(self, assigned: AssignedQueue) -> None:
+        self.assigned[assigned.queue] = assigned
+        self._by_topic.setdefault(assigned.queue.topic, {})[assigned.queue] = assigned
+
+    def _disown(self, queue: MessageQueue) -> None:
+        if self.assigned.pop(queue, None) is None:
+            return
+        own = self._by_topic[queue.topic]
+        del own[queue]
+        if not own:
+            del self._by_topic[queue.topic]
 
     # --- taking queues over -----------------------------------------------------------------------------------------------------
 
@@ -242,7 +281,7 @@ class Rebalancer:
             locked_until = locked_at + LOCK_MAX_LIVE_TIME if self._needs_lock else float("inf")
             assigned = AssignedQueue(queue, offset, commit_start=by_rule and offset > 0, locked_until=locked_until)
             assigned.locked_at = locked_at
-            self.assigned[queue] = assigned
+            self._own(assigned)
             logger.debug("%s is consumed from offset %d", queue, offset)
             self._adopt(assigned)
         self._log.worked(broker, "start offsets of broker %s can be found out again", broker)
@@ -277,7 +316,7 @@ class Rebalancer:
         """Save the offsets of queues that another member gets, and let go of them."""
         for assigned in gone:
             self._abandon(assigned)
-            self.assigned.pop(assigned.queue, None)
+            self._disown(assigned.queue)
             self.releasing[assigned.queue] = assigned
         if self._needs_lock:
             for assigned in gone:
@@ -350,7 +389,7 @@ class Rebalancer:
             self._store.update_and_freeze_offset(queue, offset)
             await self._store.persist(queue)
             self._store.remove_offset(queue)
-            self.assigned.pop(queue, None)
+            self._disown(queue)
         self._instance.rebalance.wake()
 
     async def persist(self, *, confirm: bool = False) -> None:
@@ -391,7 +430,7 @@ class Rebalancer:
                 if self.assigned.get(assigned.queue) is assigned:
                     self._abandon(assigned)
                     assigned.messages.drop()
-                    self.assigned.pop(assigned.queue, None)
+                    self._disown(assigned.queue)
                     self._store.remove_offset(assigned.queue)
             self._instance.rebalance.wake()
             return
@@ -412,5 +451,6 @@ class Rebalancer:
             for assigned in [*self.assigned.values(), *self.releasing.values()]:
                 assigned.messages.drop()
             self.assigned.clear()
+            self._by_topic.clear()
             self.releasing.clear()
         await self._locks.give_back_all()

@@ -143,7 +143,11 @@ class PushRuntime:
             found = instance.find_broker_address_in_subscribe(broker_name, 0)
             return found.address if found is not None else None
 
-        return RemoteBrokerOffsetStore(settings.group, instance.broker_api, address_finder(find, instance.routes.update))
+        def link_to(queue: MessageQueue) -> object | None:
+            address = find(queue.broker_name)
+            return instance.remoting.channel(address) if address is not None else None
+
+        return RemoteBrokerOffsetStore(settings.group, instance.broker_api, address_finder(find, instance.routes.update), link_to=link_to)
 
     def _make_send_back(self) -> SendBack | None:
         if self.settings.broadcasting:
@@ -194,15 +198,15 @@ class PushRuntime:
         self.instance.rebalance.wake()
 
     def _ask_for_missing_routes(self) -> None:
+        missing = set(self.subscriptions_table.topics).difference(self.instance.routes.topics())
+        for topic in self._missing.keys() - missing:
+            del self._missing[topic]
         now = asyncio.get_running_loop().time()
-        for topic in self.subscriptions_table.topics:
-            if self.instance.routes.subscribe_queues(topic) is not None:
-                self._missing.pop(topic, None)
-                continue
-            missing = self._missing.setdefault(topic, MissingRoute(now, MISSING_ROUTE_FIRST))
-            if now >= missing.due:
-                missing.due = now + missing.wait
-                missing.wait = min(missing.wait * 2, MISSING_ROUTE_MAX)
+        for topic in sorted(missing):
+            query = self._missing.setdefault(topic, MissingRoute(now, MISSING_ROUTE_FIRST))
+            if now >= query.due:
+                query.due = now + query.wait
+                query.wait = min(query.wait * 2, MISSING_ROUTE_MAX)
                 self.instance.routes.refresh_soon(topic)
 
     async def _fetch_routes(self) -> None:
@@ -285,6 +289,10 @@ class PushRuntime:
     def subscriptions(self) -> Collection[SubscriptionData]:
         """All filters, the retry topic's included."""
         return self.subscriptions_table.all
+
+    def subscribes(self, topic: str) -> bool:
+        """See `ConsumerPort.subscribes`."""
+        return self.subscriptions_table.get(topic) is not None
 
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
         """A subscribed topic has other queues than before: share them out."""
@@ -429,6 +437,8 @@ class PushRuntime:
     def _report_stats(self) -> None:
         """Hand what the listeners counted to the instance's statistics."""
         for listener in self.subscriptions_table.listeners:
+            if not (listener.calls or listener.consumed or listener.failed):
+                continue
             counters = self.instance.stats.counters(self.group, listener.topic)
             counters.ok += listener.consumed
             counters.failed += listener.failed

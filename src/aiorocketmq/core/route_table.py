@@ -166,14 +166,16 @@ class BrokerTable:
     Mutable; changed only by route updates, heartbeats and the clean-up of brokers that no route names.
     """
 
-    __slots__ = ("_addresses", "_versions")
+    __slots__ = ("_addresses", "_found_before", "_versions")
 
     def __init__(self) -> None:
         self._addresses: dict[str, dict[int, str]] = {}
         self._versions: dict[str, dict[str, int]] = {}
+        self._found_before: dict[tuple[str, int], FoundBroker] = {}  # every pull asks; forgotten with every change
 
     def put(self, broker: BrokerData) -> None:
         """Take over what a route says of a broker name; versions of addresses that it no longer has are forgotten."""
+        self._found_before.clear()
         name, by_id = broker.broker_name, dict(broker.broker_addrs)
         self._addresses[name] = by_id
         versions = self._versions.get(name)
@@ -182,6 +184,7 @@ class BrokerTable:
 
     def put_version(self, broker_name: str, address: str, version: int) -> None:
         """Remember the version that a broker's heartbeat answer carried."""
+        self._found_before.clear()
         self._versions.setdefault(broker_name, {})[address] = version
 
     def version(self, broker_name: str, address: str) -> int:
@@ -227,10 +230,15 @@ class BrokerTable:
         return None
 
     def _found(self, broker_name: str, broker_id: int, address: str) -> FoundBroker:
-        return FoundBroker(address, broker_id != MASTER_ID, self.version(broker_name, address))
+        key = broker_name, broker_id
+        found = self._found_before.get(key)
+        if found is None:
+            found = self._found_before[key] = FoundBroker(address, broker_id != MASTER_ID, self.version(broker_name, address))
+        return found
 
     def retain(self, routes: Iterable[TopicRouteData]) -> list[str]:
         """Drop every address that none of the routes names; gives back the dropped addresses."""
+        self._found_before.clear()
         named = {address for route in routes for broker in route.broker_datas for address in broker.broker_addrs.values()}
         dropped = []
         for name, by_id in list(self._addresses.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aiorocketmq.consumer.offset_store import (
 )
 from aiorocketmq.errors import BrokerNotFoundError, ConfigError, ConnectError, OffsetNotFoundError
 from aiorocketmq.model.queue import MessageQueue
+from tests.support.virtual_loop import virtual_time
 from tests.unit.consumer.world import saved_queues
 
 ONE, TWO, FAR = MessageQueue("orders", "broker-a", 0), MessageQueue("orders", "broker-a", 1), MessageQueue("orders", "broker-b", 0)
@@ -108,6 +110,123 @@ async def test_persisting_is_one_way_and_confirmed_at_the_end() -> None:
     assert api.updates == [(ONE, 3, False), (TWO, 4, False), (ONE, 3, False)]
 
 
+class Rounds:
+    """A store whose offsets are saved every 5 s, as the instance does it."""
+
+    def __init__(self, api: FakeApi, *queues: MessageQueue) -> None:
+        self.api = api
+        self.queues = queues
+        self.link: object = "first connection"
+        self.store = remote(api, link_to=lambda _: self.link)
+
+    async def save(self, rounds: int = 1, *, confirm: bool = False) -> list[tuple[MessageQueue, int]]:
+        """What these rounds sent."""
+        before = len(self.api.updates)
+        for _ in range(rounds):
+            await asyncio.sleep(5)
+            await self.store.persist_all(self.queues, confirm=confirm)
+        return [(queue, offset) for queue, offset, _ in self.api.updates[before:]]
+
+    async def settle(self, **offsets: int) -> None:
+        """Own the first queues with some offsets that the broker has for certain."""
+        for queue, offset in zip(self.queues, offsets.values(), strict=False):
+            self.store.update_offset(queue, offset, increase_only=True)
+        await self.save(2)
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_unchanged_offsets_leave_in_two_rounds_and_then_seldom() -> None:
+    rounds = Rounds(FakeApi(), ONE, TWO)
+    rounds.store.update_offset(ONE, 3, increase_only=True)
+    rounds.store.update_offset(TWO, 4, increase_only=True)
+    assert await rounds.save() == [(ONE, 3), (TWO, 4)]
+    assert await rounds.save() == [(ONE, 3), (TWO, 4)], "a pull from before may have brought an older one meanwhile"
+    assert await rounds.save(3) == []
+    rounds.store.update_offset(TWO, 5, increase_only=True)
+    assert await rounds.save(2) == [(TWO, 5), (TWO, 5)]
+    sent = len(await rounds.save(720))
+    assert 2 * 40 <= sent <= 2 * 120, "each once in 30 to 90 s"
+
+
+@pytest.mark.feature("G13", "G17")
+@virtual_time
+async def test_whatever_moves_an_offset_makes_it_leave_again() -> None:
+    rounds = Rounds(FakeApi(), ONE, TWO)
+    await rounds.settle(one=10, two=20)
+    store = rounds.store
+    store.update_and_freeze_offset(ONE, 7)
+    assert await rounds.save() == [(ONE, 7)], "a reset goes back"
+    await rounds.save()
+    store.update_and_freeze_offset(ONE, 7)
+    assert await rounds.save() == [(ONE, 7)], "a reset to the same offset: the broker may have another one"
+    await rounds.save()
+    await store.update_consume_offset_to_broker(TWO, 1)
+    assert await rounds.save() == [(TWO, 20)]
+    await rounds.save()
+    store.remove_offset(TWO)
+    store.update_offset(TWO, 20, increase_only=True)
+    assert await rounds.save() == [(TWO, 20)], "given up and taken over again"
+    await rounds.save()
+    store.update_offset(TWO, 5, increase_only=True)
+    assert await rounds.save() == []
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_offset_that_did_not_leave_or_went_with_a_lost_connection_leaves_again() -> None:
+    rounds = Rounds(FakeApi(), ONE, FAR)
+    await rounds.settle(one=10, far=20)
+    rounds.api.failing = {"broker-a"}
+    rounds.store.update_offset(ONE, 11, increase_only=True)
+    assert await rounds.save(3) == [(ONE, 11)] * 3, "tried again each round"
+    rounds.api.failing = set()
+    assert await rounds.save(3) == [(ONE, 11)] * 2
+    rounds.link = "second connection"
+    assert await rounds.save(3) == [(ONE, 11), (FAR, 20)] * 2
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_offset_that_leaves_while_the_connection_changes_counts_for_nothing() -> None:
+    class Changing(FakeApi):
+        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+            await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
+            if len(self.updates) == 1:
+                rounds.link = "second connection"
+
+    rounds = Rounds(Changing(), ONE)
+    rounds.store.update_offset(ONE, 10, increase_only=True)
+    assert await rounds.save(4) == [(ONE, 10)] * 3
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_queue_forgotten_while_its_offset_leaves_is_not_taken_for_saved() -> None:
+    class Forgetting(FakeApi):
+        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+            await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
+            if len(self.updates) == 4:
+                rounds.store.remove_offset(queue)
+
+    rounds = Rounds(Forgetting(), ONE)
+    await rounds.settle(one=10)
+    rounds.store.update_offset(ONE, 11, increase_only=True)
+    assert await rounds.save(2) == [(ONE, 11)] * 2
+    rounds.store.update_offset(ONE, 11, increase_only=True)
+    assert await rounds.save() == [(ONE, 11)]
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_stop_saves_unchanged_offsets_too() -> None:
+    rounds = Rounds(FakeApi(), ONE, TWO)
+    await rounds.settle(one=10, two=20)
+    assert await rounds.save() == []
+    assert await rounds.save(confirm=True) == [(ONE, 10), (TWO, 20)]
+    assert [oneway for _, _, oneway in rounds.api.updates[-2:]] == [False, False]
+
+
 @pytest.mark.feature("G13")
 async def test_offset_of_an_older_pull_that_comes_late_is_corrected() -> None:
     api = FakeApi()
@@ -141,8 +260,10 @@ async def test_broker_that_is_gone_is_tried_once_and_the_offsets_stay() -> None:
     store = remote(api)
     for queue in (ONE, TWO, FAR):
         store.update_offset(queue, 1, increase_only=True)
-    await store.persist_all([ONE, TWO, FAR], confirm=True)
-    assert [queue.broker_name for queue, _, _ in api.updates] == ["broker-a", "broker-b"]
+    for confirm in (True, False):
+        api.updates.clear()
+        await store.persist_all([ONE, TWO, FAR], confirm=confirm)
+        assert [queue.broker_name for queue, _, _ in api.updates] == ["broker-a", "broker-b"]
     assert len(store.clone_offset_table()) == 3
 
 

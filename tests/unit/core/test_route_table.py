@@ -12,6 +12,7 @@ from aiorocketmq.core.clock import epoch_ms
 from aiorocketmq.core.route_table import (
     MAX_QUEUES_PER_TOPIC,
     BrokerTable,
+    FoundBroker,
     TopicPublishInfo,
     check_route,
     choose_address,
@@ -208,3 +209,17 @@ def test_some_broker_of_a_topic_master_first() -> None:
 
 def test_epoch_ms() -> None:
     assert epoch_ms(lambda: 1.2345) == 1234
+
+
+def test_found_brokers_follow_every_change() -> None:
+    table = BrokerTable()
+    table.put(BrokerData("C", "a", {0: "a:1", 1: "s:1"}))
+    assert table.for_reading("a", 0) == FoundBroker("a:1", False, 0)
+    table.put_version("a", "a:1", 7)
+    assert table.for_reading("a", 0) == table.any("a") == FoundBroker("a:1", False, 7)
+    assert table.for_reading("a", 0) is table.for_reading("a", 0), "nothing is made for each pull"
+    table.put(BrokerData("C", "a", {0: "a:2", 1: "s:1"}))
+    assert table.for_reading("a", 0) == FoundBroker("a:2", False, 0)
+    assert table.for_reading("a", 1) == FoundBroker("s:1", True, 0)
+    table.retain([TopicRouteData((), (BrokerData("C", "a", {1: "s:1"}),))])
+    assert table.for_reading("a", 0) == FoundBroker("s:1", True, 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
 from math import isfinite
+from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
@@ -27,7 +29,12 @@ def _check_property(name: object, value: object) -> None:
         raise InvalidMessageError(f"property {name!r} contains U+0001 or U+0002, which separate properties on the wire")
 
 
-def _check_words(field: str, value: str) -> None:
+def _check_properties(properties: Mapping[Any, Any]) -> None:
+    for name, value in properties.items():
+        _check_property(name, value)
+
+
+def _check_words(field: str, value: Any) -> None:
     if "\x01" in value or "\x02" in value:
         raise InvalidMessageError(f"{field} {value!r} contains U+0001 or U+0002, which separate properties on the wire")
 
@@ -47,7 +54,7 @@ def _number(field: str, value: object) -> float:
 def _keys(keys: str | Iterable[str]) -> tuple[str, ...]:
     if not isinstance(keys, Iterable):
         raise InvalidMessageError(f"keys {keys!r} is a {type(keys).__name__}", hint="give one string, or a list of strings")
-    words = (keys,) if isinstance(keys, str) else tuple(keys)
+    words: tuple[Any, ...] = (keys,) if isinstance(keys, str) else tuple(keys)
     for key in words:
         if not isinstance(key, str) or not key or key.split() != [key]:
             raise InvalidMessageError(
@@ -95,20 +102,21 @@ class Message:
 
     def __init__(
         self,
-        topic: str,
-        body: bytes,
+        topic: str | StrEnum,
+        body: bytes | bytearray | memoryview,
         *,
-        tag: str | None = None,
+        tag: str | StrEnum | None = None,
         keys: str | Iterable[str] = (),
         properties: Mapping[str, str] | None = None,
         delay: float | timedelta | None = None,
         deliver_at: datetime | float | None = None,
-        delay_level: int | None = None,
-        sharding_key: str | None = None,
-        flag: int = 0,
+        delay_level: int | IntEnum | None = None,
+        sharding_key: str | StrEnum | None = None,
+        flag: int | IntEnum = 0,
         wait_store_ok: bool = True,
-        buyer_id: str | None = None,
+        buyer_id: str | StrEnum | None = None,
     ) -> None:
+        # Unions keep the compiled form from checking arguments with errors of its own, before they can be checked here.
         if not isinstance(body, bytes):
             if not isinstance(body, bytearray | memoryview):
                 raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
@@ -129,8 +137,8 @@ class Message:
         self.flag = flag
         self.wait_store_ok = wait_store_ok
         self.buyer_id = buyer_id
-        for name, value in self.properties.items():
-            _check_property(name, value)
+        if properties:
+            _check_properties(self.properties)
         if tag is not None:
             self._check_tag(tag)
         if sharding_key is not None:
@@ -141,14 +149,14 @@ class Message:
             self._set_delay(delay, deliver_at, delay_level)
 
     @staticmethod
-    def _check_tag(tag: str) -> None:
+    def _check_tag(tag: object) -> None:
         if not isinstance(tag, str) or not tag.strip() or "||" in tag:
             raise InvalidMessageError(
                 f"tag {tag!r} is empty, holds '||' or is not a string", hint="a message has one tag; leave it out for none"
             )
         _check_words("tag", tag)
 
-    def _set_delay(self, delay: float | timedelta | None, deliver_at: datetime | float | None, delay_level: int | None) -> None:
+    def _set_delay(self, delay: Any, deliver_at: Any, delay_level: Any) -> None:
         if sum(value is not None for value in (delay, deliver_at, delay_level)) > 1:
             raise InvalidMessageError("delay, deliver_at and delay_level exclude each other", hint="give one of them")
         if delay_level is not None and (not isinstance(delay_level, int) or not 1 <= delay_level <= MAX_DELAY_LEVEL):
@@ -216,8 +224,7 @@ class Message:
         if self.buyer_id is not None:
             text += f"{props.BUYER_ID}\x01{self.buyer_id}\x02"
         if self.properties:
-            for name, value in self.properties.items():
-                _check_property(name, value)
+            _check_properties(self.properties)
             text += props.encode_properties(self.properties)
         return text
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from aiorocketmq.errors import WindowFullError
 from aiorocketmq.model import properties as props
@@ -30,7 +30,7 @@ from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import ENDED, Batch, Gathered, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
 from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, checked
+from aiorocketmq.producer.selectors import SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import duration
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
@@ -90,12 +90,12 @@ class Accumulator:
 
     def take(
         self,
-        message: Message,
+        message: Any,
         policy: SendPolicy,
         timeout: float | timedelta | None,
-        queue: MessageQueue | None,
-        selector: QueueSelector | None,
-        sharding_key: str | None,
+        queue: Any,
+        selector: Any,
+        sharding_key: Any,
         reply: Reply,
     ) -> Gathered | None:
         """Make a message ready to be added once it has its room in the window; arguments as of `Preparer.single()`.
@@ -349,9 +349,7 @@ def _common(wait_store_ok: bool, tag: str | None) -> str:
     return text if tag is None else f"{text}{props.TAGS}\x01{tag}\x02"
 
 
-def _queue_now(
-    message: Message, target: TopicTarget, queue: MessageQueue | None, selector: QueueSelector | None, sharding_key: str | None
-) -> MessageQueue | Exception | None:
+def _queue_now(message: Message, target: TopicTarget, queue: Any, selector: Any, sharding_key: Any) -> MessageQueue | Exception | None:
     """The queue that a message is fixed to, or the error of its selector; None when the message has to go alone."""
     if queue is not None:
         usable = selector is None and sharding_key is None and isinstance(queue, MessageQueue) and queue.topic == message.topic

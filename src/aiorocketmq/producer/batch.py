@@ -5,8 +5,9 @@ Nothing is split here: a batch is stored by one broker in one queue with consecu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
@@ -32,7 +33,7 @@ class EncodedBatch:
     properties: str
 
 
-def check_batch(messages: Sequence[Message]) -> None:
+def check_batch(messages: Any) -> None:
     """Refuse what brokers cannot store as one batch.
 
     Raises:
@@ -55,7 +56,7 @@ def check_batch(messages: Sequence[Message]) -> None:
         raise InvalidMessageError(f"a batch cannot go to the retry topic {messages[0].topic!r}", hint="send the messages one by one")
 
 
-def build_batch(messages: Sequence[Message], next_ids: Callable[[int], list[str]]) -> EncodedBatch:
+def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedBatch:
     """Check and encode a batch; every message gets an id of its own.
 
     Args:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Final
@@ -78,7 +77,7 @@ class Preparer:
 
     def single(
         self,
-        message: Message,
+        message: Any,
         policy: SendPolicy,
         timeout: float | timedelta | None,
         queue: Any,
@@ -136,7 +135,7 @@ class Preparer:
 
     def batch(
         self,
-        messages: Sequence[Message],
+        messages: Any,
         policy: SendPolicy,
         timeout: float | timedelta | None,
         queue: Any,

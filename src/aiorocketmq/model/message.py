@@ -12,6 +12,11 @@ from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.names import check_topic
 
+try:
+    from mypy_extensions import mypyc_attr
+except ImportError:
+    from aiorocketmq.model.compiling import mypyc_attr
+
 MAX_DELAY_LEVEL = 18
 
 
@@ -64,6 +69,7 @@ def _keys(keys: str | Iterable[str]) -> tuple[str, ...]:
     return words
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Message:
     """A message to send. Not changed by sending: the same object can be sent again and gets a new id each time.
 
@@ -139,10 +145,12 @@ class Message:
         self.buyer_id = buyer_id
         if properties:
             _check_properties(self.properties)
-        if tag is not None:
-            self._check_tag(tag)
-        if sharding_key is not None:
-            _check_sharding_key(sharding_key)
+        any_tag: Any = tag  # a union is narrowed to what it should be, and that would be checked too
+        any_key: Any = sharding_key
+        if any_tag is not None:
+            self._check_tag(any_tag)
+        if any_key is not None:
+            _check_sharding_key(any_key)
         if flag != 0 and (not isinstance(flag, int) or not -0x80000000 <= flag <= 0x7FFFFFFF):
             raise InvalidMessageError(f"flag {flag!r} is not a number of 32 bits signed")
         if delay is not None or deliver_at is not None or delay_level is not None:
@@ -194,12 +202,12 @@ class Message:
             out[props.BUYER_ID] = self.buyer_id
         return out
 
-    def wire_text(self, message_id: str, sharding_key: str | None = None) -> str:
+    def wire_text(self, message_id: str, sharding_key: Any = None) -> str:
         """The properties with their id as one text of the wire (A3), at a third of the cost of `encode_properties(wire_properties())`.
 
         Args:
             message_id: The unique id of this send.
-            sharding_key: Goes in place of the message's own sharding key; None keeps that.
+            sharding_key: A string that goes in place of the message's own sharding key; None keeps that.
 
         Raises:
             InvalidMessageError: A property that was put into `properties` after the message was made cannot be sent.

@@ -255,3 +255,14 @@ def test_a_damaged_body_is_told_at_each_read() -> None:
     for _ in range(2):
         with pytest.raises(ProtocolError):
             _ = message.body
+
+
+def test_messages_may_be_derived_from_in_both_forms() -> None:
+    class Order(Message):
+        def __init__(self, number: int) -> None:
+            super().__init__("orders", str(number).encode(), keys=str(number))
+            self.number = number
+
+    order = Order(7)
+    assert (order.number, order.body, order.keys) == (7, b"7", ("7",))
+    assert "KEYS\x017" in order.wire_text("ID")

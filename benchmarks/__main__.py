@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="RUNS",
-        help="so many runs, one --plain, one --compiled, and docs/performance.md",
+        help="so many runs in the fastest form, one in each other form, and docs/performance.md",
     )
     return parser
 

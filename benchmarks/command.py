@@ -179,24 +179,27 @@ def write_page(paths: Sequence[Path]) -> None:
 
 
 def run_for_page(options: Options, runs: int) -> int:
-    """Measure several times, once more without the extra `[fast]` and once with compiled modules; store the runs beside the page, write it.
+    """Measure several times, then once in each slower form of the client; store the runs beside the page, write it.
 
-    The compiled form is left out, with a notice, where there is no C compiler. Each run has a new broker and new programs.
+    The fastest form has compiled modules; where there is no C compiler it is left out, with a notice. The others are pure Python with the
+    extra `[fast]` and without it. Each run has a new broker and new programs.
 
     Raises:
         CannotRunError: As `run_once()` and `write_page()`.
     """
     paths = [page.FOLDER / f"run-{number}.json" for number in range(1, runs + 1)]
-    made = [run_once(replace(options, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
-    plain = page.FOLDER / "run-plain.json"
-    run_once(replace(options, plain=True, matrix=False, label="without [fast]", results=plain))
-    others = [plain]
-    if lack := compiling.missing():
+    lack = compiling.missing()
+    if lack:
         notice(f"the compiled form is left out: {lack}")
-    else:
-        others.append(page.FOLDER / "run-compiled.json")
-        run_once(replace(options, compiled=True, matrix=False, label="compiled", results=others[-1]))
-    write_page([*paths, *others])
+    fastest = replace(options, compiled=not lack)
+    made = [run_once(replace(fastest, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
+    slower = replace(options, matrix=False)
+    if not lack:
+        paths.append(page.FOLDER / "run-pure.json")
+        run_once(replace(slower, label="pure Python", results=paths[-1]))
+    paths.append(page.FOLDER / "run-plain.json")
+    run_once(replace(slower, plain=True, label="without [fast]", results=paths[-1]))
+    write_page(paths)
     rows = options.chosen_rows()
     print(report.row_table(made, report.measured_rows(made, rows)))
     return 0 if all(floors_met(run, rows) for run in made) else 1

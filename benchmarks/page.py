@@ -98,7 +98,7 @@ def sections(main: Sequence[Run], others: Mapping[str, Sequence[Run]]) -> dict[s
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """How many floors and goals are met, in one sentence each, with the names of what is missed."""
+    """How many floors and goals are met, in one sentence each, and which floors are missed."""
     floors: dict[str, bool] = {}
     goals: dict[str, bool] = {}
     unmeasured = []
@@ -112,17 +112,14 @@ def summary(runs: Sequence[Run]) -> str:
                 known = [each for each in results if each is not None]
                 if known:
                     found[name] = all(known)
-    parts = [_sentence("floors", floors, len(runs)), _sentence("goals", goals, len(runs))]
+    in_runs = "the run" if len(runs) == 1 else f"each of {len(runs)} separate runs"
+    met = [f"{sum(found.values())} of {len(found)} {what}" for what, found in (("floors", floors), ("goals", goals))]
+    parts = [f"{met[0]} and {met[1]} are met in {in_runs}."]
+    if missed := [name for name, good in floors.items() if not good]:
+        parts.append("Floors missed in at least one run:\n\n" + "\n".join(f"* {name}" for name in missed))
     if unmeasured:
-        parts.append(f"Not measured: {'; '.join(unmeasured)}.")
+        parts.append("Not measured:\n\n" + "\n".join(f"* {name}" for name in unmeasured))
     return "\n\n".join(parts)
-
-
-def _sentence(what: str, found: Mapping[str, bool], runs: int) -> str:
-    missed = [name for name, met in found.items() if not met]
-    in_runs = "the run" if runs == 1 else f"each of {runs} separate runs"
-    text = f"{len(found) - len(missed)} of {len(found)} {what} are met in {in_runs}."
-    return text + (f" Missed in at least one: {'; '.join(missed)}." if missed else "")
 
 
 def forms(main: str, others: Mapping[str, Sequence[Run]]) -> str:

@@ -64,6 +64,11 @@ def sync_client(cluster: RealCluster) -> LineProgram:
     return _ours("benchmarks.ours_sync", cluster)
 
 
+def bare_sockets(cluster: RealCluster) -> LineProgram:
+    """No client: blocking sockets and prepared frames."""
+    return _ours("benchmarks.wire", cluster)
+
+
 def _ours(module: str, cluster: RealCluster) -> LineProgram:
     command = [sys.executable, "-m", module, cluster.name_servers]
     return LineProgram(module, command, errors=cluster.home / f"{module}.stderr", cwd=ROOT, env=form.environment())
@@ -85,7 +90,7 @@ def grpc_client(cluster: RealCluster) -> AbstractAsyncContextManager[LineProgram
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A client to measure.
+    """A program to measure.
 
     Attributes:
         title: Name in tables.
@@ -101,11 +106,14 @@ class Peer:
 
 
 REFERENCE = "java"
+LOWER_BOUND = "wire"
+"""No client, and has no floors: what the broker itself takes, shown beside the clients in the workloads that it can run."""
 PEERS: dict[str, Peer] = {
     REFERENCE: Peer("Java", java_client),
     "go": Peer("Go", go_client),
     "asyncio": Peer("aiorocketmq", asyncio_client),
     "sync": Peer("aiorocketmq.sync", sync_client),
     "grpc": Peer("Python gRPC", grpc_client, on_request=True, part=0.1),
+    LOWER_BOUND: Peer("bare sockets", bare_sockets),
 }
 DEFAULT_PEERS = tuple(name for name, peer in PEERS.items() if not peer.on_request)

@@ -15,7 +15,7 @@ from benchmarks.results import Round, Run
 from benchmarks.rows import CPU, RATE
 from benchmarks.workloads import FAMILIES, MATRIX_QUEUES, MATRIX_SIZES, WORKLOADS, Family, matrix_name
 
-COLOURS = {"java": "#d9822b", "go": "#3a9e9b", "asyncio": "#2b4c9b", "sync": "#7d9bdc", "grpc": "#9a9a9a"}
+COLOURS = {"java": "#d9822b", "go": "#3a9e9b", "asyncio": "#2b4c9b", "sync": "#7d9bdc", "grpc": "#9a9a9a", "wire": "#c9c9c9"}
 COLUMNS = 3
 _STYLE = {
     "svg.hashsalt": "aiorocketmq",  # ids are made from it instead of from chance

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.peers import PEERS, REFERENCE, PeerMissingError
+from benchmarks.peers import LOWER_BOUND, PEERS, REFERENCE, PeerMissingError
 from benchmarks.results import Mishap, Round, Run, about_this_machine
 from benchmarks.rows import Row
 from benchmarks.workloads import Family, Workload
@@ -70,11 +70,11 @@ def plan_families(
         families: All that there are.
         peers: Who takes part.
         workloads: Only these, by name; None for all, unless rows are given.
-        rows: Only what these rows need, besides `workloads`.
+        rows: Only what these rows need, and the lower bound beside it, besides `workloads`.
     """
     wanted: set[tuple[str, str]] = set()
     for row in rows or ():
-        wanted.add((row.workload, row.peer))
+        wanted |= {(row.workload, row.peer), (row.reference, LOWER_BOUND)}
         wanted.update((row.reference, mark.against) for mark in row.marks)
     everything = workloads is None and rows is None
     planned = []

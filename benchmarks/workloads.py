@@ -86,7 +86,7 @@ CONSUMED = 200_000
 FAMILIES = (
     Family(
         "send_one_at_a_time",
-        (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc"), 12_000),),
+        (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc", "wire"), 12_000),),
     ),
     Family(
         "send_threads",
@@ -133,7 +133,11 @@ FAMILIES = (
     ),
     Family(
         "latency",
-        (Workload("latency", "send → listener at 200/s", "latency", ALL, 600, fresh_topic=True, figure=P50, arguments={"rate": 200}),),
+        (
+            Workload(
+                "latency", "send → listener at 200/s", "latency", (*ALL, "wire"), 600, fresh_topic=True, figure=P50, arguments={"rate": 200}
+            ),
+        ),
     ),
     Family(
         "first_message",

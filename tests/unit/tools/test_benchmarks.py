@@ -16,7 +16,7 @@ from benchmarks.judge import best, floors_met, judge, judge_row
 from benchmarks.ours import form
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.meter import percentiles_us
-from benchmarks.peers import PEERS, Peer, PeerMissingError
+from benchmarks.peers import DEFAULT_PEERS, LOWER_BOUND, PEERS, Peer, PeerMissingError
 from benchmarks.results import Mishap, ResultsError, Round, Run
 from benchmarks.rows import CPU, P99, RATE, ROWS, SECONDS, Mark, Row
 from benchmarks.workloads import FAMILIES, MATRIX, WORKLOADS, Family, Workload
@@ -236,6 +236,14 @@ def test_every_row_can_be_measured() -> None:
     for family in (*FAMILIES, *MATRIX):
         assert {peer for workload in family.workloads for peer in workload.peers} <= set(PEERS)
         assert all(workload.count == family.backlog for workload in family.workloads if workload.distinct), family.name
+    assert set(plots.COLOURS) == set(PEERS)
+
+
+def test_the_lower_bound_is_shown_without_floors() -> None:
+    assert LOWER_BOUND in DEFAULT_PEERS
+    assert not any(LOWER_BOUND in (row.peer, *(mark.against for mark in row.marks)) for row in ROWS.values())
+    seen = run_of(one("asyncio", 2000, workload="send_one_at_a_time"), one(LOWER_BOUND, 4000, workload="send_one_at_a_time"))
+    assert "| send, one at a time | bare sockets | 4,000/s |" in report.figures_table(seen, ["send_one_at_a_time"])
 
 
 def test_a_row_asks_for_what_it_needs() -> None:
@@ -245,6 +253,12 @@ def test_a_row_asks_for_what_it_needs() -> None:
         "push_concurrent": [("push_concurrent", "java"), ("push_concurrent", "go"), ("push_plain", "asyncio")],
     }
     assert [family.name for family, _ in run.plan_families(FAMILIES, ("sync",))] == ["send_one_at_a_time", "send_threads", "send_batches"]
+    beside = run.plan_families(FAMILIES, ("asyncio", LOWER_BOUND), rows=[ROWS["send"], ROWS["latency"], ROWS["push"]])
+    assert [(family.name, [peer for _, peer in entries]) for family, entries in beside] == [
+        ("send_one_at_a_time", ["asyncio", LOWER_BOUND]),
+        ("push_concurrent", ["asyncio"]),
+        ("latency", ["asyncio", LOWER_BOUND]),
+    ], "the lower bound comes along where it can"
     assert [entries for _, entries in run.plan_families(FAMILIES, ("go",), ["send_threads"])] == [((WORKLOADS["send_threads"], "go"),)]
 
 

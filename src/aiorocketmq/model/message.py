@@ -34,11 +34,6 @@ def _check_property(name: object, value: object) -> None:
         raise InvalidMessageError(f"property {name!r} contains U+0001 or U+0002, which separate properties on the wire")
 
 
-def _check_properties(properties: Mapping[Any, Any]) -> None:
-    for name, value in properties.items():
-        _check_property(name, value)
-
-
 def _check_words(field: str, value: Any) -> None:
     if "\x01" in value or "\x02" in value:
         raise InvalidMessageError(f"{field} {value!r} contains U+0001 or U+0002, which separate properties on the wire")
@@ -144,7 +139,9 @@ class Message:
         self.wait_store_ok = wait_store_ok
         self.buyer_id = buyer_id
         if properties:
-            _check_properties(self.properties)
+            given: dict[Any, Any] = self.properties
+            for name, value in given.items():
+                _check_property(name, value)
         any_tag: Any = tag  # a union is narrowed to what it should be, and that would be checked too
         any_key: Any = sharding_key
         if any_tag is not None:
@@ -232,7 +229,9 @@ class Message:
         if self.buyer_id is not None:
             text += f"{props.BUYER_ID}\x01{self.buyer_id}\x02"
         if self.properties:
-            _check_properties(self.properties)
+            given: dict[Any, Any] = self.properties
+            for name, value in given.items():
+                _check_property(name, value)
             text += props.encode_properties(self.properties)
         return text
 

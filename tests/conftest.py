@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.support.clusters import EMBEDDED, KINDS, NO_CLUSTER, Cluster, ClusterPool, RealTestCluster, cluster_of, unavailable_reason
@@ -18,6 +20,12 @@ _POOL = pytest.StashKey[ClusterPool]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     kinds = [NO_CLUSTER, *KINDS]
     parser.addoption("--cluster", action="append", choices=kinds, help="run only tests on this cluster; may be repeated")
+
+
+def pytest_configure() -> None:
+    # A shell without job control starts background commands with SIGINT ignored, and every program under test would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

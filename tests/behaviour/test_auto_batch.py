@@ -27,6 +27,8 @@ PATIENT: dict[str, Any] = {"send_msg_timeout": 20.0, "retry_times_when_send_fail
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """The send requests that were made: for each, whether it was a batch."""
+    if aiorocketmq.compiled:
+        pytest.skip("objects of compiled classes let no method be replaced")
     made: list[bool] = []
     begin = SendDispatcher.begin
 

@@ -189,11 +189,14 @@ class OrderlyService:
         """Call a coroutine listener with one message after the other, each committed before the next; stop at a failure."""
         assigned, listener = run.assigned, run.listener
         process_queue, clock, success = assigned.messages, self._clock, ConsumeResult.SUCCESS
-        started = slot.started
+        function, commit_first = listener.function, process_queue.commit_first
+        ended = began = slot.started
+        answer: object = None
+        committed = 0
         for message in run.messages:
-            run.called += 1
+            slot.started = ended
             try:
-                answer = await listener.function(message)
+                answer = await function(message)  # type: ignore[misc, arg-type]  # an `async def` for single messages
             except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises is a failed message
                 log_failure(listener, message, error)
                 answer = SUSPEND
@@ -203,17 +206,20 @@ class OrderlyService:
                 log_failure(listener, message, error)
                 answer = SUSPEND
             ended = clock()
-            listener.calls += 1
-            listener.busy_seconds += ended - started
-            slot.started = started = ended
             if process_queue.dropped or (answer is not None and answer is not success):
-                return answer
-            process_queue.commit_first()
-            listener.consumed += 1
-            run.committed += 1
+                break
+            answer = None
+            commit_first()
+            committed += 1
             if ended > pool.turn_ends or ended >= assigned.locked_until or assigned.revoked or self._draining:
                 break
-        return None
+        called = committed + (process_queue.dropped or answer is not None)
+        run.called += called
+        run.committed += committed
+        listener.calls += called
+        listener.consumed += committed
+        listener.busy_seconds += ended - began
+        return answer
 
     async def _call_with_all(self, run: Run) -> object:
         """Call a coroutine listener once, with the whole run."""

@@ -19,6 +19,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, 
 
 from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
 from aiorocketmq.sync import portal as portals
+from aiorocketmq.sync.calls import Cancellable
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -149,7 +150,7 @@ class BlockingProducer(BlockingClient[A]):
 
     def _send(
         self,
-        into: Callable[Concatenate[Any, P], portals.Cancellable | None],
+        into: Callable[Concatenate[Any, P], Cancellable | None],
         patient: Callable[P, Coroutine[Any, Any, T]],
         /,
         *args: P.args,
@@ -166,7 +167,7 @@ class BlockingProducer(BlockingClient[A]):
         portal = self._portal
         if portal is None:
             return self._call(patient, *args, **kwargs)
-        return portal.call_direct(lambda call: into(call, *args, **kwargs), lambda: patient(*args, **kwargs))
+        return portal.call_direct(into, patient, args, kwargs)
 
     def _submit(
         self,

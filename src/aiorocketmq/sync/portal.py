@@ -1,7 +1,7 @@
 """The bridge between blocking code and the asyncio core: one event loop in one daemon thread per process.
 
-There is no Java twin: Java's clients block by themselves. The portal owns the loop thread, the way of a call into it and the way of the
-result back; it knows nothing of producers or consumers.
+There is no Java twin: Java's clients block by themselves. The portal owns the loop thread and the way of a call into it, `calls.py` what a
+call is and the way of its result back; neither knows of producers or consumers.
 
 A call costs one append to a deque and, only when no wake-up is pending, one wake-up of the loop; the result comes back through a
 lock that belongs to the calling thread, so no future, condition or queue is made for a call. On Linux the loop is woken through an eventfd
@@ -16,17 +16,17 @@ import atexit
 import contextlib
 import logging
 import os
-import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
-from aiorocketmq.errors import ClientClosedError, ClientStateError, ForkedClientError
+from aiorocketmq.errors import ClientStateError, ForkedClientError
 from aiorocketmq.remoting.event_loop import new_event_loop
+from aiorocketmq.sync.calls import Call, Cancellable, DirectCall, Submission, Waiter, keep_waiter, start_task, take_waiter
 
 __all__ = ["Leaseholder", "Portal", "acquire", "release"]
 
@@ -35,9 +35,6 @@ _log = logging.getLogger("aiorocketmq.sync")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_WAIT_SLICE: Final = 0.1 if sys.platform == "win32" else 0.5
-"""Longest single wait in seconds. A signal that arrives just before a thread begins to wait does not end the wait, and on Windows no signal
-does: Ctrl-C is seen between two waits at the latest."""
 _ABANDON_SLICE: Final = 0.05
 """Seconds between two looks at a call that was interrupted and is being cancelled."""
 
@@ -48,202 +45,18 @@ class Leaseholder(Protocol):
     def stop(self) -> None: ...
 
 
-class Cancellable(Protocol):
-    """What a call has begun on the loop, and what can be cancelled there."""
-
-    def cancel(self) -> object: ...
-
-
-class _Waiter:
-    """Where a calling thread sleeps until its result is there. Reused by its thread, call after call."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def wait(self, at_most: float = _WAIT_SLICE) -> bool:
-        """Sleep until woken (True) or `at_most` seconds have passed (False)."""
-        return self._lock.acquire(timeout=at_most)
-
-    def wake(self) -> None:
-        self._lock.release()
-
-
-if sys.version_info >= (3, 12):
-
-    def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a coroutine as a task that begins at once instead of in the next turn of the loop."""
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a coroutine as a task."""
-        return loop.create_task(coroutine)
-
-
-_local = threading.local()
-
-
-def _take_waiter() -> _Waiter:
-    """The thread's own waiter; a new one for a call made from a signal handler while the thread already waits."""
-    waiter: _Waiter | None = getattr(_local, "waiter", None)
-    if waiter is None:
-        return _Waiter()
-    _local.waiter = None
-    return waiter
-
-
-class _Call(Generic[T]):
-    """One blocking call: made by the calling thread, begun on the loop, ended by the asyncio future or task that it began."""
-
-    __slots__ = ("_begin", "_error", "_inner", "_result", "_waiter", "ended")
-
-    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: _Waiter) -> None:
-        self._begin = begin
-        self._waiter = waiter
-        self._inner: Cancellable | None = None
-        self._result: T
-        self._error: BaseException | None = None
-        self.ended = False
-
-    def __call__(self) -> None:
-        self.watch(self._begin)
-
-    def watch(self, begin: Callable[[], asyncio.Future[T]]) -> None:
-        """Begin, and end with the future that this gives."""
-        try:
-            self._inner = inner = begin()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            self.set_exception(error)
-        else:
-            inner.add_done_callback(self._on_done)
-
-    def _on_done(self, inner: asyncio.Future[T]) -> None:
-        if inner.cancelled():
-            self.set_exception(ClientClosedError("the call was cancelled because its client was stopped"))
-        elif (error := inner.exception()) is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(inner.result())
-
-    def set_result(self, result: T, /) -> None:
-        self._result = result
-        self.ended = True
-        self._waiter.wake()
-
-    def set_exception(self, error: BaseException, /) -> None:
-        self._error = error
-        self.ended = True
-        self._waiter.wake()
-
-    def cancel(self) -> None:
-        if self._inner is not None:
-            self._inner.cancel()
-
-    def refuse(self) -> None:
-        """The loop has ended before the call began."""
-        self.set_exception(ClientClosedError("the call came too late: the last client was stopped"))
-
-    def outcome(self) -> T:
-        error = self._error
-        if error is not None:
-            self._error = None  # the traceback refers to this frame: break the cycle
-            try:
-                raise error
-            finally:
-                del error
-        return self._result
-
-
-class DirectCall(_Call[T]):
-    """A call that is told its outcome by what it has begun, without a future or a task between them."""
-
-    __slots__ = ("_begin_direct", "_portal")
-
-    def __init__(
-        self,
-        begin: Callable[[DirectCall[T]], Cancellable | None],
-        patient: Callable[[], Coroutine[Any, Any, T]],
-        waiter: _Waiter,
-        portal: Portal,
-    ) -> None:
-        super().__init__(lambda: _start_task(portal.loop, patient()), waiter)
-        self._begin_direct = begin
-        self._portal = portal
-
-    def __call__(self) -> None:
-        try:
-            self._inner = self._begin_direct(self)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            self.set_exception(error)
-        else:
-            if self._inner is None:
-                self.watch(self._begin)
-
-    def set_result(self, result: T, /) -> None:
-        self._result = result
-        self.ended = True
-        self._portal.wake_soon(self._waiter)
-
-    def done(self) -> bool:
-        """True once there is an outcome."""
-        return self.ended
-
-    def cancel(self) -> None:
-        super().cancel()
-        if not self.ended and not isinstance(self._inner, asyncio.Future):
-            self.set_exception(ClientClosedError("the call was cancelled"))
-
-
-class _Submission(Generic[T]):
-    """One call that is not waited for: a function run on the loop; the result of its asyncio future goes to a thread-safe one."""
-
-    __slots__ = ("_function", "future")
-
-    def __init__(self, function: Callable[[], asyncio.Future[T]], future: Future[T]) -> None:
-        self._function = function
-        self.future = future
-
-    def __call__(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            inner = self._function()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it through the future
-            self.future.set_exception(error)
-        else:
-            inner.add_done_callback(self._on_done)
-
-    def _on_done(self, inner: asyncio.Future[T]) -> None:
-        if inner.cancelled():
-            self.future.set_exception(ClientClosedError("the send was cancelled because its client was stopped"))
-            return
-        error = inner.exception()
-        if error is None:
-            self.future.set_result(inner.result())
-        else:
-            self.future.set_exception(error)
-
-    def refuse(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(ClientClosedError("the send came too late: the last client was stopped"))
-
-
 class Portal:
     """An event loop in a daemon thread, callable from any number of other threads."""
 
     def __init__(self) -> None:
-        self._requests: deque[_Call[Any] | _Submission[Any] | Callable[[], None]] = deque()
+        self._requests: deque[Call[Any] | Submission[Any] | Callable[[], None]] = deque()
         self._woken = False
         self._forked = False
         self._stopping = False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
         self.loop = self._runner.get_loop()
         self._end: asyncio.Event = asyncio.Event()
-        self._finished: list[_Waiter] = []
+        self._finished: list[Waiter] = []
         self._closed = False
         self._wake = self._waker()
         self._ident = 0
@@ -278,7 +91,7 @@ class Portal:
             ClientClosedError: The portal has ended.
         """
         loop = self.loop
-        return self.call_future(lambda: _start_task(loop, function(*args, **kwargs)))
+        return self.call_future(lambda: start_task(loop, function(*args, **kwargs)))
 
     def call_future(self, begin: Callable[[], asyncio.Future[T]]) -> T:
         """Run a plain function that gives an asyncio future on the loop and block until the future is done; otherwise as `call()`.
@@ -286,22 +99,22 @@ class Portal:
         Cheaper than a coroutine: it needs no task.
         """
         self._check()
-        waiter = _take_waiter()
-        return self._wait(_Call(begin, waiter), waiter)
+        waiter = take_waiter()
+        return self._wait(Call(begin, waiter), waiter)
 
-    def call_direct(self, begin: Callable[[DirectCall[T]], Cancellable | None], patient: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a plain function that tells the outcome itself; otherwise as `call()`, and cheaper than all other ways.
-
-        Args:
-            begin: Called on the loop with the call, whose `set_result()` or `set_exception()` ends it; returns what can be cancelled, or
-                None when it could not begin.
-            patient: Coroutine function for that case.
-        """
+    def call_direct(
+        self,
+        begin: Callable[..., Cancellable | None],
+        patient: Callable[..., Coroutine[Any, Any, T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
+        """Run a plain function that tells the outcome itself; otherwise as `call()`, and cheaper than all other ways. See `DirectCall`."""
         self._check()
-        waiter = _take_waiter()
-        return self._wait(DirectCall(begin, patient, waiter, self), waiter)
+        waiter = take_waiter()
+        return self._wait(DirectCall(begin, patient, args, kwargs, waiter, self), waiter)
 
-    def _wait(self, request: _Call[T], waiter: _Waiter) -> T:
+    def _wait(self, request: Call[T], waiter: Waiter) -> T:
         try:
             self._post(request)
             while not waiter.wait():
@@ -309,10 +122,10 @@ class Portal:
         except BaseException:
             self._abandon(request, waiter)
             raise
-        _local.waiter = waiter
+        keep_waiter(waiter)
         return request.outcome()
 
-    def _abandon(self, request: _Call[Any], waiter: _Waiter) -> None:
+    def _abandon(self, request: Call[Any], waiter: Waiter) -> None:
         # The interrupt may have come just after the lock was taken, so `ended` decides, and the waiter is not used again.
         if not request.ended:
             self._post(request.cancel)
@@ -330,7 +143,7 @@ class Portal:
         if self._forked:
             raise _forked_error()
         future: Future[T] = Future()
-        self._post(_Submission(function, future))
+        self._post(Submission(function, future))
         return future
 
     def launch(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -357,7 +170,7 @@ class Portal:
                 hint="use a plain `def` listener, which runs on a worker thread, or the asyncio classes of aiorocketmq",
             )
 
-    def _post(self, request: _Call[Any] | _Submission[Any] | Callable[[], None]) -> None:
+    def _post(self, request: Call[Any] | Submission[Any] | Callable[[], None]) -> None:
         self._requests.append(request)
         if not self._woken:
             self._woken = True
@@ -385,7 +198,7 @@ class Portal:
         self.loop.add_reader(event, drain)
         return partial(os.eventfd_write, event, 1)
 
-    def wake_soon(self, waiter: _Waiter) -> None:
+    def wake_soon(self, waiter: Waiter) -> None:
         """Wake a thread at the end of this turn of the loop, together with all others whose calls end in it.
 
         A thread that is woken while the loop has more to do finds the interpreter lock taken, and costs two more switches.
@@ -424,7 +237,7 @@ class Portal:
                 request = self._requests.popleft()
             except IndexError:  # another thread refuses them too
                 return
-            if isinstance(request, _Call | _Submission):
+            if isinstance(request, Call | Submission):
                 request.refuse()
 
 

@@ -196,7 +196,7 @@ class OrderlyService:
         for message in run.messages:
             slot.started = ended
             try:
-                answer = await function(message)  # type: ignore[misc, arg-type]  # an `async def` for single messages
+                answer = await function(message)
             except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises is a failed message
                 log_failure(listener, message, error)
                 answer = SUSPEND

@@ -64,6 +64,7 @@ async def joined(instance: ClientInstance, group: str, topic: str) -> AsyncItera
 async def test_routes_and_addresses(cluster: Cluster, make: MakeInstance) -> None:
     topic = await cluster.create_topic(cluster.unique("routes"), queues=3)
     instance = await make()
+    await instance.register_producer(FakeProducer(topics=[topic]))  # routes that nobody uses may be forgotten at any time
     info = await instance.routes.publish_info_or_fetch(topic)
     queues = tuple(MessageQueue(topic, cluster.broker_name, number) for number in range(3))
     assert info.queues == queues

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import aiorocketmq.sync as rmq
-from benchmarks.ours import form
+from benchmarks.ours import form, lines
 from benchmarks.ours.bodies import maker
 from benchmarks.ours.meter import Answer, Meter
 
@@ -83,21 +83,10 @@ COMMANDS: dict[str, Callable[[rmq.Producer, dict[str, Any]], Answer]] = {
 }
 
 
-def answer(producer: rmq.Producer, request: dict[str, Any]) -> Answer:
-    """Carry out one request; a failure becomes an answer too."""
-    if request["cmd"] not in COMMANDS:
-        return {"error": "unsupported"}
-    try:
-        return COMMANDS[request["cmd"]](producer, request)
-    except (rmq.RocketMQError, ValueError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
 def main(name_servers: str) -> None:
     """Answer requests until the end of input."""
     with rmq.Producer(name_servers, group="bench_sync", send_msg_timeout=10.0, compress_msg_body_over_howmuch=1 << 30) as producer:
-        for line in sys.stdin.buffer:
-            print(json.dumps(answer(producer, json.loads(line))), flush=True)
+        lines.serve(partial(lines.answered, COMMANDS, producer))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ each round, no retries, no heartbeats. Requests are encoded before the clock sta
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import socket
@@ -15,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import aiorocketmq as rmq
@@ -30,7 +30,7 @@ from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from aiorocketmq.protocol.templates import PullTemplate, SendTemplate
-from benchmarks.ours import form
+from benchmarks.ours import form, lines
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.consuming import TIMEOUT, WARM_UP_MESSAGES, WARM_UP_NUMBERS
 from benchmarks.ours.meter import Answer, Meter, percentiles_us
@@ -285,18 +285,12 @@ COMMANDS: dict[str, Callable[[str, dict[str, Any]], Answer]] = {"send_one_at_a_t
 
 def answer(name_servers: str, request: dict[str, Any]) -> Answer:
     """Carry out one request; a failure becomes an answer too."""
-    if request["cmd"] not in COMMANDS:
-        return {"error": "unsupported"}
-    try:
-        return COMMANDS[request["cmd"]](name_servers, request)
-    except (rmq.RocketMQError, OSError, ValueError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+    return lines.answered(COMMANDS, name_servers, request, failures=(*lines.FAILURES, OSError))
 
 
 def main(name_servers: str) -> None:
     """Answer requests until the end of input."""
-    for line in sys.stdin.buffer:
-        print(json.dumps(answer(name_servers, json.loads(line))), flush=True)
+    lines.serve(partial(answer, name_servers))
 
 
 if __name__ == "__main__":

@@ -18,14 +18,12 @@ from functools import partial
 from typing import Any, Self
 
 import aiorocketmq as rmq
-from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.route import MASTER_ID
 from aiorocketmq.protocol import frame
 from aiorocketmq.protocol.bodies import decode_topic_route
-from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header_codec import decode_header
-from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
 from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 from aiorocketmq.protocol.sysflag import PullSysFlag
@@ -34,6 +32,7 @@ from benchmarks.ours import form, lines
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.consuming import TIMEOUT, WARM_UP_MESSAGES, WARM_UP_NUMBERS
 from benchmarks.ours.meter import Answer, Meter, percentiles_us
+from tests.support import raw_remoting
 
 SILENCE = 20
 """Seconds that a connection may keep silent while it is read."""
@@ -114,17 +113,15 @@ def find(name_servers: str, topic: str) -> Place:
         OSError: The name server cannot be reached.
         ValueError: It knows no such broker.
     """
-    with Link(name_servers.split(";")[0]) as link:
-        header = GetRouteInfoRequestHeader(topic, accept_standard_json_only=True)
-        link.send(frame.encode(RemotingCommand.request(RequestCode.GET_ROUTEINFO_BY_TOPIC, header)))
-        answer = decoded(link.read())
-    if answer.code != ResponseCode.SUCCESS:
-        raise ValueError(f"no route of topic {topic!r}: code {answer.code}, {answer.remark}")
-    route = decode_topic_route(answer.body)
+    fields = {"topic": topic, "acceptStandardJsonOnly": "true"}
+    try:
+        route = decode_topic_route(raw_remoting.invoke(name_servers.split(";")[0], raw_remoting.GET_ROUTE, fields, timeout=SILENCE))
+    except raw_remoting.RawAnswerError as error:
+        raise ValueError(f"no route of topic {topic!r}: {error}") from error
     masters = {broker.broker_name: broker.broker_addrs.get(MASTER_ID) for broker in route.broker_datas}
     for each in route.queue_datas:
         address = masters.get(each.broker_name)
-        if address and each.perm & Permission.WRITE:
+        if address and each.writable:
             return Place(address, each.broker_name, each.write_queue_nums)
     raise ValueError(f"no broker of topic {topic!r} can be written")
 

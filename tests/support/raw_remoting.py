@@ -40,7 +40,7 @@ def exchange(
     header = {"code": code, "language": "OTHER", "version": 479, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON"}
     encoded = json.dumps({**header, "extFields": fields or {}}).encode()
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout) as connection:
+    with socket.create_connection((host.strip("[]"), int(port)), timeout) as connection:
         connection.sendall(struct.pack(">ii", 4 + len(encoded) + len(body), len(encoded)) + encoded + body)
         (length,) = struct.unpack(">i", _read(connection, 4))
         frame = _read(connection, length)

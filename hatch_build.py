@@ -18,7 +18,6 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 VARIABLE: Final = "AIOROCKETMQ_COMPILE"
-REQUIREMENTS: Final = ["mypy[mypyc]>=2.4"]
 PACKAGE: Final = "aiorocketmq"
 _LIBRARY: Final = f"{PACKAGE}.native"
 """The shared library that holds the code of all compiled modules; each of these has a small extension module that points into it."""
@@ -33,9 +32,17 @@ def wanted() -> bool:
 
 def modules() -> list[str]:
     """The modules to compile, as paths below `src`; pyproject.toml lists them."""
-    settings = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    listed = _settings()["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
     return [f"{PACKAGE}/{name}.py" for name in listed]
+
+
+def requirements() -> list[str]:
+    """What compiling needs: the dependency group `compile` of pyproject.toml."""
+    return list(_settings()["dependency-groups"]["compile"])
+
+
+def _settings() -> dict[str, Any]:
+    return tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def compile_package(destination: Path, *, opt_level: str = "2") -> list[Path]:
@@ -83,7 +90,7 @@ class CompileHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What the build needs more than its back end."""
-        return REQUIREMENTS if wanted() else []
+        return requirements() if wanted() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; an editable installation always runs the sources."""

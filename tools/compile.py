@@ -35,7 +35,7 @@ NOT_POSSIBLE = 3
 def missing() -> str:
     """What this machine lacks to compile, "" when nothing."""
     if any(importlib.util.find_spec(module) is None for module in ("mypyc", "setuptools")):
-        return f"mypyc is not installed: pip install '{hatch_build.REQUIREMENTS[0]}'"
+        return f"mypyc is not installed: pip install {shlex.join(hatch_build.requirements())}"
     if os.name == "posix":
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
         if shutil.which(compiler) is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("CC", "no-such-compiler -pthread")
     assert compiling.main([]) == compiling.NOT_POSSIBLE
     assert "no C compiler 'no-such-compiler'" in capsys.readouterr().err
+
+
+def test_a_missing_mypyc_is_named_with_all_that_compiling_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hatch_build.requirements()[0].startswith("mypy[mypyc]")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    assert compiling.main([]) == compiling.NOT_POSSIBLE
+    said = shlex.split(capsys.readouterr().err)
+    assert said[-len(hatch_build.requirements()) :] == hatch_build.requirements()
 
 
 def test_nothing_is_built_again_while_nothing_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +78,7 @@ def test_the_build_hook_adds_the_extension_modules_and_a_platform_tag(tmp_path: 
     monkeypatch.delenv(hatch_build.VARIABLE, raising=False)
     assert hook.dependencies() == [] and data_of("standard") == {"force_include": {}} and not folders
     monkeypatch.setenv(hatch_build.VARIABLE, "1")
-    assert hook.dependencies() == hatch_build.REQUIREMENTS
+    assert hook.dependencies() == hatch_build.requirements()
     assert data_of("editable") == {"force_include": {}} and not folders
     data = data_of("standard")
     assert data["force_include"] == {str(folders[0] / "aiorocketmq" / "core" / "fast.so"): "aiorocketmq/core/fast.so"}

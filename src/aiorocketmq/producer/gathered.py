@@ -120,7 +120,7 @@ class Batch:
         size: Bytes of the encoded batch.
         due: When it leaves at the latest, by the loop's clock.
         timer: Until it leaves, the timer for that; then one for messages whose time ends before that of the operation, or None.
-        operation: The send of the batch, once it has left.
+        operation: The send of the batch, while it is on its way.
     """
 
     __slots__ = ("_holder", "_open", "due", "ids", "key", "messages", "operation", "size", "timer")
@@ -173,6 +173,7 @@ class Batch:
         if not self._open:
             return
         self._open = False
+        self.operation = None  # it refers to this batch: no cycle
         self._stop_timer()
         holder = self._holder
         holder.held -= self.size
@@ -189,8 +190,8 @@ class Batch:
 
     def watch(self, operation: SendOperation) -> None:
         """Remember the operation, and end each message at its own deadline where that comes before the operation's."""
-        self.operation = operation
         if self._open:
+            self.operation = operation
             self._arm(min([message.deadline for message in self.messages]))
 
     def _arm(self, soonest: float) -> None:

@@ -304,7 +304,7 @@ class Producer:
         dispatcher = preparer.dispatcher
         if not dispatcher.window.acquire_at_once(operation.size):
             await self._wait_for_room(dispatcher, operation)
-        reply.on_cancel = operation.cancel
+        reply.inner = operation
         dispatcher.begin(operation)
         return await reply  # type: ignore[return-value]  # only one-way sends have no result
 
@@ -483,7 +483,7 @@ class Producer:
         assert dispatcher is not None  # running
         if not dispatcher.window.acquire_at_once(operation.size):
             await self._wait_for_room(dispatcher, operation)
-        reply.on_cancel = operation.cancel
+        reply.inner = operation
         dispatcher.begin(operation)
         return await reply
 
@@ -493,7 +493,7 @@ class Producer:
             assert self._dispatcher is not None  # running
             await self._wait_for_room(self._dispatcher, gathered)
             accumulator.add(gathered, accumulator.loop.time())
-        reply.on_cancel = gathered.cancel
+        reply.inner = gathered
         result = await reply
         assert result is not None  # no one-way send is gathered
         return result

@@ -23,6 +23,12 @@ class Reply(Protocol):
     def set_exception(self, error: BaseException, /) -> None: ...
 
 
+class Cancellable(Protocol):
+    """What a caller has begun and can give up."""
+
+    def cancel(self) -> object: ...
+
+
 class DirectReply:
     """The outcome for one task that awaits it.
 
@@ -34,10 +40,11 @@ class DirectReply:
     by one task.
 
     Attributes:
-        on_cancel: Called when the awaiting task is cancelled before there is an outcome.
+        inner: Cancelled when the awaiting task is cancelled before there is an outcome. It refers to this reply, so the outcome lets it
+            go: a cycle left to the collector would have every send work in memory that is not in the caches.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_error", "_loop", "_pending", "_result", "on_cancel")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_error", "_loop", "_pending", "_result", "inner")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -47,7 +54,7 @@ class DirectReply:
         self._error: BaseException | None = None
         self._callback: Callable[[Any], object] | None = None
         self._context: contextvars.Context | None = None
-        self.on_cancel: Callable[[], object] | None = None
+        self.inner: Cancellable | None = None
 
     # -- the one who has the outcome ---------------------------------------------------------------------------------------------------
 
@@ -58,6 +65,7 @@ class DirectReply:
     def set_result(self, result: SendResult | None, /) -> None:
         """Tell the result; the awaiting task runs up to its next `await` before this returns."""
         self._pending = False
+        self.inner = None
         self._result = result
         callback = self._callback
         if callback is None:
@@ -76,6 +84,7 @@ class DirectReply:
     def set_exception(self, error: BaseException, /) -> None:
         """Tell the error; the awaiting task goes on in the next turn of the loop."""
         self._pending = False
+        self.inner = None
         self._error = error
         self._wake()
 
@@ -110,8 +119,9 @@ class DirectReply:
             return False
         self._pending = False
         self._error = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        if self.on_cancel is not None:
-            self.on_cancel()
+        inner, self.inner = self.inner, None
+        if inner is not None:
+            inner.cancel()
         self._wake()
         return True
 

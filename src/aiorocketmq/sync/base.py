@@ -18,8 +18,8 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
+from aiorocketmq.producer.reply import Cancellable
 from aiorocketmq.sync import portal as portals
-from aiorocketmq.sync.calls import Cancellable
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -10,21 +10,16 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.producer.reply import Cancellable
 
 T = TypeVar("T")
 
 WAIT_SLICE: Final = 0.1 if sys.platform == "win32" else 0.5
 """Longest single wait in seconds. A signal that arrives just before a thread begins to wait does not end the wait, and on Windows no signal
 does: Ctrl-C is seen between two waits at the latest."""
-
-
-class Cancellable(Protocol):
-    """What a call has begun on the loop, and what can be cancelled there."""
-
-    def cancel(self) -> object: ...
 
 
 class Waker(Protocol):
@@ -72,39 +67,36 @@ def keep_waiter(waiter: Waiter) -> None:
     _local.waiter = waiter
 
 
-# Not by the version: the compiled form would only have the branch of the version that types are checked for.
-_AT_ONCE: Final[dict[str, Any]] = {"eager_start": True} if hasattr(asyncio, "eager_task_factory") else {}
-
-
 def start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Run a coroutine as a task, which begins at once where Python can do that (3.12), else in the next turn of the loop."""
-    return asyncio.Task(coroutine, loop=loop, **_AT_ONCE)
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    return loop.create_task(coroutine)
 
 
 class Call(Generic[T]):
-    """One blocking call: made by the calling thread, begun on the loop, ended by the asyncio future or task that it began.
+    """One blocking call, made by the calling thread: called on the loop it begins there, and its outcome ends it.
 
     Args:
-        begin: Called on the loop; gives the future.
         waiter: Where the calling thread sleeps.
 
     Attributes:
         ended: It has an outcome.
     """
 
-    __slots__ = ("_begin", "_error", "_inner", "_result", "_waiter", "ended")
+    __slots__ = ("_error", "_inner", "_result", "_waiter", "ended")
 
-    def __init__(self, begin: Callable[[], asyncio.Future[T]] | None, waiter: Waiter) -> None:
-        self._begin = begin
+    def __init__(self, waiter: Waiter) -> None:
         self._waiter = waiter
+        # What it has begun. That refers to this call: with the outcome it is let go, so that no cycle is left to the collector.
         self._inner: Cancellable | None = None
-        self._result: Any = None
+        self._result: T | None = None
         self._error: BaseException | None = None
         self.ended = False
 
     def __call__(self) -> None:
-        assert self._begin is not None
-        self._watch(self._begin)
+        """Begin; on the loop."""
+        raise NotImplementedError
 
     def _watch(self, begin: Callable[[], asyncio.Future[T]]) -> None:
         """Begin, and end with the future that this gives."""
@@ -123,14 +115,16 @@ class Call(Generic[T]):
         else:
             self.set_result(inner.result())
 
-    def set_result(self, result: Any, /) -> None:
+    def set_result(self, result: T, /) -> None:
         """End with a result; on the loop."""
+        self._inner = None
         self._result = result
         self.ended = True
         self._waiter.wake()
 
     def set_exception(self, error: BaseException, /) -> None:
         """End with an error; on the loop."""
+        self._inner = None
         self._error = error
         self.ended = True
         self._waiter.wake()
@@ -153,8 +147,25 @@ class Call(Generic[T]):
                 raise error
             finally:
                 del error
-        result: T = self._result
-        return result
+        return cast("T", self._result)
+
+
+class FutureCall(Call[T]):
+    """A call that is ended by the asyncio future or task that it has begun.
+
+    Args:
+        begin: Called on the loop; gives the future.
+        waiter: Where the calling thread sleeps.
+    """
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: Waiter) -> None:
+        super().__init__(waiter)
+        self._begin = begin
+
+    def __call__(self) -> None:
+        self._watch(self._begin)
 
 
 class DirectCall(Call[T]):
@@ -170,7 +181,7 @@ class DirectCall(Call[T]):
         portal: Wakes it.
     """
 
-    __slots__ = ("_args", "_direct", "_kwargs", "_patient", "_portal")
+    __slots__ = ("_args", "_begin", "_kwargs", "_patient", "_portal")
 
     def __init__(
         self,
@@ -181,8 +192,8 @@ class DirectCall(Call[T]):
         waiter: Waiter,
         portal: Waker,
     ) -> None:
-        super().__init__(None, waiter)
-        self._direct = begin
+        super().__init__(waiter)
+        self._begin = begin
         self._patient = patient
         self._args = args
         self._kwargs = kwargs
@@ -190,17 +201,20 @@ class DirectCall(Call[T]):
 
     def __call__(self) -> None:
         try:
-            self._inner = self._direct(self, *self._args, **self._kwargs)
+            inner = self._begin(self, *self._args, **self._kwargs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
             self.set_exception(error)
-        else:
-            if self._inner is None:
-                self._watch(self._start_patient)
+            return
+        if inner is None:
+            self._watch(self._start_patient)
+        elif not self.ended:
+            self._inner = inner
 
     def _start_patient(self) -> asyncio.Future[T]:
         return start_task(self._portal.loop, self._patient(*self._args, **self._kwargs))
 
-    def set_result(self, result: Any, /) -> None:
+    def set_result(self, result: T, /) -> None:
+        self._inner = None
         self._result = result
         self.ended = True
         self._portal.wake_soon(self._waiter)
@@ -210,8 +224,9 @@ class DirectCall(Call[T]):
         return self.ended
 
     def cancel(self) -> None:
+        inner = self._inner
         super().cancel()
-        if not self.ended and not isinstance(self._inner, asyncio.Future):
+        if not self.ended and not isinstance(inner, asyncio.Future):
             self.set_exception(ClientClosedError("the call was cancelled"))
 
 

@@ -25,8 +25,9 @@ from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from aiorocketmq.errors import ClientStateError, ForkedClientError
+from aiorocketmq.producer.reply import Cancellable
 from aiorocketmq.remoting.event_loop import new_event_loop
-from aiorocketmq.sync.calls import Call, Cancellable, DirectCall, Submission, Waiter, keep_waiter, start_task, take_waiter
+from aiorocketmq.sync.calls import Call, DirectCall, FutureCall, Submission, Waiter, keep_waiter, start_task, take_waiter
 
 __all__ = ["Leaseholder", "Portal", "acquire", "release"]
 
@@ -100,7 +101,7 @@ class Portal:
         """
         self._check()
         waiter = take_waiter()
-        return self._wait(Call(begin, waiter), waiter)
+        return self._wait(FutureCall(begin, waiter), waiter)
 
     def call_direct(
         self,

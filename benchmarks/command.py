@@ -123,7 +123,7 @@ def run_once(options: Options) -> Run:
     """
     options.check()
     os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
-    os.environ[COMPILED_ENV] = str(_compiled_copy()) if options.compiled else ""
+    os.environ[COMPILED_ENV] = str(compiled_copy()) if options.compiled else ""
     try:
         run = asyncio.run(measure(options.plan(), options.label, tell, notice))
     except (JavaMissingError, StartError) as error:
@@ -133,7 +133,12 @@ def run_once(options: Options) -> Run:
     return run
 
 
-def _compiled_copy() -> Path:
+def compiled_copy() -> Path:
+    """The folder with the compiled copy of the package, made now where it is missing or older than the sources.
+
+    Raises:
+        CannotRunError: It cannot be made here.
+    """
     if lack := compiling.missing():
         raise CannotRunError(f"the modules cannot be compiled: {lack}")
     if compiling.main([]):

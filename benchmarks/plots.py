@@ -32,8 +32,8 @@ class PlotError(Exception):
     """Pictures cannot be drawn here."""
 
 
-def draw(run: Run, folder: Path) -> list[Path]:
-    """Draw everything that a run has results for; answers the files.
+def matplotlib_and_pyplot() -> tuple[Any, Any]:
+    """Both modules, found by name: nobody needs them, or their types, but who draws.
 
     Raises:
         PlotError: matplotlib is missing.
@@ -41,9 +41,18 @@ def draw(run: Run, folder: Path) -> list[Path]:
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
         matplotlib.use("svg")
-        pyplot: Any = importlib.import_module("matplotlib.pyplot")
+        return matplotlib, importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
         raise PlotError(f"pictures need matplotlib ({error}): pip install --group bench") from error
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Draw everything that a run has results for; answers the files.
+
+    Raises:
+        PlotError: matplotlib is missing.
+    """
+    matplotlib, pyplot = matplotlib_and_pyplot()
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     with matplotlib.rc_context(_STYLE):

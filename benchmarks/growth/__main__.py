@@ -6,11 +6,15 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import command
 from benchmarks.growth import forms, report, results
 from benchmarks.growth.bench import Bench, MeasureError, Options
 from benchmarks.growth.cases import bodies, embedded, idle, producers, soak
+from benchmarks.plots import PlotError
+from benchmarks.results import ResultsError
 from tests.support.java import NEWEST, JavaMissingError
 
 CASES = {
@@ -30,10 +34,17 @@ def _numbers(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.growth",
-        description="How cost grows with topics, queues, producers, bodies and time. `report FILE...` makes Markdown of the results.",
+        description="How cost grows with topics, queues, producers, bodies and time.",
+        epilog="report FILE... [--page docs/performance.md]: Markdown and pictures of stored results.",
     )
     parser.add_argument("--case", action="append", choices=CASES, help="may be repeated (default: all)")
-    parser.add_argument("--form", action="append", choices=forms.FORMS, help="may be repeated (default: with and without [fast])")
+    parser.add_argument(
+        "--form",
+        action="append",
+        choices=forms.FORMS,
+        help="may be repeated (default: pure Python with [fast] and without it, and compiled with [fast] where build/compiled is there); "
+        "the compiled copy is made anew when the sources have changed, which needs a C compiler",
+    )
     parser.add_argument("--server", action="append", choices=("real", "embedded"), help="for topics and queues (default: real)")
     parser.add_argument("--sizes", type=_numbers, default=[], help="numbers to measure in place of a case's own, such as 1,64")
     parser.add_argument("--idle", type=float, help="seconds of an idle window (default: 60, quick 3)")
@@ -55,11 +66,23 @@ async def _measure(chosen: list[str], options: Options, file: Path) -> None:
 def _report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth report", description="Results as Markdown.")
     parser.add_argument("files", type=Path, nargs="+", help="results; a case of a later file replaces that of an earlier one")
-    parser.add_argument("--plots", type=Path, help="folder to draw the pictures in")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--plots", type=Path, help="folder to draw the pictures in")
+    place.add_argument(
+        "--page", type=Path, help=f"page to write it into, between its markers, with the pictures in {report.PICTURES}/ beside the page"
+    )
     options = parser.parse_args(arguments)
     loaded = results.load(options.files)
-    _draw(loaded, options.plots)
-    print(report.section(loaded))
+    try:
+        if options.page is None:
+            _draw(loaded, options.plots)
+            print(report.section(loaded))
+        else:
+            _draw(loaded, options.page.parent / report.PICTURES)
+            report.write(loaded, options.page)
+    except (ResultsError, PlotError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 
@@ -70,16 +93,36 @@ def _draw(loaded: results.Results, folder: Path | None) -> None:
         plots.draw(loaded, folder)
 
 
+def _forms(named: Sequence[str] | None) -> list[str]:
+    """The forms to measure, the fastest first; the compiled copy is there afterwards when it is one of them.
+
+    Raises:
+        CannotRunError: A form cannot be measured here.
+    """
+    chosen = [form for form in forms.FORMS if form in named] if named else forms.usual()
+    for form in chosen:
+        if lack := forms.missing(form):
+            raise command.CannotRunError(f"form {form}: {lack}")
+    if forms.COMPILED in chosen:
+        command.compiled_copy()
+    return chosen
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0 when every limit was kept, 1 when one was not, 2 when nothing can run here, 3 when a measured process failed."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["report"]:
         return _report(given[1:])
     chosen = _parser().parse_args(given)
+    try:
+        measured = _forms(chosen.form)
+    except command.CannotRunError as error:
+        print(error, file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="growth-") as folder:
         options = Options(
             folder=Path(folder),
-            forms=[form for form in chosen.form or forms.FORMS if form in forms.available()],
+            forms=measured,
             quick=chosen.quick,
             sizes=chosen.sizes,
             idle=chosen.idle,

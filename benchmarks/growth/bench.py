@@ -46,7 +46,7 @@ class Options:
     """
 
     folder: Path
-    forms: Sequence[str] = tuple(forms.FORMS)
+    forms: Sequence[str] = (forms.FAST, forms.PLAIN)
     quick: bool = False
     sizes: Sequence[int] = ()
     idle: float | None = None
@@ -91,6 +91,75 @@ class Standstill:
             self.seconds += late
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measured process, which has its request.
+
+    Attributes:
+        name: For people.
+        form: Form of the client.
+        request: What is measured.
+        process: The process.
+        log: Its standard error.
+        pause: Watches for standstills.
+    """
+
+    name: str
+    form: str
+    request: Row
+    process: asyncio.subprocess.Process
+    log: Path
+    pause: Standstill = field(default_factory=Standstill)
+
+    def tell(self, message: Row) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until it has come to its `line.turn()`.
+
+        Raises:
+            MeasureError: It has not within `timeout` seconds, or ended.
+        """
+        await self._read("ready", timeout, None)
+
+    def go(self) -> None:
+        """Let it go on from there."""
+        self.tell({"go": True})
+
+    async def result(self, timeout: float, report: Callable[[Row], None] | None = None) -> Row:
+        """Wait for its result.
+
+        Args:
+            timeout: Seconds that it may take from now on.
+            report: Called with each report before.
+
+        Raises:
+            MeasureError: There was none.
+            RuntimeError: The process was not in the form that it was meant to be in.
+        """
+        found = await self._read("result", timeout, report)
+        forms.check(self.form, found)
+        return found
+
+    async def _read(self, kind: str, timeout: float, report: Callable[[Row], None] | None) -> Row:
+        stream = self.process.stdout
+        assert stream is not None
+        try:
+            async with asyncio.timeout(timeout):
+                async for line in stream:
+                    message = json.loads(line) if line.startswith(b"{") else {}
+                    if kind in message:
+                        answer: Row = message[kind]
+                        return answer
+                    if report is not None and "report" in message:
+                        report(message["report"])
+                raise MeasureError(f"{self.name} ended with code {await self.process.wait()} and no {kind}:\n{tail(self.log)}")
+        except TimeoutError:
+            raise MeasureError(f"{self.name} took more than {timeout:g} s{self.pause} for {self.request}:\n{tail(self.log)}") from None
+
+
 @dataclass(slots=True)
 class Bench:
     """One run. Mutable: it counts the processes.
@@ -128,6 +197,12 @@ class Bench:
         Raises:
             MeasureError: There was no result.
         """
+        async with self.process(module, form, request) as running:
+            return await running.result(timeout, report)
+
+    @contextlib.asynccontextmanager
+    async def process(self, module: str, form: str, request: Row) -> AsyncIterator[Measured]:
+        """The same process for who has to do more with it than to wait; it ends with the block."""
         self._started += 1
         log = self.options.folder / f"{self._started:03d}-{module}-{form}.log"
         env = forms.environment(form, self.options.folder)
@@ -137,40 +212,21 @@ class Bench:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
                 env=env, cwd=forms.ROOT, limit=_LINE_LIMIT, start_new_session=True,
             )  # fmt: skip
-        assert process.stdin is not None and process.stdout is not None
-        pause = Standstill()
+        running = Measured(f"{module} {form}", form, request, process, log)
         try:
-            async with pause.watching(), asyncio.timeout(timeout):
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                result = await self._read(process.stdout, report)
-                if result is None:
-                    raise MeasureError(f"{module} {form} ended with code {await process.wait()} and no result:\n{tail(log)}")
-        except TimeoutError:
-            raise MeasureError(f"{module} {form} took more than {timeout:g} s{pause} for {request}:\n{tail(log)}") from None
+            async with running.pause.watching():
+                running.tell(request)
+                yield running
         finally:
             await _end(process)
-        forms.check(form, result)
-        if pause.seconds:
-            self.tell(f"{module} {form}: measure it again{pause}")
-        return result
+        if running.pause.seconds:
+            self.tell(f"{running.name}: measure it again{running.pause}")
 
     async def warm_up(self, request: Row, count: int = 100_000) -> None:
         """Send so much that the JVM of a real broker has compiled what every row needs; the first row would pay for it."""
         form = self.options.forms[0]
         row = {"producers": 1, "count": count, "warm_up": 1, "group": unique("warm_up"), "window": 256}
         await self.measure("producers", form, {**request, **row}, timeout=300.0)
-
-    async def _read(self, stream: asyncio.StreamReader, report: Callable[[Row], None] | None) -> Row | None:
-        async for line in stream:
-            if not line.startswith(b"{"):
-                continue
-            message = json.loads(line)
-            if "result" in message:
-                result: Row = message["result"]
-                return result
-            if report is not None:
-                report(message["report"])
-        return None
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.growth.bench import Row
+from benchmarks.growth.cases import idle
 from benchmarks.growth.forms import FORMS
-from benchmarks.growth.probe import MIB
+from benchmarks.growth.probe import MIB, size_name
 from benchmarks.growth.results import Results
+from benchmarks.plots import matplotlib_and_pyplot
 
 _STYLE: Final = {
     "svg.hashsalt": "aiorocketmq", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False,
 }  # fmt: skip
-_COLOURS: Final = {"fast": "#1f77b4", "plain": "#d95f02"}
+_COLOURS: Final = {"compiled": "#2a9d5c", "fast": "#1f77b4", "plain": "#d95f02"}
 _DASHES: Final = {"real": "-", "embedded": "--"}
 _LIMIT: Final = {"color": "#888888", "linestyle": ":", "linewidth": 1.0}
 
@@ -34,12 +35,9 @@ def draw(results: Results, folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        ImportError: matplotlib is not installed: it is part of the dependency group `bench`.
+        PlotError: matplotlib is not installed: it is part of the dependency group `bench`.
     """
-    # Found by name: nobody needs it, or its types, but who draws.
-    matplotlib: Any = importlib.import_module("matplotlib")
-    matplotlib.use("svg")
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
+    matplotlib, pyplot = matplotlib_and_pyplot()
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with matplotlib.rc_context(_STYLE):
@@ -48,6 +46,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
                 continue
             figure, axes = pyplot.subplots(1, 2, figsize=(9.0, 3.2), layout="constrained")
             make(axes, results[case])
+            axes[0].legend()
             file = folder / f"growth_{case}.svg"
             figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
             pyplot.close(figure)
@@ -56,26 +55,33 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 
 def _curves(axis: Any, rows: Sequence[Row], across: str, value: Value, *, x: str, y: str, log_y: bool = False) -> None:
-    """One line for each form and server, over a logarithmic axis."""
+    """One line for each form and server, over a logarithmic axis with the measured sizes."""
     for server, form in dict.fromkeys((row.get("server", "real"), row["form"]) for row in rows):
         own = [row for row in rows if (row.get("server", "real"), row["form"]) == (server, form)]
         label = FORMS[form] if server == "real" else f"{FORMS[form]}, {server} server"
         points = [row[across] for row in own], [value(row) for row in own]
         axis.plot(*points, marker="o", markersize=3, color=_COLOURS[form], linestyle=_DASHES[server], label=label)
+    sizes = sorted({row[across] for row in rows})
     axis.set_xscale("log", base=10)
+    if across == "size":
+        axis.set_xticks(sizes, map(size_name, sizes), rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axis.set_xticks([], minor=True)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     if log_y:
         axis.set_yscale("log", base=10)
     else:
-        axis.set_ylim(bottom=0)
-    axis.legend()
+        axis.set_ylim(0, 1.08 * max(map(value, rows)))
 
 
 def _idle(axes: Any, row: Row, case: str) -> None:
     rows = row["rows"]
     _curves(axes[0], rows, case, lambda each: float(each["idle_cpu_percent"]), x=case, y="idle CPU, % of a core")
-    axes[0].axhline(1.0, **_LIMIT)
+    limit = idle.LIMIT_CPU
+    axes[0].axhline(limit, label=f"limit at {idle.LIMIT_AT[case]:,} {case}", **_LIMIT)
+    axes[0].set_ylim(top=max(1.08 * limit, axes[0].get_ylim()[1]))
     _curves(axes[1], rows, case, lambda each: float(each["rss"]) / MIB, x=case, y="resident memory, MiB")
 
 
@@ -90,7 +96,7 @@ def _bodies(axes: Any, row: Row) -> None:
         def mb_per_s(each: Row, direction: str = direction) -> float:
             return float(each[direction]["mb_per_s"])
 
-        _curves(axis, row["rows"], "size", mb_per_s, x="bytes of a body", y=f"{direction}, MB/s", log_y=True)
+        _curves(axis, row["rows"], "size", mb_per_s, x="body", y=f"{direction}, MB/s", log_y=True)
 
 
 def _soak(axes: Any, row: Row) -> None:
@@ -103,7 +109,6 @@ def _soak(axes: Any, row: Row) -> None:
         axis.set_xlabel("minutes")
         axis.set_ylabel(text)
         axis.set_ylim(bottom=0)
-        axis.legend()
 
 
 _PICTURES: Final[dict[str, Callable[[Any, Row], None]]] = {

@@ -15,6 +15,14 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _ESTABLISHED: Final = "01"
 
 
+def size_name(size: int) -> str:
+    """A number of bytes for people."""
+    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.4g} {name}"
+    return f"{size} B"
+
+
 class Meter:
     """Wall clock and CPU (user and system) of this process from now on."""
 

@@ -1,19 +1,22 @@
-"""Results as Markdown: tables, limits kept and missed, pictures. `section()` makes what stands between the markers of the page."""
+"""Results as Markdown: tables, limits kept and missed, pictures. What `section()` makes, `write()` puts between the markers of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import page
 from benchmarks.growth.bench import Row
 from benchmarks.growth.cases import bodies, embedded, idle, soak
 from benchmarks.growth.forms import FORMS
-from benchmarks.growth.probe import KIB, MIB
+from benchmarks.growth.probe import KIB, MIB, size_name
 from benchmarks.growth.results import Results
+from benchmarks.report import markdown as _table
 
-BEGIN: Final = "<!-- begin: growth -->"
-END: Final = "<!-- end: growth -->"
+MARKER: Final = "growth"
+"""Name of the markers in the page."""
 PICTURES: Final = "performance"
 """Folder of the pictures, as seen from the page."""
 
@@ -42,8 +45,8 @@ def section(results: Results) -> str:
     parts = []
     judged = verdicts(results)
     if judged:
-        rows = [(each.what, each.seen, each.limit, "met" if each.met else "**missed**") for each in judged]
-        parts.append(_table(("limit", "seen", "allowed", ""), rows))
+        parts.append(_summary(judged))
+        parts.append(_table(("limit", "seen", "allowed", ""), [(each.what, each.seen, each.limit, _word(each.met)) for each in judged]))
     for case, make in _SECTIONS.items():
         if case in results:
             text = make(results[case])
@@ -51,26 +54,35 @@ def section(results: Results) -> str:
     return "\n\n".join(parts)
 
 
+def write(results: Results, place: Path) -> None:
+    """Put the section between its markers in a page; what is written by hand stays.
+
+    Raises:
+        ResultsError: The page lacks the markers.
+        OSError: It cannot be read or written.
+    """
+    place.write_text(page.put(place.read_text(encoding="utf-8"), {MARKER: section(results)}), encoding="utf-8")
+
+
+def _summary(judged: Sequence[Verdict]) -> str:
+    missed = [each for each in judged if not each.met]
+    if not missed:
+        return f"All {len(judged)} limits are met."
+    lines = [f"* {each.what}: {each.seen}, allowed {each.limit}" for each in missed]
+    return f"{len(judged) - len(missed)} of {len(judged)} limits are met. Missed:\n\n" + "\n".join(lines)
+
+
+def _word(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
 def _about(about: Row) -> str:
     quick = "; **a quick run: the figures mean nothing**" if about["quick"] else ""
     return f"Python {about['python']}, Apache RocketMQ {about['server']}, {about['cpus']} cores, {about['time'][:10]}{quick}."
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _picture(case: str, text: str) -> str:
     return f"![{text}]({PICTURES}/growth_{case}.svg)"
-
-
-def size_name(size: int) -> str:
-    """A number of bytes for people."""
-    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
-        if size >= unit:
-            return f"{size / unit:.4g} {name}"
-    return f"{size} B"
 
 
 # --- topics and queues ------------------------------------------------------------------------------------------------------------------
@@ -78,19 +90,26 @@ def size_name(size: int) -> str:
 
 def _idle_section(case: str, title: str, case_row: Row) -> str:
     heads = (
-        case, "server", "form", "all owned after, s", "idle CPU, % of a core", "resident, MiB", "tasks", "timers", "requests in flight",
-        "connections", "threads",
+        case, "server", "form", "all owned after, s", "idle CPU, % of a core", "limit of it", "resident, MiB", "tasks", "timers",
+        "requests in flight", "connections", "threads",
     )  # fmt: skip
     rows = [
         (
             f"{row[case]:,}", row["server"], FORMS[row["form"]], f"{row['start_seconds']:.2f}", f"{row['idle_cpu_percent']:.2f}",
+            _idle_limit(case, row),
             f"{row['rss'] / MIB:.1f}", str(row["tasks"]), str(row["timers"]), f"{row['in_flight']:,}", str(row["connections"]),
             str(row["threads"]),
         )
         for row in case_row["rows"]
     ]  # fmt: skip
-    costs = _each(case_row["rows"], case)
-    return f"### {title}\n\n{_table(heads, rows)}\n\n{costs}\n\n{_picture(case, title)}"
+    parts = [f"### {title}", _table(heads, rows), _each(case_row["rows"], case), _picture(case, title)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _idle_limit(case: str, row: Row) -> str:
+    if row[case] != idle.LIMIT_AT[case]:
+        return "–"
+    return f"{idle.LIMIT_CPU:g} %: {_word(row['idle_cpu_percent'] <= idle.LIMIT_CPU)}"
 
 
 def _each(rows: Sequence[Row], case: str) -> str:
@@ -139,7 +158,8 @@ def _producers_section(case_row: Row) -> str:
         )
         for row in case_row["rows"]
     ]  # fmt: skip
-    text = f"{case_row['window']} messages of {size_name(case_row['body_size'])} in flight, shared out among the producers."
+    load = f"{case_row['window']} messages of {size_name(case_row['body_size'])} in flight, shared out among the producers"
+    text = f"{load}. They have no limit to keep."
     return f"### Producers in one process\n\n{text}\n\n{_table(heads, rows)}\n\n{_picture('producers', 'Producers in one process')}"
 
 
@@ -152,7 +172,7 @@ def _bodies_section(case_row: Row) -> str:
         "CPU µs per message", "CPU ms per MiB",
     )  # fmt: skip
     rows = [(size_name(row["size"]), FORMS[row["form"]], *_flow(row, "send"), *_flow(row, "consume")) for row in case_row["rows"]]
-    parts = ["### Bodies", _table(heads, rows), _picture("bodies", "Bodies from one byte to 4 MiB")]
+    parts = ["### Bodies", _BODIES_TEXT, _table(heads, rows), _picture("bodies", "Bodies from one byte to 4 MiB")]
     if case_row["copies"]:
         parts += [_COPIES_TEXT, _copies_table(case_row["copies"])]
     if case_row["chunks"]:
@@ -166,36 +186,45 @@ def _flow(row: Row, direction: str) -> tuple[str, ...]:
     return f"{flow['rate']:,.0f}", f"{flow['mb_per_s']:,.1f}", f"{flow['cpu_us']:,.1f}", per_mib
 
 
+_BODIES_TEXT: Final = (
+    "From one byte, because brokers refuse empty bodies, to what fits into a record of 4 MiB with the other fields of its message. "
+    "The limit is one of copies, below; the rates have none."
+)
 _COPIES_TEXT: Final = (
     "Copies of a body, counted: every allocation of its size or of a large part of it between two lines of Python, "
     "on real sockets, as a multiple of the body. The client's own lie between the message's body and the transport: 1.0 is one copy, "
     "and parts come from frames that begin or end within what was read at a time. What the event loop allocates besides comes from its "
     "transports: they read from the kernel into a buffer (asyncio's takes 256 KiB for every read, whatever comes), and keep what the "
-    "kernel does not take at once."
+    "kernel does not take at once. Compiled modules come from the same source; they have no lines between which to count."
 )
-_CHUNKS_TEXT: Final = "The same for pull answers that come back to back in chunks of a fixed size, without a server:"
+_COPIES: Final = f"copies (limit {bodies.LIMIT_COPIES:g})"
+_CHUNKS_TEXT: Final = (
+    "The same for pull answers that come back to back in chunks of a fixed size, without a server and so without an event loop:"
+)
 
 
 def _copies_table(counted: Sequence[Row]) -> str:
-    heads = ("body", "form", "send: copies", "where", "event loop", "receive: copies", "where", "event loop")
+    heads = ("body", "form", f"send: {_COPIES}", "where", "event loop", f"receive: {_COPIES}", "where", "event loop")
     rows = []
     for row in counted:
+        kept = bodies.limit(row["size"])
         cells = [size_name(row["size"]), FORMS[row["form"]]]
         for direction in ("send", "receive"):
             one = row[direction]
-            if row["compiled"]:
-                cells += ["–", "compiled modules cannot be told from the event loop", f"{one['client'] + one['loop']:.2f}"]
-            else:
-                cells += [f"{one['client']:.2f}", _sites(one), f"{one['loop']:.2f}"]
+            cells += [f"{one['client']:.2f}: {_word(one['client'] <= kept)}", _sites(one), f"{one['loop']:.2f}"]
         rows.append(cells)
     return _table(heads, rows)
 
 
 def _chunks_table(chunks: Sequence[Row]) -> str:
     rows = [
-        (size_name(row["size"]), str(row["per_answer"]), size_name(row["chunk"]), f"{row['client']:.2f}", _sites(row)) for row in chunks
-    ]
-    return _table(("body", "messages per answer", "chunk", "copies", "where"), rows)
+        (
+            size_name(row["size"]), str(row["per_answer"]), size_name(row["chunk"]),
+            f"{row['client']:.2f}: {_word(row['client'] <= bodies.limit(row['size']))}", _sites(row),
+        )
+        for row in chunks
+    ]  # fmt: skip
+    return _table(("body", "messages per answer", "chunk", _COPIES, "where"), rows)
 
 
 def _sites(one: Row) -> str:
@@ -204,14 +233,14 @@ def _sites(one: Row) -> str:
 
 def _judge_bodies(case_row: Row) -> list[Verdict]:
     found = []
-    for row in [row for row in case_row["copies"] if not row["compiled"]]:
+    for row in case_row["copies"]:
         for direction in ("send", "receive"):
             copies = row[direction]["client"]
             what = f"copies of a body of {size_name(row['size'])}, {direction}, {FORMS[row['form']]}"
             found.append(Verdict(what, f"{copies:.2f}", f"{bodies.LIMIT_COPIES:g}", copies <= bodies.limit(row["size"])))
     if case_row["chunks"]:
         worst = max(case_row["chunks"], key=lambda row: float(row["client"]))
-        what = f"copies at worst: {size_name(worst['size'])} in chunks of {size_name(worst['chunk'])}"
+        what = f"copies when received, at worst: {size_name(worst['size'])} in chunks of {size_name(worst['chunk'])}"
         found.append(Verdict(what, f"{worst['client']:.2f}", f"{bodies.LIMIT_COPIES:g}", worst["client"] <= bodies.limit(worst["size"])))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.growth import servers
+from benchmarks.growth import forms, servers
 from benchmarks.growth.bench import Bench, Row, unique
 from benchmarks.growth.measured import copies
 from benchmarks.growth.probe import KIB, MIB
@@ -32,7 +32,7 @@ def limit(size: int) -> float:
 
 
 async def run(bench: Bench) -> Row:
-    """One row for each size and form, and the counts of copies."""
+    """One row for each size and form, and the counts of copies; not of compiled modules, which have no steps between which to look."""
     rows, counted = [], []
     sizes = bench.sizes(FULL, QUICK)
     async with servers.real(bench.options) as server:
@@ -44,7 +44,7 @@ async def run(bench: Bench) -> Row:
             rows += [await _row(bench, server, form, size) for form in bench.options.forms]
         large = [size for size in sizes if size >= copies.SMALLEST_BODY]
         for size in large:
-            counted += [await _copies(bench, server, form, size) for form in bench.options.forms]
+            counted += [await _copies(bench, server, form, size) for form in bench.options.forms if form != forms.COMPILED]
     return {"rows": rows, "copies": counted, "chunks": [_in_chunks(size, chunk) for size in large for chunk in CHUNKS]}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import aiorocketmq as rmq
 from benchmarks.growth import probe
+from benchmarks.growth.measured import line
 
 _SENDS_AT_A_TIME: Final = 64
 _TRIES: Final = 20
@@ -34,7 +35,7 @@ class _Assignment:
 
 
 async def measure(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Own all queues of some topics, carry one message through each, then do nothing for a while.
+    """Own all queues of some topics, carry one message through each, then wait for the others, and do nothing for a while.
 
     Args:
         request: `name_servers`, `topics`, `queues` of each topic, `group`, and the seconds `settle` and `idle`.
@@ -76,6 +77,7 @@ async def measure(request: dict[str, Any], tell: Callable[[dict[str, Any]], None
             async with asyncio.timeout(_PATIENCE):
                 await delivered.wait()
             row["delivered"] = received
+            await line.turn()
             await asyncio.sleep(request["settle"])
             row |= await _idle(consumer, request["idle"])
     finally:

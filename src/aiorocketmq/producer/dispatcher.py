@@ -95,6 +95,11 @@ class SendDispatcher:
             target.put(self._instance.routes.publish_info(topic))
         return target
 
+    @property
+    def usual(self) -> bool:
+        """True while nothing stands between a plain message and its broker: no hook, nobody who waits for a connection. For any thread."""
+        return not self._waited_for and not self._remoting.hooks and not self.closed
+
     def begin(self, operation: SendOperation) -> None:
         """Take over a new operation that has its room in the window. Never waits, never raises."""
         if not operation.ready:

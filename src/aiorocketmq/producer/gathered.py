@@ -52,7 +52,7 @@ class _Nobody:
         raise AssertionError("there is nobody to tell an error to")
 
 
-_NOBODY: Final = _Nobody()
+NOBODY: Final = _Nobody()
 
 
 class Gathered:
@@ -103,7 +103,7 @@ class Gathered:
 
     def cancel(self) -> None:
         """The caller is gone: the message does not leave with its batch, unless that has left already."""
-        self.reply = _NOBODY
+        self.reply = NOBODY
         if self.alone is not None:
             self.alone.cancel()
 
@@ -251,5 +251,5 @@ def _overdue(message: Gathered, operation: SendOperation) -> RocketMQError:
     return timed_out
 
 
-ENDED: Final = Gathered(_NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)
+ENDED: Final = Gathered(NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)
 """Stands for a message whose outcome is told already."""

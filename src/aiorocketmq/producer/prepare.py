@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Final
@@ -54,6 +55,7 @@ class Preparer:
         dispatcher: Where the operations go.
         client_id: Its address becomes a part of message ids.
         pid: Process id, another part.
+        clock: Tells the time of sends, on the same scale as the loop's clock, which it is when left out.
 
     Attributes:
         dispatcher: Where the operations go.
@@ -62,10 +64,13 @@ class Preparer:
         ids: Makes the ids of its messages.
     """
 
-    __slots__ = ("_compress_from", "_limit", "_settings", "_targets", "_timeout", "dispatcher", "ids", "loop", "pid")
+    __slots__ = ("_clock", "_compress_from", "_limit", "_settings", "_targets", "_timeout", "dispatcher", "ids", "loop", "pid")
 
-    def __init__(self, settings: ProducerSettings, dispatcher: SendDispatcher, client_id: str, pid: int) -> None:
+    def __init__(
+        self, settings: ProducerSettings, dispatcher: SendDispatcher, client_id: str, pid: int, clock: Callable[[], float] | None = None
+    ) -> None:
         self.pid = pid
+        self._clock: Callable[[], float] = dispatcher.loop.time if clock is None else clock
         self._settings = settings
         self.dispatcher = dispatcher
         self._targets = dispatcher.targets
@@ -111,7 +116,7 @@ class Preparer:
             packed = compress(body, self._settings.compress_level)
             if len(packed) < size:
                 body, sys_flag = packed, ZLIB_FLAGS
-        now = self.loop.time()
+        now = self._clock()
         operation = SendOperation(
             self.dispatcher,
             target,
@@ -157,7 +162,7 @@ class Preparer:
                 f"the batch of {len(messages)} messages takes {size} bytes, the limit max_message_size is {self._limit}",
                 hint="send fewer messages at a time",
             )
-        now = self.loop.time()
+        now = self._clock()
         operation = SendOperation(
             self.dispatcher,
             target,

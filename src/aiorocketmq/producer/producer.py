@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -30,6 +31,7 @@ from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROU
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.accumulator import Accumulator
+from aiorocketmq.producer.direct import DirectSender
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
@@ -37,6 +39,7 @@ from aiorocketmq.producer.reply import DirectReply, Reply
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, duration
+from aiorocketmq.remoting import link
 
 logger = logging.getLogger("aiorocketmq.producer")
 
@@ -376,6 +379,18 @@ class Producer:
             return None
         dispatcher.begin(operation)
         return operation
+
+    def _direct_sender(self) -> DirectSender | None:
+        """The way past the event loop for the blocking classes; None where there is none. Called on the loop while the producer runs."""
+        preparer = self._running()
+        if self._accumulator is not None or not self._policies.sync.plain or not link.POSSIBLE:
+            return None
+        dispatcher, settings, client_id, pid = preparer.dispatcher, self._settings, self.client_id, preparer.pid
+
+        def make_preparer() -> Preparer:
+            return Preparer(settings, dispatcher, client_id, pid, time.monotonic)
+
+        return DirectSender(dispatcher, lambda: self._policies.sync, make_preparer, settings.send_msg_timeout, self._config.connect_timeout)
 
     async def send_oneway(
         self,

@@ -225,20 +225,26 @@ class SendOperation:
 
     def transmit_plain(self, lane: Lane, queue: MessageQueue, opaque: int) -> None:
         """The same for the usual kind of send. Hot: one message is one call of this."""
-        self.queue = queue
-        self.address = lane.address
-        self.opaque = opaque
-        self.tries = 1
-        self.sent_at = self.started
         try:
-            frame = lane.template.frame(
-                opaque, queue.queue_id, self.sys_flag, self.born_timestamp, self.flag, self.properties, self.body, False
-            )
+            frame = self.plain_frame(lane, queue, opaque)
         except ProtocolError as error:
             self.fail_as_is(error)
             return
-        channel = self.channel = lane.channel
-        channel.submit(opaque, frame, self, self.deadline)
+        lane.channel.submit(opaque, frame, self, self.deadline)
+
+    def plain_frame(self, lane: Lane, queue: MessageQueue, opaque: int) -> bytes:
+        """Begin the first try of the usual kind of send: the request as bytes, for the caller to put on the wire.
+
+        Raises:
+            ProtocolError: The properties are too long for a frame.
+        """
+        self.queue = queue
+        self.address = lane.address
+        self.channel = lane.channel
+        self.opaque = opaque
+        self.tries = 1
+        self.sent_at = self.started
+        return lane.template.frame(opaque, queue.queue_id, self.sys_flag, self.born_timestamp, self.flag, self.properties, self.body, False)
 
     def on_response(self, response: RemotingCommand) -> None:
         """The broker's answer (called once by the channel)."""
@@ -248,24 +254,8 @@ class SendOperation:
         if status is None:
             self._refused(response)
             return
-        fields = response.ext_fields
-        queue = self.queue
-        assert queue is not None  # set before every transmit()
         try:
-            queue_id = int(fields["queueId"])
-            if queue_id != queue.queue_id:
-                queue = MessageQueue(self.target.topic, queue.broker_name, queue_id)
-            result = SendResult(
-                status,
-                fields.get("batchUniqId") or self.message_id,
-                fields["msgId"],
-                queue,
-                int(fields["queueOffset"]),
-                fields.get("transactionId"),
-                fields.get("recallHandle"),
-                fields.get("MSG_REGION"),
-                fields.get("TRACE_ON") != "false",
-            )
+            result = self.result_of(response, status)
         except (KeyError, ValueError) as error:
             self._try_failed(ProtocolError(f"the answer {response.ext_fields!r} to a send has no usable field {error}"), doubt=True)
             return
@@ -273,6 +263,30 @@ class SendOperation:
             self._finish(result)
         else:
             self._stored_but(result)
+
+    def result_of(self, response: RemotingCommand, status: SendStatus) -> SendResult:
+        """Read the answer to a message that was stored.
+
+        Raises:
+            KeyError, ValueError: It lacks a field, or has one that is no number.
+        """
+        fields = response.ext_fields
+        queue = self.queue
+        assert queue is not None  # set before every try
+        queue_id = int(fields["queueId"])
+        if queue_id != queue.queue_id:
+            queue = MessageQueue(self.target.topic, queue.broker_name, queue_id)
+        return SendResult(
+            status,
+            fields.get("batchUniqId") or self.message_id,
+            fields["msgId"],
+            queue,
+            int(fields["queueOffset"]),
+            fields.get("transactionId"),
+            fields.get("recallHandle"),
+            fields.get("MSG_REGION"),
+            fields.get("TRACE_ON") != "false",
+        )
 
     def on_error(self, error: RemotingError) -> None:
         """The channel was lost, or the try took too long (called once by the channel)."""

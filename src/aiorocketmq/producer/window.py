@@ -52,6 +52,15 @@ class SendWindow:
         self.bytes += size
         return True
 
+    def take(self, size: int) -> None:
+        """Take room for one message that is on its way already, whether there is some or not."""
+        self.messages += 1
+        self.bytes += size
+
+    def has_room(self, size: int, beside: int) -> bool:
+        """Whether one more message fits while so many others, which the window does not know of, await their answers. For any thread."""
+        return not self._waiters and self.messages + beside < self.max_messages and self.bytes + size <= self.max_bytes
+
     async def acquire(self, size: int, deadline: float) -> bool:
         """Take room for one message, waiting for it in turn until the loop's clock shows `deadline`.
 

@@ -138,6 +138,20 @@ class Channel(FrameWriter):
         """Requests that await an answer."""
         return len(self._pending)
 
+    @property
+    def max_frame(self) -> int:
+        """Limit of a received frame in bytes, its own length field not counted."""
+        return self._receiver.max_frame
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """IP address and port that a plain TCP connection is connected to; None for TLS, and for what is no socket."""
+        transport = self._transport
+        if transport is None or transport.get_extra_info("ssl_object") is not None or transport.get_extra_info("socket") is None:
+            return None
+        name = transport.get_extra_info("peername")
+        return (name[0], name[1]) if isinstance(name, tuple) and len(name) >= 2 else None
+
     def submit(self, opaque: int, frame: bytes, waiter: ResponseWaiter, deadline: float) -> None:
         """Send a request and have `waiter` told of the answer.
 

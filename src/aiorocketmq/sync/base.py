@@ -13,12 +13,18 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from datetime import timedelta
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import SendResult
+from aiorocketmq.producer.direct import DirectSender
 from aiorocketmq.producer.reply import Cancellable
+from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.sync import portal as portals
 
 T = TypeVar("T")
@@ -136,38 +142,85 @@ class BlockingClient(Generic[A]):
         return portal.call(run)
 
 
-class BlockingProducer(BlockingClient[A]):
-    """A blocking producer: adds a way for `send()` that needs no task, and a bound for `send_nowait()`.
+class AsyncSender(AsyncLife, Protocol):
+    """What a blocking producer needs of its asyncio twin."""
+
+    def _direct_sender(self) -> DirectSender | None: ...
+
+
+S = TypeVar("S", bound=AsyncSender)
+
+
+class BlockingProducer(BlockingClient[S]):
+    """A blocking producer: adds ways for `send()` that need no task, or no event loop, and a bound for `send_nowait()`.
 
     Args:
         client: The asyncio producer.
         max_in_flight: Futures of `send_nowait()` that may be open.
     """
 
-    def __init__(self, client: A, max_in_flight: int) -> None:
+    _direct: DirectSender | None = None
+
+    def __init__(self, client: S, max_in_flight: int) -> None:
         super().__init__(client)
         self._room = threading.Semaphore(max_in_flight)
 
+    def start(self) -> Self:
+        """Start the producer; does nothing when it runs. Returns the producer itself.
+
+        Raises:
+            RocketMQError: As the asyncio twin; a producer whose start failed cannot be started again.
+        """
+        super().start()
+        if self._direct is None:
+            self._direct = self._run(self._async._direct_sender)
+        return self
+
+    def _end(self, function: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        direct, self._direct = self._direct, None
+        try:
+            if direct is not None:
+                timeout: Any = args[0] if args else None  # the one argument of `stop()`
+                direct.close(timeout)
+        finally:
+            super()._end(function, *args, **kwargs)
+
+    def __del__(self) -> None:
+        if self._direct is not None:
+            self._direct.close(0.0)
+        super().__del__()
+
     def _send(
         self,
-        into: Callable[Concatenate[Any, P], Cancellable | None],
-        patient: Callable[P, Coroutine[Any, Any, T]],
+        into: Callable[..., Cancellable | None],
+        patient: Callable[..., Coroutine[Any, Any, T]],
+        message: Message,
         /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Send one message and wait for its answer.
+        *,
+        queue: MessageQueue | None,
+        selector: QueueSelector | None,
+        sharding_key: str | None,
+        timeout: float | timedelta | None,
+    ) -> T | SendResult:
+        """Send one message and wait for its answer: past the event loop where that can be, else on it. Other arguments as in `send()`.
 
         Args:
-            into: `_send_into`, the cheap way; None says that there is no room in the window.
+            into: `_send_into`, the cheap way onto the loop; None says that there is no room in the window.
             patient: `send`, which waits for room.
-            args: Arguments of both.
-            kwargs: Arguments of both.
         """
         portal = self._portal
         if portal is None:
-            return self._call(patient, *args, **kwargs)
-        return portal.call_direct(into, patient, args, kwargs)
+            return self._call(patient, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
+        direct = self._direct
+        if direct is not None and queue is None and selector is None and sharding_key is None:
+            portal.check()
+            result = direct.send(message, timeout)
+            if isinstance(result, SendResult):
+                return result
+            if result is not None:
+                return portal.call_direct(result.resume, patient, (), {})
+        fixed = {"queue": queue, "selector": selector, "sharding_key": sharding_key, "timeout": timeout}
+        return portal.call_direct(into, patient, (message,), fixed)
 
     def _submit(
         self,

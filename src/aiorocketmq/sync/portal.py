@@ -99,7 +99,7 @@ class Portal:
 
         Cheaper than a coroutine: it needs no task.
         """
-        self._check()
+        self.check()
         waiter = take_waiter()
         return self._wait(FutureCall(begin, waiter), waiter)
 
@@ -111,7 +111,7 @@ class Portal:
         kwargs: dict[str, Any],
     ) -> T:
         """Run a plain function that tells the outcome itself; otherwise as `call()`, and cheaper than all other ways. See `DirectCall`."""
-        self._check()
+        self.check()
         waiter = take_waiter()
         return self._wait(DirectCall(begin, patient, args, kwargs, waiter, self), waiter)
 
@@ -162,7 +162,13 @@ class Portal:
         if not self.on_loop_thread:
             self._thread.join()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse a blocking call here.
+
+        Raises:
+            ClientStateError: This is the loop's own thread, where blocking would stop everything.
+            ForkedClientError: This is a forked child.
+        """
         if self._forked:
             raise _forked_error()
         if self.on_loop_thread:

@@ -12,6 +12,7 @@ import pytest
 
 import aiorocketmq
 from benchmarks import command, page, plots, report, run
+from benchmarks.growth import report as growth_report
 from benchmarks.judge import best, floors_met, judge, judge_row
 from benchmarks.ours import form
 from benchmarks.ours.bodies import Inspector, maker
@@ -189,7 +190,8 @@ def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_place_for_every_made_part() -> None:
-    assert sorted(page.sections([measured_run("run 1")], {})) == sorted(page.markers(page.PAGE.read_text(encoding="utf-8")))
+    made = [*page.sections([measured_run("run 1")], {}), growth_report.MARKER]
+    assert sorted(made) == sorted(page.markers(page.PAGE.read_text(encoding="utf-8")))
     with pytest.raises(ResultsError, match="begin: rows"):
         page.put("no markers", {"rows": "text"})
     assert page.put("a <!-- begin: x -->old<!-- end: x --> b", {"x": "new"}) == "a <!-- begin: x -->\nnew\n<!-- end: x --> b"

@@ -68,19 +68,24 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     """
     if not messages or not isinstance(messages[0], Message) or is_retry_topic(messages[0].topic):
         check_batch(messages)
-    topic, wait_store_ok = messages[0].topic, messages[0].wait_store_ok
+    first: Message = messages[0]
+    topic, wait_store_ok = first.topic, first.wait_store_ok
     ids = next_ids(len(messages))
     items: list[tuple[int, bytes, bytes]] = []
-    for message, message_id in zip(messages, ids, strict=True):
-        if type(message) is not Message or message.topic != topic or message.wait_store_ok != wait_store_ok or message.delayed:
+    for item, message_id in zip(messages, ids, strict=True):
+        if type(item) is not Message:
             check_batch(messages)
-        if not message.body:
+        message: Message = item
+        if message.topic != topic or message.wait_store_ok != wait_store_ok or message.delayed:
+            check_batch(messages)
+        body = message.body
+        if not body:
             raise InvalidMessageError(
                 f"message {len(items)} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
             )
         text = message.wire_text(message_id)
         plain = text.isascii() and len(text) <= props.MAX_PROPERTIES_LENGTH
-        items.append((message.flag, message.body, text.encode() if plain else encode_text(text)))
+        items.append((message.flag, body, text.encode() if plain else encode_text(text)))
     wait = "true" if wait_store_ok else "false"
     return EncodedBatch(topic, ",".join(ids), encode_batch(items), f"{props.WAIT}\x01{wait}\x02")
 

@@ -9,6 +9,7 @@ Decision 12 has the reasons. Features B1, B26; reliability P1, P2, P5.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final

@@ -234,11 +234,21 @@ def encode_batch(items: Iterable[tuple[int, bytes, bytes]]) -> bytes:
         ProtocolError: A field does not fit.
     """
     parts: list[bytes] = []
-    head, short = _BATCH_HEAD.pack, _SHORT.pack
+    pack_head, pack_short = _BATCH_HEAD.pack, _SHORT.pack
+    head = short = b""
+    last: tuple[int, int, int] = (0, -1, -1)  # messages of one batch are often alike: then the numbers before and behind the body are, too
     try:
         for flag, body, properties in items:
             body_size, size = len(body), len(properties)
-            parts += (head(_BATCH_OVERHEAD + body_size + size, 0, 0, flag, body_size), body, short(size), properties)
+            sizes = (flag, body_size, size)
+            if sizes != last:
+                last = sizes
+                head = pack_head(_BATCH_OVERHEAD + body_size + size, 0, 0, flag, body_size)
+                short = pack_short(size)
+            parts.append(head)
+            parts.append(body)
+            parts.append(short)
+            parts.append(properties)
     except struct.error as error:
         raise ProtocolError(f"message {len(parts) // 4} does not fit in a batch: {error}") from None
     return b"".join(parts)

@@ -66,6 +66,11 @@ class TopicPublishInfo:
         self._turn = (turn + 1) % size
         return queues[turn]
 
+    def unselect(self) -> None:
+        """Give the last turn back: nothing was sent to that queue, and whoever chooses next shall get it."""
+        size = len(self.queues)
+        self._turn = (self._turn + size - 1) % size
+
     def __repr__(self) -> str:
         return f"TopicPublishInfo({len(self.queues)} queues, order_topic={self.order_topic})"
 

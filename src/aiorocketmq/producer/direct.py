@@ -9,6 +9,7 @@ Decision 12 has the reasons. Features B1, B26; reliability P1, P2, P5.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,6 +27,7 @@ from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import duration
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
+from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.link import Link, LinkPool
 
 LINKS: Final = 16
@@ -40,6 +42,8 @@ MAX_BODY: Final = 64 * 1024
 _UNUSED: Final = 60.0
 """Seconds after which a link that nobody used is closed; brokers close theirs after 120."""
 _SWEEP: Final = 20.0
+_CUT_OFF: Final = SendPolicy(1, frozenset())
+"""For sends whose links were shut because the producer stops: as on the event loop, nothing is tried again then."""
 _SEND_OK: Final = SendStatus.SEND_OK
 
 
@@ -48,14 +52,20 @@ class Unfinished:
 
     Args:
         dispatcher: The producer's dispatcher.
+        pool: Where its link came from.
+        link: Counts as in use until the window counts the send.
         operation: The send, with its first try made.
         outcome: The broker's answer, or why there is none.
     """
 
-    __slots__ = ("_dispatcher", "_operation", "_outcome")
+    __slots__ = ("_dispatcher", "_link", "_operation", "_outcome", "_pool")
 
-    def __init__(self, dispatcher: SendDispatcher, operation: SendOperation, outcome: RemotingCommand | RemotingError) -> None:
+    def __init__(
+        self, dispatcher: SendDispatcher, pool: LinkPool, link: Link, operation: SendOperation, outcome: RemotingCommand | RemotingError
+    ) -> None:
         self._dispatcher = dispatcher
+        self._pool = pool
+        self._link = link
         self._operation = operation
         self._outcome = outcome
 
@@ -64,6 +74,9 @@ class Unfinished:
         operation, outcome = self._operation, self._outcome
         operation.reply = reply
         self._dispatcher.window.take(operation.size)
+        self._pool.give(self._link)
+        if self._pool.cut:
+            operation.policy = _CUT_OFF
         if isinstance(outcome, RemotingError):
             operation.on_error(outcome)
         else:
@@ -79,7 +92,7 @@ class DirectSender:
         policy: Tells the kind of its sends.
         make_preparer: Makes a preparer that belongs to one link: unlike everything else, message ids cannot be shared by threads.
         send_timeout: Seconds that sends under way get when it is closed.
-        connect_timeout: Seconds for connecting a link.
+        connect_timeout: Seconds for connecting a link at most.
 
     Attributes:
         warm_up: Sends still to be made the other way before the first link is made.
@@ -101,15 +114,17 @@ class DirectSender:
         self._policy = policy
         self._make_preparer = make_preparer
         self._send_timeout = send_timeout
-        self._pool = LinkPool(LINKS, connect_timeout)
+        self._connect_timeout = connect_timeout
+        self._pool = LinkPool(LINKS)
         self._crowded_until = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def send(self, message: Any, timeout: float | timedelta | None) -> SendResult | Unfinished | None:
+    def send(self, message: Any, timeout: float | timedelta | None) -> SendResult | Unfinished | float | None:
         """Send one message and wait for the answer; arguments as in `Producer.send()`.
 
         Returns:
-            The result; or the send, for the event loop to go on with; or None: nothing was done, and it has to go the other way.
+            The result; or the send, for the event loop to go on with; or None: nothing was done, and it has to go the other way; or the
+            seconds that are left for that, after a connection was tried for.
 
         Raises:
             InvalidMessageError: The message cannot be sent; nothing was.
@@ -122,29 +137,39 @@ class DirectSender:
             return None
         queue = publish.select()
         lane = target.lanes.get(queue.broker_name)
-        if lane is None:
+        if lane is None or lane.channel.closed:
+            publish.unselect()  # or else, with as many queues as brokers, the other way would never come to this one
             return None
         link = self._pool.take(lane.channel)
         if link is None:
-            self._crowded_until = time.monotonic() + CROWDED
-            return None
+            link, timeout = self._connect(lane.channel, timeout)
+            if link is None:
+                publish.unselect()
+                return timeout
         try:
             operation = self._preparer(link).single(message, self._policy(), timeout, None, None, None, NOBODY)
             opaque = next_opaque()
-            frame = operation.plain_frame(lane, queue, opaque)
+            response = link.exchange(opaque, operation.plain_frame(lane, queue, opaque), operation.deadline)
+        except RemotingError as error:
+            return Unfinished(self._dispatcher, self._pool, link, operation, error)
         except BaseException:
             self._pool.give(link)
             raise
-        try:
-            response = link.exchange(opaque, frame, operation.deadline)
-        except BaseException as error:
-            self._pool.drop(link)
-            if isinstance(error, RemotingError):
-                return Unfinished(self._dispatcher, operation, error)
-            raise
-        self._pool.give(link)
         result = self._result(operation, response)
-        return Unfinished(self._dispatcher, operation, response) if result is None else result
+        if result is None:
+            return Unfinished(self._dispatcher, self._pool, link, operation, response)
+        self._pool.give(link)
+        return result
+
+    def _connect(self, channel: Channel, timeout: float | timedelta | None) -> tuple[Link | None, float]:
+        """A new link, or None, and the seconds that are left of the time-out. At most half of it goes into this."""
+        seconds = self._send_timeout if timeout is None else duration("timeout", timeout)
+        began = time.monotonic()
+        link = self._pool.make(channel, min(self._connect_timeout, seconds / 2))
+        now = time.monotonic()
+        if link is None:
+            self._crowded_until = now + CROWDED
+        return link, seconds - (now - began)
 
     def _result(self, operation: SendOperation, response: RemotingCommand) -> SendResult | None:
         """What the answer says when all went well; of everything else the operation knows best what it means."""
@@ -168,7 +193,8 @@ class DirectSender:
         preparer = link.context
         if preparer is None:
             preparer = link.context = self._make_preparer()
-            self._loop.call_soon_threadsafe(self._arm)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the client was stopped meanwhile
+                self._loop.call_soon_threadsafe(self._arm)
         assert isinstance(preparer, Preparer)  # nobody else sets it
         return preparer
 
@@ -187,6 +213,15 @@ class DirectSender:
         """Close all links; sends under way get `timeout` seconds, None takes `send_msg_timeout`. Blocks: not on the event loop.
 
         Raises:
-            ConfigError: The time-out is none.
+            ConfigError: The time-out is none; all is closed, after the usual one.
         """
-        self._pool.close(self._send_timeout if timeout is None else duration("timeout", timeout))
+        seconds = self._send_timeout
+        try:
+            if timeout is not None:
+                seconds = duration("timeout", timeout)
+        finally:
+            self._pool.close(seconds)
+
+    def abandon(self) -> None:
+        """Close all links at once, for a producer that nobody uses any more. Never waits, never raises."""
+        self._pool.abandon()

@@ -96,6 +96,7 @@ class Channel(FrameWriter):
     Attributes:
         address: `host:port` of the peer: as it was dialled on a client, as it connected on a server.
         local_address: `host:port` of this end, "" before the connection stands.
+        peer: IP address and port that a plain TCP connection is connected to; None before, for TLS, and for what is no socket.
         closed: True as soon as nothing can be sent any more.
         dropped: Responses that nobody waited for.
         context: A place for the owner's own data, None at first.
@@ -104,13 +105,14 @@ class Channel(FrameWriter):
     # fmt: off
     __slots__ = (
         "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_reads", "_receiver", "_replied",
-        "_replied_in", "_retired", "_timer", "context", "dropped", "local_address",
+        "_replied_in", "_retired", "_timer", "context", "dropped", "local_address", "peer",
     )
     # fmt: on
 
     def __init__(self, endpoint: Endpoint, address: str = "") -> None:
         super().__init__(address)
         self.local_address = ""
+        self.peer: tuple[str, int] | None = None
         self.dropped = 0
         self.context: object = None
         self._endpoint = endpoint
@@ -142,15 +144,6 @@ class Channel(FrameWriter):
     def max_frame(self) -> int:
         """Limit of a received frame in bytes, its own length field not counted."""
         return self._receiver.max_frame
-
-    @property
-    def peer(self) -> tuple[str, int] | None:
-        """IP address and port that a plain TCP connection is connected to; None for TLS, and for what is no socket."""
-        transport = self._transport
-        if transport is None or transport.get_extra_info("ssl_object") is not None or transport.get_extra_info("socket") is None:
-            return None
-        name = transport.get_extra_info("peername")
-        return (name[0], name[1]) if isinstance(name, tuple) and len(name) >= 2 else None
 
     def submit(self, opaque: int, frame: bytes, waiter: ResponseWaiter, deadline: float) -> None:
         """Send a request and have `waiter` told of the answer.
@@ -254,6 +247,7 @@ class Channel(FrameWriter):
         self.local_address = _format_address(transport.get_extra_info("sockname"))
         if not self.address:
             self.address = _format_address(transport.get_extra_info("peername"))
+        self.peer = _plain_peer(transport)
         self._last_read = self._last_write
         self._timer.arm(self._last_read + self._endpoint.settings.idle_timeout)
         self._endpoint.counters.opened += 1
@@ -470,6 +464,14 @@ def wrong_protocol_of(error: RemotingError) -> WrongProtocolError | None:
     if not isinstance(cause, WrongProtocolError):
         return None
     return WrongProtocolError(f"{error.address}: {cause.message}", hint=cause.hint)
+
+
+def _plain_peer(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+    # Looked up once, on the loop: other threads read it, and a transport that is just being closed may refuse to tell.
+    if transport.get_extra_info("ssl_object") is not None or transport.get_extra_info("socket") is None:
+        return None
+    name = transport.get_extra_info("peername")
+    return (name[0], name[1]) if isinstance(name, tuple) and len(name) >= 2 else None
 
 
 def _format_address(name: object) -> str:

@@ -22,7 +22,7 @@ from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.direct import DirectSender
+from aiorocketmq.producer.direct import DirectSender, Unfinished
 from aiorocketmq.producer.reply import Cancellable
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.sync import portal as portals
@@ -77,7 +77,14 @@ class BlockingClient(Generic[A]):
                     portals.release(portal, self)
                 raise
             self._portal = portal
+            self._started(portal)
         return self
+
+    def _started(self, portal: portals.Portal) -> None:
+        """The client runs, and no other thread can stop it yet."""
+
+    def _stopping(self, portal: portals.Portal, timeout: Any) -> None:
+        """The client is about to be stopped within `timeout`, and no other thread can do that or start it meanwhile."""
 
     def stop(self) -> None:
         """Stop the client and wait until it has stopped; does nothing when it is not running."""
@@ -93,7 +100,10 @@ class BlockingClient(Generic[A]):
                 self._portal = None
                 return
             try:
-                portal.call(function, *args, **kwargs)
+                try:
+                    self._stopping(portal, args[0] if args else None)  # the one argument of `stop()`
+                finally:
+                    portal.call(function, *args, **kwargs)
             finally:
                 self._portal = None
                 portals.release(portal, self)
@@ -165,29 +175,28 @@ class BlockingProducer(BlockingClient[S]):
         super().__init__(client)
         self._room = threading.Semaphore(max_in_flight)
 
-    def start(self) -> Self:
-        """Start the producer; does nothing when it runs. Returns the producer itself.
-
-        Raises:
-            RocketMQError: As the asyncio twin; a producer whose start failed cannot be started again.
-        """
-        super().start()
+    def _started(self, portal: portals.Portal) -> None:
         if self._direct is None:
             self._direct = self._run(self._async._direct_sender)
-        return self
+
+    def _stopping(self, portal: portals.Portal, timeout: Any) -> None:
+        if portal.on_loop_thread:
+            return  # where stopping is refused, and nothing may wait
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close(timeout)
 
     def _end(self, function: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        direct, self._direct = self._direct, None
-        try:
-            if direct is not None:
-                timeout: Any = args[0] if args else None  # the one argument of `stop()`
-                direct.close(timeout)
-        finally:
-            super()._end(function, *args, **kwargs)
+        portal = self._portal
+        if portal is not None and portal.forked and self._direct is not None:
+            portals.keep(self._direct)
+            self._direct = None
+        super()._end(function, *args, **kwargs)
 
     def __del__(self) -> None:
-        if self._direct is not None:
-            self._direct.close(0.0)
+        portal, direct = self._portal, self._direct
+        if direct is not None and not (portal is not None and portal.forked):
+            direct.abandon()
         super().__del__()
 
     def _send(
@@ -217,8 +226,10 @@ class BlockingProducer(BlockingClient[S]):
             result = direct.send(message, timeout)
             if isinstance(result, SendResult):
                 return result
-            if result is not None:
+            if isinstance(result, Unfinished):
                 return portal.call_direct(result.resume, patient, (), {})
+            if result is not None:
+                timeout = result
         fixed = {"queue": queue, "selector": selector, "sharding_key": sharding_key, "timeout": timeout}
         return portal.call_direct(into, patient, (message,), fixed)
 

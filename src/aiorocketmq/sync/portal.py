@@ -291,6 +291,11 @@ def release(portal: Portal, holder: Leaseholder | None = None) -> None:
         portal.close()
 
 
+def keep(inherited: object) -> None:
+    """Keep for good what a forked child has of its parent's connections: collecting it would act on them."""
+    _inherited.append(inherited)
+
+
 def _install_hooks() -> None:
     global _hooks_installed
     if not _hooks_installed:

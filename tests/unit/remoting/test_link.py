@@ -151,7 +151,7 @@ async def test_a_peer_that_closes_after_the_request() -> None:
         await reader.read(1 << 16)
 
     async with linked(close) as link:
-        with pytest.raises(ConnectionLostError, match="was closed by the peer|was lost") as failed:
+        with pytest.raises(ConnectionLostError, match=r"was closed by the peer|was lost") as failed:
             await ask(link)
         assert failed.value.maybe_sent
         assert not link.is_good(time.monotonic())

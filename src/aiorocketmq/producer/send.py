@@ -326,7 +326,8 @@ class SendOperation:
         trouble = self.troubled()
         now = self.dispatcher.loop.time()
         broker = self.queue.broker_name if self.queue is not None else ""
-        trouble.note(broker, self.address, error, now - self.sent_at)
+        # The loop may have read its clock before a blocking caller read its own.
+        trouble.note(broker, self.address, error, max(0.0, now - self.sent_at))
         trouble.tried.add(broker)
         if doubt:
             trouble.doubt = True
@@ -461,7 +462,7 @@ class SendOperation:
         elif isinstance(error, RouteError) and not self.tries:
             self._no_way(error)
         else:
-            took = self.dispatcher.loop.time() - self.started
+            took = max(0.0, self.dispatcher.loop.time() - self.started)
             why = f": {error.message}" if error is not None else ""
             text = f"a message for topic {self.target.topic!r} could not be sent, {self.tries} tries in {took:.3f} s{why}"
             self._end(self._send_error(SendError, text, error))

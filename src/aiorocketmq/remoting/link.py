@@ -110,10 +110,10 @@ class Link:
             raise
         except ProtocolError as error:
             self.close()
-            raise self._lost(f"was closed because of what it sent: {error.message}", maybe_sent=True, hint=error.hint) from error
+            raise self._lost(f"was closed because of what it sent: {error.message}", error, maybe_sent=True) from error
         except OSError as error:
             self.close()
-            raise self._lost(f"was lost: {error}", maybe_sent=begun) from error
+            raise self._lost(f"was lost: {error}", error, maybe_sent=begun) from error
         except BaseException:
             self.close()
             raise
@@ -136,7 +136,7 @@ class Link:
                 continue
             if not data:
                 receiver.eof()
-                raise self._lost("was closed by the peer", maybe_sent=True)
+                raise self._lost("was closed by the peer", None, maybe_sent=True)
             failure: ProtocolError | None = None
             try:
                 commands = receiver.feed(data)
@@ -157,16 +157,20 @@ class Link:
         while rest:
             if not _wait(poller, time.monotonic(), deadline):
                 raise self._overdue(maybe_sent=len(rest) < len(frame))
-            rest = rest[self._send(rest) :]
+            more = self._send(rest)
+            rest = rest[more:]  # by a name: the compiled form evaluates what is between the brackets twice
 
     def _overdue(self, *, maybe_sent: bool) -> RemotingError:
         address = self.channel.address
         text = f"no answer from {address} in time" if maybe_sent else f"the request could not be sent to {address} in time"
         return RequestTimeoutError(text, address=address, maybe_sent=maybe_sent)
 
-    def _lost(self, how: str, *, maybe_sent: bool, hint: str | None = None) -> RemotingError:
+    def _lost(self, how: str, cause: Exception | None, *, maybe_sent: bool) -> RemotingError:
         address = self.channel.address
-        return ConnectionLostError(f"the connection to {address} {how}", address=address, maybe_sent=maybe_sent, hint=hint)
+        hint = cause.hint if isinstance(cause, ProtocolError) else None
+        error = ConnectionLostError(f"the connection to {address} {how}", address=address, maybe_sent=maybe_sent, hint=hint)
+        error.__cause__ = cause  # which `raise ... from` does not set in the compiled form
+        return error
 
     def shut(self) -> None:
         """End the connection from another thread than the one that uses it, which then gets a `ConnectionLostError`."""

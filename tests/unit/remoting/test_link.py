@@ -132,11 +132,15 @@ async def test_requests_of_the_peer_and_answers_to_others_are_passed_over() -> N
 
 
 async def test_a_peer_that_closes_before_the_request() -> None:
+    connected = asyncio.Event()
+
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await connected.wait()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
     async with linked(close) as link:
+        connected.set()
         await eventually(lambda: not link.is_good(time.monotonic() + 60))
         with pytest.raises(ConnectionLostError, match=link.channel.address) as failed:
             await ask(link)

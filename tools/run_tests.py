@@ -60,7 +60,11 @@ class Lane:
 
 _NO_SERVER = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")
 _ON_CLUSTERS = ("tests/behaviour", "tests/foreign")
-_HOT = (*(f"tests/unit/{part}" for part in ("protocol", "core", "model", "producer", "consumer")), "tests/wire", "tests/behaviour")
+_HOT = (
+    *(f"tests/unit/{part}" for part in ("protocol", "core", "model", "producer", "consumer", "sync", "remoting/test_link.py")),
+    "tests/wire",
+    "tests/behaviour",
+)
 _MOSTLY_WAITING = (
     "test_configuration.py::test_offset_moves_on_when_no_tag_matches",
     "test_configuration.py::test_offsets_are_saved_after_the_configured_interval",

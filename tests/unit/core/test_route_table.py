@@ -85,6 +85,17 @@ def test_select_takes_turns(brokers: int, each: int, rounds: int) -> None:
 
 
 @pytest.mark.feature("B7")
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 40))
+def test_a_turn_given_back_is_the_next_one(brokers: int, each: int, before: int) -> None:
+    publish = info(*(f"b{number}" for number in range(brokers)), each=each)
+    for _ in range(before):
+        publish.select()
+    queue = publish.select()
+    publish.unselect()
+    assert publish.select() is queue
+
+
+@pytest.mark.feature("B7")
 @given(st.integers(2, 5), st.integers(1, 4), st.lists(st.booleans(), min_size=20, max_size=60))
 def test_select_avoids_the_broker_that_failed_when_there_is_another(brokers: int, each: int, failures: list[bool]) -> None:
     publish = info(*(f"b{number}" for number in range(brokers)), each=each)

@@ -95,8 +95,7 @@ class Call(Generic[T]):
         self.ended = False
 
     def __call__(self) -> None:
-        """Begin; on the loop."""
-        raise NotImplementedError
+        """Begin; on the loop. What that is, the kinds of calls say."""
 
     def _watch(self, begin: Callable[[], asyncio.Future[T]]) -> None:
         """Begin, and end with the future that this gives."""

@@ -78,8 +78,9 @@ def _report(arguments: list[str]) -> int:
             _draw(loaded, options.plots)
             print(report.section(loaded))
         else:
+            text = report.with_section(loaded, options.page)  # first: a page that cannot be written gets no pictures
             _draw(loaded, options.page.parent / report.PICTURES)
-            report.write(loaded, options.page)
+            options.page.write_text(text, encoding="utf-8")
     except (ResultsError, PlotError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

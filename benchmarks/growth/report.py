@@ -54,14 +54,14 @@ def section(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def write(results: Results, place: Path) -> None:
-    """Put the section between its markers in a page; what is written by hand stays.
+def with_section(results: Results, place: Path) -> str:
+    """The text of a page with the section between its markers; what is written by hand stays.
 
     Raises:
         ResultsError: The page lacks the markers.
-        OSError: It cannot be read or written.
+        OSError: It cannot be read.
     """
-    place.write_text(page.put(place.read_text(encoding="utf-8"), {MARKER: section(results)}), encoding="utf-8")
+    return page.put(place.read_text(encoding="utf-8"), {MARKER: section(results)})
 
 
 def _summary(judged: Sequence[Verdict]) -> str:

@@ -13,6 +13,7 @@ from aiorocketmq.model.names import NOT_ALLOWED_SEND_TOPICS
 from tests.behaviour.stored import stored
 from tests.support.clusters import Cluster
 from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 MARGIN = 0.25
 
@@ -173,7 +174,11 @@ async def test_a_broker_that_comes_back_within_the_timeout_costs_no_send(cluster
     topic = await cluster.create_topic(cluster.unique("outage"), 2)
     async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
         await producer.send(rmq.Message(topic, b"before"))
+        dispatcher = producer._dispatcher
+        assert dispatcher is not None
         await cluster.kill_broker()
+        # What is written before the end of the connection is seen may be stored for all that the client knows.
+        await eventually(lambda: dispatcher._channel(cluster.broker_address) is None)
         sends = [producer.send_nowait(rmq.Message(topic, b"%d" % number), timeout=60.0) for number in range(20)]
         with pytest.raises(rmq.SendTimeoutError) as caught:
             await producer.send(rmq.Message(topic, b"impatient"), timeout=0.5)

@@ -1,4 +1,4 @@
-"""Results as Markdown: tables, limits kept and missed, pictures. What `section()` makes, `write()` puts between the markers of the page."""
+"""Results as Markdown: tables, limits, pictures. `with_section()` puts what `section()` makes between the markers of the page."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class SendWindow:
         return True
 
     def take(self, size: int) -> None:
-        """Take room for one message that is on its way already, whether there is some or not."""
+        """Take room for one message, whether there is some or not: its caller has seen to that, or it is on its way already."""
         self.messages += 1
         self.bytes += size
 
@@ -106,8 +106,7 @@ class SendWindow:
         while waiters and (waiters[0][0].done() or self._fits(waiters[0][1])):
             turn, size = waiters.popleft()
             if not turn.done():
-                self.messages += 1
-                self.bytes += size
+                self.take(size)
                 turn.set_result(None)
 
     async def empty(self, timeout: float) -> bool:

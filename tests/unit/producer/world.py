@@ -19,6 +19,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
 from aiorocketmq.remoting.client import RemotingClient
 from tests.support.memory_transport import PeerConnection, ScriptedPeer
+from tests.support.send_script import SendScript
 from tests.wire.world import NAME_SERVER, World
 
 SEND = RequestCode.SEND_MESSAGE_V2
@@ -26,52 +27,27 @@ BATCH = RequestCode.SEND_BATCH_MESSAGE
 TOPIC = "orders"
 
 
-class Broker:
+class Broker(SendScript):
     """A broker that stores messages.
 
     Attributes:
         peer: Its end of the network.
         sends: Every send it received, refused ones included, with the time.
-        stored: Bodies of the messages it stored, in order.
-        answers: What to answer to the next sends: a response code, or None to stay silent; then everything is stored.
-        always: The same for all sends after that.
-        extra: Additional fields of its answers.
     """
 
     def __init__(self, world: SendWorld, name: str, address: str) -> None:
+        super().__init__()
         self.name = name
         self.address = address
         self.peer: ScriptedPeer = world.make_broker(address)
         self.sends: list[tuple[float, SendMessageRequestHeaderV2, RemotingCommand]] = []
-        self.stored: list[bytes] = []
-        self.answers: list[int | None] = []
-        self.always: int | None = 0
-        self.extra: dict[str, str] = {}
-        self.delay = 0.0
         for code in (SEND, BATCH):
             self.peer.on(code, self._take)
-
-    async def _later(self, answer: RemotingCommand) -> RemotingCommand:
-        await asyncio.sleep(self.delay)
-        return answer
 
     def _take(self, request: RemotingCommand, connection: PeerConnection) -> Any:
         header = SendMessageRequestHeaderV2.from_ext(request.ext_fields)
         self.sends.append((asyncio.get_running_loop().time(), header, request))
-        code = self.answers.pop(0) if self.answers else self.always
-        if code is None:
-            return None
-        if code in (0, 10, 11, 12):
-            self.stored.append(request.body)
-        fields = {
-            "msgId": f"{len(self.sends):032X}",
-            "queueId": str(header.queue_id),
-            "queueOffset": str(len(self.stored) - 1),
-            "MSG_REGION": "DefaultRegion",
-            "TRACE_ON": "true",
-        }
-        answer = RemotingCommand.response(request, code, None if code == 0 else f"remark {code}", header=fields | self.extra)
-        return self._later(answer) if self.delay else answer
+        return self.answer(request, header, len(self.sends), self.next_code())
 
     @property
     def headers(self) -> list[SendMessageRequestHeaderV2]:

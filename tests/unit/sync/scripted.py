@@ -16,6 +16,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
+from tests.support.send_script import SendScript
 from tests.wire.world import heartbeat_answer
 
 T = TypeVar("T")
@@ -38,29 +39,18 @@ class Send:
         return self.request.body
 
 
-class Broker:
-    """A broker that stores messages.
+class Broker(SendScript):
+    """A broker that stores messages; `DROP` is one of its answers, too.
 
     Attributes:
         sends: Every send it received, refused ones included.
-        stored: Bodies of the messages it stored, in order.
-        answers: What to answer to the next sends: a response code, None to stay silent, or `DROP`; then everything is stored.
-        always: The same for all sends after that.
-        extra: Additional fields of its answers.
-        without: A field that its answers lack.
-        delay: Seconds before an answer.
     """
 
     def __init__(self, name: str, context: ssl.SSLContext | None) -> None:
+        super().__init__()
         self.name = name
         self.server = RemotingServer(ssl_context=context)
         self.sends: list[Send] = []
-        self.stored: list[bytes] = []
-        self.answers: list[int | None] = []
-        self.always: int | None = 0
-        self.extra: dict[str, str] = {}
-        self.without = ""
-        self.delay = 0.0
         self.server.register_processor(RequestCode.SEND_MESSAGE_V2, self._take)
         self.server.register_processor(RequestCode.SEND_BATCH_MESSAGE, self._take)
         self.server.register_processor(RequestCode.HEART_BEAT, lambda request, _: heartbeat_answer(request))
@@ -69,28 +59,11 @@ class Broker:
     def _take(self, request: RemotingCommand, channel: Channel) -> Any:
         header = SendMessageRequestHeaderV2.from_ext(request.ext_fields)
         self.sends.append(Send(channel, header, request))
-        code = self.answers.pop(0) if self.answers else self.always
-        if code is None:
-            return None
+        code = self.next_code()
         if code == DROP:
             channel.abort()
             return None
-        if code in (0, 10, 11, 12):
-            self.stored.append(request.body)
-        fields = {
-            "msgId": f"{len(self.sends):032X}",
-            "queueId": str(header.queue_id),
-            "queueOffset": str(len(self.stored) - 1),
-            "MSG_REGION": "DefaultRegion",
-            "TRACE_ON": "true",
-        } | self.extra
-        fields.pop(self.without, None)
-        answer = RemotingCommand.response(request, code, None if code == 0 else f"remark {code}", header=fields)
-        return self._later(answer) if self.delay else answer
-
-    async def _later(self, answer: RemotingCommand) -> RemotingCommand:
-        await asyncio.sleep(self.delay)
-        return answer
+        return self.answer(request, header, len(self.sends), code)
 
     @property
     def channels(self) -> list[Channel]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from unittest import mock
 
 from aiorocketmq.client import manager
+from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.consumer import PushConsumer
@@ -24,7 +25,6 @@ from aiorocketmq.model.enums import SerializeType, StartFrom
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer
-from aiorocketmq.producer.reply import DirectReply
 from aiorocketmq.protocol.bodies import GetConsumerListByGroupResponseBody, LockBatchRequestBody, LockBatchResponseBody
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -163,7 +163,7 @@ async def _producer() -> AsyncIterator[tuple[Producer, Tap]]:
 @asynccontextmanager
 async def prepare_single() -> AsyncIterator[Run]:
     message = order()
-    reply = DirectReply(asyncio.get_running_loop())
+    reply: DirectReply[SendResult] = DirectReply(asyncio.get_running_loop())
     async with _producer() as (producer, _):
         preparer, policy = producer._preparer, producer._policies.sync
         assert preparer is not None  # the producer runs

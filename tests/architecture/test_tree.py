@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,24 @@ def test_errors_name_no_builtin() -> None:
     from aiorocketmq import errors
 
     assert [name for name in errors.__all__ if hasattr(builtins, name)] == []
+
+
+def test_compiled_modules_do_not_lose_causes() -> None:
+    """`raise ... from error` does not set `__cause__` in compiled code (decision 10): such a module has to set it by hand as well."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    compiled = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    assert compiled
+    guilty = [
+        f"{name}.py:{node.lineno}"
+        for name in compiled
+        for text in [(PACKAGE / f"{name}.py").read_text(encoding="utf-8")]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Raise)
+        and node.cause is not None
+        and not (isinstance(node.cause, ast.Constant) and node.cause.value is None)
+        and ".__cause__ = " not in text
+    ]
+    assert guilty == [], "say all of it in the text and raise from None, or set __cause__"
 
 
 # Written in pieces, so that this file does not hold what it forbids.

@@ -92,8 +92,8 @@ class PullResult:
 def _number(header: dict[str, str], name: str) -> int:
     try:
         return int(header[name])
-    except (KeyError, ValueError) as error:
-        raise ProtocolError(f"pull answer: field {name!r} is {header.get(name)!r}, not a number") from error
+    except (KeyError, ValueError):
+        raise ProtocolError(f"pull answer: field {name!r} is {header.get(name)!r}, not a number") from None
 
 
 class PullObserver(Protocol):

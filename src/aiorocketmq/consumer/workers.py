@@ -16,6 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.scheduler import Scheduler
 
 T = TypeVar("T")
@@ -80,6 +81,9 @@ class Pool(Protocol[T]):
 class TaskPool(Generic[T]):
     """Workers that are tasks of the event loop.
 
+    A worker without work goes on inside `extend()` or `append()` when these are called while no task runs: what a read has just brought
+    is in its listener before the loop turns.
+
     Args:
         scheduler: Makes the tasks.
         name: Of the tasks, in logs.
@@ -88,7 +92,19 @@ class TaskPool(Generic[T]):
         size: Workers at first.
     """
 
-    __slots__ = ("_idle_workers", "_name", "_observers", "_scheduler", "_sequence", "_slots", "_target", "_work", "ready", "turn_ends")
+    __slots__ = (
+        "_help_due",
+        "_idle_workers",
+        "_name",
+        "_observers",
+        "_scheduler",
+        "_sequence",
+        "_slots",
+        "_target",
+        "_work",
+        "ready",
+        "turn_ends",
+    )
 
     def __init__(
         self, scheduler: Scheduler, name: str, work: Callable[[TaskPool[T], Slot[T]], Coroutine[Any, Any, None]], size: int
@@ -101,7 +117,8 @@ class TaskPool(Generic[T]):
         self._target = 0
         self._sequence = 0
         self._slots: dict[Slot[T], asyncio.Task[None]] = {}
-        self._idle_workers: list[asyncio.Future[None]] = []
+        self._idle_workers: list[DirectReply[None]] = []
+        self._help_due = False
         self._observers: list[asyncio.Future[None]] = []
         self.resize(size)
 
@@ -165,21 +182,27 @@ class TaskPool(Generic[T]):
                 return False
             if self.ready:
                 break
-            waiter = asyncio.get_running_loop().create_future()
+            waiter: DirectReply[None] = DirectReply(asyncio.get_running_loop())
             self._idle_workers.append(waiter)
             self._tell_observers()
             try:
                 await waiter
-            finally:
-                if not waiter.done() or waiter.cancelled():
-                    self._idle_workers = [other for other in self._idle_workers if other is not waiter]
+            except asyncio.CancelledError:
+                self._idle_workers = [other for other in self._idle_workers if other is not waiter]
+                raise
         now = asyncio.get_running_loop().time()
         if _OVER < self.turn_ends < now:
             self.turn_ends = now + TURN
-        if len(self.ready) > 1 and self._idle_workers:
-            # One woken worker wakes two more: quick listeners, done by the first, do not pay for waking all.
-            self._wake(2)
+        if len(self.ready) > 1 and self._idle_workers and not self._help_due:
+            # Not at once: with quick listeners this worker does all of it in this turn, and the others need not wake up for nothing.
+            self._help_due = True
+            asyncio.get_running_loop().call_soon(self._help)
         return True
+
+    def _help(self) -> None:
+        self._help_due = False
+        while self.ready and self._idle_workers:
+            self._wake(1)
 
     def _wake(self, count: int) -> None:
         idle = self._idle_workers

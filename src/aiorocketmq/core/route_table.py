@@ -147,7 +147,7 @@ def check_route(topic: str, route: TopicRouteData) -> None:
             try:
                 check_address(address, f"address of broker {broker.broker_name!r}")
             except ConfigError as error:
-                raise ProtocolError(f"route of topic {topic!r}: {error.message}") from error
+                raise ProtocolError(f"route of topic {topic!r}: {error.message}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,11 +252,11 @@ class SendDispatcher:
             return await self._instance.routes.publish_info_or_fetch(
                 topic, default_topic=settings.create_topic_key, default_topic_queue_nums=settings.default_topic_queue_nums
             )
-        except TopicNotFoundError as error:
+        except TopicNotFoundError:
             raise TopicNotFoundError(
                 f"no route of topic {topic!r}: no name server knows it, nor {settings.create_topic_key!r}, by which brokers create topics",
                 topic=topic,
-            ) from error
+            ) from None
 
     def _no_route(self, target: TopicTarget, error: RocketMQError, took: float) -> None:
         # A topic that was there a moment ago is missing while its only broker restarts: that is worth waiting for.
@@ -347,12 +347,14 @@ class SendDispatcher:
         except RemotingError as lost:
             error = lost
         assert operation.queue is not None  # it was transmitted
-        raise kind(
+        failed = kind(
             f"a one-way message for topic {operation.target.topic!r} may not have left: the connection to {operation.address} {text}",
             topic=operation.target.topic,
             maybe_stored=True,
             broker=operation.queue.broker_name,
-        ) from error
+        )
+        failed.__cause__ = error  # which `raise ... from` does not set in the compiled form
+        raise failed
 
     async def fetch_queues(self, topic: str) -> TopicPublishInfo:
         """Ask the name server for the queues of a topic that exists."""

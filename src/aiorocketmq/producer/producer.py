@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self, final
 
 from aiorocketmq.client import manager
+from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.errors import (
@@ -35,7 +36,7 @@ from aiorocketmq.producer.direct import DirectSender
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
-from aiorocketmq.producer.reply import DirectReply, Reply
+from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, duration
@@ -298,7 +299,7 @@ class Producer:
         fixed = queue is not None or selector is not None or sharding_key is not None
         policy = self._policies.sync_pinned if fixed else self._policies.sync
         preparer = self._running()
-        reply = DirectReply(preparer.loop)
+        reply: DirectReply[SendResult] = DirectReply(preparer.loop)
         accumulator = self._accumulator
         if accumulator is not None:
             gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
@@ -416,7 +417,7 @@ class Producer:
         Cancelling is safe.
         """
         preparer = self._running()
-        reply = DirectReply(preparer.loop)
+        reply: DirectReply[SendResult] = DirectReply(preparer.loop)
         operation = preparer.single(message, self._policies.oneway, timeout, queue, selector, sharding_key, reply)
         await self._run(operation, reply)
         if self._dispatcher is not None:
@@ -446,7 +447,7 @@ class Producer:
         """
         policy = self._policies.sync_pinned if queue is not None else self._policies.sync
         preparer = self._running()
-        reply = DirectReply(preparer.loop)
+        reply: DirectReply[SendResult] = DirectReply(preparer.loop)
         result = await self._run(preparer.batch(messages, policy, timeout, queue, reply), reply)
         assert result is not None  # only one-way sends have no result
         return result
@@ -493,7 +494,7 @@ class Producer:
             hint="use asyncio.run_coroutine_threadsafe() from other threads, or aiorocketmq.sync",
         )
 
-    async def _run(self, operation: SendOperation, reply: DirectReply) -> SendResult | None:
+    async def _run(self, operation: SendOperation, reply: DirectReply[SendResult]) -> SendResult | None:
         """Send an operation off and wait for its end."""
         dispatcher = self._dispatcher
         assert dispatcher is not None  # running
@@ -503,7 +504,7 @@ class Producer:
         dispatcher.begin(operation)
         return await reply
 
-    async def _gather(self, accumulator: Accumulator, gathered: Gathered, reply: DirectReply) -> SendResult:
+    async def _gather(self, accumulator: Accumulator, gathered: Gathered, reply: DirectReply[SendResult]) -> SendResult:
         """Send a message in a batch and wait for its end."""
         if not accumulator.add_at_once(gathered):
             assert self._dispatcher is not None  # running

@@ -18,12 +18,12 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
+from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.direct import DirectSender, Unfinished
-from aiorocketmq.producer.reply import Cancellable
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.sync import portal as portals
 

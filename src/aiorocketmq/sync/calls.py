@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
+from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import ClientClosedError
-from aiorocketmq.producer.reply import Cancellable
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
+from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import ClientStateError, ForkedClientError
-from aiorocketmq.producer.reply import Cancellable
 from aiorocketmq.remoting.event_loop import new_event_loop
 from aiorocketmq.sync.calls import Call, DirectCall, FutureCall, Submission, Waiter, keep_waiter, start_task, take_waiter
 

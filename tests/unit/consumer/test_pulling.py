@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from aiorocketmq.client.pull import STALLED_AFTER
+from aiorocketmq.consumer.puller import SMALL_ANSWER
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -55,7 +56,7 @@ async def test_consumed_offset_travels_with_the_next_pull() -> None:
     broker.append(b"0", b"1", b"2")
     async with consuming(broker, seen):
         await asyncio.sleep(SETTLED)
-        broker.append(b"3")
+        broker.append(b"3" * 2 * SMALL_ANSWER)
         await asyncio.sleep(0.01)
         assert TOPIC not in {request.command.ext_fields["topic"] for request in broker.peer.of(RequestCode.UPDATE_CONSUMER_OFFSET)}
         assert broker.offsets[TOPIC] == 3
@@ -66,6 +67,27 @@ async def test_consumed_offset_travels_with_the_next_pull() -> None:
             PullSysFlag.SUSPEND | PullSysFlag.COMMIT_OFFSET,
         )
     assert broker.offsets[TOPIC] == 4, "the last one is saved at the stop"
+
+
+@pytest.mark.feature("F14", "F8")
+@pytest.mark.parametrize(("size", "committed"), [(1, "2"), (2 * SMALL_ANSWER, "1")], ids=["small: listener first", "large: pull first"])
+@pytest.mark.parametrize("ordered", [False, True], ids=["concurrent", "ordered"])
+def test_few_messages_are_through_their_listener_before_the_next_pull_leaves(size: int, committed: str, ordered: bool) -> None:
+    """The broker works on the next pull while a large answer is decoded; a small one is there sooner, its offset leaves with that pull."""
+
+    @virtual_time
+    async def run() -> None:
+        broker, seen = ScriptedBroker(), Seen()
+        broker.append(b"the first one has its worker made")
+        async with consuming(broker, seen, ordered=ordered):
+            await asyncio.sleep(SETTLED)
+            broker.append(b"x" * size)
+            await asyncio.sleep(0.01)
+            assert len(seen.bodies) == 2
+            assert [pull.ext_fields["queueOffset"] for pull in broker.pulls] == ["0", "1", "2"]
+            assert broker.pulls[-1].ext_fields["commitOffset"] == committed
+
+    run()
 
 
 @pytest.mark.feature("F12")

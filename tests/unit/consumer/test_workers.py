@@ -100,6 +100,42 @@ async def test_quick_work_of_many_workers_lets_the_loop_breathe(scheduler: Sched
     assert turns >= 0.2 / (TURN + 8 * 0.002)
 
 
+@pytest.mark.feature("F5")
+async def test_idle_worker_goes_on_inside_the_call_that_brings_work(scheduler: Scheduler) -> None:
+    """Also after it was idle twice, and not while another task runs."""
+    recorder = Recorder()
+    pool: TaskPool[object] = TaskPool(scheduler, "test", recorder.work, 2)
+    await eventually(lambda: pool.busy == 0)
+    done: list[list[object]] = []
+    arrived = asyncio.Event()
+
+    def bring() -> None:
+        pool.append("a")
+        done.append(list(recorder.done))
+        pool.extend(["b", "c"])
+        done.append(list(recorder.done))
+        arrived.set()
+
+    asyncio.get_running_loop().call_soon(bring)
+    await arrived.wait()
+    assert done == [["a"], ["a", "b", "c"]]
+    pool.append("d")
+    assert recorder.done == ["a", "b", "c"], "a task runs: the worker's turn comes"
+    await pool.idle()
+    assert recorder.done == ["a", "b", "c", "d"]
+
+
+async def test_cancelled_worker_is_not_given_work(scheduler: Scheduler) -> None:
+    recorder = Recorder()
+    pool: TaskPool[object] = TaskPool(scheduler, "test", recorder.work, 1)
+    await eventually(lambda: pool.busy == 0)
+    (worker,) = [task for task in asyncio.all_tasks() if task.get_name().startswith("test")]
+    worker.cancel()
+    pool.append("not lost")
+    await eventually(lambda: recorder.done == ["not lost"])
+    assert pool.size == 1
+
+
 async def test_worker_that_fails_is_replaced(scheduler: Scheduler) -> None:
     async def work(pool: TaskPool[str], slot: Slot[str]) -> None:
         while await pool.wait(slot):

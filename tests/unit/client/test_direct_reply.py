@@ -7,10 +7,10 @@ import contextvars
 
 import pytest
 
+from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.reply import DirectReply
 
 
 class Owner:
@@ -26,14 +26,14 @@ class Owner:
 RESULT = SendResult(SendStatus.SEND_OK, "id", "offset-id", MessageQueue("t", "b", 0), 7)
 
 
-async def waiting(reply: DirectReply, log: list[object] | None = None) -> SendResult | None:
+async def waiting(reply: DirectReply[SendResult], log: list[object] | None = None) -> SendResult | None:
     result = await reply
     if log is not None:
         log.append(result)
     return result
 
 
-async def started(reply: DirectReply, log: list[object] | None = None) -> asyncio.Task[SendResult | None]:
+async def started(reply: DirectReply[SendResult], log: list[object] | None = None) -> asyncio.Task[SendResult | None]:
     task = asyncio.create_task(waiting(reply, log))
     await asyncio.sleep(0)
     return task
@@ -142,7 +142,7 @@ async def test_the_task_keeps_its_own_context() -> None:
 def test_what_ends_the_loop_does_not_disturb_the_one_who_brings_the_result(error: type[BaseException]) -> None:
     log: list[object] = []
 
-    async def interrupted(reply: DirectReply) -> None:
+    async def interrupted(reply: DirectReply[SendResult]) -> None:
         await reply
         raise error
 

@@ -104,10 +104,11 @@ class Options:
 
 def tell(each: Round) -> None:
     """Show a round that has ended."""
-    kind = "warm-up" if each.warm_up else "round"
+    kind = "warm-up" if each.warm_up else "disturbed round" if each.disturbed else "round"
     figures = f"{each.rate:,.0f} msg/s, {each.cpu_us:.1f} µs CPU" if each.count > 1 else f"{each.seconds:.3f} s"
     failed = f", {each.failed:,} failed" if each.failed else ""
-    notice(f"{each.workload} {each.peer} {kind} {each.number + 1}: {figures}, {each.rss_bytes / 1024**2:.0f} MiB{failed}")
+    stolen = f", {each.stolen:.0%} stolen" if each.stolen else ""
+    notice(f"{each.workload} {each.peer} {kind} {each.number + 1}: {figures}, {each.rss_bytes / 1024**2:.0f} MiB{failed}{stolen}")
 
 
 def notice(text: str) -> None:

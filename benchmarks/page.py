@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -138,8 +139,17 @@ def machine(runs: Sequence[Run]) -> str:
         for name, title in _ABOUT.items()
         if any(name in run.about for run in runs)
     ]
-    when = [[run.label, f"{run.about.get('time', '')}, commit {run.about.get('commit', 'unknown')}"] for run in runs]
+    when = [[run.label, f"{run.about.get('time', '')}, commit {run.about.get('commit', 'unknown')}{_disturbance(run)}"] for run in runs]
     return report.markdown(["", ""], lines + when)
+
+
+def _disturbance(run: Run) -> str:
+    """How much of the processor time others had in the rounds that count, and how many were repeated because of it."""
+    stolen = [each.stolen for each in run.rounds if each.stolen is not None and not each.warm_up and not each.disturbed]
+    if not stolen:
+        return ""
+    repeated = sum(each.disturbed for each in run.rounds)
+    return f"; others had {statistics.mean(stolen):.0%} of the processor time of the rounds, {repeated} of which were repeated"
 
 
 def markers(text: str) -> list[str]:

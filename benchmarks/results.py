@@ -38,6 +38,8 @@ class Round:
         cpu_seconds: CPU of the peer's process in that time.
         rss_bytes: Resident memory of the peer's process afterwards.
         latency_us: Percentiles in microseconds, by name; None where there are none.
+        stolen: Part of the processor time that the host of a virtual machine gave to others meanwhile, 0 to 1; None when not known.
+        disturbed: It was too much, and the round was repeated: shown, but not used.
     """
 
     workload: str
@@ -50,6 +52,8 @@ class Round:
     cpu_seconds: float
     rss_bytes: int = 0
     latency_us: dict[str, float] | None = None
+    stolen: float | None = None
+    disturbed: bool = False
 
     @property
     def rate(self) -> float:
@@ -135,6 +139,8 @@ class Run:
 
 def _compact(each: Round) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(each).items() if value is not None}
+    if not each.disturbed:
+        del fields["disturbed"]
     fields["seconds"] = round(each.seconds, 6)
     fields["cpu_seconds"] = round(each.cpu_seconds, 6)
     return fields

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import aiorocketmq
-from benchmarks import command, page, plots, report, run
+from benchmarks import command, page, plots, report, run, stolen
 from benchmarks.growth import report as growth_report
-from benchmarks.judge import best, floors_met, judge, judge_row
+from benchmarks.judge import best, floors_met, judge, judge_row, measured
 from benchmarks.ours import form
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.meter import percentiles_us
@@ -392,6 +392,39 @@ async def test_a_backlog_must_be_stored_whole(calls: list[tuple[str, str]]) -> N
     partly = Family("f", (Workload("w", "w", "cmd", ("java",), 60, distinct=True),), queues=2, backlog=60)
     seen, _ = await measure(partly, ("java",), 1, 0)
     assert "did not take the backlog of 60 messages" in seen.problems["w", "java"]
+
+
+async def test_a_round_is_repeated_while_others_have_the_processors(calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.9, 0.05, 0.2, 0.1, 0.5, 0.6, 0.7])  # the first one while the program warms up
+    monkeypatch.setattr(run, "share", lambda before, after: next(shares))
+    monkeypatch.setattr(run, "CALM", 0.0)
+    family = Family("f", (Workload("w", "w", "cmd", ("java",), 10),))
+    seen, _ = await measure(family, ("java",), 3, 1)
+    assert [(each.number, each.stolen, each.disturbed) for each in seen.rounds] == [
+        (0, 0.9, False),
+        (0, 0.05, False),
+        (1, 0.2, True),
+        (1, 0.1, False),
+        (2, 0.5, True),
+        (2, 0.6, True),
+        (2, 0.7, False),
+    ], "the last try counts"
+    assert [each.stolen for each in measured(seen, "w", "java")] == [0.05, 0.1, 0.7]
+    assert "others had 28% of the processor time of the rounds, 3 of which were repeated" in page.machine([seen])
+
+
+def test_stolen_time_is_read_from_what_linux_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "stat"
+    monkeypatch.setattr(stolen, "STAT", file)
+    assert stolen.Ticks.now() is None, "another system"
+    file.write_text("cpu  100 0 50 800 0 0 0 50 7 7\ncpu0 1 1 1 1 1 1 1 1\n")
+    before = stolen.Ticks.now()
+    assert before == stolen.Ticks(50, 1000), "what guests had is part of the user time"
+    file.write_text("cpu  150 0 60 900 0 0 0 90 7 7\n")
+    assert stolen.share(before, stolen.Ticks.now()) == pytest.approx(0.2)
+    assert stolen.share(before, before) is None
+    file.write_text("cpu  1 2 3 4\n")
+    assert stolen.Ticks.now() is None, "an old system"
 
 
 async def test_memory_is_that_of_a_new_process(calls: list[tuple[str, str]]) -> None:

@@ -73,7 +73,7 @@ async def test_failed_message_comes_back(embedded_cluster: Cluster, peer: LinePr
 async def test_delayed_message(embedded_cluster: Cluster, peer: LineProgram) -> None:
     topic = await embedded_cluster.create_topic(embedded_cluster.unique("delay"), queues=1)
     await start(peer, embedded_cluster, topic)
-    await peer.call("send", id="p", topic=topic, body=encoded("later"), delay_level=1)
+    await peer.call("send", id="p", topic=topic, body=encoded("later"), delay_level=2)
     await peer.call("send", id="p", topic=topic, body=encoded("now"))
     received = await collect_from_java(peer, "c", lambda taken: len(taken) >= 2, 20.0)
     assert [text_of(told) for told in received] == ["now", "later"]

@@ -126,7 +126,7 @@ def run_once(options: Options) -> Run:
     os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
     os.environ[COMPILED_ENV] = str(compiled_copy()) if options.compiled else ""
     try:
-        run = asyncio.run(measure(options.plan(), options.label, tell, notice))
+        run = asyncio.run(measure(options.plan(), options.label, tell, notice, keep=lambda run: run.save(options.results)))
     except (JavaMissingError, StartError) as error:
         raise CannotRunError(str(error)) from error
     run.save(options.results)

@@ -153,7 +153,9 @@ class _Stage:
         return total
 
 
-async def measure(plan: Plan, label: str, tell: Callable[[Round], None], notice: Callable[[str], None]) -> Run:
+async def measure(
+    plan: Plan, label: str, tell: Callable[[Round], None], notice: Callable[[str], None], keep: Callable[[Run], None] = lambda run: None
+) -> Run:
     """Start a broker, run everything, and answer what was seen.
 
     A workload that a program cannot do, or fails at twice, is noted and left out; the others go on.
@@ -163,6 +165,7 @@ async def measure(plan: Plan, label: str, tell: Callable[[Round], None], notice:
         label: Name of the run.
         tell: Called after each round.
         notice: Called with what people should know besides.
+        keep: Called after each family with the run so far: an hour of measuring shall not be lost when it is interrupted.
 
     Raises:
         JavaMissingError: There is no Java to run a broker.
@@ -181,6 +184,7 @@ async def measure(plan: Plan, label: str, tell: Callable[[Round], None], notice:
                 run.problems |= {(workload.name, peer): f"no backlog: {error}" for workload, peer in entries}
                 continue
             await _measure_family(_Scene(stage, plan, family, topic), entries, run, tell)
+            keep(run)
     finally:
         await stage.close()
     return run

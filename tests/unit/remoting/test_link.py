@@ -204,7 +204,7 @@ async def test_a_silent_peer_costs_the_time_out_and_the_link() -> None:
         began = time.monotonic()
         with pytest.raises(RequestTimeoutError, match="no answer from") as failed:
             await ask(link, timeout=0.3)
-        assert 0.3 <= time.monotonic() - began < 2
+        assert 0.3 <= time.monotonic() - began < 20
         assert failed.value.maybe_sent
         assert not link.is_good(time.monotonic())
 

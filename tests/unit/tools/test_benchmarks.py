@@ -375,6 +375,26 @@ async def test_each_round_begins_with_another_program_and_a_failure_is_repeated(
     assert seen.about["form"] == "fake"
 
 
+async def test_what_was_measured_is_kept_when_the_run_is_interrupted(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    families = [Family(name, (Workload(name, name, "cmd", ("java",), 10),)) for name in ("first", "second")]
+
+    def interrupted(each: Round) -> None:
+        if each.workload == "second":
+            raise KeyboardInterrupt
+
+    file = tmp_path / "run.json"
+    with pytest.raises(KeyboardInterrupt):
+        await run.measure(
+            run.Plan(run.plan_families(families, ("java",)), 2, 0),
+            "label",
+            interrupted,
+            lambda _: None,
+            keep=lambda so_far: so_far.save(file),
+        )
+    assert [each.workload for each in Run.load(file).rounds] == ["first", "first"]
+    assert FakeCluster.stopped == 1
+
+
 async def test_what_fails_twice_is_left_out(calls: list[tuple[str, str]]) -> None:
     family = Family("f", (Workload("w", "w", "cmd", ("grpc", "java"), 10),))
     seen, notices = await measure(family, ("grpc", "java"), 2, 0)

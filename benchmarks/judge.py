@@ -22,7 +22,7 @@ VALUE: dict[str, Callable[[Round], float]] = {
 
 def measured(run: Run, workload: str, peer: str) -> list[Round]:
     """The rounds that count."""
-    return [each for each in run.rounds if each.workload == workload and each.peer == peer and not each.warm_up and not each.disturbed]
+    return [each for each in run.rounds if each.workload == workload and each.peer == peer and each.counts]
 
 
 def best(rounds: Sequence[Round]) -> Round:

@@ -145,7 +145,7 @@ def machine(runs: Sequence[Run]) -> str:
 
 def _disturbance(run: Run) -> str:
     """How much of the processor time others had in the rounds that count, and how many were repeated because of it."""
-    stolen = [each.stolen for each in run.rounds if each.stolen is not None and not each.warm_up and not each.disturbed]
+    stolen = [each.stolen for each in run.rounds if each.stolen is not None and each.counts]
     if not stolen:
         return ""
     repeated = sum(each.disturbed for each in run.rounds)

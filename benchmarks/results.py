@@ -56,6 +56,11 @@ class Round:
     disturbed: bool = False
 
     @property
+    def counts(self) -> bool:
+        """True for a round that figures are made of."""
+        return not self.warm_up and not self.disturbed
+
+    @property
     def rate(self) -> float:
         """Messages per second that came out right."""
         return (self.count - self.failed) / self.seconds if self.seconds else 0.0
@@ -139,8 +144,6 @@ class Run:
 
 def _compact(each: Round) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(each).items() if value is not None}
-    if not each.disturbed:
-        del fields["disturbed"]
     fields["seconds"] = round(each.seconds, 6)
     fields["cpu_seconds"] = round(each.cpu_seconds, 6)
     return fields

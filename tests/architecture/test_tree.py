@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import hatch_build
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "aiorocketmq"
@@ -123,13 +124,12 @@ def test_errors_name_no_builtin() -> None:
 
 def test_compiled_modules_do_not_lose_causes() -> None:
     """`raise ... from error` does not set `__cause__` in compiled code (decision 10): such a module has to set it by hand as well."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    compiled = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    compiled = hatch_build.modules()
     assert compiled
     guilty = [
-        f"{name}.py:{node.lineno}"
+        f"{name}:{node.lineno}"
         for name in compiled
-        for text in [(PACKAGE / f"{name}.py").read_text(encoding="utf-8")]
+        for text in [(PACKAGE.parent / name).read_text(encoding="utf-8")]
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Raise)
         and node.cause is not None

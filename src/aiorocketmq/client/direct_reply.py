@@ -21,8 +21,9 @@ class DirectReply(Generic[T]):
     """The outcome of something for one task that awaits it.
 
     A task that waits for a future goes on in the next turn of the loop. This one goes on at once, inside the call that brings the result:
-    for a caller who sends one message at a time, a turn of the loop is a fifth of the time that the whole send takes. Errors, and results
-    that come while another task runs, take the usual way.
+    for a caller who sends one message at a time, a turn of the loop is a fifth of the time that the whole send takes, and a message that
+    arrives alone is in its listener before the next request is written. Errors, and results that come while another task runs, take the
+    usual way.
 
     It speaks the protocol by which tasks wait for objects that are no `asyncio.Future` (`_asyncio_future_blocking`). It is awaited once,
     by one task.

@@ -93,18 +93,8 @@ class TaskPool(Generic[T]):
     """
 
     __slots__ = (
-        "_help_due",
-        "_idle_workers",
-        "_name",
-        "_observers",
-        "_scheduler",
-        "_sequence",
-        "_slots",
-        "_target",
-        "_work",
-        "ready",
-        "turn_ends",
-    )
+        "_help_due", "_idle_workers", "_name", "_observers", "_scheduler", "_sequence", "_slots", "_target", "_work", "ready", "turn_ends",
+    )  # fmt: skip
 
     def __init__(
         self, scheduler: Scheduler, name: str, work: Callable[[TaskPool[T], Slot[T]], Coroutine[Any, Any, None]], size: int
@@ -176,13 +166,14 @@ class TaskPool(Generic[T]):
             False when this worker is one too many and has to end.
         """
         slot.item = None
+        loop = asyncio.get_running_loop()
         while True:
             if len(self._slots) > self._target:
                 self._slots.pop(slot, None)
                 return False
             if self.ready:
                 break
-            waiter: DirectReply[None] = DirectReply(asyncio.get_running_loop())
+            waiter: DirectReply[None] = DirectReply(loop)
             self._idle_workers.append(waiter)
             self._tell_observers()
             try:
@@ -190,13 +181,13 @@ class TaskPool(Generic[T]):
             except asyncio.CancelledError:
                 self._idle_workers = [other for other in self._idle_workers if other is not waiter]
                 raise
-        now = asyncio.get_running_loop().time()
+        now = loop.time()
         if _OVER < self.turn_ends < now:
             self.turn_ends = now + TURN
         if len(self.ready) > 1 and self._idle_workers and not self._help_due:
             # Not at once: with quick listeners this worker does all of it in this turn, and the others need not wake up for nothing.
             self._help_due = True
-            asyncio.get_running_loop().call_soon(self._help)
+            loop.call_soon(self._help)
         return True
 
     def _help(self) -> None:

@@ -355,8 +355,7 @@ def test_a_silent_broker_costs_the_time_out(site: Site) -> None:
     error = same_failure(site, send, (None,))
     assert isinstance(error, rmq.SendTimeoutError)
     assert error.maybe_stored
-    # The event loop counts in whole milliseconds; the upper bound only tells it from a hang.
-    assert all(0.39 <= each < 20 for each in took), took
+    assert all(0.4 <= each < 20 for each in took), took  # the upper bound only tells it from a hang
 
 
 def test_connecting_a_link_counts_as_a_part_of_the_time_out(site: Site) -> None:
@@ -601,7 +600,7 @@ def test_a_forked_child_gets_an_error_and_leaves_the_links_of_its_parent_alone(s
                     producer.send(message())
                 except ForkedClientError:
                     producer.stop()
-                    status = 0 if time.monotonic() - began < 5 else 2
+                    status = 0 if time.monotonic() - began < 0.5 else 2
             finally:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

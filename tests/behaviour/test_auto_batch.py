@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,6 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.feature("B18")
 
 # Under many at once a broker in a test may shed load; what counts here is that nothing is lost or done twice.
-PATIENT: dict[str, Any] = {"send_msg_timeout": 20.0, "retry_times_when_send_failed": 10, "retry_times_when_send_async_failed": 10}
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def check_places(found: list[ReceivedMessage], results: list[rmq.SendResult]) ->
 
 async def test_a_hundred_small_sends_are_a_few_requests(cluster: Cluster, requests: list[bool]) -> None:
     topic = await cluster.create_topic(cluster.unique("auto"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), topics=[topic], auto_batch=True) as producer:
+    async with cluster.producer(topics=[topic], auto_batch=True) as producer:
         messages = [
             rmq.Message(topic, b"%d" % number, tag=f"T{number % 2}", keys=f"key{number}", properties={"n": f"ü{number}"}, flag=-number)
             for number in range(100)
@@ -70,9 +68,7 @@ async def test_a_hundred_small_sends_are_a_few_requests(cluster: Cluster, reques
 
 async def test_two_hundred_and_fifty_six_in_flight(cluster: Cluster, requests: list[bool]) -> None:
     topic = await cluster.create_topic(cluster.unique("autoflight"))
-    async with rmq.Producer(
-        cluster.name_servers, group=cluster.unique("g"), topics=[topic], auto_batch=True, max_in_flight=256, **PATIENT
-    ) as producer:
+    async with cluster.producer(topics=[topic], auto_batch=True, max_in_flight=256) as producer:
 
         async def send(first: int) -> list[rmq.SendResult]:
             return [await producer.send(rmq.Message(topic, b"%d" % number + bytes(1000))) for number in range(first, 3000, 300)]
@@ -85,7 +81,7 @@ async def test_two_hundred_and_fifty_six_in_flight(cluster: Cluster, requests: l
 
 async def test_messages_of_one_key_lie_in_their_order(cluster: Cluster, requests: list[bool]) -> None:
     topic = await cluster.create_topic(cluster.unique("autokeys"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), topics=[topic], auto_batch=True) as producer:
+    async with cluster.producer(topics=[topic], auto_batch=True) as producer:
         places = [(step, number) for step in range(20) for number in range(4)]
         futures = [producer.send_nowait(rmq.Message(topic, b"%d" % step), sharding_key=f"k{number}") for step, number in places]
         results = await asyncio.gather(*futures)
@@ -102,22 +98,14 @@ async def test_the_largest_batch_of_the_smallest_messages_is_stored(cluster: Clu
     # Stored, each of these takes more than 250 bytes: together they are more than the 4 MiB that one message may have.
     count = 20_000
     topic = await cluster.create_topic(cluster.unique("auto" + "x" * 100), 1)
-    async with rmq.Producer(
-        cluster.name_servers,
-        group=cluster.unique("g"),
-        topics=[topic],
-        auto_batch=True,
-        batch_max_delay=5.0,
-        batch_max_bytes=2 * 1024 * 1024,
-        max_in_flight=count,
-        **PATIENT,
-    ) as producer:
+    settings = {"batch_max_delay": 5.0, "batch_max_bytes": 2 * 1024 * 1024, "max_in_flight": count}
+    async with cluster.producer(topics=[topic], auto_batch=True, **settings) as producer:
         futures = [producer.send_nowait(rmq.Message(topic, b"%d" % number)) for number in range(count)]
         await asyncio.sleep(0)
     results = [future.result() for future in futures]
     assert requests == [True] and [result.queue_offset for result in results] == list(range(count))
     assert len({result.offset_message_id for result in results}) == count
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         assert (await producer.send(rmq.Message(topic, b"next"))).queue_offset == count
 
 
@@ -130,7 +118,7 @@ async def test_what_cannot_be_batched_arrives_too(cluster: Cluster, requests: li
     async def handle(message: rmq.ReceivedMessage) -> None:
         bodies.add(message.body)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), topics=[topic], auto_batch=True) as producer, consumer:
+    async with cluster.producer(topics=[topic], auto_batch=True) as producer, consumer:
         large = b"large" * 10_000
         messages = [
             rmq.Message(topic, b"1", tag="A"),
@@ -150,7 +138,7 @@ def test_threads_share_batches(cluster: Cluster, requests: list[bool]) -> None:
     topic = cluster.unique("autosync")
     with aiorocketmq.sync.AdminClient(cluster.name_servers) as admin:
         admin.create_topic(topic, queues=2)
-    with aiorocketmq.sync.Producer(cluster.name_servers, group=cluster.unique("g"), topics=[topic], auto_batch=True, **PATIENT) as producer:
+    with cluster.sync_producer(topics=[topic], auto_batch=True) as producer:
 
         def send(first: int) -> list[rmq.SendResult]:
             return [producer.send(rmq.Message(topic, b"%d" % number)) for number in range(first, 320, 16)]

@@ -57,7 +57,7 @@ async def test_broker_knows_the_client_id_and_the_language(cluster: Cluster) -> 
 async def test_offsets_are_saved_after_the_configured_interval(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("saved"), queues=1)
     collector = Collector(cluster, topic, persist_consumer_offset_interval=0.3)
-    async with collector.consumer, rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with collector.consumer, cluster.producer() as producer:
         for number in range(7):
             await producer.send(rmq.Message(topic, b"%d" % number))
 
@@ -71,7 +71,7 @@ async def test_offsets_are_saved_after_the_configured_interval(cluster: Cluster)
 async def test_offset_moves_on_when_no_tag_matches(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("unmatched"), queues=1)
     collector = Collector(cluster, topic, "Wanted", persist_consumer_offset_interval=0.3)
-    async with collector.consumer, rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with collector.consumer, cluster.producer() as producer:
         for number in range(5):
             await producer.send(rmq.Message(topic, b"%d" % number, tag="Other"))
 
@@ -88,7 +88,7 @@ async def test_offset_moves_on_when_no_tag_matches(cluster: Cluster) -> None:
 async def test_offset_beyond_the_end_is_corrected(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("beyond"), queues=1)
     group = cluster.unique("beyond")
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         for number in range(3):
             await producer.send(rmq.Message(topic, b"%d" % number))
         first = Collector(cluster, topic, group=group)
@@ -133,7 +133,7 @@ async def test_host_names_are_resolved(cluster: Cluster) -> None:
 @pytest.mark.feature("B15")
 async def test_routes_of_given_topics_are_there_at_the_start(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("preloaded"), queues=3)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p"), topics=[topic]) as producer:
+    async with cluster.producer(topics=[topic]) as producer:
         # Sent without waiting for a route: one-way sends need it at once, and the queues are known.
         assert len(await producer.fetch_publish_message_queues(topic)) == 3
         assert (await producer.send(rmq.Message(topic, b"x"), timeout=1.0)).queue.topic == topic

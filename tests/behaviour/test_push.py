@@ -26,7 +26,7 @@ async def test_coroutine_listener_gets_every_message_once(cluster: Cluster) -> N
         await asyncio.sleep(0)
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(40))
         await inbox.has(40)
     assert inbox.counts == dict.fromkeys(numbered(40), 1)
@@ -58,7 +58,7 @@ async def test_plain_listener_runs_on_worker_threads_at_most_so_many_at_a_time(c
             running -= 1
             inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(24))
         await inbox.has(24)
         assert consumer.workers == 3
@@ -83,7 +83,7 @@ async def test_batch_listener_gets_lists(cluster: Cluster, kind: str) -> None:
         inbox.take(messages)
 
     consumer.listen(topic, batch=16)(handle_async if kind == "async" else handle)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, numbered(50))
         async with consumer:
             await inbox.has(50)
@@ -101,7 +101,7 @@ async def test_tags_are_compared_by_name_not_by_hash_alone(cluster: Cluster) -> 
     wanted.listen(topic, "Aa || TagC")(inbox.take)
     everything = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
     everything.listen(topic)(others.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, wanted, everything:
+    async with cluster.producer() as producer, wanted, everything:
         for number in range(4):
             for tag in ("Aa", "BB", "TagC", "TagD", None):
                 await producer.send(rmq.Message(topic, f"{tag}{number}".encode(), tag=tag))
@@ -117,7 +117,7 @@ async def test_filter_can_be_posted_with_every_pull(cluster: Cluster) -> None:
     inbox = Inbox()
     consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST, post_subscription_when_pull=True)
     consumer.listen(topic, "TagA")(inbox.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"no"], tag="TagB")
         await send(producer, topic, [b"yes"], tag="TagA")
         await inbox.has(1)
@@ -139,7 +139,7 @@ async def test_one_consumer_with_listeners_of_both_kinds(cluster: Cluster) -> No
         other.take(message)
         return rmq.ConsumeResult.SUCCESS
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, first, numbered(5))
         await send(producer, second, numbered(5, 5))
         await inbox.has(5)
@@ -160,7 +160,7 @@ async def test_waiting_pull_is_answered_at_once(cluster: Cluster) -> None:
     async def handle(message: rmq.ReceivedMessage) -> None:
         arrived.append(clock())
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"wake up"])
         await eventually(lambda: arrived)
         await owns(consumer, topic, 1)

@@ -47,7 +47,7 @@ async def test_slow_listener_bounds_what_is_cached(cluster: Cluster, limit: str)
             await gate()
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send_many(producer, topic, [b"%03d" % number + b"x" * 400 for number in range(300)])
         async with consumer:
             counter = f"by_{limit}"
@@ -77,7 +77,7 @@ async def test_limit_of_a_topic_is_divided_by_its_queues(cluster: Cluster) -> No
         await gate()
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         for queue_id in range(2):
             await send_many(producer, topic, numbered(100, 100 * queue_id), rmq.MessageQueue(topic, cluster.broker_name, queue_id))
         async with consumer:
@@ -98,7 +98,7 @@ async def test_pull_interval_paces_the_pulls(cluster: Cluster) -> None:
     async def handle(message: rmq.ReceivedMessage) -> None:
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send_many(producer, topic, numbered(40))
         async with consumer:
             await inbox.has(1)
@@ -117,7 +117,7 @@ async def test_suspend_and_resume(cluster: Cluster) -> None:
     async def handle(message: rmq.ReceivedMessage) -> None:
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(3))
         await inbox.has(3)
         consumer.suspend()
@@ -138,7 +138,7 @@ async def test_topics_come_and_go_while_running(cluster: Cluster) -> None:
     inbox, later, replaced = Inbox(), Inbox(), Inbox()
     consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
     consumer.listen(first, "A")(inbox.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, first, [b"1"], tag="A")
         await inbox.has(1)
         await consumer.subscribe(second, later.take)
@@ -168,7 +168,7 @@ async def test_topic_created_after_the_start_is_consumed(cluster: Cluster) -> No
     inbox = Inbox()
     consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
     consumer.listen(topic)(inbox.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await cluster.create_topic(topic, 1)
         await send(producer, topic, [b"here"])
         await inbox.has(1)
@@ -187,7 +187,7 @@ async def test_workers_follow_the_backlog_and_resize(cluster: Cluster) -> None:
         await gate()
         inbox.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(40))
         await eventually(lambda: consumer.workers == 6)
         await eventually(lambda: gate.waiting == 6)
@@ -211,7 +211,7 @@ async def test_statistics_and_running_info(cluster: Cluster) -> None:
         inbox.take(message)
         return rmq.Retry(delay_level=18) if message.body == b"9" else None
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(10))
         await inbox.has(10)
         await eventually(lambda: consumer.backlog == 0)
@@ -258,7 +258,7 @@ async def test_run_ends_with_a_signal_and_a_second_one_does_not_wait(cluster: Cl
     async def handle(message: rmq.ReceivedMessage) -> None:
         await gate()
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, [b"stuck"])
         running = asyncio.ensure_future(consumer.run())
         await eventually(lambda: gate.waiting == 1)

@@ -46,7 +46,7 @@ async def test_messages_of_a_killed_member_come_again_to_the_others(cluster: Clu
 
     doomed = subprocess.Popen([sys.executable, "-c", DOOMED, cluster.name_servers, group, topic], stdout=subprocess.PIPE)
     try:
-        async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+        async with cluster.producer() as producer:
             await send(producer, topic, numbered(30))
             assert doomed.stdout is not None
             begun = [int(doomed.stdout.readline()) for _ in range(25)]  # 20 of them hang in their listeners

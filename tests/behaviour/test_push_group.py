@@ -35,7 +35,7 @@ async def test_two_members_share_the_queues_and_one_takes_over_when_the_other_st
     first_inbox, second_inbox = Inbox(), Inbox()
     first = member(cluster, group, topic, first_inbox)
     second = member(cluster, group, topic, second_inbox, instance_name=f"{group}-b")
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, first:
+    async with cluster.producer() as producer, first:
         await owns(first, topic, 4)
         async with second:
             await owns(first, topic, 2)
@@ -66,7 +66,7 @@ async def test_members_that_join_and_leave_under_load_lose_and_repeat_nothing(cl
             await asyncio.sleep(0.004)
 
     async with (
-        rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer,
+        cluster.producer() as producer,
         member(cluster, group, topic, inbox, instance_name=f"{group}-a") as first,
     ):
         await owns(first, topic, 4)
@@ -93,7 +93,7 @@ async def test_member_without_a_queue_gets_nothing(cluster: Cluster) -> None:
         member(cluster, group, topic, inbox, instance_name=f"{group}-a"),
         member(cluster, group, topic, idle, instance_name=f"{group}-b"),
     ]
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, members[0], members[1]:
+    async with cluster.producer() as producer, members[0], members[1]:
         await eventually(lambda: sorted(len([q for q in each.assigned if q.topic == topic]) for each in members) == [0, 1])
         await send(producer, topic, numbered(10))
         await eventually(lambda: len(inbox) + len(idle) == 10)
@@ -125,7 +125,7 @@ async def test_strategy_of_the_user(cluster: Cluster) -> None:
 async def test_restart_goes_on_at_the_committed_offset(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "again", 2), cluster.unique("g")
     before, after = Inbox(), Inbox()
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         async with member(cluster, group, topic, before) as consumer:
             await send(producer, topic, numbered(20))
             await before.has(20)
@@ -150,7 +150,7 @@ async def test_stop_waits_for_running_listeners_and_leaves_no_duplicates(cluster
             await gate()
         ended.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, numbered(20))
         await consumer.start()
         await eventually(lambda: gate.waiting == 4)
@@ -180,7 +180,7 @@ async def test_only_the_contiguous_prefix_is_committed(cluster: Cluster) -> None
             await gate()
         done.take(message)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, numbered(10))
         async with consumer:
             await done.has(9)
@@ -193,7 +193,7 @@ async def test_only_the_contiguous_prefix_is_committed(cluster: Cluster) -> None
 @pytest.mark.feature("F15", "F16", "G14")
 async def test_where_a_new_group_starts(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "start", 1)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, numbered(3))
         await asyncio.sleep(1.1)
         middle = time.time() - 0.5
@@ -266,7 +266,7 @@ async def test_offset_store_of_the_user(cluster: Cluster) -> None:
             return 3 if queue.topic == topic else -1
 
     store = Third()
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await send(producer, topic, numbered(5))
         async with member(cluster, cluster.unique("g"), topic, inbox, offset_store=store):
             await inbox.has(2)
@@ -283,7 +283,7 @@ async def test_broadcasting_gives_everything_to_each_member_and_keeps_offsets_in
     def listener(inbox: Inbox, name: str) -> rmq.PushConsumer:
         return member(cluster, group, topic, inbox, instance_name=name, local_offset_store_dir=tmp_path / name, **fields)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         async with listener(one, f"{group}-a") as first, listener(two, f"{group}-b"):
             await send(producer, topic, numbered(10))
             await one.has(10)

@@ -50,7 +50,7 @@ async def test_each_queue_is_consumed_in_order_one_call_at_a_time(cluster: Clust
         leave(message)
 
     consumer.listen(topic)(handle_async if kind == "async" else handle)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(200), sharding_key=lambda body: f"key{int(body) % 10}")
         await eventually(lambda: count == 200, 30)
     assert not overlaps
@@ -80,7 +80,7 @@ async def test_failed_message_blocks_its_queue_and_is_tried_again_in_place(clust
         return handle(message)
 
     consumer.listen(topic)(handle_async if kind == "async" else handle)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(5))
         await inbox.has(8)
         await eventually(lambda: consumer.backlog == 0)
@@ -106,7 +106,7 @@ async def test_ordered_message_that_fails_too_often_goes_to_the_dead_letter_topi
 
     undertaker = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("u"), start_from=FIRST)
     undertaker.listen(f"%DLQ%{group}")(dead.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(3))
         await inbox.has(5)
         await eventually(lambda: consumer.backlog == 0)
@@ -136,7 +136,7 @@ async def test_manual_commit_and_rollback(cluster: Cluster) -> None:
             return rmq.ConsumeResult.ROLLBACK
         return rmq.ConsumeResult.COMMIT if message.body == b"5" else rmq.ConsumeResult.SUCCESS
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(6))
         await eventually(lambda: inbox.bodies[-1:] == [b"5"])
         await eventually(lambda: consumer.backlog == 0)
@@ -165,7 +165,7 @@ async def test_second_member_takes_over_only_after_the_first_has_ended(cluster: 
 
     first, second = member("a"), member("b")
     queue = rmq.MessageQueue(topic, cluster.broker_name, 1)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, first:
+    async with cluster.producer() as producer, first:
         await owns(first, topic, 2)
         await send(producer, topic, numbered(2), queue=queue)
         await eventually(lambda: gate.waiting == 1)

@@ -31,7 +31,7 @@ async def test_failed_message_comes_again_with_its_topic_and_count(cluster: Clus
         return answer(message)
 
     consumer.listen(topic)(answer_async if kind == "async" else answer)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"bad", b"good"], tag="T")
         await eventually(lambda: inbox.counts == {b"bad": 3, b"good": 1}, 40)
         await eventually(lambda: consumer.backlog == 0)
@@ -56,7 +56,7 @@ async def test_message_that_always_fails_ends_in_the_dead_letter_topic(cluster: 
 
     undertaker = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("u"), start_from=FIRST)
     undertaker.listen(f"%DLQ%{group}")(dead.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"poison"])
         await inbox.has(2, 40)
         await eventually(lambda: consumer.backlog == 0)
@@ -81,7 +81,7 @@ async def test_message_can_be_sent_to_the_dead_letter_topic_at_once(cluster: Clu
 
     undertaker = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("u"), start_from=FIRST)
     undertaker.listen(f"%DLQ%{group}")(dead.take)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer, undertaker:
+    async with cluster.producer() as producer, consumer, undertaker:
         await send(producer, topic, [b"hopeless"])
         await dead.has(1, 40)
     assert inbox.bodies == [b"hopeless"]
@@ -101,7 +101,7 @@ async def test_message_that_the_broker_does_not_take_back_is_sent_to_the_retry_t
         message.commit_log_offset = 1 << 50  # nothing is there: the broker cannot find what it is asked to take back
         return SOON
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await producer.send(rmq.Message(topic, "grüße".encode(), tag="T", keys="k", properties={"a": "b"}))
         await inbox.has(2, 40)
         await eventually(lambda: consumer.backlog == 0)
@@ -123,7 +123,7 @@ async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
         calls.append([(message.body, message.reconsume_times) for message in messages])
         return rmq.Retry(delay_level=1, acknowledged=3) if messages[0].reconsume_times == 0 and len(messages) == 5 else None
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with cluster.producer() as producer:
         await producer.send_batch([rmq.Message(topic, body) for body in numbered(5)])
         async with consumer:
             await eventually(lambda: sum(map(len, calls)) == 7, 40)
@@ -155,7 +155,7 @@ async def test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer(c
         return None
 
     bodies = [b"raise", b"cancel", b"true", b"suspend", b"fine"]
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, bodies)
         # The broker chooses the delay of these: 10 s for the first retry.
         await eventually(lambda: set(inbox.bodies) == set(bodies), 45)
@@ -178,7 +178,7 @@ async def test_message_of_a_listener_that_hangs_comes_again(cluster: Cluster) ->
         if message.body == b"hangs" and message.reconsume_times == 0:
             release.wait(60)
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"hangs", b"next"])
         try:
             # It leaves the queue, so that the offset moves on behind it, and comes again after 10 s.
@@ -207,7 +207,7 @@ async def test_broadcasting_drops_failed_messages(cluster: Cluster, tmp_path, ca
         if message.body == b"0":
             raise ValueError("drop me")
 
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
+    async with cluster.producer() as producer, consumer:
         await send(producer, topic, numbered(3))
         await inbox.has(3)
         await eventually(lambda: consumer.backlog == 0)

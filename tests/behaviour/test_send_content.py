@@ -33,7 +33,7 @@ async def test_every_field_comes_back(cluster: Cluster) -> None:
         buyer_id="buyer",
     )
     before = datetime.now(UTC)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         result = await producer.send(message)
     (found,) = await stored(cluster, topic, 1)
     assert result.status is rmq.SendStatus.SEND_OK and result.queue.broker_name == cluster.broker_name
@@ -59,7 +59,7 @@ async def test_every_field_comes_back(cluster: Cluster) -> None:
 async def test_bodies_of_every_size_come_back(cluster: Cluster, size: int, kind: str) -> None:
     topic = await cluster.create_topic(cluster.unique("size"), 1)
     body = (b"\x00rocket\xff" * (size // 8 + 1))[:size] if kind == "compressible" else random.Random(size).randbytes(size)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         result = await producer.send(rmq.Message(topic, body), timeout=20.0)
     assert result.ok
     (found,) = await stored(cluster, topic, 1)
@@ -74,7 +74,7 @@ async def test_bodies_of_every_size_come_back(cluster: Cluster, size: int, kind:
 async def test_32_kilobytes_of_properties_come_back(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("properties"), 1)
     properties = {f"name{number}": "ü" * 700 for number in range(22)} | {"last": "x" * 1200}
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         message = rmq.Message(topic, b"x", properties=properties)
         assert len(message.wire_text("0" * 32).encode()) > 32_000
         await producer.send(message)
@@ -87,7 +87,7 @@ async def test_32_kilobytes_of_properties_come_back(cluster: Cluster) -> None:
 @pytest.mark.feature("A15", "A22")
 async def test_a_batch_is_stored_in_one_queue_in_its_order(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("batch"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         messages = [rmq.Message(topic, b"body %d" % number, tag=f"T{number}", keys=f"k{number}", flag=number) for number in range(100)]
         result = await producer.send_batch(messages)
     found = await stored(cluster, topic, 100)
@@ -103,7 +103,7 @@ async def test_a_batch_is_stored_in_one_queue_in_its_order(cluster: Cluster) -> 
 async def test_a_batch_of_nearly_4_mib_is_stored(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("bigbatch"), 1)
     body = random.Random(4).randbytes(MIB - 200)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         result = await producer.send_batch([rmq.Message(topic, body)] * 4, timeout=20.0)
         assert result.ok
         with pytest.raises(rmq.InvalidMessageError, match="max_message_size"):
@@ -114,7 +114,7 @@ async def test_a_batch_of_nearly_4_mib_is_stored(cluster: Cluster) -> None:
 @pytest.mark.feature("B3")
 async def test_one_way_messages_are_stored(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("oneway"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         for number in range(100):
             await producer.send_oneway(rmq.Message(topic, b"%d" % number, properties={"n": str(number)}))
         found = await stored(cluster, topic, 100)
@@ -125,7 +125,7 @@ async def test_one_way_messages_are_stored(cluster: Cluster) -> None:
 @pytest.mark.feature("A17")
 async def test_a_delay_level_delays(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("delay"), 1)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         begin = time.monotonic()
         assert (await producer.send(rmq.Message(topic, b"later", delay_level=1))).ok
         assert await read_topic(cluster, topic) == []
@@ -138,7 +138,7 @@ async def test_a_delay_level_delays(cluster: Cluster) -> None:
 async def test_both_header_encodings_store_the_same(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("headers"), 1)
     for kind in rmq.SerializeType:
-        async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), serialize_type=kind) as producer:
+        async with cluster.producer(serialize_type=kind) as producer:
             await producer.send(rmq.Message(topic, b"x", tag="t", properties={"a": "ä"}, flag=7))
             await producer.send_batch([rmq.Message(topic, b"x", tag="t", properties={"a": "ä"}, flag=7)])
     found = await stored(cluster, topic, 4)
@@ -148,7 +148,7 @@ async def test_both_header_encodings_store_the_same(cluster: Cluster) -> None:
 @pytest.mark.feature("A18")
 async def test_a_timer_property_reaches_the_broker(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("timer"), 1)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         result = await producer.send(rmq.Message(topic, b"x", deliver_at=datetime.now(UTC) - timedelta(seconds=5)))
         assert result.ok
         # A broker without timers (4.9.7) delivers at once and keeps the property; one with timers delivers past times at once.

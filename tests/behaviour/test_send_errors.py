@@ -21,7 +21,7 @@ MARGIN = 0.25
 @pytest.mark.feature("B13")
 async def test_an_unknown_topic_is_created_where_brokers_do_that(cluster: Cluster) -> None:
     topic = cluster.unique("auto")
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), default_topic_queue_nums=3) as producer:
+    async with cluster.producer(default_topic_queue_nums=3) as producer:
         results = [await producer.send(rmq.Message(topic, b"%d" % number)) for number in range(6)]
     assert {result.queue.queue_id for result in results} == {0, 1, 2}
     found = await stored(cluster, topic, 6)
@@ -32,7 +32,7 @@ async def test_an_unknown_topic_is_created_where_brokers_do_that(cluster: Cluste
 @pytest.mark.parametrize("kind", ["send", "nowait", "oneway", "batch"])
 async def test_an_unknown_topic_is_told_where_they_do_not(cluster: Cluster, kind: str) -> None:
     topic = cluster.unique("unknown")
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), create_topic_key="NO_SUCH_TEMPLATE") as producer:
+    async with cluster.producer(create_topic_key="NO_SUCH_TEMPLATE") as producer:
         message = rmq.Message(topic, b"x")
         with pytest.raises(rmq.TopicNotFoundError) as caught:
             if kind == "send":
@@ -49,7 +49,7 @@ async def test_an_unknown_topic_is_told_where_they_do_not(cluster: Cluster, kind
 @pytest.mark.feature("P1", "P3")
 @pytest.mark.parametrize("topic", sorted(NOT_ALLOWED_SEND_TOPICS))
 async def test_topics_of_the_broker_are_refused(cluster: Cluster, topic: str) -> None:
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         with pytest.raises(rmq.InvalidNameError, match="not allowed"):
             await producer.send(rmq.Message(topic, b"x"))
 
@@ -57,7 +57,7 @@ async def test_topics_of_the_broker_are_refused(cluster: Cluster, topic: str) ->
 @pytest.mark.feature("A2", "B12")
 async def test_illegal_messages_never_leave(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("illegal"), 1)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         with pytest.raises(rmq.InvalidMessageError, match="reserved"):
             rmq.Message(topic, b"x", properties={"UNIQ_KEY": "mine"})
         for body in (b"", b"x" * (4 * 1024 * 1024 + 1)):
@@ -71,7 +71,7 @@ async def test_illegal_messages_never_leave(cluster: Cluster) -> None:
 @pytest.mark.feature("P9", "B10")
 async def test_a_refusal_of_the_broker_is_told_with_code_and_broker(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("refused"), 2)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         with pytest.raises(rmq.SendError) as caught:
             await producer.send(rmq.Message(topic, b"x"), queue=rmq.MessageQueue(topic, cluster.broker_name, 99))
     error = caught.value
@@ -83,7 +83,7 @@ async def test_a_refusal_of_the_broker_is_told_with_code_and_broker(cluster: Clu
 @pytest.mark.feature("B14", "P6")
 async def test_a_topic_without_write_permission_is_told_in_time(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("readonly"), 2, perm=4)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         begin = time.monotonic()
         with pytest.raises(rmq.RouteError, match="permission"):
             await producer.send(rmq.Message(topic, b"x"), timeout=1.0)
@@ -172,7 +172,7 @@ async def test_a_port_that_accepts_and_stays_silent() -> None:
 @pytest.mark.feature("B8", "B7")
 async def test_a_broker_that_comes_back_within_the_timeout_costs_no_send(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("outage"), 2)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         await producer.send(rmq.Message(topic, b"before"))
         dispatcher = producer._dispatcher
         assert dispatcher is not None

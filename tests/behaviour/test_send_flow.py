@@ -11,14 +11,11 @@ from tests.behaviour.stored import stored
 from tests.support.clusters import Cluster
 from tests.support.waiting import eventually
 
-# Under many at once a broker in a test may shed load; what counts here is that nothing is lost or done twice.
-PATIENT = {"send_msg_timeout": 20.0, "retry_times_when_send_failed": 10, "retry_times_when_send_async_failed": 10}
-
 
 @pytest.mark.feature("B2", "B17", "B26", "A5")
 async def test_two_thousand_in_flight(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("flight"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), max_in_flight=2000, **PATIENT) as producer:  # type: ignore[arg-type]
+    async with cluster.producer(max_in_flight=2000) as producer:
         futures = [producer.send_nowait(rmq.Message(topic, b"%d" % number)) for number in range(2000)]
         with pytest.raises(rmq.WindowFullError):
             producer.send_nowait(rmq.Message(topic, b"one too many"))
@@ -35,7 +32,7 @@ async def test_two_thousand_in_flight(cluster: Cluster) -> None:
 @pytest.mark.feature("B2", "B17")
 async def test_many_tasks_share_a_small_window(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("window"))
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), max_in_flight=16, **PATIENT) as producer:  # type: ignore[arg-type]
+    async with cluster.producer(max_in_flight=16) as producer:
         results = await asyncio.gather(*(producer.send(rmq.Message(topic, b"%d" % number)) for number in range(500)))
     assert all(result.ok for result in results)
     found = await stored(cluster, topic, 500)
@@ -45,7 +42,7 @@ async def test_many_tasks_share_a_small_window(cluster: Cluster) -> None:
 @pytest.mark.feature("B7")
 async def test_queues_take_turns(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("turns"), 8)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         queues = [(await producer.send(rmq.Message(topic, b"x"))).queue.queue_id for _ in range(16)]
     assert sorted(queues) == sorted([*range(8), *range(8)])
 
@@ -54,7 +51,7 @@ async def test_queues_take_turns(cluster: Cluster) -> None:
 async def test_messages_of_one_key_keep_their_order_in_one_queue(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("keys"), 4)
     keys = [f"order-{number}" for number in range(10)]
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), **PATIENT) as producer:  # type: ignore[arg-type]
+    async with cluster.producer() as producer:
 
         async def send_in_turn(key: str) -> None:
             for step in range(30):
@@ -75,7 +72,7 @@ async def test_messages_of_one_key_keep_their_order_in_one_queue(cluster: Cluste
 @pytest.mark.feature("B4", "B5")
 async def test_a_queue_can_be_given_or_selected(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("queue"), 4)
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g")) as producer:
+    async with cluster.producer() as producer:
         queues = await producer.fetch_publish_message_queues(topic)
         assert queues == tuple(rmq.MessageQueue(topic, cluster.broker_name, number) for number in range(4))
         assert (await producer.send(rmq.Message(topic, b"a"), queue=queues[2])).queue == queues[2]
@@ -92,7 +89,7 @@ async def test_a_queue_can_be_given_or_selected(cluster: Cluster) -> None:
 @pytest.mark.feature("B24", "K2")
 async def test_ten_producers_share_one_connection(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("shared"))
-    producers = [rmq.Producer(cluster.name_servers, group=cluster.unique("g")) for _ in range(10)]
+    producers = [cluster.producer() for _ in range(10)]
     for producer in producers:
         await producer.start()
     try:
@@ -109,7 +106,7 @@ async def test_ten_producers_share_one_connection(cluster: Cluster) -> None:
 async def test_stop_leaves_nothing_behind(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("stop"))
     before = asyncio.all_tasks()
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("g"), **PATIENT) as producer:  # type: ignore[arg-type]
+    async with cluster.producer() as producer:
         futures = [producer.send_nowait(rmq.Message(topic, b"%d" % number)) for number in range(200)]
     assert all(future.done() and future.result().ok for future in futures)
     await eventually(lambda: asyncio.all_tasks() <= before)

@@ -36,7 +36,7 @@ def test_produce_and_consume_without_await(cluster: Cluster, topic: str) -> None
     def handle(message: rmq.ReceivedMessage) -> None:
         received.append((message.body, threading.current_thread().name))
 
-    with rmq.Producer(cluster.name_servers, group=cluster.unique("sync_producer")) as producer:
+    with cluster.sync_producer() as producer:
         one = producer.send(rmq.Message(topic, b"one"))
         batch = producer.send_batch([rmq.Message(topic, b"two"), rmq.Message(topic, b"three")])
         producer.send_oneway(rmq.Message(topic, b"four"))
@@ -54,7 +54,7 @@ def test_produce_and_consume_without_await(cluster: Cluster, topic: str) -> None
 
 @pytest.mark.feature("B26")
 def test_64_threads_send_at_once_and_each_gets_its_own_result(cluster: Cluster, topic: str) -> None:
-    with rmq.Producer(cluster.name_servers, group=cluster.unique("sync_threads")) as producer:
+    with cluster.sync_producer() as producer:
 
         def work(worker: int) -> list[rmq.SendResult]:
             return [producer.send(rmq.Message(topic, f"{worker}:{number}".encode()), timeout=30) for number in range(20)]
@@ -69,13 +69,13 @@ def test_64_threads_send_at_once_and_each_gets_its_own_result(cluster: Cluster, 
 
 
 def test_send_nowait_waits_for_room_instead_of_failing(cluster: Cluster, topic: str) -> None:
-    with rmq.Producer(cluster.name_servers, group=cluster.unique("sync_window"), max_in_flight=16) as producer:
+    with cluster.sync_producer(max_in_flight=16) as producer:
         futures = [producer.send_nowait(rmq.Message(topic, str(number).encode())) for number in range(400)]
         assert all(future.result(30).ok for future in futures)
 
 
 def test_errors_are_those_of_the_asyncio_classes(cluster: Cluster, topic: str) -> None:
-    producer = rmq.Producer(cluster.name_servers, group=cluster.unique("sync_errors"))
+    producer = cluster.sync_producer()
     with pytest.raises(rmq.ClientStateError, match="not started"):
         producer.send(rmq.Message(topic, b"too early"))
     with producer:
@@ -94,7 +94,7 @@ def test_listeners_can_be_changed_before_and_during_the_run(cluster: Cluster, to
     received: list[bytes] = []
     consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("sync_subscribe"), start_from=rmq.StartFrom.FIRST)
     consumer.subscribe(topic, lambda message: received.append(message.body))
-    with rmq.Producer(cluster.name_servers, group=cluster.unique("sync_sub_producer")) as producer, consumer:
+    with cluster.sync_producer() as producer, consumer:
         producer.send(rmq.Message(topic, b"first"))
         eventually_sync(lambda: received == [b"first"], 30)
         with pytest.raises(rmq.ClientStateError, match="subscribe"):

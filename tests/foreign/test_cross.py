@@ -17,7 +17,7 @@ async def test_python_to_java(cluster: Cluster, peer: LineProgram, encoding: rmq
     topic = await cluster.create_topic(cluster.unique("to_java"), queues=2)
     await peer.call("consumer", id="c", group=cluster.unique("g"), name_servers=cluster.name_servers, topic=topic, expression="*")
     sent = {}
-    async with rmq.Producer(cluster.name_servers, group=cluster.unique("p"), serialize_type=encoding) as producer:
+    async with cluster.producer(serialize_type=encoding) as producer:
         for letter in LETTERS:
             result = await producer.send(letter.as_message(topic), timeout=20.0)
             assert result.status is rmq.SendStatus.SEND_OK
@@ -56,7 +56,7 @@ async def test_batches_cross_both_ways(cluster: Cluster, peer: LineProgram) -> N
 
     await peer.call("consumer", id="c", group=cluster.unique("g"), name_servers=cluster.name_servers, topic=topic, expression="*")
     await peer.call("producer", id="p", group=cluster.unique("p"), name_servers=cluster.name_servers)
-    async with consumer, rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with consumer, cluster.producer() as producer:
         ours = await producer.send_batch([letter.as_message(topic) for letter in small])
         await peer.call("send_batch", id="p", messages=[letter.as_request(topic) for letter in small])
         told = await collect_from_java(peer, "c", lambda taken: len(taken) >= 2 * len(small), 30.0)

@@ -24,7 +24,7 @@ async def test_consumer_connection_and_progress_show_our_consumer(cluster: Clust
         received.append(message.body)
 
     version = cluster.kind if cluster.is_real else NEWEST  # mqadmin of 5.x asks 4.x brokers for things they do not know
-    async with consumer, rmq.Producer(cluster.name_servers, group=cluster.unique("p")) as producer:
+    async with consumer, cluster.producer() as producer:
         for number in range(10):
             await producer.send(rmq.Message(topic, str(number).encode(), tag="TagA"))
         await eventually(lambda: len(received) == 10, 20.0)

@@ -126,7 +126,7 @@ async def test_shared_queues_and_exactly_once_while_members_stay(newest_cluster:
     python, java = python_member(newest_cluster, group, topic), JavaMember(peer, "c", topic)
     await java.start(newest_cluster, group)
     await peer.call("producer", id="p", group=newest_cluster.unique("jp"), name_servers=newest_cluster.name_servers)
-    async with python.consumer, rmq.Producer(newest_cluster.name_servers, group=newest_cluster.unique("p")) as producer:
+    async with python.consumer, newest_cluster.producer() as producer:
         await eventually(lambda: shared(python, java), 60.0, interval=0.2)
         ours = set(python.queues)
         await peer.call("send_numbers", id="p", topic=topic, **{"from": 0, "count": 1000})
@@ -150,7 +150,7 @@ async def test_nothing_is_lost_while_members_come_and_go(newest_cluster: RealTes
     group = newest_cluster.unique("moving")
     java = JavaMember(peer, "c1", topic)
     first = python_member(newest_cluster, group, topic)
-    async with rmq.Producer(newest_cluster.name_servers, group=newest_cluster.unique("p")) as producer:
+    async with newest_cluster.producer() as producer:
         await java.start(newest_cluster, group)
         traffic = Traffic(producer, topic)
         async with first.consumer:
@@ -180,7 +180,7 @@ async def test_ordered_members_never_own_a_queue_at_the_same_time(newest_cluster
     group = newest_cluster.unique("locked")
     java = JavaMember(peer, "c", topic)
     python = python_member(newest_cluster, group, topic, ordered=True)
-    async with rmq.Producer(newest_cluster.name_servers, group=newest_cluster.unique("p")) as producer:
+    async with newest_cluster.producer() as producer:
         await java.start(newest_cluster, group, ordered=True)
         traffic = Traffic(producer, topic)
         await eventually(java.collect, 60.0, interval=0.2)

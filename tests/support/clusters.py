@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aiorocketmq.sync
 from tests.support import java, raw_remoting
 from tests.support.real_cluster import RealCluster
 
@@ -29,6 +30,10 @@ T = TypeVar("T")
 EMBEDDED = "embedded"
 KINDS = (EMBEDDED, *java.VERSIONS)
 NO_CLUSTER = "unit"
+
+# Producers of tests outlast a broker that is silent or busy for some seconds, as on a machine whose processors or disk are
+# taken away: speed and the default time-outs are not what a behaviour test is about.
+PATIENT: dict[str, Any] = {"send_msg_timeout": 20.0, "retry_times_when_send_failed": 10, "retry_times_when_send_async_failed": 10}
 
 # Fixtures of tests/conftest.py that tie a test to one cluster without the parameter of `cluster`.
 CLUSTER_OF_FIXTURE = {"newest_cluster": java.NEWEST, "embedded_cluster": EMBEDDED}
@@ -70,6 +75,14 @@ class Cluster(ABC):
     def unique(self, prefix: str) -> str:
         """A topic or group name that no other test uses, on this cluster or any other."""
         return f"{prefix}_{self._run}_{next(self._numbers)}"
+
+    def producer(self, **settings: Any) -> aiorocketmq.Producer:
+        """A patient producer in a group of its own, not started yet."""
+        return aiorocketmq.Producer(self.name_servers, group=self.unique("producer"), **{**PATIENT, **settings})
+
+    def sync_producer(self, **settings: Any) -> aiorocketmq.sync.Producer:
+        """The same with blocking calls."""
+        return aiorocketmq.sync.Producer(self.name_servers, group=self.unique("producer"), **{**PATIENT, **settings})
 
     @abstractmethod
     async def create_topic(self, topic: str, queues: int = 4, *, perm: int = 6, order: bool = False) -> str:

@@ -144,8 +144,9 @@ async def latency(producer: rmq.Producer, request: dict[str, Any]) -> Answer:
             pause = begin + number / request["rate"] - loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)
+            message = rmq.Message(topic, body(number))
             sent_at[number] = time.perf_counter_ns()
-            result = await producer.send(rmq.Message(topic, body(number)))
+            result = await producer.send(message)
             failed += not result.ok
         await until(lambda: len(times) + len(inspector.damaged) >= count)
         return meter.answer(count, failed + inspector.failed, latencies_ns=times)

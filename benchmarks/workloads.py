@@ -135,7 +135,14 @@ FAMILIES = (
         "latency",
         (
             Workload(
-                "latency", "send → listener at 200/s", "latency", (*ALL, "wire"), 2_000, fresh_topic=True, figure=P50, arguments={"rate": 200}
+                "latency",
+                "send → listener at 200/s",
+                "latency",
+                (*ALL, "wire"),
+                2000,
+                fresh_topic=True,
+                figure=P50,
+                arguments={"rate": 200},
             ),
         ),
     ),

@@ -113,7 +113,9 @@ def decode_json(data: bytes, body: bytes = b"") -> RemotingCommand:
     try:
         header: dict[str, Any] = jsoncodec.loads(data)
         ext: dict[str, str] = header["extFields"]
-        "".join(ext.values())  # one C call says whether all are strings
+        for value in ext.values():
+            if type(value) is not str:
+                return _decode_json_carefully(data, body)
         code, opaque, flag, version = header["code"], header.get("opaque", 0), header.get("flag", 0), header.get("version", 0)
         _NUMBERS.pack(code, opaque, flag, version)  # one C call says whether all are integers of 32 bits
         remark = header.get("remark")

@@ -109,7 +109,7 @@ class UniqueIdGenerator:
         self._elapsed = elapsed
         if elapsed != self._head_at:  # ids of the same millisecond share all but the counter
             self._head_at = elapsed
-            self._head = f"{self._prefix}{elapsed:08X}"
+            self._head = f"{self._prefix}{_HEX[elapsed >> 24]}{_HEX[elapsed >> 16 & 0xFF]}{_HEX[elapsed >> 8 & 0xFF]}{_HEX[elapsed & 0xFF]}"
         return f"{self._head}{_HEX[counter >> 8]}{_HEX[counter & 0xFF]}"
 
     def next_ids(self, now_ms: int, count: int) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.peers import LOWER_BOUND, PEERS, REFERENCE, PeerMissingError
 from benchmarks.results import Mishap, Round, Run, about_this_machine
 from benchmarks.rows import Row
-from benchmarks.stolen import Ticks, share
+from benchmarks.stolen import Ticks, await_calm, share
 from benchmarks.workloads import Family, Workload
 from tests.support import raw_remoting
 from tests.support.java import JavaMissingError
@@ -30,10 +30,10 @@ SETTLED = 1.0
 """Seconds without a new message after which the broker has stored all that was sent one-way."""
 MOST_STOLEN = 0.1
 """Part of the processor time that others may have had during a measured round; with more it is repeated, whoever ran it."""
-REPEATS = 2
+REPEATS = 5
 """How often at most; the last time counts in any case."""
-CALM = 2.0
-"""Seconds before that."""
+PATIENCE = 15.0
+"""Seconds at most to wait before that until others have less."""
 ROUND_TIMEOUT = 300.0
 BACKLOG_TRIES = 5
 GET_MAX_OFFSET = 30
@@ -230,9 +230,10 @@ async def _undisturbed_round(scene: _Scene, workload: Workload, peer: str, run: 
         done = replace(done, number=number if number >= 0 else number + warm_up, warm_up=number < 0, disturbed=disturbed)
         run.rounds.append(done)
         tell(done)
-        await asyncio.sleep(CALM if disturbed else PAUSE)
+        await asyncio.sleep(PAUSE)
         if not disturbed:
             return
+        await asyncio.to_thread(await_calm, MOST_STOLEN, PATIENCE)
 
 
 async def _round_or_repeat(scene: _Scene, workload: Workload, peer: str, run: Run) -> Round:

@@ -416,8 +416,14 @@ async def test_a_backlog_must_be_stored_whole(calls: list[tuple[str, str]]) -> N
 
 async def test_a_round_is_repeated_while_others_have_the_processors(calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([0.9, 0.05, 0.2, 0.1, 0.5, 0.6, 0.7])  # the first one while the program warms up
+    waits: list[float] = []
+
+    def await_calm(most: float, patience: float) -> None:
+        waits.append(most)
+
     monkeypatch.setattr(run, "share", lambda before, after: next(shares))
-    monkeypatch.setattr(run, "CALM", 0.0)
+    monkeypatch.setattr(run, "await_calm", await_calm)
+    monkeypatch.setattr(run, "REPEATS", 2)
     family = Family("f", (Workload("w", "w", "cmd", ("java",), 10),))
     seen, _ = await measure(family, ("java",), 3, 1)
     assert [(each.number, each.stolen, each.disturbed) for each in seen.rounds] == [
@@ -429,6 +435,7 @@ async def test_a_round_is_repeated_while_others_have_the_processors(calls: list[
         (2, 0.6, True),
         (2, 0.7, False),
     ], "the last try counts"
+    assert waits == [0.1, 0.1, 0.1], "each time before it is tried again"
     assert [each.stolen for each in measured(seen, "w", "java")] == [0.05, 0.1, 0.7]
     assert "others had 28% of the processor time of the rounds, 3 of which were repeated" in page.machine([seen])
 
@@ -445,6 +452,19 @@ def test_stolen_time_is_read_from_what_linux_counts(tmp_path: Path, monkeypatch:
     assert stolen.share(before, before) is None
     file.write_text("cpu  1 2 3 4\n")
     assert stolen.Ticks.now() is None, "an old system"
+
+
+def test_it_is_waited_until_others_have_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [0.05, 0.3, None]
+    monkeypatch.setattr(stolen, "LOOK", 0.0)
+    monkeypatch.setattr(stolen, "share", lambda before, after: shares.pop())
+    stolen.await_calm(0.1, 60.0)
+    assert shares == [0.05, 0.3], "not counted here: there is nothing to wait for"
+    stolen.await_calm(0.1, 60.0)
+    assert shares == []
+    shares[:] = [0.9]
+    stolen.await_calm(0.1, 0.0)
+    assert shares == [], "patience has an end"
 
 
 async def test_memory_is_that_of_a_new_process(calls: list[tuple[str, str]]) -> None:

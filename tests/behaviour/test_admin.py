@@ -30,13 +30,13 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 async def admin(cluster: Cluster) -> AsyncIterator[AdminClient]:
-    async with AdminClient(cluster.name_servers, poll_name_server_interval=1.0) as client:
+    async with cluster.admin(poll_name_server_interval=1.0) as client:
         yield client
 
 
 @pytest.fixture
 async def producer(cluster: Cluster) -> AsyncIterator[Producer]:
-    async with Producer(cluster.name_servers, group=cluster.unique("admin_producer")) as client:
+    async with cluster.producer() as client:
         yield client
 
 
@@ -172,7 +172,7 @@ async def test_progress_and_members_of_a_group(cluster: Cluster, admin: AdminCli
 
 
 async def test_admin_clients_share_the_instance_and_end_once(cluster: Cluster) -> None:
-    first, second = AdminClient(cluster.name_servers), AdminClient(cluster.name_servers)
+    first, second = cluster.admin(), cluster.admin()
     with pytest.raises(ClientClosedError):
         await first.topics()
     async with first, second:

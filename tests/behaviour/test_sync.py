@@ -23,7 +23,7 @@ def loop_threads() -> list[str]:
 @pytest.fixture
 def topic(cluster: Cluster) -> str:
     name = cluster.unique("sync")
-    with rmq.AdminClient(cluster.name_servers) as admin:
+    with cluster.sync_admin() as admin:
         admin.create_topic(name, queues=2)
     return name
 
@@ -64,7 +64,7 @@ def test_64_threads_send_at_once_and_each_gets_its_own_result(cluster: Cluster, 
         assert all(result.ok for result in results)
         places = {(result.queue, result.queue_offset) for result in results}
         assert len(places) == len({result.message_id for result in results}) == 64 * 20
-        with rmq.AdminClient(cluster.name_servers) as admin:
+        with cluster.sync_admin() as admin:
             eventually_sync(lambda: admin.topic_stats(topic).messages == 64 * 20)
 
 

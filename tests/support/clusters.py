@@ -31,9 +31,10 @@ EMBEDDED = "embedded"
 KINDS = (EMBEDDED, *java.VERSIONS)
 NO_CLUSTER = "unit"
 
-# Producers of tests outlast a broker that is silent or busy for some seconds, as on a machine whose processors or disk are
+# Clients of tests outlast a broker that is silent or busy for some seconds, as on a machine whose processors or disk are
 # taken away: speed and the default time-outs are not what a behaviour test is about.
 PATIENT: dict[str, Any] = {"send_msg_timeout": 20.0, "retry_times_when_send_failed": 10, "retry_times_when_send_async_failed": 10}
+PATIENT_ADMIN: dict[str, Any] = {"mq_client_api_timeout": 20.0}
 
 # Fixtures of tests/conftest.py that tie a test to one cluster without the parameter of `cluster`.
 CLUSTER_OF_FIXTURE = {"newest_cluster": java.NEWEST, "embedded_cluster": EMBEDDED}
@@ -83,6 +84,14 @@ class Cluster(ABC):
     def sync_producer(self, **settings: Any) -> aiorocketmq.sync.Producer:
         """The same with blocking calls."""
         return aiorocketmq.sync.Producer(self.name_servers, group=self.unique("producer"), **{**PATIENT, **settings})
+
+    def admin(self, **settings: Any) -> aiorocketmq.AdminClient:
+        """A patient admin client, not started yet."""
+        return aiorocketmq.AdminClient(self.name_servers, **{**PATIENT_ADMIN, **settings})
+
+    def sync_admin(self, **settings: Any) -> aiorocketmq.sync.AdminClient:
+        """The same with blocking calls."""
+        return aiorocketmq.sync.AdminClient(self.name_servers, **{**PATIENT_ADMIN, **settings})
 
     @abstractmethod
     async def create_topic(self, topic: str, queues: int = 4, *, perm: int = 6, order: bool = False) -> str:

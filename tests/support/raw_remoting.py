@@ -23,7 +23,7 @@ class RawAnswerError(Exception):
         self.code = code
 
 
-def invoke(address: str, code: int, fields: dict[str, str] | None = None, body: bytes = b"", *, timeout: float = 5.0) -> bytes:
+def invoke(address: str, code: int, fields: dict[str, str] | None = None, body: bytes = b"", *, timeout: float = 20.0) -> bytes:
     """Send one request with a JSON header on a new connection; answer the body of the response.
 
     Raises:
@@ -34,7 +34,7 @@ def invoke(address: str, code: int, fields: dict[str, str] | None = None, body: 
 
 
 def exchange(
-    address: str, code: int, fields: dict[str, str] | None = None, body: bytes = b"", *, timeout: float = 5.0
+    address: str, code: int, fields: dict[str, str] | None = None, body: bytes = b"", *, timeout: float = 20.0
 ) -> tuple[dict[str, str], bytes]:
     """The same; answers the fields of the response's header too."""
     header = {"code": code, "language": "OTHER", "version": 479, "opaque": 1, "flag": 0, "serializeTypeCurrentRPC": "JSON"}

@@ -31,7 +31,7 @@ from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RESPONSE_FLAG, RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode_parts
-from aiorocketmq.remoting.endpoint import ChannelSettings, Counters, InFlight, SparseLog
+from aiorocketmq.remoting.endpoint import ChannelSettings, Counters, SparseLog
 from aiorocketmq.remoting.processing import Dispatcher
 from aiorocketmq.remoting.watch import NEVER, LazyTimer, PartialFrame
 from aiorocketmq.remoting.writing import FrameWriter
@@ -61,6 +61,16 @@ class ResponseWaiter(Protocol):
 Processor = Callable[[RemotingCommand, "Channel"], "RemotingCommand | Awaitable[RemotingCommand | None] | None"]
 """Answers a request of the peer. A plain result is sent in the same tick of the loop; None means no answer, or one that comes later
 through `Channel.reply`; an awaitable runs as a supervised task."""
+
+
+class InFlight:
+    """Requests without an answer yet, over all channels of a client, against their limit (Java: `semaphoreAsync`). Feature O7."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
 
 
 class Endpoint:

@@ -51,16 +51,6 @@ class Counters:
     name_server_switches: int = 0
 
 
-class InFlight:
-    """Requests without an answer yet, over all channels of a client, against their limit (Java: `semaphoreAsync`). Feature O7."""
-
-    __slots__ = ("limit", "used")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-
-
 class SparseLog:
     """Logs at most one record per interval for each subject, and says how many it held back."""
 

@@ -23,7 +23,7 @@ check: $(STAMP)
 # RUNS separate runs with everything, and docs/performance.md from them; BENCH takes more options, for example BENCH='--also grpc'.
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group bench
-	$(BIN)/python -m benchmarks --matrix --page $(RUNS) $(BENCH)
+	$(BIN)/python -m benchmarks --page $(RUNS) $(BENCH)
 
 bench-micro: $(STAMP)
 	$(BIN)/python -m benchmarks.micro

@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--workload", action="append", default=[], metavar="NAME", help=f"may be repeated: {', '.join(command.WORKLOAD_NAMES)}")
     add("--peer", action="append", default=[], metavar="NAME", help=f"may be repeated: {', '.join(PEERS)}; ratios need {REFERENCE}")
     add("--also", action="append", default=[], metavar="NAME", help="a peer besides the usual ones: grpc")
-    add("--matrix", action="store_true", help="also body sizes and queues")
+    add("--matrix", action="store_true", help="body sizes and queues, beside the rows and workloads that are named")
     add("--plain", action="store_true", help="our programs without uvloop and orjson")
     add("--compiled", action="store_true", help="our programs with the compiled modules (needs a C compiler)")
     add("--rounds", type=int, default=5, help="measured rounds of each workload and client (default: %(default)s)")
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="RUNS",
-        help="so many runs in the fastest form, one in each other form, and docs/performance.md",
+        help="so many runs in the fastest form, one of body sizes and queues, one in each other form, and docs/performance.md",
     )
     return parser
 

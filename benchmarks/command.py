@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +29,8 @@ from tests.support.processes import StartError
 from tools import compile as compiling
 
 RESULTS = Path("build/benchmarks.json")
+FULLEST = 0.8
+"""Part of the disk that may be in use before a run, which needs about 10 GB: from 85 % on the broker deletes what it has stored."""
 WORKLOAD_NAMES = tuple(name for name in WORKLOADS if not in_matrix(name))
 
 
@@ -43,7 +47,7 @@ class Options:
         workloads: Workloads, by name.
         peers: Who takes part; none for all but those that run only when a row asks for them.
         also: Who takes part besides, when `peers` is left out.
-        matrix: Also body sizes and queues; without rows and workloads besides everything else.
+        matrix: Body sizes and queues: besides the rows and workloads, and in place of everything else where none are named.
         plain: Run our programs without what the extra `[fast]` brings.
         compiled: Run our programs with the compiled modules, which are compiled first where that has to be.
         rounds: Measured rounds of each workload and client.
@@ -96,7 +100,8 @@ class Options:
         rows = [ROWS[name] for name in self.rows]
         needed = [mark.against for row in rows for mark in row.marks if mark.against]
         peers = tuple(dict.fromkeys(self.peers or (*DEFAULT_PEERS, *self.also, *needed)))
-        planned = plan_families([family.scaled(self.scale) for family in FAMILIES], peers, self.workloads or None, rows or None)
+        usual = FAMILIES if rows or self.workloads or not self.matrix else ()
+        planned = plan_families([family.scaled(self.scale) for family in usual], peers, self.workloads or None, rows or None)
         if self.matrix:
             planned += plan_families([family.scaled(self.scale) for family in MATRIX], peers)
         return Plan(planned, self.rounds, self.warm_up, self.version)
@@ -120,9 +125,10 @@ def run_once(options: Options) -> Run:
     """Measure once and store the run.
 
     Raises:
-        CannotRunError: The options cannot work, the modules cannot be compiled, or no broker can be started.
+        CannotRunError: The options cannot work, the disk is nearly full, the modules cannot be compiled, or no broker can be started.
     """
     options.check()
+    _check_disk(Path(tempfile.gettempdir()))
     os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
     os.environ[COMPILED_ENV] = str(compiled_copy()) if options.compiled else ""
     try:
@@ -132,6 +138,15 @@ def run_once(options: Options) -> Run:
     run.save(options.results)
     notice(f"results: {options.results}")
     return run
+
+
+def _check_disk(folder: Path) -> None:
+    usage = shutil.disk_usage(folder)
+    if usage.used > FULLEST * usage.total:
+        raise CannotRunError(
+            f"the disk of {folder} is {usage.used / usage.total:.0%} full, and the broker deletes messages from 85 % on: "
+            "make room, or name a folder on another disk by TMPDIR"
+        )
 
 
 def compiled_copy() -> Path:
@@ -185,7 +200,7 @@ def write_page(paths: Sequence[Path]) -> None:
 
 
 def run_for_page(options: Options, runs: int) -> int:
-    """Measure several times, then once in each slower form of the client; store the runs beside the page, write it.
+    """Measure several times, then body sizes and queues, and once in each slower form of the client; store the runs and write the page.
 
     The fastest form has compiled modules; where there is no C compiler it is left out, with a notice. The others are pure Python with the
     extra `[fast]` and without it. Each run has a new broker and new programs.
@@ -197,9 +212,10 @@ def run_for_page(options: Options, runs: int) -> int:
     lack = compiling.missing()
     if lack:
         notice(f"the compiled form is left out: {lack}")
-    fastest = replace(options, compiled=not lack)
+    fastest, slower = replace(options, matrix=False, compiled=not lack), replace(options, matrix=False)
     made = [run_once(replace(fastest, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
-    slower = replace(options, matrix=False)
+    paths.append(page.FOLDER / "run-matrix.json")
+    run_once(replace(fastest, matrix=True, rows=(), workloads=(), label="body sizes and queues", results=paths[-1]))
     if not lack:
         paths.append(page.FOLDER / "run-pure.json")
         run_once(replace(slower, label="pure Python", results=paths[-1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from benchmarks import plots, report
@@ -55,16 +56,17 @@ def write(paths: Sequence[Path], *, page: Path = PAGE, folder: Path = FOLDER) ->
     """Write the made part of the page and its pictures from stored runs.
 
     The runs of the first one's form (event loop, JSON, compiled or not) make the tables; those of other forms follow in a table of their
-    own.
+    own, and so does a run of nothing but body sizes and queues.
 
     Raises:
         ResultsError: A file is no stored run, or the page lacks a marker.
         PlotError: matplotlib is missing.
     """
     runs = [Run.load(path) for path in paths]
-    main, others = by_form(runs)
-    text = put(page.read_text(encoding="utf-8"), sections(main, others))
-    plots.draw(report.pooled(main), folder)
+    matrices = [run for run in runs if not report.measured_names(run)]
+    main, others = by_form([run for run in runs if run not in matrices])
+    text = put(page.read_text(encoding="utf-8"), sections(main, others, matrices))
+    plots.draw(report.pooled([*main, *matrices]), folder)
     page.write_text(text, encoding="utf-8")
 
 
@@ -78,23 +80,24 @@ def by_form(runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[Run]]]:
     return main, others
 
 
-def sections(main: Sequence[Run], others: Mapping[str, Sequence[Run]]) -> dict[str, str]:
-    """The made parts of the page, by their names."""
+def sections(main: Sequence[Run], others: Mapping[str, Sequence[Run]], matrices: Sequence[Run] = ()) -> dict[str, str]:
+    """The made parts of the page, by their names; `matrices` are runs of nothing but body sizes and queues."""
     rows = list(ROWS.values())
     everything = report.pooled(main)
     names = report.measured_names(everything)
     troubles = sorted(
-        {f"* {run.label}: {line}" for run in (*main, *(each for runs in others.values() for each in runs)) for line in report.troubles(run)}
+        {f"* {run.label}: {line}" for run in (*main, *matrices, *chain.from_iterable(others.values())) for line in report.troubles(run)}
     )
-    matrices = [f"### {title}\n\n{table}" for command, title in MATRIX_TITLES.items() if (table := report.matrix_table(main, command))]
-    has_matrix = "\n\n![rates over body sizes and queues](performance/matrix.svg)" if matrices else ""
+    sized = [*main, *matrices]
+    tables = [f"### {title}\n\n{table}" for command, title in MATRIX_TITLES.items() if (table := report.matrix_table(sized, command))]
+    picture = "\n\n![rates over body sizes and queues](performance/matrix.svg)"
     return {
         "rows": f"{summary(main)}\n\n{report.row_table(main, rows)}\n\n" + "\n".join(troubles),
         "figures": f"![rates by client](performance/rates.svg)\n\n![CPU per message by client](performance/cpu.svg)\n\n"
         f"![latencies by client](performance/latency.svg)\n\n{report.figures_table(everything, names)}",
         "forms": forms(main[0].about.get(FORM, "unknown"), others),
-        "matrix": "\n\n".join(matrices) + has_matrix if matrices else "Not measured in these runs.",
-        "machine": machine([*main, *(run for runs in others.values() for run in runs)]),
+        "matrix": "\n\n".join(tables) + picture if tables else "Not measured in these runs.",
+        "machine": machine([*main, *matrices, *chain.from_iterable(others.values())]),
     }
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -195,6 +196,31 @@ def test_the_page_has_a_place_for_every_made_part() -> None:
     with pytest.raises(ResultsError, match="begin: rows"):
         page.put("no markers", {"rows": "text"})
     assert page.put("a <!-- begin: x -->old<!-- end: x --> b", {"x": "new"}) == "a <!-- begin: x -->\nnew\n<!-- end: x --> b"
+
+
+def test_a_run_of_sizes_and_queues_alone_makes_only_their_tables() -> None:
+    main, matrix = measured_run("run 1"), measured_run("sizes", 3000)
+    main.rounds = [each for each in main.rounds if "/" not in each.workload]
+    matrix.rounds = [each for each in matrix.rounds if "/" in each.workload]
+    made = page.sections([main], {}, [matrix])
+    assert "| 128 B | 8 | 3,000/s | 1,000/s | 800/s | 3.00 |" in made["matrix"]
+    assert "met in the run" in made["rows"] and "| sizes |" in made["machine"]
+    assert page.sections([main], {})["matrix"] == "Not measured in these runs."
+
+
+def test_sizes_and_queues_are_measured_alone_or_beside_what_is_named() -> None:
+    alone = command.Options(matrix=True).plan()
+    assert alone.families and all(family.matrix for family, _ in alone.families)
+    beside = command.Options(matrix=True, workloads=["latency"]).plan()
+    assert [family.name for family, _ in beside.families if not family.matrix] == ["latency"]
+    assert not any(family.matrix for family, _ in command.Options().plan().families)
+
+
+def test_a_disk_that_the_broker_would_clean_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda folder: SimpleNamespace(total=100, used=83))
+    with pytest.raises(command.CannotRunError, match=r"83% full.*TMPDIR"):
+        command.run_once(command.Options(results=tmp_path / "never.json"))
+    assert not (tmp_path / "never.json").exists()
 
 
 def test_without_matplotlib_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

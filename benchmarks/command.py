@@ -212,7 +212,8 @@ def run_for_page(options: Options, runs: int) -> int:
     lack = compiling.missing()
     if lack:
         notice(f"the compiled form is left out: {lack}")
-    fastest, slower = replace(options, matrix=False, compiled=not lack), replace(options, matrix=False)
+    slower = replace(options, matrix=False)
+    fastest = replace(slower, compiled=not lack)
     made = [run_once(replace(fastest, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
     paths.append(page.FOLDER / "run-matrix.json")
     run_once(replace(fastest, matrix=True, rows=(), workloads=(), label="body sizes and queues", results=paths[-1]))

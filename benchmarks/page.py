@@ -56,17 +56,16 @@ def write(paths: Sequence[Path], *, page: Path = PAGE, folder: Path = FOLDER) ->
     """Write the made part of the page and its pictures from stored runs.
 
     The runs of the first one's form (event loop, JSON, compiled or not) make the tables; those of other forms follow in a table of their
-    own, and so does a run of nothing but body sizes and queues.
+    own. A run of nothing but body sizes and queues has no column beside those of the rows.
 
     Raises:
         ResultsError: A file is no stored run, or the page lacks a marker.
         PlotError: matplotlib is missing.
     """
     runs = [Run.load(path) for path in paths]
-    matrices = [run for run in runs if not report.measured_names(run)]
-    main, others = by_form([run for run in runs if run not in matrices])
-    text = put(page.read_text(encoding="utf-8"), sections(main, others, matrices))
-    plots.draw(report.pooled([*main, *matrices]), folder)
+    main, others = by_form(runs)
+    text = put(page.read_text(encoding="utf-8"), sections(main, others))
+    plots.draw(report.pooled(main), folder)
     page.write_text(text, encoding="utf-8")
 
 
@@ -80,24 +79,23 @@ def by_form(runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[Run]]]:
     return main, others
 
 
-def sections(main: Sequence[Run], others: Mapping[str, Sequence[Run]], matrices: Sequence[Run] = ()) -> dict[str, str]:
-    """The made parts of the page, by their names; `matrices` are runs of nothing but body sizes and queues."""
+def sections(main: Sequence[Run], others: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """The made parts of the page, by their names."""
     rows = list(ROWS.values())
     everything = report.pooled(main)
     names = report.measured_names(everything)
-    troubles = sorted(
-        {f"* {run.label}: {line}" for run in (*main, *matrices, *chain.from_iterable(others.values())) for line in report.troubles(run)}
-    )
-    sized = [*main, *matrices]
-    tables = [f"### {title}\n\n{table}" for command, title in MATRIX_TITLES.items() if (table := report.matrix_table(sized, command))]
+    every = [*main, *chain.from_iterable(others.values())]
+    columns = [run for run in main if report.measured_names(run)] or main
+    troubles = sorted({f"* {run.label}: {line}" for run in every for line in report.troubles(run)})
+    tables = [f"### {title}\n\n{table}" for command, title in MATRIX_TITLES.items() if (table := report.matrix_table(main, command))]
     picture = "\n\n![rates over body sizes and queues](performance/matrix.svg)"
     return {
-        "rows": f"{summary(main)}\n\n{report.row_table(main, rows)}\n\n" + "\n".join(troubles),
+        "rows": f"{summary(columns)}\n\n{report.row_table(columns, rows)}\n\n" + "\n".join(troubles),
         "figures": f"![rates by client](performance/rates.svg)\n\n![CPU per message by client](performance/cpu.svg)\n\n"
         f"![latencies by client](performance/latency.svg)\n\n{report.figures_table(everything, names)}",
         "forms": forms(main[0].about.get(FORM, "unknown"), others),
         "matrix": "\n\n".join(tables) + picture if tables else "Not measured in these runs.",
-        "machine": machine([*main, *matrices, *chain.from_iterable(others.values())]),
+        "machine": machine(every),
     }
 
 

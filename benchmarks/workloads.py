@@ -139,7 +139,7 @@ FAMILIES = (
                 "send → listener at 200/s",
                 "latency",
                 (*ALL, "wire"),
-                2000,
+                2_000,
                 fresh_topic=True,
                 figure=P50,
                 arguments={"rate": 200},

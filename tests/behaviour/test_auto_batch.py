@@ -19,8 +19,6 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.feature("B18")
 
-# Under many at once a broker in a test may shed load; what counts here is that nothing is lost or done twice.
-
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:

@@ -15,7 +15,7 @@ try:
 except ImportError:  # the library has no required dependency
     orjson = None  # type: ignore[assignment]
 
-HAVE_ORJSON: bool = orjson is not None
+HAVE_ORJSON: bool = orjson is not None  # not Final: compiled code would not see that a test changes it
 
 std_quote: Final = json.encoder.encode_basestring_ascii
 _std_encoder: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)

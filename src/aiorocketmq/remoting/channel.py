@@ -64,7 +64,10 @@ through `Channel.reply`; an awaitable runs as a supervised task."""
 
 
 class InFlight:
-    """Requests without an answer yet, over all channels of a client, against their limit (Java: `semaphoreAsync`). Feature O7."""
+    """Requests without an answer yet, over all channels of a client, against their limit (Java: `semaphoreAsync`). Feature O7.
+
+    Not in `endpoint`, because this module is compiled and each request counts twice.
+    """
 
     __slots__ = ("limit", "used")
 

@@ -202,10 +202,11 @@ def test_a_run_of_sizes_and_queues_alone_makes_only_their_tables() -> None:
     main, matrix = measured_run("run 1"), measured_run("sizes", 3000)
     main.rounds = [each for each in main.rounds if "/" not in each.workload]
     matrix.rounds = [each for each in matrix.rounds if "/" in each.workload]
-    made = page.sections([main], {}, [matrix])
+    made = page.sections([main, matrix], {})
     assert "| 128 B | 8 | 3,000/s | 1,000/s | 800/s | 3.00 |" in made["matrix"]
     assert "met in the run" in made["rows"] and "| sizes |" in made["machine"]
     assert page.sections([main], {})["matrix"] == "Not measured in these runs."
+    assert "Not measured:" in page.sections([matrix], {})["rows"], "alone it has no figures for the rows"
 
 
 def test_sizes_and_queues_are_measured_alone_or_beside_what_is_named() -> None:

@@ -167,6 +167,13 @@ def encode_batch() -> Run:
     return lambda: build_batch(messages, lambda count: ids.next_ids(NOW_MS, count))
 
 
+@case("the same, messages with nothing but a body", messages=CHUNK, orjson=False)
+def encode_bare_batch() -> Run:
+    messages = [Message(TOPIC, BODY) for _ in range(CHUNK)]
+    ids = UniqueIdGenerator(bytes(4), 1, 1)
+    return lambda: build_batch(messages, lambda count: ids.next_ids(NOW_MS, count))
+
+
 @case("heartbeat of 1 producer and 2 consumers of 3 topics each", messages=0)
 def encode_heartbeat() -> Run:
     consumers = [

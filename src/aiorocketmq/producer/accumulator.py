@@ -25,7 +25,7 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_dlq_topic, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.batch import encode_text
+from aiorocketmq.producer.batch import bare_texts, encode_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import ENDED, Batch, Gathered, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
@@ -34,7 +34,7 @@ from aiorocketmq.producer.selectors import SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import duration
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
-from aiorocketmq.protocol.message_codec import encode_batch
+from aiorocketmq.protocol.message_codec import BatchEncoder
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 
 RECORD_OVERHEAD: Final = 22
@@ -273,14 +273,14 @@ class Accumulator:
         first = messages[0]
         topic, queue, wait_store_ok, tag, _ = batch.key
         common = _common(wait_store_ok, tag)
-        rest = b"\x02" + common.encode("utf-8", "surrogateescape")
-        field = _ID_FIELD.encode()
         born_at = time.time_ns() // 1_000_000
         batch.ids = ids = self._ids.next_ids(born_at, len(messages))
-        items = [
-            (message.flag, message.body, field + message_id.encode() + (message.rest or rest))
-            for message, message_id in zip(messages, ids, strict=True)
-        ]
+        texts, width = bare_texts(ids, common)
+        encoder = BatchEncoder()
+        for index, message in enumerate(messages):
+            rest = message.rest
+            text = texts[index * width : (index + 1) * width] if rest is None else (_ID_FIELD + ids[index]).encode() + rest
+            encoder.add(message.flag, message.body, text)
         latest = max(messages, key=_deadline)
         operation = SendOperation(
             self._dispatcher,
@@ -288,7 +288,7 @@ class Accumulator:
             first.policy,
             batch,
             ",".join(ids),
-            encode_batch(items),
+            encoder.encoded(),
             common,
             0,
             0,

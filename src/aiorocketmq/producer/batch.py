@@ -6,17 +6,15 @@ Nothing is split here: a batch is stored by one broker in one queue with consecu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_retry_topic
-from aiorocketmq.protocol.message_codec import encode_batch
+from aiorocketmq.protocol.message_codec import BatchEncoder
 
 
-@dataclass(frozen=True, slots=True)
 class EncodedBatch:
     """A batch as one request carries it.
 
@@ -27,10 +25,13 @@ class EncodedBatch:
         properties: Property text of the request itself.
     """
 
-    topic: str
-    message_ids: str
-    body: bytes
-    properties: str
+    __slots__ = ("body", "message_ids", "properties", "topic")
+
+    def __init__(self, topic: str, message_ids: str, body: bytes, properties: str) -> None:
+        self.topic = topic
+        self.message_ids = message_ids
+        self.body = body
+        self.properties = properties
 
 
 def check_batch(messages: Any) -> None:
@@ -71,23 +72,54 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     first: Message = messages[0]
     topic, wait_store_ok = first.topic, first.wait_store_ok
     ids = next_ids(len(messages))
-    items: list[tuple[int, bytes, bytes]] = []
-    for item, message_id in zip(messages, ids, strict=True):
+    common = f"{props.WAIT}\x01{'true' if wait_store_ok else 'false'}\x02"
+    bare, width = bare_texts(ids, common)
+    encoder = BatchEncoder()
+    for index, item in enumerate(messages):
         if type(item) is not Message:
             check_batch(messages)
         message: Message = item
-        if message.topic != topic or message.wait_store_ok != wait_store_ok or message.delayed:
+        if message.topic != topic or message.wait_store_ok != wait_store_ok:
             check_batch(messages)
         body = message.body
         if not body:
             raise InvalidMessageError(
-                f"message {len(items)} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
+                f"message {index} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
             )
-        text = message.wire_text(message_id)
-        plain = text.isascii() and len(text) <= props.MAX_PROPERTIES_LENGTH
-        items.append((message.flag, body, text.encode() if plain else encode_text(text)))
-    wait = "true" if wait_store_ok else "false"
-    return EncodedBatch(topic, ",".join(ids), encode_batch(items), f"{props.WAIT}\x01{wait}\x02")
+        if _is_bare(message):
+            text = bare[index * width : (index + 1) * width]
+        else:
+            if message.delayed:
+                check_batch(messages)
+            text = encode_text(message.wire_text(ids[index]))
+        encoder.add(message.flag, body, text)
+    return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common)
+
+
+def bare_texts(ids: list[str], common: str) -> tuple[bytes, int]:
+    """The property texts of messages that have only an id and what all of their batch have.
+
+    Args:
+        ids: One id or more, all of the same length, in ASCII.
+        common: The text of the other properties.
+
+    Returns:
+        The texts in UTF-8, back to back, and the length of each.
+    """
+    before, after = f"{props.UNIQ_KEY}\x01", f"\x02{common}"
+    texts = f"{before}{(after + before).join(ids)}{after}".encode("utf-8", "surrogateescape")
+    return texts, len(texts) // len(ids)
+
+
+def _is_bare(message: Message) -> bool:
+    return (
+        message.tag is None
+        and not message.properties
+        and not message.keys
+        and message.sharding_key is None
+        and message.buyer_id is None
+        and not message.delayed
+    )
 
 
 def encode_text(properties: str) -> bytes:

@@ -227,31 +227,55 @@ class BatchItem(NamedTuple):
     properties: bytes
 
 
+class BatchEncoder:
+    """The body of a batch send, message by message. Hot: `add()` runs once per message."""
+
+    __slots__ = ("_body_size", "_flag", "_head", "_parts", "_properties_size", "_short")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        # Messages of one batch are often alike: then the numbers before and behind the body are those of the message before.
+        self._flag, self._body_size, self._properties_size = 0, -1, -1
+        self._head = self._short = b""
+
+    def __len__(self) -> int:
+        return len(self._parts) // 4
+
+    def add(self, flag: int, body: bytes, properties: bytes) -> None:
+        """Add one message: the sender's number, the body, and the property text in UTF-8.
+
+        Raises:
+            ProtocolError: A field does not fit.
+        """
+        body_size, size = len(body), len(properties)
+        if body_size != self._body_size or size != self._properties_size or flag != self._flag:
+            try:
+                self._head = _BATCH_HEAD.pack(_BATCH_OVERHEAD + body_size + size, 0, 0, flag, body_size)
+                self._short = _SHORT.pack(size)
+            except struct.error as error:
+                raise ProtocolError(f"message {len(self)} does not fit in a batch: {error}") from None
+            self._flag, self._body_size, self._properties_size = flag, body_size, size
+        parts = self._parts
+        parts.append(self._head)
+        parts.append(body)
+        parts.append(self._short)
+        parts.append(properties)
+
+    def encoded(self) -> bytes:
+        """All messages that were added."""
+        return b"".join(self._parts)
+
+
 def encode_batch(items: Iterable[tuple[int, bytes, bytes]]) -> bytes:
     """Encode the body of a batch send from `BatchItem`s, or plain tuples like them.
 
     Raises:
         ProtocolError: A field does not fit.
     """
-    parts: list[bytes] = []
-    pack_head, pack_short = _BATCH_HEAD.pack, _SHORT.pack
-    head = short = b""
-    last: tuple[int, int, int] = (0, -1, -1)  # messages of one batch are often alike: then the numbers before and behind the body are, too
-    try:
-        for flag, body, properties in items:
-            body_size, size = len(body), len(properties)
-            sizes = (flag, body_size, size)
-            if sizes != last:
-                last = sizes
-                head = pack_head(_BATCH_OVERHEAD + body_size + size, 0, 0, flag, body_size)
-                short = pack_short(size)
-            parts.append(head)
-            parts.append(body)
-            parts.append(short)
-            parts.append(properties)
-    except struct.error as error:
-        raise ProtocolError(f"message {len(parts) // 4} does not fit in a batch: {error}") from None
-    return b"".join(parts)
+    encoder = BatchEncoder()
+    for flag, body, properties in items:
+        encoder.add(flag, body, properties)
+    return encoder.encoded()
 
 
 def decode_batch(data: bytes) -> list[BatchItem]:

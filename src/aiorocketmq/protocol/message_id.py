@@ -113,13 +113,16 @@ class UniqueIdGenerator:
         return f"{self._head}{_HEX[counter >> 8]}{_HEX[counter & 0xFF]}"
 
     def next_ids(self, now_ms: int, count: int) -> list[str]:
-        """As many new ids as wanted, at least one: what `next_id()` would give one after the other, in less time."""
+        """As many new ids as wanted, at least one: what `next_id()` would give one after the other, in a fraction of the time."""
         ids = [self.next_id(now_ms)]
-        counter = self._counter
-        if counter + count > 0x10000:
+        number, last = self._counter + 1, self._counter + count
+        if last > 0x10000:
             ids += [self.next_id(now_ms) for _ in range(count - 1)]
-        else:
-            head = self._head
-            ids += [head + _HEX[number >> 8] + _HEX[number & 0xFF] for number in range(counter + 1, counter + count)]
-            self._counter = counter + count - 1
+            return ids
+        while number < last:  # ids whose counters share the upper byte, too, differ in one text of the table only
+            head, low = f"{self._head}{_HEX[number >> 8]}", number & 0xFF
+            tails = _HEX[low : low + last - number]
+            ids += [head + tail for tail in tails]
+            number += len(tails)
+        self._counter = last - 1
         return ids

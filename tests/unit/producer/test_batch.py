@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,32 @@ def test_ids_bodies_and_properties() -> None:
     assert (first.flag, first.body, second.flag, second.body) == (0, b"a", -1, b"bc")
     assert decode_properties(first.properties) == {"UNIQ_KEY": "ID1", "WAIT": "true", "TAGS": "x"}
     assert decode_properties(second.properties) == {"UNIQ_KEY": "ID2", "WAIT": "true", "p": "ü"}
+
+
+def test_every_kind_of_message_keeps_its_place_and_its_properties() -> None:
+    plain = Message("t", b"first")
+    others: list[dict[str, Any]] = [
+        {"tag": "x"},
+        {"keys": "k"},
+        {"properties": {"p": "v"}},
+        {"sharding_key": "s"},
+        {"buyer_id": "b"},
+        {"flag": 7},
+    ]
+    messages = [each for other in others for each in (plain, Message("t", b"other", **other))]
+    numbers = itertools.count(10)
+    batch = build_batch(messages, lambda count: [f"ID{next(numbers)}" for _ in range(count)])
+    items = decode_batch(batch.body)
+    assert [item.body for item in items] == [message.body for message in messages]
+    assert [item.flag for item in items] == [message.flag for message in messages]
+    texts = [message.wire_text(f"ID{number}").encode() for number, message in enumerate(messages, 10)]
+    assert [item.properties for item in items] == texts
+
+
+@pytest.mark.parametrize("delay", [{"delay": 1.5}, {"deliver_at": 1e9}, {"delay_level": 3}])
+def test_a_delayed_message_among_others_is_refused(delay: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessageError, match="message 1 of the batch asks for a delay"):
+        build_batch([Message("t", b"a"), Message("t", b"b", **delay)], lambda count: ["I"] * count)
 
 
 def test_wait_store_ok_of_the_messages_is_that_of_the_batch() -> None:

@@ -36,9 +36,10 @@ from aiorocketmq.protocol.headers_client import (
     SendMessageRequestHeader,
     UpdateConsumerOffsetRequestHeader,
 )
-from aiorocketmq.protocol.message_codec import BatchItem, decode_messages, encode_batch
+from aiorocketmq.protocol.message_codec import BatchItem, decode_messages
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from aiorocketmq.remoting.client import RemotingClient
+from tests.support.records import encode_batch
 from tests.support.waiting import eventually
 
 QUEUES = 4

@@ -19,8 +19,9 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
-from aiorocketmq.protocol.message_codec import BatchItem, encode_batch, encode_stored_message
+from aiorocketmq.protocol.message_codec import BatchItem, encode_stored_message
 from aiorocketmq.protocol.templates import PullTemplate, SendTemplate
+from tests.support.records import encode_batch
 
 BODY = bytes(range(256))
 PROPERTIES = {"KEYS": "k1 k2", "unicode": "中文 🚀 é", "quotes": 'a"b\\c/d\te', "blank": " "}

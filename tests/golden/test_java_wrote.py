@@ -23,8 +23,9 @@ from aiorocketmq.protocol.headers_client import (
     SendMessageResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 )
-from aiorocketmq.protocol.message_codec import body_crc, decode_batch, decode_message, encode_batch, encode_stored_message
+from aiorocketmq.protocol.message_codec import body_crc, decode_batch, decode_message, encode_stored_message
 from aiorocketmq.protocol.message_id import OffsetMessageId
+from tests.support.records import encode_batch
 
 VERSIONS = ("5.5.0", "4.9.7")
 

@@ -20,12 +20,11 @@ from operator import attrgetter
 from typing import Any, Final
 
 from aiorocketmq.errors import WindowFullError
-from aiorocketmq.model import properties as props
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_dlq_topic, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.batch import bare_texts, encode_text
+from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text, encode_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import ENDED, Batch, Gathered, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
@@ -43,8 +42,6 @@ FLAG_MIN: Final = -0x80000000
 FLAG_MAX: Final = 0x7FFFFFFF
 PLAIN_TAG: Final = 255
 """Characters of a tag up to which it needs no look at its encoded form, when they are ASCII."""
-
-_ID_FIELD: Final = f"{props.UNIQ_KEY}\x01"
 
 
 class Accumulator:
@@ -75,7 +72,7 @@ class Accumulator:
         self._ids = ids
         self._now = dispatcher.loop.time
         self._any_id = ids.next_id(time.time_ns() // 1_000_000)  # all have the same length
-        self._overhead = RECORD_OVERHEAD + len(_ID_FIELD) + len(self._any_id) + 1 + len(_common(True, None))
+        self._overhead = RECORD_OVERHEAD + len(ID_FIELD) + len(self._any_id) + 1 + len(common_text(True, None))
         self._timeout = settings.send_msg_timeout
         self._largest = settings.max_message_size
         self._compress_from = settings.compress_msg_body_over_howmuch
@@ -139,9 +136,9 @@ class Accumulator:
         ):
             text = encode_text(message.wire_text(self._any_id, sharding_key))
             record = RECORD_OVERHEAD + size + len(text)
-            rest = text[len(_ID_FIELD) + len(self._any_id) :]
+            rest = text[len(ID_FIELD) + len(self._any_id) :]
         elif tag is not None:
-            record += len(_common(True, "")) - len(_common(True, None)) + len(tag)
+            record += len(common_text(True, "")) - len(common_text(True, None)) + len(tag)
         now = self._now()
         deadline = now + (self._timeout if timeout is None else duration("timeout", timeout))
         if queue is not None or selector is not None or sharding_key is not None:
@@ -272,14 +269,14 @@ class Accumulator:
         messages = batch.messages
         first = messages[0]
         topic, queue, wait_store_ok, tag, _ = batch.key
-        common = _common(wait_store_ok, tag)
+        common = common_text(wait_store_ok, tag)
         born_at = time.time_ns() // 1_000_000
         batch.ids = ids = self._ids.next_ids(born_at, len(messages))
         texts, width = bare_texts(ids, common)
         encoder = BatchEncoder()
         for index, message in enumerate(messages):
             rest = message.rest
-            text = texts[index * width : (index + 1) * width] if rest is None else (_ID_FIELD + ids[index]).encode() + rest
+            text = texts[index * width : (index + 1) * width] if rest is None else (ID_FIELD + ids[index]).encode() + rest
             encoder.add(message.flag, message.body, text)
         latest = max(messages, key=_deadline)
         operation = SendOperation(
@@ -304,7 +301,7 @@ class Accumulator:
 
     def _send_alone(self, message: Gathered) -> None:
         topic, queue, wait_store_ok, tag, _ = message.key
-        rest = "\x02" + _common(wait_store_ok, tag) if message.rest is None else message.rest.decode("utf-8", "surrogateescape")
+        rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode("utf-8", "surrogateescape")
         born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
         message_id = self._ids.next_id(born_at)
         body, sys_flag, size = message.body, 0, message.size
@@ -320,7 +317,7 @@ class Accumulator:
             message.reply,
             message_id,
             body,
-            _ID_FIELD + message_id + rest,
+            ID_FIELD + message_id + rest,
             sys_flag,
             message.flag,
             born_at,
@@ -341,12 +338,6 @@ class Accumulator:
 
 
 _deadline = attrgetter("deadline")
-
-
-def _common(wait_store_ok: bool, tag: str | None) -> str:
-    """Property text of a batch: what is the same for all its messages."""
-    text = f"{props.WAIT}\x01{'true' if wait_store_ok else 'false'}\x02"
-    return text if tag is None else f"{text}{props.TAGS}\x01{tag}\x02"
 
 
 def _queue_now(message: Message, target: TopicTarget, queue: Any, selector: Any, sharding_key: Any) -> MessageQueue | Exception | None:

@@ -6,13 +6,16 @@ Nothing is split here: a batch is stored by one broker in one queue with consecu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.protocol.message_codec import BatchEncoder
+
+ID_FIELD: Final = f"{props.UNIQ_KEY}\x01"
+"""What stands before the id in a property text."""
 
 
 class EncodedBatch:
@@ -72,7 +75,7 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     first: Message = messages[0]
     topic, wait_store_ok = first.topic, first.wait_store_ok
     ids = next_ids(len(messages))
-    common = f"{props.WAIT}\x01{'true' if wait_store_ok else 'false'}\x02"
+    common = common_text(wait_store_ok, None)
     bare, width = bare_texts(ids, common)
     encoder = BatchEncoder()
     for index, item in enumerate(messages):
@@ -96,6 +99,12 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common)
 
 
+def common_text(wait_store_ok: bool, tag: str | None) -> str:
+    """Property text of a batch: what is the same for all its messages."""
+    text = f"{props.WAIT}\x01{'true' if wait_store_ok else 'false'}\x02"
+    return text if tag is None else f"{text}{props.TAGS}\x01{tag}\x02"
+
+
 def bare_texts(ids: list[str], common: str) -> tuple[bytes, int]:
     """The property texts of messages that have only an id and what all of their batch have.
 
@@ -106,8 +115,8 @@ def bare_texts(ids: list[str], common: str) -> tuple[bytes, int]:
     Returns:
         The texts in UTF-8, back to back, and the length of each.
     """
-    before, after = f"{props.UNIQ_KEY}\x01", f"\x02{common}"
-    texts = f"{before}{(after + before).join(ids)}{after}".encode("utf-8", "surrogateescape")
+    after = f"\x02{common}"
+    texts = f"{ID_FIELD}{(after + ID_FIELD).join(ids)}{after}".encode("utf-8", "surrogateescape")
     return texts, len(texts) // len(ids)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from aiorocketmq.errors import ProtocolError
@@ -264,18 +263,6 @@ class BatchEncoder:
     def encoded(self) -> bytes:
         """All messages that were added."""
         return b"".join(self._parts)
-
-
-def encode_batch(items: Iterable[tuple[int, bytes, bytes]]) -> bytes:
-    """Encode the body of a batch send from `BatchItem`s, or plain tuples like them.
-
-    Raises:
-        ProtocolError: A field does not fit.
-    """
-    encoder = BatchEncoder()
-    for flag, body, properties in items:
-        encoder.add(flag, body, properties)
-    return encoder.encoded()
 
 
 def decode_batch(data: bytes) -> list[BatchItem]:

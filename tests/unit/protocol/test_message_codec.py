@@ -17,10 +17,10 @@ from aiorocketmq.protocol.message_codec import (
     decode_batch,
     decode_message,
     decode_messages,
-    encode_batch,
     encode_stored_message,
     stored_size,
 )
+from tests.support.records import encode_batch
 
 V4 = bytes((10, 1, 2, 3))
 V6 = bytes(range(16))

@@ -10,8 +10,9 @@ from aiorocketmq.model.names import java_hash
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
-from aiorocketmq.protocol.message_codec import BatchItem, decode_message, encode_batch
+from aiorocketmq.protocol.message_codec import BatchItem, decode_message
 from aiorocketmq.protocol.message_id import OffsetMessageId
+from tests.support.records import encode_batch
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, settle
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.parsing import decimal_or_none, number_or_none, parse_addresses
 
 if TYPE_CHECKING:
     import ssl
@@ -78,45 +79,6 @@ class TLS:
         if self.insecure_skip_verify:
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def parse_name_servers(value: NameServers) -> tuple[str, ...]:
-    """Turn `a:9876;b:9876` or a list into checked `host:port` strings, in order, without repeats.
-
-    Raises:
-        ConfigError: An entry is not `host:port`.
-    """
-    if value is None:
-        return ()
-    entries = value.replace(",", ";").split(";") if isinstance(value, str) else list(value)
-    servers: dict[str, None] = {}
-    for entry in entries:
-        if not isinstance(entry, str):
-            raise ConfigError(f"name server {entry!r} is a {type(entry).__name__}, not a string", hint="write host:port")
-        address = entry.strip()
-        if address:
-            check_address(address, "name server")
-            servers[address] = None
-    return tuple(servers)
-
-
-def check_address(address: str, what: str) -> tuple[str, int]:
-    """Split `host:port` (`[::1]:9876` for IPv6).
-
-    Raises:
-        ConfigError: The text is not an address.
-    """
-    host, colon, port = address.rpartition(":")
-    if "://" in address:
-        raise ConfigError(f"{what} {address!r} is a URL", hint="write host:port without a scheme")
-    if not colon or not host or not port.isdigit() or not 1 <= int(port) <= 65535 or any(char.isspace() or char == "/" for char in host):
-        raise ConfigError(
-            f"{what} {address!r} is not an address", hint="write host:port with a port from 1 to 65535, for example 127.0.0.1:9876"
-        )
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if ":" in bare and bare is host:
-        raise ConfigError(f"{what} {address!r} is an IPv6 address without brackets", hint="write [address]:port")
-    return bare, int(port)
 
 
 def seconds(value: float | timedelta) -> float:
@@ -192,7 +154,7 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "name_servers", parse_name_servers(self.name_servers))
+        put(self, "name_servers", parse_addresses(self.name_servers, "name server"))
         for spec in dataclasses.fields(self):
             value = getattr(self, spec.name)
             if spec.type == "float":
@@ -233,7 +195,7 @@ class ClientConfig:
     @property
     def name_server_list(self) -> tuple[str, ...]:
         """The parsed `name_servers`; empty when none was given."""
-        return parse_name_servers(self.name_servers)
+        return parse_addresses(self.name_servers, "name server")
 
     @property
     def tls_settings(self) -> TLS | None:
@@ -282,7 +244,10 @@ class ClientConfig:
         Raises:
             ConfigError: The URL is not of this form.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its text may hold the whole authority, user and password included
+            raise ConfigError(f"URL {_without_secret(url)!r} cannot be read", hint="write rocketmq://[::1]:9876 for IPv6") from None
         if parts.scheme not in ("rocketmq", "rocketmqs"):
             raise ConfigError(
                 f"URL {_without_secret(url)!r} has the scheme {parts.scheme!r}",
@@ -306,8 +271,9 @@ class ClientConfig:
 
 
 def _without_secret(url: str) -> str:
-    parts = urlsplit(url)
-    return url if "@" not in parts.netloc else url.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2])
+    scheme, mark, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return url if "@" not in authority else f"{scheme}{mark}***@{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _refuse_unknown(names: Mapping[str, object]) -> None:
@@ -324,15 +290,17 @@ def _refuse_unknown(names: Mapping[str, object]) -> None:
 
 def _parse_field(name: str, text: str) -> Any:
     kind = next(spec.type for spec in dataclasses.fields(ClientConfig) if spec.name == name)
-    try:
+    if kind in ("float", "int", "int | None", "SerializeType"):
+        value: float | SerializeType | None
         if kind == "float":
-            return float(text)
-        if kind in ("int", "int | None"):
-            return int(text)
-        if kind == "SerializeType":
-            return SerializeType[text.upper()]
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"{name} {text!r} cannot be read as {kind}", hint=f"give a {kind}") from error
+            value = decimal_or_none(text)
+        elif kind == "SerializeType":
+            value = SerializeType.__members__.get(text.upper())
+        else:
+            value = number_or_none(text)
+        if value is None:
+            raise ConfigError(f"{name} {text!r} cannot be read as {kind}", hint=f"give a {kind}")
+        return value
     if kind in ("bool", "TLS | bool | None"):
         if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
             raise ConfigError(f"{name} {text!r} is not a bool", hint="use true or false")

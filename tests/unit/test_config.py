@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiorocketmq.config import TLS, ClientConfig, check_address, parse_name_servers, seconds
+from aiorocketmq.config import TLS, ClientConfig, seconds
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import SerializeType
 
@@ -93,7 +93,6 @@ def test_a_config_is_frozen_and_hashable() -> None:
     ],
 )
 def test_name_servers_are_parsed(value: object, servers: tuple[str, ...]) -> None:
-    assert parse_name_servers(value) == servers  # type: ignore[arg-type]
     assert ClientConfig(name_servers=value).name_server_list == servers  # type: ignore[arg-type]
 
 
@@ -109,9 +108,26 @@ def test_a_name_server_that_is_no_string_is_refused() -> None:
         ClientConfig(name_servers=[9876])  # type: ignore[list-item]
 
 
-def test_addresses_are_split() -> None:
-    assert check_address("a.example:9876", "x") == ("a.example", 9876)
-    assert check_address("[fe80::1]:1", "x") == ("fe80::1", 1)
+@pytest.mark.parametrize(
+    "url", ["rocketmq://[::1:9876", "rocketmq://[a]:9876", "rocketmq://a:9876²", "rocketmq://a:9876?client_async_semaphore_value=²"]
+)
+def test_a_url_that_cannot_be_read_is_an_error_of_ours(url: str) -> None:
+    with pytest.raises(ConfigError):
+        ClientConfig.from_url(url)
+
+
+@pytest.mark.parametrize("host", ["[::1", "a℀b"])
+def test_a_url_that_cannot_be_read_keeps_its_secret(host: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ClientConfig.from_url(f"rocketmq://user:pass-word@{host}:9876")
+    assert "pass-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["²", "１２", "1_0", " 5", "0x10", "--5", ""])
+@pytest.mark.parametrize("field", ["CLIENT_ASYNC_SEMAPHORE_VALUE", "HEARTBEAT_BROKER_INTERVAL"])
+def test_numbers_of_the_environment_are_written_in_ascii_digits(text: str, field: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        ClientConfig.from_env({f"ROCKETMQ_{field}": text})
 
 
 WRONG = [

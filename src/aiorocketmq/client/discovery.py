@@ -14,9 +14,10 @@ from typing import Final
 from urllib.parse import quote
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.config import ClientConfig, check_address, parse_name_servers
+from aiorocketmq.config import ClientConfig
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.errors import ConfigError, NoNameServerError
+from aiorocketmq.model.parsing import parse_address, parse_addresses
 from aiorocketmq.protocol.codes import CURRENT_VERSION, version_name
 
 FETCH_TIMEOUT: Final = 3.0
@@ -45,7 +46,7 @@ class AddressService:
         domain = config.address_service_domain
         if ":" not in domain:
             domain = f"{domain}:{DEFAULT_PORT}"
-        self._host, self._port = check_address(domain, "address_service_domain")
+        self._host, self._port = parse_address(domain, "address_service_domain")
         self._authority = domain
         self._path = f"/rocketmq/{quote(config.address_service_group)}"
         if config.unit_name:
@@ -79,7 +80,7 @@ class AddressService:
             raise self._failure(f"it answered with status {status}" if status else "it does not speak HTTP")
         lines = body.decode("utf-8", "replace").strip().splitlines()
         try:
-            servers = parse_name_servers(lines[0] if lines else None)
+            servers = parse_addresses(lines[0] if lines else None, "name server")
         except ConfigError as error:
             raise self._failure(f"its answer is not a list of addresses: {error.message}") from error
         if not servers:

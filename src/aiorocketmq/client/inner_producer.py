@@ -19,6 +19,7 @@ from aiorocketmq.errors import BrokerError, BrokerNotFoundError, RemotingError, 
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, CLIENT_INNER_PRODUCER_GROUP, is_retry_topic
+from aiorocketmq.model.parsing import INT32_MAX, number_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.protocol.command import RemotingCommand
@@ -144,7 +145,7 @@ class InnerProducer:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return number_or_none(text, 0, INT32_MAX) if text is not None else None
 
 
 def _result(queue: MessageQueue, properties: Mapping[str, str], response: RemotingCommand) -> SendResult:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from aiorocketmq.config import check_address
-from aiorocketmq.errors import ConfigError, ProtocolError
+from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model.parsing import number_or_none, parse_address
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, BrokerData, QueueData, TopicRouteData
 
@@ -100,13 +100,14 @@ def _order_queues(topic: str, text: str) -> Iterator[MessageQueue]:
     for part in text.split(";"):
         if not part:
             continue
-        broker_name, _, count = part.rpartition(":")
-        if not broker_name or not count.isdigit():
+        broker_name, _, text_of_count = part.rpartition(":")
+        count = number_or_none(text_of_count, 0)
+        if not broker_name or count is None:
             raise ProtocolError(f"order configuration {text[:100]!r} of topic {topic!r} is not of the form broker:queues;broker:queues")
-        total += int(count)
+        total += count
         if total > MAX_QUEUES_PER_TOPIC:
             raise ProtocolError(f"order configuration of topic {topic!r} names more than {MAX_QUEUES_PER_TOPIC} queues")
-        for queue_id in range(int(count)):
+        for queue_id in range(count):
             yield MessageQueue(topic, broker_name, queue_id)
 
 
@@ -144,10 +145,7 @@ def check_route(topic: str, route: TopicRouteData) -> None:
         raise ProtocolError(f"route of topic {topic!r} claims {total} queues, the limit is {MAX_QUEUES_PER_TOPIC}")
     for broker in route.broker_datas:
         for address in broker.broker_addrs.values():
-            try:
-                check_address(address, f"address of broker {broker.broker_name!r}")
-            except ConfigError as error:
-                raise ProtocolError(f"route of topic {topic!r}: {error.message}") from None
+            parse_address(address, f"route of topic {topic!r}: address of broker {broker.broker_name!r}", error=ProtocolError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none
 from aiorocketmq.model.queue import MessageQueue
 
 
@@ -134,9 +135,8 @@ class ReceivedMessage:
 
     @property
     def delay_level(self) -> int:
-        """Delay level it was sent with, 0 for none."""
-        text = self.properties.get(props.DELAY, "0")
-        return int(text) if text.lstrip("-").isdigit() else 0
+        """Delay level it was sent with; 0 for none, and for a property that is no number."""
+        return number_or_none(self.properties.get(props.DELAY, ""), -INT32_MAX, INT32_MAX) or 0
 
     @property
     def user_properties(self) -> dict[str, str]:
@@ -164,12 +164,12 @@ class ReceivedMessage:
     @property
     def born_host(self) -> str:
         """`host:port` of the sender as the broker saw it; an IPv6 host is in brackets."""
-        return _host(self._born_ip, self._born_port)
+        return format_address(str(ip_address(self._born_ip)), self._born_port)
 
     @property
     def store_host(self) -> str:
         """`host:port` of the broker that stored it; an IPv6 host is in brackets."""
-        return _host(self._store_ip, self._store_port)
+        return format_address(str(ip_address(self._store_ip)), self._store_port)
 
     @property
     def broker_name(self) -> str:
@@ -189,8 +189,3 @@ class ReceivedMessage:
             f"ReceivedMessage(topic={self.topic!r}, queue={self.queue.broker_name}:{self.queue.queue_id}, offset={self.queue_offset}, "
             f"message_id={self.message_id!r}, body=<{len(self._body)} bytes>, reconsume_times={self.reconsume_times})"
         )
-
-
-def _host(ip: bytes, port: int) -> str:
-    host = str(ip_address(ip))
-    return f"{host}:{port}" if len(ip) == 4 else f"[{host}]:{port}"

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, Union, get_args, get_origin, get_type_hints
 
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.parsing import INT64_MAX, number_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.header import camel_case, wire
@@ -46,11 +47,10 @@ def _read_str(value: Any, path: str) -> str:
 def _read_int(value: Any, path: str) -> int:
     if type(value) is int:
         return value
-    if isinstance(value, str | float):
-        try:
-            return int(value)
-        except (ValueError, OverflowError):
-            pass
+    if isinstance(value, str) and (number := number_or_none(value)) is not None:
+        return number
+    if isinstance(value, float) and abs(value) < INT64_MAX:
+        return int(value)
     raise _wrong(path, value, "an integer")
 
 

@@ -8,19 +8,16 @@ missing on the wire; None is left out when written. Integers are checked to fit 
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
 
 from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.protocol.record import Record
 
 _MISSING: Final = dataclasses.MISSING
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
-_INT64_MIN: Final = -(1 << 63)
-_INT64_MAX: Final = (1 << 63) - 1
 
 
 def wire(name: str, default: Any = _MISSING) -> Any:
@@ -75,13 +72,10 @@ def _read_fields(owner: type[Header]) -> tuple[_Field, ...]:
 
 def parse_int(text: str, where: str) -> int:
     """Parse a decimal integer of at most 64 bits as Java's `Long.parseLong` does; `where` names it in the error."""
-    if len(text) < 19 and text.isdigit() and text.isascii():
-        return int(text)
-    if _INTEGER.fullmatch(text):
-        value = int(text)
-        if _INT64_MIN <= value <= _INT64_MAX:
-            return value
-    raise ProtocolError(f"{where} is {text[:40]!r}, not an integer of 64 bits")
+    value = number_or_none(text)
+    if value is None:
+        raise ProtocolError(f"{where} is {text[:40]!r}, not an integer of 64 bits")
+    return value
 
 
 @dataclass(slots=True, repr=False, eq=False)

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model.parsing import format_address
 
 _HEX: Final = tuple(f"{number:02X}" for number in range(256))
 """Bytes as two hex digits; looking one up takes a third of the time of formatting it."""
@@ -49,7 +50,7 @@ class OffsetMessageId(NamedTuple):
     @property
     def address(self) -> str:
         """`host:port`; an IPv6 host is in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 def month_bounds(now_ms: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from aiorocketmq.errors import (
     TooManyRequestsError,
     WrongProtocolError,
 )
+from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RESPONSE_FLAG, RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
@@ -491,5 +492,4 @@ def _format_address(name: object) -> str:
     """`host:port` of a socket name; IPv6 in brackets, "" when the transport has none."""
     if not isinstance(name, tuple) or len(name) < 2:
         return ""
-    host, port = name[0], name[1]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return format_address(str(name[0]), int(name[1]))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Any
 
-from aiorocketmq.config import check_address
-from aiorocketmq.errors import ConfigError, ConnectError, RemotingError, RocketMQError
+from aiorocketmq.errors import ConnectError, RemotingError, RocketMQError
+from aiorocketmq.model.parsing import parse_address
 from aiorocketmq.remoting.channel import Channel, Endpoint
 from aiorocketmq.remoting.tls import handshake_error, handshake_timeout
 from aiorocketmq.remoting.transport import PHASE_RESOLVE, PHASE_TLS, Connector
@@ -53,10 +54,7 @@ class ConnectAttempt:
             ConnectError: The name does not resolve, nobody listens, or `timeout` seconds passed.
             TLSError: The handshake failed.
         """
-        try:
-            host, port = check_address(self.address, "address")
-        except ConfigError as error:
-            raise ConnectError(error.message, address=self.address, maybe_sent=False, hint=error.hint) from error
+        host, port = parse_address(self.address, "address", error=partial(ConnectError, address=self.address, maybe_sent=False))
         server_hostname = host if context is not None else None
         try:
             async with asyncio.timeout(timeout) as limit:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from aiorocketmq.errors import ClientStateError
+from aiorocketmq.model.parsing import format_address
 from aiorocketmq.remoting.channel import Channel, Endpoint, Processor, close_all
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener
@@ -70,7 +71,7 @@ class RemotingServer:
     @property
     def address(self) -> str:
         """`host:port` that clients dial; the port is 0 before `start()` when any was asked for."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
     @property
     def channels(self) -> tuple[Channel, ...]:

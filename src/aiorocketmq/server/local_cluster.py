@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.server.broker.broker import Broker
 from aiorocketmq.server.broker.config import BrokerConfig
@@ -90,7 +91,7 @@ class LocalCluster:
             raise ConfigError("the cluster was not started, so it has no address", hint="use `async with LocalCluster() as cluster`")
         host = self._advertised_host
         address = self._name_server.address
-        return address if host is None else f"{f'[{host}]' if ':' in host else host}:{address.rpartition(':')[2]}"
+        return address if host is None else format_address(host, parse_address(address, "name server").port)
 
     @property
     def brokers(self) -> tuple[Broker, ...]:
@@ -133,7 +134,7 @@ class LocalCluster:
         name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
         await name_server.start()
         self._name_server = name_server
-        self._port = int(name_server.address.rpartition(":")[2])
+        self._port = parse_address(name_server.address, "name server").port
         dialled = f"{f'[{advertised}]' if ':' in advertised else advertised}:{self._port}"
         try:
             for config in self._configs:

@@ -65,7 +65,7 @@ def test_an_order_configuration_names_the_queues_itself() -> None:
     assert publish.order_topic
 
 
-@pytest.mark.parametrize("text", ["a", "a:x", ":4", "a:-1", f"a:{MAX_QUEUES_PER_TOPIC};b:1"])
+@pytest.mark.parametrize("text", ["a:²", "a:１２", "a:1_0", "a", "a:x", ":4", "a:-1", f"a:{MAX_QUEUES_PER_TOPIC};b:1"])
 def test_an_order_configuration_that_nobody_can_mean(text: str) -> None:
     with pytest.raises(ProtocolError, match="order configuration"):
         publish_info_of(TOPIC, TopicRouteData((), (), text))
@@ -143,6 +143,7 @@ def test_clamping_gives_as_many_queues_to_read_as_to_write() -> None:
         (TopicRouteData((QueueData("a", MAX_QUEUES_PER_TOPIC, 1), QueueData("b", 1, 1))), "65537 queues"),
         (TopicRouteData((), (broker("a", {0: "a:0"}),)), "a:0"),
         (TopicRouteData((), (broker("a", {0: "http://a:1"}),)), "http://a:1"),
+        (TopicRouteData((), (broker("a", {0: "a:²"}),)), "a:²"),
         (TopicRouteData((), (broker("a", {3: "fe80::1:1"}),)), "IPv6"),
     ],
 )

@@ -11,6 +11,7 @@ from functools import partial
 
 from aiorocketmq.errors import ClientStateError, RocketMQError, broker_error
 from aiorocketmq.model import names
+from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand
@@ -70,8 +71,7 @@ class Broker:
     @property
     def address(self) -> str:
         """`host:port` that clients dial; the port is 0 before the first start when any was asked for."""
-        host = self._advertised_host
-        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        return format_address(self._advertised_host, self._port)
 
     @property
     def state(self) -> BrokerState:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from aiorocketmq.model.enums import MessageModel, Permission
+from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.frame import encode
@@ -55,7 +56,7 @@ class BrokerState:
         self.monotonic = monotonic
         self.started_ms = now_ms()
         ip = ip_address(host)
-        self.address = f"[{host}]:{port}" if ip.version == 6 else f"{host}:{port}"
+        self.address = format_address(host, port)
         self.perm = _READ | _WRITE
         self.store = Store(config.path, store_host=(ip.packed, port), now_ms=now_ms, flush=config.flush, recent_bytes=config.recent_bytes)
         self.topics = Topics(config, self.store, now_ms, on_topic_change)

@@ -7,6 +7,7 @@ import zlib
 from typing import Final, Protocol
 
 from aiorocketmq.errors import ProtocolError, broker_error
+from aiorocketmq.model.parsing import INT32_MAX, number_or_none
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import from_json
 from aiorocketmq.protocol.bodies import (
@@ -267,7 +268,8 @@ def _chunk(data: bytes, at: int) -> tuple[bytes, int]:
 def _parse_topic_line(text: str) -> TopicConfig:
     """Read `name read write perm filterType {attributes}`."""
     fields = text.split(" ", 5)
-    if len(fields) < 5 or not all(field.isdigit() for field in fields[1:4]):
+    numbers = [number for field in fields[1:4] if (number := number_or_none(field, 0, INT32_MAX)) is not None]
+    if len(fields) < 5 or len(numbers) < 3:
         raise ProtocolError(f"the compressed registration holds the topic line {text[:80]!r}")
     attributes = from_json(dict[str, str], fastjson.loads(fields[5].encode()), "attributes") if len(fields) == 6 and fields[5] else {}
-    return TopicConfig(fields[0], int(fields[1]), int(fields[2]), int(fields[3]), fields[4], attributes=attributes)
+    return TopicConfig(fields[0], numbers[0], numbers[1], numbers[2], fields[4], attributes=attributes)

@@ -9,6 +9,7 @@ from typing import Final
 from aiorocketmq.errors import BrokerError, InvalidNameError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model.enums import Permission
+from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
     ConsumerOffsetWrapper,
@@ -279,9 +280,10 @@ class AdminProcessor:
         changes = parse_settings(request.body, self._settings(), _CHANGEABLE)
         config = self._state.config
         perm = changes.get("brokerPermission", str(self._state.perm))
-        if not perm.isdigit() or not int(perm) <= int(Permission.READ | Permission.WRITE | Permission.INHERIT):
+        number = number_or_none(perm, 0, int(Permission.READ | Permission.WRITE | Permission.INHERIT))
+        if number is None:
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"brokerPermission {perm[:20]!r} is no permission")
-        self._state.perm = int(perm)
+        self._state.perm = number
         config.auto_create_topics = changes.get("autoCreateTopicEnable", _text(config.auto_create_topics)) == "true"
         config.auto_create_groups = changes.get("autoCreateSubscriptionGroup", _text(config.auto_create_groups)) == "true"
         config.long_polling = changes.get("longPollingEnable", _text(config.long_polling)) == "true"

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from aiorocketmq.errors import BrokerError, ProtocolError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.parsing import address_or_none, number_or_none
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
@@ -49,11 +50,8 @@ def int_field(ext: Mapping[str, str], name: str, default: int | None = None) -> 
         if default is None:
             raise ProtocolError(f"the header field {name!r} is missing")
         return default
-    try:
-        number = int(value) if len(value) <= 20 else None
-    except ValueError:
-        number = None
-    if number is None or not -(1 << 63) <= number < 1 << 63:
+    number = number_or_none(value)
+    if number is None:
         raise ProtocolError(f"the header field {name!r} is {value[:40]!r}, not a number")
     return number
 
@@ -63,12 +61,12 @@ def peer_host(channel: Channel) -> tuple[bytes, int]:
     host = channel.context
     if isinstance(host, tuple):
         return host
-    name, _, port = channel.address.rpartition(":")
+    name, port = address_or_none(channel.address) or ("", 0)
     try:
-        packed = ip_address(name.strip("[]").partition("%")[0]).packed
+        packed = ip_address(name.partition("%")[0]).packed
     except ValueError:
         packed = b"\x7f\x00\x00\x01"
-    made = (packed, int(port) if port.isdigit() else 0)
+    made = (packed, port)
     channel.context = made
     return made
 
@@ -154,10 +152,10 @@ def delay(state: BrokerState, message: PendingMessage, properties: dict[str, str
 
 
 def _number(state: BrokerState, name: str, text: str) -> int:
-    try:
-        return int(text) if len(text) <= 19 else int("")
-    except ValueError:
-        raise illegal(state, f"the property {name} is {text[:40]!r}, not a number") from None
+    number = number_or_none(text)
+    if number is None:
+        raise illegal(state, f"the property {name} is {text[:40]!r}, not a number")
+    return number
 
 
 def _deliver_time(state: BrokerState, properties: Mapping[str, str]) -> int | None:
@@ -182,13 +180,13 @@ def restore(state: BrokerState, record: bytes) -> PendingMessage | None:
     parked = decode_record(record)
     properties = parked.properties
     topic = properties.get(props.REAL_TOPIC, "")
-    queue_id = properties.get(props.REAL_QUEUE_ID, "0")
-    if topic not in state.topics or not queue_id.isdigit():
+    queue_id = number_or_none(properties.get(props.REAL_QUEUE_ID, "0"), 0)
+    if topic not in state.topics or queue_id is None:
         return None
     born_host, born_port = parked.born_address
     message = PendingMessage(
         topic,
-        min(int(queue_id), _INT32_MAX),
+        min(queue_id, _INT32_MAX),
         parked.stored_body,
         b"",
         flag=parked.flag,

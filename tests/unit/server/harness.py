@@ -34,11 +34,16 @@ class FakeChannel:
     def __init__(self, address: str = "127.0.0.1:50001") -> None:
         self.address = address
         self.closed = False
+        self.reading = True
         self.context: object = None
         self.replies: list[RemotingCommand] = []
         self.sent: list[RemotingCommand] = []
         self.waiters: list[Any] = []
         self._waiting: asyncio.Future[RemotingCommand] | None = None
+
+    @property
+    def writable(self) -> bool:
+        return self.reading and not self.closed
 
     def reply(self, request: RemotingCommand, response: RemotingCommand) -> None:
         if self.closed or request.is_oneway:

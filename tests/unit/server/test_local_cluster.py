@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from aiorocketmq.config import ClientConfig
-from aiorocketmq.errors import ConfigError, ConnectError, ConnectionLostError, InvalidNameError, RequestTimeoutError
+from aiorocketmq.errors import ConfigError, ConnectError, ConnectionLostError, InvalidNameError, RemotingError, RequestTimeoutError
 from aiorocketmq.protocol.bodies import decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -167,6 +167,18 @@ async def test_bad_bytes_close_their_own_connection_only(data: bytes) -> None:
             writer.close()
         assert (await send(client, cluster.brokers[0].address)).code == 0
         assert await brokers_of(client, "TBW102")
+
+
+async def test_waiting_pulls_end_with_their_connection(embedded: tuple[LocalCluster, RemotingClient]) -> None:
+    cluster, client = embedded
+    broker = cluster.brokers[0]
+    await cluster.create_topic("t", queues=1)
+    waiting = asyncio.ensure_future(pull(client, broker.address, suspend=2**40))
+    await eventually(lambda: len(broker.state.polling) == 1)
+    await client.close()
+    with pytest.raises(RemotingError):
+        await waiting
+    await eventually(lambda: len(broker.state.polling) == 0)
 
 
 async def test_unknown_codes(embedded: tuple[LocalCluster, RemotingClient]) -> None:

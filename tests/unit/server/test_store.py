@@ -12,7 +12,7 @@ import pytest
 
 from aiorocketmq.errors import ConfigError, MessageIllegalError, RocketMQError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import decode_message
-from aiorocketmq.server.store.records import PendingMessage, ScheduleEntry
+from aiorocketmq.server.store.records import PendingMessage, ScheduleEntry, StoredRecord
 from aiorocketmq.server.store.schema import open_database
 from aiorocketmq.server.store.store import Store
 from tests.unit.server.harness import NOW, settle
@@ -317,3 +317,27 @@ async def test_a_memory_store_can_be_handed_on() -> None:
     again = await second.close()
     assert again is database
     database.close()
+
+
+@pytest.mark.parametrize("recent_bytes", [0, 1 << 20], ids=["database", "memory"])
+async def test_reading_stops_at_its_bytes(recent_bytes: int) -> None:
+    bench = Bench(recent_bytes=recent_bytes)
+    for size in (5000, 100, 100, 9000, 100):
+        bench.put(body=bytes(size))
+    await settle()
+    queue = bench.store.queue("t", 0)
+    assert queue is not None
+    longest = max(len(each.record) for each in bench.store.read(queue, 0, 9))
+    fetched: list[int] = []
+    make = StoredRecord._make
+
+    def counting(row: tuple[int, int, bytes]) -> StoredRecord:
+        fetched.append(len(row[2]))
+        return make(row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoredRecord, "_make", counting)
+        tries = ((0, 100), (0, longest), (1, 1000), (3, 10), (3, 1 << 20))
+        counts = [len(bench.store.read(queue, offset, 9, limit)) for offset, limit in tries]
+    assert counts == [1, 3, 2, 1, 2]
+    assert recent_bytes or len(fetched) <= sum(counts) + 2, "rows beyond the limit are not read"

@@ -262,8 +262,9 @@ class Broker:
         """A client connected."""
 
     def on_close(self, address: str, channel: Channel) -> None:
-        """A client's connection ended: its memberships end with it."""
+        """A client's connection ended: its memberships and waiting pulls end with it."""
         if self._state is not None and self._server is not None:
+            self._state.polling.cancel_all(channel)
             self._state.clients.channel_closed(channel)
 
 

@@ -2,6 +2,10 @@
 
 A parked pull is carried out again when a message arrives in its queue that its tags let through, and at its deadline. A real broker looks
 at deadlines only every 5 s, so its clients allow for late answers; here they are kept to the moment.
+
+Each pull can be removed by itself (`cancel`), with all of its connection (`cancel_all`), and at a cost that does not grow with the others.
+Their number is limited for each connection and in all. A pull whose peer does not read its answers stays parked until it does: answers
+that nobody takes would pile up in memory.
 """
 
 from __future__ import annotations
@@ -9,89 +13,228 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+logger = logging.getLogger("aiorocketmq.server")
+
+MAX_SUSPEND: Final = 120.0
+"""Seconds that a pull may wait at most, whatever it asks for."""
+MAX_PER_OWNER: Final = 16 * 1024
+"""Pulls that one connection may have parked."""
+MAX_IN_ALL: Final = 128 * 1024
+
+_BUDGET: Final = 256
+"""Pulls carried out in one turn of the loop at most."""
+_UNREAD_INTERVAL: Final = 0.05
+"""Seconds between two looks whether peers that did not read their answers do so now."""
 
 
-@dataclass(slots=True, eq=False)
+class Owner(Protocol):
+    """The connection that a pull came on."""
+
+    @property
+    def closed(self) -> bool:
+        """True once it has ended."""
+
+    @property
+    def writable(self) -> bool:
+        """False while the peer does not read what was sent to it."""
+
+
 class ParkedPull:
-    """One waiting pull; mutable: `done` is set when it was answered or its connection is gone.
+    """One waiting pull; mutable: it knows where it is parked, until it was carried out or cancelled.
 
     Attributes:
         codes: Hash codes of the tags that wake it; empty for every message.
         deadline: Loop time at which it is answered in any case.
         resume: Carries the pull out again and answers whatever comes of it.
+        owner: The connection it came on; None for a pull without one.
+        done: True once it was carried out or cancelled.
     """
 
-    codes: frozenset[int]
-    deadline: float
-    resume: Callable[[], None]
-    done: bool = field(default=False)
+    __slots__ = ("codes", "deadline", "done", "owner", "place", "resume", "woken")
+
+    def __init__(self, codes: frozenset[int], deadline: float, resume: Callable[[], None], owner: Owner | None = None) -> None:
+        self.codes = codes
+        self.deadline = deadline
+        self.resume = resume
+        self.owner = owner
+        self.place: tuple[str, int] | None = None
+        self.woken = False
+        self.done = False
 
 
 class LongPolling:
-    """Parked pulls by topic and queue id."""
+    """Parked pulls by topic and queue id. Belongs to one event loop.
 
-    def __init__(self) -> None:
-        self._parked: dict[tuple[str, int], list[ParkedPull]] = {}
+    Args:
+        per_owner: Pulls that one connection may have parked.
+        in_all: Pulls that may be parked together.
+    """
+
+    def __init__(self, per_owner: int = MAX_PER_OWNER, in_all: int = MAX_IN_ALL) -> None:
+        self._per_owner = per_owner
+        self._in_all = in_all
+        self._parked: dict[tuple[str, int], dict[ParkedPull, None]] = {}
+        self._queues: dict[str, set[int]] = {}
+        self._owned: dict[Owner, set[ParkedPull]] = {}
         self._deadlines: list[tuple[float, int, ParkedPull]] = []
         self._count = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._live = 0
+        self._woken: deque[ParkedPull] = deque()
+        self._unread: list[ParkedPull] = []
+        self._turn: asyncio.Handle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._paused = False
 
-    def park(self, topic: str, queue_id: int, pull: ParkedPull) -> None:
-        """Keep a pull until a message or its deadline comes."""
-        self._parked.setdefault((topic, queue_id), []).append(pull)
+    def park(self, topic: str, queue_id: int, pull: ParkedPull) -> bool:
+        """Keep a pull until a message or its deadline comes; it waits `MAX_SUSPEND` at most.
+
+        Returns:
+            False when its connection or the broker has no room for more; the caller answers the pull at once.
+        """
+        owned = self._owned.get(pull.owner) if pull.owner is not None else None
+        if self._live >= self._in_all or (owned is not None and len(owned) >= self._per_owner):
+            return False
+        if pull.owner is not None:
+            self._owned.setdefault(pull.owner, set()).add(pull)
+        pull.place = (topic, queue_id)
+        self._parked.setdefault(pull.place, {})[pull] = None
+        self._queues.setdefault(topic, set()).add(queue_id)
         self._live += 1
         if len(self._deadlines) > 64 + 2 * self._live:
             # Answered pulls stay in the heap until their deadline; a busy queue would pile up many of them.
             self._deadlines = [entry for entry in self._deadlines if not entry[2].done]
             heapq.heapify(self._deadlines)
+        pull.deadline = min(pull.deadline, asyncio.get_running_loop().time() + MAX_SUSPEND)
         heapq.heappush(self._deadlines, (pull.deadline, next(self._count), pull))
         self._arm()
+        return True
+
+    def cancel(self, pull: ParkedPull) -> bool:
+        """Forget a pull without answering it; False when it was carried out or cancelled already."""
+        if pull.done:
+            return False
+        self._remove(pull)
+        return True
+
+    def cancel_all(self, owner: Owner) -> int:
+        """Forget every pull of a connection without answering: it is closed. Returns how many there were."""
+        pulls = list(self._owned.get(owner, ()))
+        for pull in pulls:
+            self._remove(pull)
+        return len(pulls)
 
     def arrived(self, topic: str, queue_id: int, tags_codes: Iterable[int]) -> None:
         """Messages with these tag codes were committed to a queue."""
-        parked = self._parked.pop((topic, queue_id), None)
+        parked = self._parked.get((topic, queue_id))
         if parked is None:
             return
         codes = set(tags_codes)
-        waiting = [pull for pull in parked if not pull.done and pull.codes and pull.codes.isdisjoint(codes)]
-        if waiting:
-            self._parked[topic, queue_id] = waiting
-        for pull in parked:
-            if not pull.done and not (pull.codes and pull.codes.isdisjoint(codes)):
-                self._finish(pull)
+        self._wake(pull for pull in parked if not (pull.codes and pull.codes.isdisjoint(codes)))
 
     def wake(self, topic: str, queue_id: int | None = None) -> None:
         """Carry out all pulls of a topic (or one of its queues) again: an offset was reset, or the topic changed."""
-        for key in [key for key in self._parked if key[0] == topic and queue_id in (None, key[1])]:
-            for pull in self._parked.pop(key):
-                if not pull.done:
-                    self._finish(pull)
+        for each in list(self._queues.get(topic, ())) if queue_id is None else [queue_id]:
+            self._wake(self._parked.get((topic, each), ()))
+
+    def pause(self) -> None:
+        """Answer nothing until `proceed()`; deadlines pass meanwhile."""
+        self._paused = True
+
+    def proceed(self) -> None:
+        """End of a pause: what became due meanwhile is carried out now."""
+        self._paused = False
+        self._run()
+        self._arm()
 
     def stop(self) -> None:
         """Forget every parked pull, without answering."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._parked.clear()
-        self._deadlines.clear()
+        for handle in (self._timer, self._turn, self._retry):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._turn = self._retry = None
+        for parked in self._parked.values():
+            for pull in parked:
+                pull.done = True
+        for table in (self._parked, self._queues, self._owned, self._deadlines, self._woken, self._unread):
+            table.clear()
         self._live = 0
 
     def __len__(self) -> int:
         return self._live
 
-    def _finish(self, pull: ParkedPull) -> None:
+    def _wake(self, pulls: Iterable[ParkedPull]) -> None:
+        for pull in pulls:
+            if not pull.woken:
+                pull.woken = True
+                self._woken.append(pull)
+        if self._turn is None:
+            self._run()
+
+    def _run(self) -> None:
+        """Carry out woken pulls, but not more in one turn than others can bear to wait for."""
+        self._turn = None
+        if self._paused:
+            return
+        budget = _BUDGET
+        while self._woken and budget:
+            pull = self._woken.popleft()
+            if pull.done:
+                continue
+            if pull.owner is not None and not pull.owner.writable:
+                if pull.owner.closed:
+                    self._remove(pull)
+                else:
+                    self._unread.append(pull)
+                continue
+            budget -= 1
+            self._remove(pull)
+            try:
+                pull.resume()
+            except Exception:  # one answer that fails must not keep the others from theirs
+                logger.exception("a waiting pull of %s:%d could not be answered", *(pull.place or ("", 0)))
+        loop = asyncio.get_running_loop()
+        if self._woken and self._turn is None:
+            self._turn = loop.call_soon(self._run)
+        if self._unread and self._retry is None:
+            self._retry = loop.call_later(_UNREAD_INTERVAL, self._look_again)
+
+    def _look_again(self) -> None:
+        self._retry = None
+        self._woken.extend(self._unread)
+        self._unread.clear()
+        if self._turn is None:
+            self._run()
+
+    def _remove(self, pull: ParkedPull) -> None:
         pull.done = True
         self._live -= 1
-        pull.resume()
+        assert pull.place is not None
+        parked = self._parked[pull.place]
+        del parked[pull]
+        if not parked:
+            del self._parked[pull.place]
+            topic, queue_id = pull.place
+            queues = self._queues[topic]
+            queues.discard(queue_id)
+            if not queues:
+                del self._queues[topic]
+        if pull.owner is not None:
+            owned = self._owned[pull.owner]
+            owned.discard(pull)
+            if not owned:
+                del self._owned[pull.owner]
 
     def _arm(self) -> None:
         while self._deadlines and self._deadlines[0][2].done:
             heapq.heappop(self._deadlines)
-        if not self._deadlines:
+        if not self._deadlines or self._paused:
             return
         deadline = self._deadlines[0][0]
         if self._timer is not None:
@@ -104,11 +247,10 @@ class LongPolling:
     def _expire(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
+        due = []
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][2].done):
             pull = heapq.heappop(self._deadlines)[2]
             if not pull.done:
-                self._finish(pull)
-        # Pulls that ended at their deadline still stand in their queue's list; long-idle queues must not collect them.
-        for key in [key for key, parked in self._parked.items() if all(pull.done for pull in parked)]:
-            del self._parked[key]
+                due.append(pull)
+        self._wake(due)
         self._arm()

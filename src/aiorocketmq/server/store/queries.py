@@ -7,7 +7,7 @@ or by offset of the log may find a message a moment before it is acknowledged.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.server.store.records import QueueLog, ScheduleEntry, StoredRecord
@@ -40,19 +40,40 @@ class Queries:
         queue = self._queues.get((topic, queue_id))
         return (queue.min_offset, queue.next_offset) if queue is not None else (0, 0)
 
-    def read(self, queue: QueueLog, offset: int, count: int) -> list[StoredRecord]:
-        """Up to `count` committed messages from `offset` on, from memory where possible."""
+    def read(self, queue: QueueLog, offset: int, count: int, max_bytes: int | None = None) -> list[StoredRecord]:
+        """Committed messages from `offset` on, from memory where possible.
+
+        Args:
+            queue: Where to read.
+            offset: The first one wanted, not below the queue's smallest.
+            count: How many at most.
+            max_bytes: Bytes of their records at most, but for a first one that is larger; None for any number. No further row is read
+                from the database then.
+        """
         count = min(count, queue.next_offset - offset)
         if count <= 0:
             return []
+        rows: Iterable[StoredRecord]
         if offset >= queue.first_recent_offset:
-            return queue.recent_from(offset, count)
-        rows = self._db.execute(
-            "SELECT tags_code, store_timestamp, record FROM messages WHERE queue = ? AND queue_offset >= ? AND queue_offset < ?"
-            " ORDER BY queue_offset",
-            (queue.key, offset, offset + count),
-        )
-        return [StoredRecord(*row) for row in rows]
+            rows = queue.recent_from(offset, count)
+        else:
+            cursor = self._db.execute(
+                "SELECT tags_code, store_timestamp, record FROM messages WHERE queue = ? AND queue_offset >= ? AND queue_offset < ?"
+                " ORDER BY queue_offset",
+                (queue.key, offset, offset + count),
+            )
+            rows = map(StoredRecord._make, cursor)
+        if max_bytes is None:
+            return list(rows)
+        found: list[StoredRecord] = []
+        for row in rows:
+            max_bytes -= len(row.record)
+            if found and max_bytes < 0:
+                break
+            found.append(row)
+            if max_bytes <= 0:
+                break
+        return found
 
     def record_at(self, physical_offset: int) -> bytes | None:
         """The message that starts at this offset of the log, or None."""

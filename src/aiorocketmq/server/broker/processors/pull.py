@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Final
 
@@ -20,7 +19,7 @@ from aiorocketmq.server.broker.long_polling import ParkedPull
 from aiorocketmq.server.broker.processors.common import int_field, text_field
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Handler, failure, guarded
-from aiorocketmq.server.store.records import QueueLog, StoredRecord
+from aiorocketmq.server.store.records import QueueLog
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -89,8 +88,8 @@ class PullProcessor:
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:
             return answer
         suspend = pull.suspend if state.config.long_polling else min(1.0, pull.suspend)
-        state.polling.park(pull.topic, pull.queue_id, ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull)))
-        return None
+        parked = ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull), channel)
+        return None if state.polling.park(pull.topic, pull.queue_id, parked) else answer
 
     def _resume(self, pull: _Pull) -> None:
         """A parked pull is carried out again, and answered whatever comes of it."""
@@ -198,15 +197,14 @@ class PullProcessor:
         store = self._state.store
         codes = pull.codes
         if not codes:
-            found = [row.record for row in store.read(queue, offset, pull.max_messages)]
-            if found and sum(map(len, found)) <= MAX_BYTES:
+            found = [row.record for row in store.read(queue, offset, pull.max_messages, MAX_BYTES)]
+            if found:
                 return found, offset + len(found)
         found = []
         size = 0
         end = min(queue.next_offset, offset + max(SCAN_WINDOW, pull.max_messages))
         while offset < end:
-            chunk: Iterable[StoredRecord] = store.read(queue, offset, min(end - offset, _COLD_CHUNK if codes else pull.max_messages))
-            at_start = offset
+            chunk = store.read(queue, offset, min(end - offset, _COLD_CHUNK), MAX_BYTES)
             for tags_code, _, record in chunk:
                 if codes and tags_code not in codes:
                     offset += 1
@@ -218,7 +216,7 @@ class PullProcessor:
                 offset += 1
                 if len(found) >= pull.max_messages:
                     return found, offset
-            if offset == at_start:
+            if not chunk:
                 # Only a damaged database lacks rows; consumers must be able to go past the hole.
                 logger.error("%s:%d: no messages from offset %d to %d", pull.topic, pull.queue_id, offset, end)
                 return found, end

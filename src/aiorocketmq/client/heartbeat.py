@@ -7,7 +7,6 @@ brokers are told at the same time, so a silent one delays nobody. Features K8-K1
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -198,5 +197,5 @@ class HeartbeatService:
 
 
 def _without_subscriptions(data: HeartbeatData) -> HeartbeatData:
-    consumers = [dataclasses.replace(consumer, subscription_data_set=[]) for consumer in data.consumer_data_set]
-    return dataclasses.replace(data, consumer_data_set=consumers, without_sub=True)
+    consumers = [consumer.replace(subscription_data_set=[]) for consumer in data.consumer_data_set]
+    return data.replace(consumer_data_set=consumers, without_sub=True)

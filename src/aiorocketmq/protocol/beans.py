@@ -1,33 +1,31 @@
-"""Mapping between dataclasses and the JSON objects of bodies (Java: bean serialisation of fastjson, `RemotingSerializable`).
+"""Records that are bodies, to JSON objects and back (Java: bean serialisation of fastjson, `RemotingSerializable`).
 
 A bean declares typed fields in snake case; in JSON they are camel case, or what `header.wire("name")` says. A missing or null field
 takes its default; a field of the wrong type raises `ProtocolError` that names its path. Unknown fields are ignored, because newer
 servers add some. Supported types: str, int, float, bool, enums (by name), beans, `MessageQueue`, `SubscriptionData`, and lists, sets
-and dictionaries of these; keys may be str, int or `MessageQueue`.
+and dictionaries of these; keys may be str, int or `MessageQueue`. Limits (see `limits`) are checked by `check`, which servers call.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, Final, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Self, get_args, get_origin
 
-from aiorocketmq.errors import ProtocolError
+from aiorocketmq.errors import ConfigError, ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.parsing import INT64_MAX, number_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.header import camel_case, wire
-from aiorocketmq.protocol.record import Record
+from aiorocketmq.protocol.limits import Limit, Name, QueueId
+from aiorocketmq.protocol.record import Record, field, fields_of, split_hint, wire
 
-__all__ = ["Bean", "decode_object", "from_json", "to_json", "wire"]
+__all__ = ["Bean", "check", "decode_object", "field", "from_json", "to_json", "wire"]
 
 Reader = Callable[[Any, str], Any]
 
-_MISSING: Final = dataclasses.MISSING
+_NAME: Final = split_hint(Name)[1]
+_QUEUE_ID: Final = split_hint(QueueId)[1]
 
 
 def _wrong(path: str, value: Any, wanted: str) -> ProtocolError:
@@ -152,9 +150,10 @@ def _reader(hint: Any) -> Reader:
 
 
 def _make_reader(hint: Any) -> Reader:
+    hint, _ = split_hint(hint)
+    if hint in _READERS:
+        return _READERS[hint]
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _reader(next(part for part in arguments if part is not type(None)))
     if origin in (list, set, frozenset, tuple):
         item = _reader(arguments[0])
         return lambda value, path: origin([item(each, f"{path}[{index}]") for index, each in enumerate(_list(value, path))])
@@ -185,52 +184,81 @@ def _enum_reader(hint: type[Enum]) -> Reader:
     return read
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
-    attribute: str
-    name: str
-    read: Reader
-    required: bool
+_Entry = tuple[str, str, Reader, Any, "Callable[[], Any] | None", bool]  # attribute, name in JSON, reader, default, factory, required
+
+_entries: Final[dict[type, tuple[_Entry, ...]]] = {}
 
 
-_fields: Final[dict[type, tuple[_Field, ...]]] = {}
-
-
-def _fields_of(owner: type[Bean]) -> tuple[_Field, ...]:
-    known = _fields.get(owner)
+def _fields(owner: type[Bean]) -> tuple[_Entry, ...]:
+    known = _entries.get(owner)
     if known is None:
-        hints = get_type_hints(owner)
-        known = _fields[owner] = tuple(
-            _Field(
-                field.name,
-                field.metadata.get("wire") or camel_case(field.name),
-                _reader(hints[field.name]),
-                field.default is _MISSING and field.default_factory is _MISSING,
-            )
-            for field in dataclasses.fields(owner)
+        known = _entries[owner] = tuple(
+            (each.attribute, each.name, _reader(each.hint), each.default, each.factory, each.required) for each in fields_of(owner)
         )
     return known
 
 
 def _read_bean(owner: type[Bean], value: dict[Any, Any], path: str) -> Any:
-    found: dict[str, Any] = {}
-    for field in _fields_of(owner):
-        item = value.get(field.name)
+    bean = owner.__new__(owner)
+    for attribute, name, read, default, factory, required in _fields(owner):
+        item = value.get(name)
         if item is not None:
-            found[field.attribute] = field.read(item, f"{path}.{field.name}")
-        elif field.required:
-            raise ProtocolError(f"{path}.{field.name} is missing")
-    return owner(**found)
+            setattr(bean, attribute, read(item, f"{path}.{name}"))
+        elif required:
+            raise ProtocolError(f"{path}.{name} is missing")
+        else:
+            setattr(bean, attribute, default if factory is None else factory())
+    return bean
+
+
+def check(value: Any, path: str) -> None:
+    """Check the limits of a body's fields and of everything in it.
+
+    Raises:
+        ConfigError: A value is outside the limits of its field; the text names the path.
+    """
+    if isinstance(value, Bean):
+        for each in fields_of(type(value)):
+            item = getattr(value, each.attribute)
+            if item is not None:
+                _check_field(each.limit, item, f"{path}.{each.name}")
+    elif isinstance(value, MessageQueue):
+        _check_field(_NAME, value.topic, f"{path}.topic")
+        _check_field(_NAME, value.broker_name, f"{path}.brokerName")
+        _check_field(_QUEUE_ID, value.queue_id, f"{path}.queueId")
+    elif isinstance(value, SubscriptionData):
+        _check_field(_NAME, value.topic, f"{path}.topic")
+        _check_field(None, value.version, f"{path}.subVersion")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check(key, f"key of {path}")
+            check(item, f"{path}[{key!s:.60}]")
+    elif isinstance(value, list | set | frozenset | tuple):
+        _check_all(value, path)
+    elif type(value) is int and not -INT64_MAX - 1 <= value <= INT64_MAX:
+        raise ConfigError(f"{path} is {str(value)[:40]}, not an integer of 64 bits")
+
+
+def _check_all(values: Iterable[Any], path: str) -> None:
+    for index, item in enumerate(values):
+        check(item, f"{path}[{index}]")
+
+
+def _check_field(limit: Limit | None, value: Any, path: str) -> None:
+    if limit is None:
+        check(value, path)
+    elif (problem := limit.problem(value)) is not None:
+        raise ConfigError(f"{path} {problem}")
 
 
 def to_json(value: Any) -> Any:
     """Turn beans, queues, enums and containers into what `fastjson.dumps` takes; None fields are left out."""
     if isinstance(value, Bean):
         out = {}
-        for field in _fields_of(type(value)):
-            item = getattr(value, field.attribute)
+        for each in _fields(type(value)):
+            item = getattr(value, each[0])
             if item is not None:
-                out[field.name] = to_json(item)
+                out[each[1]] = to_json(item)
         return out
     if isinstance(value, MessageQueue):
         return {"brokerName": value.broker_name, "queueId": value.queue_id, "topic": value.topic}
@@ -270,7 +298,6 @@ def decode_object(data: bytes, path: str) -> dict[Any, Any]:
         raise ProtocolError(f"{path}: {error.message}") from None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class Bean(Record):
     """Base of bodies and their parts."""
 

@@ -5,7 +5,6 @@ Java: `org.apache.rocketmq.remoting.protocol.{admin,body,subscription,statictopi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiorocketmq.errors import ProtocolError
@@ -13,8 +12,10 @@ from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData
 from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.beans import Bean, decode_object, from_json, wire
+from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, wire
 from aiorocketmq.protocol.bodies_client import broker_data_from_json, broker_data_to_json
+from aiorocketmq.protocol.limits import BrokerId, Int32, Name, OptionalName, Permissions, QueueCount
+from aiorocketmq.protocol.record import Record
 
 __all__ = [
     "BrokerMemberGroup",
@@ -53,8 +54,7 @@ __all__ = [
 # --- clusters -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class ClusterInfo:
+class ClusterInfo(Record):
     """All brokers that a name server knows (106)."""
 
     broker_addr_table: dict[str, BrokerData] = field(default_factory=dict)
@@ -88,7 +88,6 @@ class ClusterInfo:
         return cls(table, clusters)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class DataVersion(Bean):
     """Version of a table; two are equal when all three numbers are."""
 
@@ -97,7 +96,6 @@ class DataVersion(Bean):
     counter: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class BrokerMemberGroup(Bean):
     """Members of one broker name."""
 
@@ -106,7 +104,6 @@ class BrokerMemberGroup(Bean):
     broker_addrs: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class GetBrokerMemberGroupResponseBody(Bean):
     """Answer to 901."""
 
@@ -116,21 +113,19 @@ class GetBrokerMemberGroupResponseBody(Bean):
 # --- topics -------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class TopicConfig(Bean):
     """Settings of a topic on one broker; a missing field means the default, as in Java."""
 
-    topic_name: str
-    read_queue_nums: int = 16
-    write_queue_nums: int = 16
-    perm: int = 6
-    topic_filter_type: str = "SINGLE_TAG"
-    topic_sys_flag: int = 0
+    topic_name: Name
+    read_queue_nums: QueueCount = 16
+    write_queue_nums: QueueCount = 16
+    perm: Permissions = 6
+    topic_filter_type: OptionalName = "SINGLE_TAG"
+    topic_sys_flag: Int32 = 0
     order: bool = False
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class TopicConfigWrapper(Bean):
     """All topics of a broker (21, and part of its registration; Java: `TopicConfigAndMappingSerializeWrapper`)."""
 
@@ -141,14 +136,12 @@ class TopicConfigWrapper(Bean):
     mapping_data_version: DataVersion = field(default_factory=DataVersion)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class CreateTopicListRequestBody(Bean):
     """Several topics at once (18)."""
 
     topic_config_list: list[TopicConfig] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class RegisterBrokerBody(Bean):
     """What a broker tells name servers (103)."""
 
@@ -156,7 +149,6 @@ class RegisterBrokerBody(Bean):
     filter_server_list: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class TopicOffset(Bean):
     """State of one queue; `last_update_timestamp` in milliseconds since the epoch, 0 for an empty queue."""
 
@@ -165,7 +157,6 @@ class TopicOffset(Bean):
     last_update_timestamp: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class TopicStatsTable(Bean):
     """State of a topic's queues on one broker (202)."""
 
@@ -176,28 +167,26 @@ class TopicStatsTable(Bean):
 # --- groups -------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupConfig(Bean):
     """Settings of a consumer group; a missing field means the default, as in Java."""
 
-    group_name: str
+    group_name: Name
     consume_enable: bool = True
     consume_from_min_enable: bool = True
     consume_broadcast_enable: bool = True
     consume_message_orderly: bool = False
-    retry_queue_nums: int = 1
-    retry_max_times: int = 16
+    retry_queue_nums: QueueCount = 1
+    retry_max_times: Int32 = 16
     group_retry_policy: dict[str, Any] | None = None
-    broker_id: int = 0
-    which_broker_when_consume_slowly: int = 1
+    broker_id: BrokerId = 0
+    which_broker_when_consume_slowly: BrokerId = 1
     notify_consumer_ids_changed_enable: bool = True
-    group_sys_flag: int = 0
-    consume_timeout_minute: int = 15
+    group_sys_flag: Int32 = 0
+    consume_timeout_minute: Int32 = 15
     subscription_data_set: list[dict[str, Any]] | None = None
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupWrapper(Bean):
     """All groups of a broker (201)."""
 
@@ -206,21 +195,18 @@ class SubscriptionGroupWrapper(Bean):
     data_version: DataVersion = field(default_factory=DataVersion)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class SubscriptionGroupList(Bean):
     """Several groups at once (225)."""
 
     group_config_list: list[SubscriptionGroupConfig] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class GroupList(Bean):
     """Groups that consume a topic (300)."""
 
     group_list: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class GroupForbidden(Bean):
     """Whether a group may read a topic (353)."""
 
@@ -229,7 +215,6 @@ class GroupForbidden(Bean):
     readable: bool | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QuerySubscriptionResponseBody(Bean):
     """Subscription of a group to a topic (345)."""
 
@@ -238,7 +223,6 @@ class QuerySubscriptionResponseBody(Bean):
     subscription_data: SubscriptionData | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class OffsetWrapper(Bean):
     """Progress of a group on one queue."""
 
@@ -248,7 +232,6 @@ class OffsetWrapper(Bean):
     last_timestamp: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStats(Bean):
     """Progress of a group on one broker (208)."""
 
@@ -256,7 +239,6 @@ class ConsumeStats(Bean):
     consume_tps: float = 0.0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStatsList(Bean):
     """Progress of all groups of a broker (317)."""
 
@@ -266,7 +248,6 @@ class ConsumeStatsList(Bean):
     consume_stats_list: list[dict[str, list[ConsumeStats]]] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumerOffsetWrapper(Bean):
     """All committed offsets of a broker (43): `topic@group` → queue id → offset."""
 
@@ -274,7 +255,6 @@ class ConsumerOffsetWrapper(Bean):
     data_version: DataVersion | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class DelayOffsetWrapper(Bean):
     """Progress of a broker's delay levels (45): level → offset."""
 
@@ -282,7 +262,6 @@ class DelayOffsetWrapper(Bean):
     data_version: DataVersion | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QueueTimeSpan(Bean):
     """Times of one queue, milliseconds since the epoch."""
 
@@ -293,14 +272,12 @@ class QueueTimeSpan(Bean):
     delay_time: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QueryConsumeTimeSpanBody(Bean):
     """How old the messages are that a group works on (303)."""
 
     consume_time_span_set: list[QueueTimeSpan] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QueryCorrectionOffsetBody(Bean):
     """Smallest offsets of a topic over groups (308): queue id → offset."""
 
@@ -310,7 +287,6 @@ class QueryCorrectionOffsetBody(Bean):
 # --- connections ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class Connection(Bean):
     """One client; `language` is a name of `LanguageCode`, `version` a number of `codes.version_name`."""
 
@@ -320,7 +296,6 @@ class Connection(Bean):
     version: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumerConnection(Bean):
     """Members of a consumer group (203)."""
 
@@ -331,25 +306,22 @@ class ConsumerConnection(Bean):
     consume_from_where: str | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ProducerConnection(Bean):
     """Members of a producer group (204)."""
 
     connection_set: list[Connection] = field(default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ProducerInfo(Bean):
     """One producer."""
 
     client_id: str = ""
-    remote_ip: str = wire("remoteIP", "")
+    remote_ip: str = wire("remoteIP", default="")
     language: str = "JAVA"
     version: int = 0
     last_update_timestamp: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ProducerTableInfo(Bean):
     """All producers of a broker, by group (328)."""
 
@@ -359,7 +331,6 @@ class ProducerTableInfo(Bean):
 # --- statistics -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class BrokerStatsItem(Bean):
     """Sum, rate per second, and average per call over one span."""
 
@@ -368,7 +339,6 @@ class BrokerStatsItem(Bean):
     avgpt: float = 0.0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class BrokerStatsData(Bean):
     """One statistic of a broker (315)."""
 

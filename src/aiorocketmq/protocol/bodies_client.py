@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiorocketmq.errors import ProtocolError
@@ -12,7 +11,8 @@ from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.beans import Bean, decode_object, from_json, subscription_json, wire
+from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, subscription_json, wire
+from aiorocketmq.protocol.limits import ClientId, Int64, Name, OptionalName
 
 __all__ = [
     "CheckClientRequestBody",
@@ -130,7 +130,6 @@ def encode_topic_route(route: TopicRouteData, *, strict: bool = True) -> bytes:
     return fastjson.dumps(value, strict=strict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class TopicList(Bean):
     """A list of topics (206, 224, 304, 305, 343); for 304 also one broker's address."""
 
@@ -138,7 +137,6 @@ class TopicList(Bean):
     broker_addr: str | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class KVTable(Bean):
     """A table of strings (28, 219, and the answer to a broker's registration)."""
 
@@ -148,26 +146,23 @@ class KVTable(Bean):
 # --- heartbeat ----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ProducerData(Bean):
     """One producer group of a heartbeat."""
 
-    group_name: str
+    group_name: Name
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumerData(Bean):
     """One consumer group of a heartbeat. `consume_from_where` is the wire's name, see `StartFrom`."""
 
-    group_name: str
+    group_name: Name
     consume_type: ConsumeType = ConsumeType.CONSUME_PASSIVELY
     message_model: MessageModel = MessageModel.CLUSTERING
-    consume_from_where: str = "CONSUME_FROM_LAST_OFFSET"
+    consume_from_where: OptionalName = "CONSUME_FROM_LAST_OFFSET"
     subscription_data_set: list[SubscriptionData] = field(default_factory=list)
     unit_mode: bool = False
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class HeartbeatData(Bean):
     """Body of a heartbeat (34).
 
@@ -179,10 +174,10 @@ class HeartbeatData(Bean):
         without_sub: True when the subscriptions are left out because the broker knows them.
     """
 
-    client_id: str = wire("clientID")
+    client_id: ClientId = wire("clientID")
     producer_data_set: list[ProducerData] = field(default_factory=list)
     consumer_data_set: list[ConsumerData] = field(default_factory=list)
-    heartbeat_fingerprint: int = 0
+    heartbeat_fingerprint: Int64 = 0
     without_sub: bool = False
 
     def fingerprint(self) -> int:
@@ -195,17 +190,15 @@ class HeartbeatData(Bean):
         return java_hash(f"{producers}{groups}") or 1
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class CheckClientRequestBody(Bean):
     """Ask a broker whether it can filter as wanted (46)."""
 
-    client_id: str
-    group: str
+    client_id: ClientId
+    group: Name
     subscription_data: SubscriptionData
     namespace: str | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerListByGroupResponseBody(Bean):
     """Client ids of a group (38)."""
 
@@ -215,34 +208,30 @@ class GetConsumerListByGroupResponseBody(Bean):
 # --- locks and assignment -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class LockBatchRequestBody(Bean):
     """Lock queues for an ordered consumer (41)."""
 
-    consumer_group: str
-    client_id: str
+    consumer_group: Name
+    client_id: ClientId
     mq_set: list[MessageQueue] = field(default_factory=list)
     only_this_broker: bool = False
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class LockBatchResponseBody(Bean):
     """The queues that the caller holds now (41)."""
 
-    lock_ok_mq_set: list[MessageQueue] = field(default_factory=list, metadata={"wire": "lockOKMQSet"})
+    lock_ok_mq_set: list[MessageQueue] = wire("lockOKMQSet", default_factory=list)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class UnlockBatchRequestBody(Bean):
     """Give locks back (42)."""
 
-    consumer_group: str
-    client_id: str
+    consumer_group: Name
+    client_id: ClientId
     mq_set: list[MessageQueue] = field(default_factory=list)
     only_this_broker: bool = False
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QueryAssignmentRequestBody(Bean):
     """Ask a broker for the queues of a client (400)."""
 
@@ -253,7 +242,6 @@ class QueryAssignmentRequestBody(Bean):
     message_model: MessageModel = MessageModel.CLUSTERING
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class MessageQueueAssignment(Bean):
     """One assigned queue; `mode` is `PULL` or `POP`."""
 
@@ -262,14 +250,12 @@ class MessageQueueAssignment(Bean):
     attachments: dict[str, str] | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class QueryAssignmentResponseBody(Bean):
     """Answer to 400; None means that the broker has nothing to say."""
 
     message_queue_assignments: list[MessageQueueAssignment] | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class SetMessageRequestModeRequestBody(Bean):
     """Set whether a group pulls or pops a topic (401)."""
 
@@ -282,14 +268,12 @@ class SetMessageRequestModeRequestBody(Bean):
 # --- what brokers ask of consumers ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ResetOffsetBody(Bean):
     """New offsets of queues (220, 222)."""
 
     offset_table: dict[MessageQueue, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class GetConsumerStatusBody(Bean):
     """Offsets of a client's queues (221), or of all clients of a group (223)."""
 
@@ -297,7 +281,6 @@ class GetConsumerStatusBody(Bean):
     consumer_table: dict[str, dict[MessageQueue, int]] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ProcessQueueInfo(Bean):
     """State of one queue that a consumer works on; times are milliseconds since the epoch."""
 
@@ -305,40 +288,37 @@ class ProcessQueueInfo(Bean):
     cached_msg_min_offset: int = 0
     cached_msg_max_offset: int = 0
     cached_msg_count: int = 0
-    cached_msg_size_in_mib: int = wire("cachedMsgSizeInMiB", 0)
+    cached_msg_size_in_mib: int = wire("cachedMsgSizeInMiB", default=0)
     transaction_msg_min_offset: int = 0
     transaction_msg_max_offset: int = 0
     transaction_msg_count: int = 0
     locked: bool = False
     try_unlock_times: int = 0
     last_lock_timestamp: int = 0
-    dropped: bool = wire("droped", False)
+    dropped: bool = wire("droped", default=False)
     last_pull_timestamp: int = 0
     last_consume_timestamp: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class PopProcessQueueInfo(Bean):
     """State of one queue that a consumer pops from."""
 
     wait_ack_count: int = 0
-    dropped: bool = wire("droped", False)
+    dropped: bool = wire("droped", default=False)
     last_pop_timestamp: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumeStatus(Bean):
     """Rates of one topic: messages per second, and milliseconds."""
 
-    pull_rt: float = wire("pullRT", 0.0)
-    pull_tps: float = wire("pullTPS", 0.0)
-    consume_rt: float = wire("consumeRT", 0.0)
-    consume_ok_tps: float = wire("consumeOKTPS", 0.0)
-    consume_failed_tps: float = wire("consumeFailedTPS", 0.0)
+    pull_rt: float = wire("pullRT", default=0.0)
+    pull_tps: float = wire("pullTPS", default=0.0)
+    consume_rt: float = wire("consumeRT", default=0.0)
+    consume_ok_tps: float = wire("consumeOKTPS", default=0.0)
+    consume_failed_tps: float = wire("consumeFailedTPS", default=0.0)
     consume_failed_msgs: int = 0
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumerRunningInfo(Bean):
     """Inner state of a consumer (307). Admin tools need the property `PROP_CONSUMER_START_TIMESTAMP`."""
 
@@ -351,7 +331,6 @@ class ConsumerRunningInfo(Bean):
     jstack: str | None = None
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class ConsumeMessageDirectlyResult(Bean):
     """How one message was consumed on demand (309); `consume_result` is `CR_SUCCESS`, `CR_LATER`, `CR_ROLLBACK`, ..."""
 

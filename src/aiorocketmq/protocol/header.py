@@ -1,73 +1,36 @@
-"""Custom headers: dataclasses that turn into the string map `extFields` and back (Java: `CommandCustomHeader` and its annotations).
+"""Custom headers: records that turn into the string map `extFields` and back (Java: `CommandCustomHeader` and its annotations).
 
 A subclass declares typed fields in snake case; on the wire they are camel case, or what `wire("name")` says. A field with a default may be
 missing on the wire; None is left out when written. Integers are checked to fit in 64 bits, and a value that does not parse raises
-`ProtocolError` naming header, field and value.
+`ProtocolError` naming header, field and value. Limits (see `limits`) are checked when a header is written, and by servers when one is read.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Self
 
-from aiorocketmq.errors import ProtocolError
+from aiorocketmq.errors import ConfigError, ProtocolError
 from aiorocketmq.model.parsing import number_or_none
-from aiorocketmq.protocol.record import Record
+from aiorocketmq.protocol.limits import Limit, OptionalName
+from aiorocketmq.protocol.record import MISSING, Record, camel_case, fields_of, wire
 
-_MISSING: Final = dataclasses.MISSING
+__all__ = ["Header", "RpcHeader", "TopicHeader", "camel_case", "parse_int", "wire"]
 
+_Reader = tuple[str, str, type, Any, "Limit | None"]  # attribute, wire name, type, default, limit
 
-def wire(name: str, default: Any = _MISSING) -> Any:
-    """Declare a field whose name on the wire is not the camel case of its Python name."""
-    if default is _MISSING:
-        return dataclasses.field(metadata={"wire": name})
-    return dataclasses.field(default=default, metadata={"wire": name})
+_readers: Final[dict[type, tuple[_Reader, ...]]] = {}
 
 
-def camel_case(name: str) -> str:
-    """`max_msg_nums` → `maxMsgNums`."""
-    head, *tail = name.split("_")
-    return head + "".join([word[:1].upper() + word[1:] for word in tail])
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    attribute: str
-    name: str
-    kind: type
-    required: bool
-
-
-def _kind_of(owner: type, attribute: str, hint: Any) -> type:
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(part for part in get_args(hint) if part is not type(None))
-    if hint not in (str, int, bool):
-        raise TypeError(f"{owner.__name__}.{attribute} is {hint!r}; headers hold str, int and bool only")
-    return hint  # type: ignore[no-any-return]
-
-
-_fields: Final[dict[type, tuple[_Field, ...]]] = {}
-
-
-def _fields_of(owner: type[Header]) -> tuple[_Field, ...]:
-    known = _fields.get(owner)
-    return known if known is not None else _fields.setdefault(owner, _read_fields(owner))
-
-
-def _read_fields(owner: type[Header]) -> tuple[_Field, ...]:
-    hints = get_type_hints(owner)
-    return tuple(
-        _Field(
-            field.name,
-            field.metadata.get("wire") or camel_case(field.name),
-            _kind_of(owner, field.name, hints[field.name]),
-            field.default is _MISSING,
-        )
-        for field in dataclasses.fields(owner)
-    )
+def _fields(owner: type[Header]) -> tuple[_Reader, ...]:
+    known = _readers.get(owner)
+    if known is None:
+        found = fields_of(owner)
+        for each in found:
+            if each.hint not in (str, int, bool):
+                raise TypeError(f"{owner.__name__}.{each.attribute} is {each.hint!r}; headers hold str, int and bool only")
+        known = _readers[owner] = tuple((each.attribute, each.name, each.hint, each.default, each.limit) for each in found)
+    return known
 
 
 def parse_int(text: str, where: str) -> int:
@@ -78,7 +41,6 @@ def parse_int(text: str, where: str) -> int:
     return value
 
 
-@dataclass(slots=True, repr=False, eq=False)
 class Header(Record):
     """Base of all custom headers.
 
@@ -89,42 +51,58 @@ class Header(Record):
     CODE: ClassVar[int | None] = None
 
     def to_ext(self) -> dict[str, str]:
-        """The string map of the wire; None is left out."""
+        """The string map of the wire; None is left out.
+
+        Raises:
+            ConfigError: A value is outside the limits of its field.
+        """
         ext: dict[str, str] = {}
-        for field in _fields_of(type(self)):
-            value = getattr(self, field.attribute)
+        for attribute, name, kind, _, limit in _fields(type(self)):
+            value = getattr(self, attribute)
             if value is None:
                 continue
-            if field.kind is bool:
-                ext[field.name] = "true" if value else "false"
-            else:
-                ext[field.name] = str(int(value)) if field.kind is int else value
+            if kind is bool:
+                ext[name] = "true" if value else "false"
+                continue
+            if limit is not None and (problem := limit.problem(value)) is not None:
+                raise ConfigError(f"{type(self).__name__}.{attribute} {problem}")
+            ext[name] = str(int(value)) if kind is int else value
         return ext
 
     @classmethod
-    def from_ext(cls, ext: Mapping[str, str]) -> Self:
+    def from_ext(cls, ext: Mapping[str, str], *, limited: bool = False) -> Self:
         """Read the string map of the wire; unknown names are ignored.
+
+        Args:
+            ext: The map.
+            limited: Check the limits of the fields, too: for what is asked, not for what is answered.
 
         Raises:
             ProtocolError: A required field is missing, or a value does not parse.
+            ConfigError: A value is outside the limits of its field.
         """
-        values: dict[str, Any] = {}
-        for field in _fields_of(cls):
-            text = ext.get(field.name)
+        header = cls.__new__(cls)
+        for attribute, name, kind, default, limit in _fields(cls):
+            text = ext.get(name)
+            value: Any
             if text is None:
-                if field.required:
-                    raise ProtocolError(f"{cls.__name__}: the field {field.name!r} is missing")
-            elif field.kind is str:
-                values[field.attribute] = text
-            elif field.kind is bool:
-                values[field.attribute] = text.lower() == "true"
+                if default is MISSING:
+                    raise ProtocolError(f"{cls.__name__}: the field {name!r} is missing")
+                value = default
             else:
-                values[field.attribute] = parse_int(text, f"{cls.__name__}: the field {field.name!r}")
-        return cls(**values)
+                if kind is str:
+                    value = text
+                elif kind is bool:
+                    value = text.lower() == "true"
+                else:
+                    value = parse_int(text, f"{cls.__name__}: the field {name!r}")
+                if limited and limit is not None and (problem := limit.problem(value)) is not None:
+                    raise ConfigError(f"the field {name!r} {problem}")
+            setattr(header, attribute, value)
+        return header
 
 
-@dataclass(slots=True, kw_only=True, repr=False, eq=False)
-class RpcHeader(Header):
+class RpcHeader(Header, kw_only=True):
     """Base of request headers that also carry the common routing fields.
 
     Attributes:
@@ -134,14 +112,13 @@ class RpcHeader(Header):
         oway: Reserved.
     """
 
-    bname: str | None = None
-    ns: str | None = None
+    bname: OptionalName | None = None
+    ns: OptionalName | None = None
     nsd: bool | None = None
     oway: bool | None = None
 
 
-@dataclass(slots=True, kw_only=True, repr=False, eq=False)
-class TopicHeader(RpcHeader):
+class TopicHeader(RpcHeader, kw_only=True):
     """Base of request headers about one topic.
 
     Attributes:

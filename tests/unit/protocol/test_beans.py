@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import pytest
 
-from aiorocketmq.errors import ProtocolError
+from aiorocketmq.errors import ConfigError, ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.protocol.beans import Bean, from_json, to_json, wire
+from aiorocketmq.protocol import bodies
+from aiorocketmq.protocol.beans import Bean, check, field, from_json, to_json, wire
 
 
 class Colour(Enum):
@@ -17,15 +17,13 @@ class Colour(Enum):
     BLUE = 1
 
 
-@dataclass(slots=True)
 class Inner(Bean):
     count: int = 0
 
 
-@dataclass(slots=True)
 class Outer(Bean):
     name: str
-    odd: int = wire("oddName", 1)
+    odd: int = wire("oddName", default=1)
     ratio: float = 0.0
     active: bool = False
     colour: Colour = Colour.RED
@@ -114,3 +112,19 @@ def test_queue_keys_with_fields_of_newer_servers(codec: str) -> None:
 def test_a_type_without_json_form_is_refused() -> None:
     with pytest.raises(TypeError, match="no JSON form"):
         from_json(bytes, b"", "x")
+
+
+def test_limits_are_checked_everywhere_in_a_body() -> None:
+    check(FULL, "Outer")
+    for body, path in (
+        (Outer("n", 2**63), "Outer.oddName is 9223372036854775808, not an integer of 64 bits"),
+        (Outer("n", queues={MessageQueue("", "b", 0): 1}), "key of Outer.queues.topic is empty"),
+        (Outer("n", subscription=SubscriptionData("T\0", "*")), "Outer.subscription.topic is"),
+        (
+            bodies.SubscriptionGroupList([bodies.SubscriptionGroupConfig("g", retry_queue_nums=-1)]),
+            r"groupConfigList\[0\].retryQueueNums is -1",
+        ),
+        (bodies.HeartbeatData("c", [bodies.ProducerData("\udcff")]), r"producerDataSet\[0\].groupName is"),
+    ):
+        with pytest.raises(ConfigError, match=path):
+            check(body, type(body).__name__)

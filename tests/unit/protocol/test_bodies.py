@@ -11,6 +11,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol import bodies, bodies_admin, bodies_client, fastjson
 from aiorocketmq.protocol.beans import Bean
+from aiorocketmq.protocol.record import fields_of
 
 FIRST = MessageQueue("orders", "broker-a", 0)
 ROUTE = TopicRouteData(
@@ -23,7 +24,7 @@ BEANS = [item for item in ALL if isinstance(item, type) and issubclass(item, Bea
 
 @pytest.mark.parametrize("kind", BEANS, ids=lambda kind: kind.__name__)
 def test_every_body_reads_what_it_writes_and_refuses_nonsense(codec: str, kind: type[Bean]) -> None:
-    required = {field.name: 0 for field in dataclasses.fields(kind) if field.default is field.default_factory is dataclasses.MISSING}
+    required = {field.attribute: 0 for field in fields_of(kind) if field.required}
     if not required:
         assert kind.decode(kind().encode()) == kind()
     for data in (b"", b"[]", b"5", b'"x"', b"{", b"\xff\xfe"):

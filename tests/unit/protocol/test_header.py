@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiorocketmq.errors import ProtocolError
+from aiorocketmq.errors import ConfigError, ProtocolError
 from aiorocketmq.protocol import headers_admin, headers_client
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader, camel_case, parse_int, wire
+from aiorocketmq.protocol.limits import Between, Limit, Text
+from aiorocketmq.protocol.record import MISSING, fields_of
 
 ALL = sorted(
     {
@@ -21,17 +22,23 @@ ALL = sorted(
     },
     key=lambda item: item.__name__,
 )
-_VALUES: dict[type, Any] = {str: st.text(min_size=1), int: st.integers(-(2**63), 2**63 - 1), bool: st.booleans()}
+
+
+def _values_of(hint: type, limit: Limit | None) -> st.SearchStrategy[Any]:
+    if hint is bool:
+        return st.booleans()
+    if isinstance(limit, Between):
+        return st.integers(limit.low, limit.high)
+    if isinstance(limit, Text):
+        return st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=limit.least, max_size=min(limit.most, 20))
+    return st.text(min_size=1) if hint is str else st.integers(-(2**63), 2**63 - 1)
 
 
 def _values(kind: type[Header]) -> st.SearchStrategy[Header]:
-    hints = get_type_hints(kind)
     fields: dict[str, st.SearchStrategy[Any]] = {}
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        base = next(part for part in (str, bool, int) if part is hint or part in getattr(hint, "__args__", ()))
-        required = field.default is dataclasses.MISSING
-        fields[field.name] = _VALUES[base] if required or field.default is not None else st.none() | _VALUES[base]
+    for field in fields_of(kind):
+        values = _values_of(field.hint, field.limit)
+        fields[field.attribute] = st.none() | values if field.default is None else values
     return st.builds(kind, **fields)
 
 
@@ -47,7 +54,7 @@ def test_every_header_survives_the_wire(kind: type[Header], data: st.DataObject)
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_a_missing_required_field_is_named(kind: type[Header]) -> None:
-    required = [field for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+    required = [field for field in fields_of(kind) if field.default is MISSING]
     if not required:
         assert kind.from_ext({}) == kind()
         return
@@ -116,9 +123,32 @@ def test_unknown_names_are_ignored() -> None:
 
 
 def test_a_header_of_another_type_is_refused() -> None:
-    @dataclasses.dataclass(slots=True)
     class Bad(Header):
-        ratio: float = wire("r", 0.5)
+        ratio: float = wire("r", default=0.5)
 
     with pytest.raises(TypeError, match="str, int and bool only"):
         Bad().to_ext()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if "Response" not in kind.__name__], ids=lambda kind: kind.__name__)
+def test_every_field_of_a_request_has_a_limit(kind: type[Header]) -> None:
+    assert [field.attribute for field in fields_of(kind) if field.hint is not bool and field.limit is None] == []
+
+
+def test_limits_are_checked_when_a_header_is_written() -> None:
+    header = headers_admin.CreateTopicRequestHeader("orders", "TBW102", 70000, 8, 6)
+    with pytest.raises(ConfigError, match=r"CreateTopicRequestHeader\.read_queue_nums is 70000; integers from 0 to 65535 are allowed"):
+        header.to_ext()
+
+
+def test_limits_are_checked_when_a_request_is_read_and_not_when_an_answer_is() -> None:
+    ext = {"topic": "orders", "queueId": "65535"}
+    assert headers_client.GetMinOffsetRequestHeader.from_ext(ext).queue_id == 65535
+    with pytest.raises(ConfigError, match="the field 'queueId' is 65535; integers from 0 to 65534 are allowed"):
+        headers_client.GetMinOffsetRequestHeader.from_ext(ext, limited=True)
+
+
+@pytest.mark.parametrize("topic", ["", "a\udcff", "a\0", "a" * 512])
+def test_names_are_proper_text(topic: str) -> None:
+    with pytest.raises(ConfigError, match="the field 'topic'"):
+        headers_client.GetRouteInfoRequestHeader.from_ext({"topic": topic}, limited=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import pytest
 
 from aiorocketmq.protocol.bodies import TopicList
@@ -28,3 +32,33 @@ def test_text_names_class_and_fields() -> None:
 def test_not_hashable() -> None:
     with pytest.raises(TypeError):
         hash(TopicList(["a"]))
+
+
+def test_values_by_position_and_by_name() -> None:
+    assert GetMinOffsetRequestHeader("t", queue_id=1).queue_id == 1
+    cases: tuple[tuple[tuple[Any, ...], dict[str, Any], str], ...] = (
+        (("t",), {}, "needs a value for 'queue_id'"),
+        (("t", 1, "b"), {}, "takes 2 values by position, 3 were given"),
+        (("t", 1), {"topic": "u"}, "two values for 'topic'"),
+        (("t", 1), {"colour": "red"}, "no field 'colour'"),
+    )
+    for arguments, named, text in cases:
+        with pytest.raises(TypeError, match=text):
+            GetMinOffsetRequestHeader(*arguments, **named)
+
+
+def test_defaults_are_not_shared() -> None:
+    first, second = TopicList(), TopicList()
+    first.topic_list.append("a")
+    assert second.topic_list == []
+
+
+def test_a_changed_copy() -> None:
+    header = GetMinOffsetRequestHeader("t", 1, bname="b")
+    assert header.replace(queue_id=2) == GetMinOffsetRequestHeader("t", 2, bname="b")
+    assert copy.copy(header) == pickle.loads(pickle.dumps(header)) == header
+
+
+def test_records_have_slots() -> None:
+    with pytest.raises(AttributeError):
+        TopicList().colour = "red"  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, SendMessageRequestHeaderV2
 from aiorocketmq.protocol.templates import PullTemplate, SendTemplate
 
+queues = st.integers(0, 65534)
 int32 = st.integers(-(2**31), 2**31 - 1)
 int64 = st.integers(-(2**63), 2**63 - 1)
 names = st.text('abc%_-|中"\\{}', min_size=1, max_size=20)
@@ -51,7 +52,7 @@ def test_send(
 
 @serialize_types
 @given(
-    group=names, topic=names, broker=st.none() | names, opaque=st.integers(0, 2**31 - 1), queue_id=int32, offset=int64, sys_flag=int32,
+    group=names, topic=names, broker=st.none() | names, opaque=st.integers(0, 2**31 - 1), queue_id=queues, offset=int64, sys_flag=int32,
     commit=int64, subscription=st.none() | names, lite=st.booleans(),
 )  # fmt: skip
 def test_pull(

@@ -56,7 +56,8 @@ async def test_topics(bench: BrokerBench) -> None:
     assert answer.ext_fields["totalTopicNum"] == str(len(table))
     for bad in ("TBW102", "SCHEDULE_TOPIC_XXXX", "a b", "broker-a", "rmq_sys_mine"):
         assert (await create(bench, bad)).code == ResponseCode.INVALID_PARAMETER
-    assert (await create(bench, "t", -1)).code == ResponseCode.INVALID_PARAMETER
+    negative = CreateTopicRequestHeader("t", "TBW102", 4, 4, 6).to_ext() | {"writeQueueNums": "-1"}
+    assert (await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC, negative)).code == ResponseCode.INVALID_PARAMETER
     assert (await create(bench, "t", attributes="?x")).code == ResponseCode.INVALID_PARAMETER
     missing = await bench.ask(RequestCode.GET_TOPIC_CONFIG, GetTopicConfigRequestHeader("missing"))
     assert missing.code == ResponseCode.TOPIC_NOT_EXIST

@@ -78,7 +78,7 @@ async def test_a_topic_that_does_not_inherit_is_no_default(bench: BrokerBench) -
     assert (await bench.send("fresh", default_topic="nothing")).code == ResponseCode.TOPIC_NOT_EXIST
 
 
-@pytest.mark.parametrize("topic", ["a b", "a.b", "x" * 128, ""])
+@pytest.mark.parametrize("topic", ["a b", "a.b", "x" * 128])
 async def test_bad_topic_names(bench: BrokerBench, topic: str) -> None:
     assert (await bench.send(topic)).code == ResponseCode.INVALID_PARAMETER
 

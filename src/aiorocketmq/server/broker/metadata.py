@@ -5,7 +5,6 @@ Changes are visible at once and in the database with the commit of the tick.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -132,7 +131,7 @@ class Topics:
         self._store.drop_topic(topic)
 
     def _next_version(self) -> None:
-        self.version = dataclasses.replace(self.version, timestamp=self._now_ms(), counter=self.version.counter + 1)
+        self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)
 
     def create_from_default(self, topic: str, default_topic: str, queues: int, *, unit: bool) -> TopicConfig:
         """Create the topic that a producer sends to as a likeness of `default_topic` (6.3).
@@ -148,8 +147,7 @@ class Topics:
         if default_topic == names.AUTO_CREATE_TOPIC_KEY and not self._config.auto_create_topics:
             raise missing_topic(topic)
         count = max(0, min(queues, default.write_queue_nums))
-        created = dataclasses.replace(
-            default,
+        created = default.replace(
             topic_name=topic,
             read_queue_nums=count,
             write_queue_nums=count,
@@ -234,7 +232,7 @@ class Groups:
             self._next_version()
 
     def _next_version(self) -> None:
-        self.version = dataclasses.replace(self.version, timestamp=self._now_ms(), counter=self.version.counter + 1)
+        self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)
 
 
 def _legal_group(group: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Final
 
@@ -200,7 +199,7 @@ class MonitorProcessor:
         record = self._state.store.record_at(OffsetMessageId.decode(header.msg_id or "").offset)
         if record is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"can not find the message {header.msg_id}")
-        completed = dataclasses.replace(header, broker_name=self._state.config.name)
+        completed = header.replace(broker_name=self._state.config.name)
         self._relay(request, channel, header.consumer_group, header.client_id or "", completed.to_ext(), record)
 
     def _relay(self, request: RemotingCommand, channel: Channel, group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:

@@ -130,7 +130,7 @@ def send_frames(place: Place, topic: str, size: int, numbers: Iterable[int], *, 
     """Sends of messages with these numbers; the first `queues` queues take turns."""
     template = SendTemplate("bench_wire", topic, "TBW102", 4, place.broker_name)
     ids = UniqueIdGenerator(socket.inet_aton("127.0.0.1"), os.getpid())
-    body, message = maker(size), rmq.Message(topic, b"")
+    body, message = maker(size), rmq.Message(topic, b"x")
     now = time.time_ns() // 1_000_000
     return [
         template.frame(opaque, opaque % queues, 0, now, 0, message.wire_text(ids.next_id(now)), body(number))

@@ -1,4 +1,8 @@
-"""Messages as users write them (Java: `Message`); the ones that they read are in `received`. Features A1-A4, A17, A18, A20, A23."""
+"""Messages as users write them (Java: `Message`); the ones that they read are in `received`. Features A1-A4, A17, A18, A20, A23.
+
+A message is checked, brought to plain values and joined to the text of the wire when it is made, and never changes after that: whatever
+sends it, at once or later, from this thread or another, need not look again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from math import isfinite
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, Self, TypedDict, Unpack
 
-from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.errors import InvalidMessageError, InvalidNameError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.names import check_topic
 
@@ -17,89 +22,183 @@ try:
 except ImportError:
     from aiorocketmq.model.compiling import mypyc_attr
 
-MAX_DELAY_LEVEL = 18
+MAX_DELAY_LEVEL: Final = 18
+MAX_ID: Final = 56
+"""Characters of a message id at most: an IPv6 address makes the longest."""
+BROKER_ROOM: Final = 440
+"""Bytes that brokers may add to a message's properties, besides its topic's name, when it fails and comes back: region, trace switch and
+cluster; `RETRY_TOPIC`, `ORIGIN_MESSAGE_ID`, `REAL_TOPIC` with a group of 120 characters, `REAL_QID`, `DELAY`; `DLQ_ORIGIN_TOPIC`,
+`DLQ_ORIGIN_MESSAGE_ID`. A message without this room could be consumed, but neither retried nor buried."""
+
+_MAX_MS: Final = 0x7FFFFFFFFFFFFFFF
+_KNOWN_TOPICS: Final[dict[str, str]] = {}
+"""Names that were found legal; looking one up costs a tenth of checking it."""
+_MANY_TOPICS: Final = 4096
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_UNIQ: Final = f"{props.UNIQ_KEY}\x01"
+_WAIT: Final = f"\x02{props.WAIT}\x01true\x02"
+_NO_WAIT: Final = f"\x02{props.WAIT}\x01false\x02"
 
 
-def _check_property(name: object, value: object) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidMessageError(f"property name {name!r} is empty or not a string", hint="give a non-empty string")
-    if name in props.RESERVED:
-        raise InvalidMessageError(f"property name {name!r} is reserved by RocketMQ", hint="use tag=, keys=, delay= ..., or another name")
-    if not isinstance(value, str) or not value:
+def plain_text(field: str, value: Any) -> str:
+    """A string of the user's as a plain `str` that every reader of the wire gets back as it is.
+
+    Raises:
+        InvalidMessageError: It is no string, is empty, holds a separator of the wire, or has no form in UTF-8.
+    """
+    if type(value) is not str:
+        if not isinstance(value, str):
+            raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a string", hint="give a non-empty string")
+        value = str.__str__(value)  # the value of an enum member, and not what a `__str__` of the user's makes of it
+    text: str = value
+    if not text:
+        raise InvalidMessageError(f"{field} {text!r} is empty", hint="give a non-empty string, or leave it out")
+    if "\x01" in text or "\x02" in text:
         raise InvalidMessageError(
-            f"property {name!r} has the value {value!r}; RocketMQ keeps non-empty strings only",
-            hint="give a non-empty string, or leave it out",
+            f"{field} {text!r} contains U+0001 or U+0002, which separate properties on the wire", hint="leave these characters out"
         )
-    if "\x01" in name or "\x02" in name or "\x01" in value or "\x02" in value:
-        raise InvalidMessageError(f"property {name!r} contains U+0001 or U+0002, which separate properties on the wire")
-
-
-def _check_words(field: str, value: Any) -> None:
-    if "\x01" in value or "\x02" in value:
-        raise InvalidMessageError(f"{field} {value!r} contains U+0001 or U+0002, which separate properties on the wire")
-
-
-def _check_sharding_key(key: object) -> None:
-    if not isinstance(key, str) or not key:
-        raise InvalidMessageError(f"sharding_key {key!r} is empty or not a string", hint="give a non-empty string")
-    _check_words("sharding_key", key)
-
-
-def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise InvalidMessageError(f"{field} {value!r} is not a number of seconds", hint="give a finite number")
-    return float(value)
-
-
-def _keys(keys: str | Iterable[str]) -> tuple[str, ...]:
-    if not isinstance(keys, Iterable):
-        raise InvalidMessageError(f"keys {keys!r} is a {type(keys).__name__}", hint="give one string, or a list of strings")
-    words: tuple[Any, ...] = (keys,) if isinstance(keys, str) else tuple(keys)
-    for key in words:
-        if not isinstance(key, str) or not key or key.split() != [key]:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
             raise InvalidMessageError(
-                f"key {key!r} is empty, holds blanks or is not a string", hint="keys are words; give several as a list"
+                f"{field} {text!r} cannot be written in UTF-8: {error.reason} at {text[error.start : error.end]!r}",
+                hint="leave lone surrogates out: brokers and other clients would read another text",
+            ) from None
+    return text
+
+
+def plain_number(field: str, value: Any, low: int, high: int, range_text: str) -> int:
+    """A whole number of the user's as a plain `int` between `low` and `high`.
+
+    Raises:
+        InvalidMessageError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a whole number", hint=f"use {range_text}")
+    number = int.__index__(value)
+    if not low <= number <= high:
+        raise InvalidMessageError(f"{field} {value!r} is out of range", hint=f"use {range_text}")
+    return number
+
+
+def _plain_topic(topic: Any) -> str:
+    """A legal topic name as a plain `str`, remembered for the next message.
+
+    Raises:
+        InvalidNameError: It is not legal.
+    """
+    if not isinstance(topic, str):
+        raise InvalidNameError(f"topic {topic!r} is a {type(topic).__name__}, not a string", hint="give the name of the topic")
+    name = str.__str__(topic)
+    check_topic(name)
+    if len(_KNOWN_TOPICS) >= _MANY_TOPICS:
+        _KNOWN_TOPICS.clear()
+    _KNOWN_TOPICS[name] = name
+    return name
+
+
+def _plain_body(body: Any) -> bytes:
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
+    return memoryview(body).tobytes()
+
+
+def _plain_tag(tag: Any) -> str:
+    text = plain_text("tag", tag)
+    if not text.strip() or "||" in text:
+        raise InvalidMessageError(f"tag {text!r} is blank or holds '||'", hint="a message has one tag; leave it out for none")
+    return text
+
+
+def _plain_keys(keys: Any) -> tuple[str, ...]:
+    if isinstance(keys, bytes) or not isinstance(keys, Iterable):
+        raise InvalidMessageError(f"keys {keys!r} is a {type(keys).__name__}", hint="give one string, or a list of strings")
+    words = []
+    for key in (keys,) if isinstance(keys, str) else keys:
+        word = plain_text("key", key)
+        if word.split() != [word]:
+            raise InvalidMessageError(f"key {word!r} holds blanks", hint="keys are words; give several as a list")
+        words.append(word)
+    return tuple(words)
+
+
+def _plain_properties(properties: Any) -> Mapping[str, str]:
+    if not isinstance(properties, Mapping):
+        raise InvalidMessageError(f"properties is a {type(properties).__name__}, not a mapping", hint="give a dict of strings")
+    plain = {}
+    for given, value in properties.items():
+        name = plain_text("property name", given)
+        if not name.strip():
+            raise InvalidMessageError(f"property name {name!r} is blank", hint="give a non-empty string")
+        if name in props.RESERVED:
+            raise InvalidMessageError(
+                f"property name {name!r} is reserved by RocketMQ", hint="use tag=, keys=, delay= ..., or another name"
             )
-        _check_words("key", key)
-    return words
+        plain[name] = plain_text(f"the value of property {name!r}:", value)
+    return MappingProxyType(plain)
+
+
+def _milliseconds(field: str, value: Any) -> float:
+    """A number of seconds whose milliseconds fit into a header, as a plain float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a number of seconds", hint="give a finite number")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = float("inf")
+    if not isfinite(seconds) or not -_MAX_MS <= seconds * 1000 < _MAX_MS:
+        raise InvalidMessageError(f"{field} {value!r} is out of range", hint="give a finite number of seconds")
+    return seconds
+
+
+class MessageFields(TypedDict, total=False):
+    """The arguments of `Message`, for `Message.replace()`."""
+
+    topic: str
+    body: bytes | bytearray | memoryview
+    tag: str | None
+    keys: str | Iterable[str]
+    properties: Mapping[str, str] | None
+    delay: float | timedelta | None
+    deliver_at: datetime | float | None
+    delay_level: int | None
+    sharding_key: str | None
+    flag: int
+    wait_store_ok: bool
+    buyer_id: str | None
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Message:
-    """A message to send. Not changed by sending: the same object can be sent again and gets a new id each time.
+    """A message to send. Immutable: `replace()` makes a changed copy. It can be sent any number of times, and gets a new id each time.
+
+    Values of enums and of other classes derived from `str`, `int` and `bytes` become plain ones.
 
     Args:
-        topic: Topic name; checked when the message is sent.
+        topic: Topic name: letters, digits, `%`, `|`, `_`, `-`, up to 127.
         body: Bytes of the body, 1 byte to the producer's `max_message_size` (4 MiB by default).
         tag: One tag that consumers can filter by, or None.
         keys: Words by which the message can be found later: one string or an iterable of strings without blanks.
-        properties: User properties; names and values are non-empty strings, reserved names are refused.
+        properties: User properties; names and values are non-empty strings, reserved names are refused. All properties of a message
+            together, tag and keys included, take some 32,000 bytes at most.
         delay: Deliver after this many seconds (float or timedelta), to the millisecond; needs a 5.x broker (A18).
         deliver_at: Deliver at this time: an aware datetime, or seconds since the epoch; needs a 5.x broker (A18).
         delay_level: Deliver after a fixed delay, 1 (1 s) to 18 (2 h); works on every broker (A17).
-        sharding_key: Stored with the message; `send(..., sharding_key=...)` also chooses the queue by it (A20).
+        sharding_key: Messages of one key go to one queue, and the key is stored with them (A20).
         flag: A number of the user's own, 32 bits signed.
         wait_store_ok: False lets the broker answer before the message is flushed or replicated.
         buyer_id: Legacy routing id, or None.
 
     Raises:
         InvalidMessageError: One of the fields cannot work; the text names field, value and cure.
+        InvalidNameError: The topic is not a legal name.
     """
 
     __slots__ = (
-        "body",
-        "buyer_id",
-        "delay",
-        "delay_level",
-        "deliver_at",
-        "flag",
-        "keys",
-        "properties",
-        "sharding_key",
-        "tag",
-        "topic",
-        "wait_store_ok",
-    )
+        "_body", "_buyer_id", "_delay", "_delay_level", "_deliver_at", "_flag", "_keys", "_properties", "_rest", "_rest_size",
+        "_sharding_key", "_simple", "_tag", "_topic", "_wait_store_ok",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -118,127 +217,301 @@ class Message:
         buyer_id: str | StrEnum | None = None,
     ) -> None:
         # Unions keep the compiled form from checking arguments with errors of its own, before they can be checked here.
-        if not isinstance(body, bytes):
-            if not isinstance(body, bytearray | memoryview):
-                raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
-            body = bytes(body)
-        if type(topic) is not str:
-            check_topic(topic)
-        if properties is not None and not isinstance(properties, Mapping):
-            raise InvalidMessageError(f"properties is a {type(properties).__name__}, not a mapping", hint="give a dict of strings")
-        self.topic = topic
-        self.body = body
-        self.tag = tag
-        self.keys: tuple[str, ...] = _keys(keys) if keys else ()
-        self.properties: dict[str, str] = dict(properties) if properties else {}
-        self.delay: float | None = None
-        self.deliver_at: float | None = None
-        self.delay_level = delay_level
-        self.sharding_key = sharding_key
-        self.flag = flag
-        self.wait_store_ok = wait_store_ok
-        self.buyer_id = buyer_id
-        if properties:
-            given: dict[Any, Any] = self.properties
-            for name, value in given.items():
-                _check_property(name, value)
-        any_tag: Any = tag  # a union is narrowed to what it should be, and that would be checked too
-        any_key: Any = sharding_key
-        if any_tag is not None:
-            self._check_tag(any_tag)
-        if any_key is not None:
-            _check_sharding_key(any_key)
-        if flag != 0 and (not isinstance(flag, int) or not -0x80000000 <= flag <= 0x7FFFFFFF):
-            raise InvalidMessageError(f"flag {flag!r} is not a number of 32 bits signed")
+        any_body: Any = body if type(body) is bytes else _plain_body(body)
+        any_topic: Any = topic if type(topic) is str and topic in _KNOWN_TOPICS else _plain_topic(topic)
+        if not any_body:
+            raise InvalidMessageError(
+                f"the body of a message for topic {any_topic!r} is empty", hint="brokers refuse empty bodies: send at least one byte"
+            )
+        # What is private here is read by the modules that send; a property would cost each of them a call.
+        self._topic: str = any_topic
+        self._body: bytes = any_body
+        self._tag: str | None = None
+        self._keys: tuple[str, ...] = ()
+        self._properties: Mapping[str, str] = _NONE
+        self._delay: float | None = None
+        self._deliver_at: float | None = None
+        self._delay_level: int | None = None
+        self._sharding_key: str | None = None
+        self._flag: int = 0
+        self._wait_store_ok: bool = True
+        self._buyer_id: str | None = None
+        # Nothing but a topic, a body, a flag, a tag in ASCII and `wait_store_ok`.
+        self._simple: bool = True
+        # The text of the wire from the end of the id on, and its bytes.
+        self._rest: str = _WAIT
+        self._rest_size: int = len(_WAIT)
+        any_flag: Any = flag
+        if type(any_flag) is not int or any_flag != 0:
+            self._flag = plain_number("flag", any_flag, -0x80000000, 0x7FFFFFFF, "a number of 32 bits signed")
+        if (
+            tag is not None
+            or keys
+            or properties
+            or sharding_key is not None
+            or delay_level is not None
+            or delay is not None
+            or deliver_at is not None
+            or buyer_id is not None
+            or wait_store_ok is not True
+            or properties is not None
+        ):
+            self._take(tag, keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
+
+    def _take(
+        self,
+        tag: Any,
+        keys: Any,
+        properties: Any,
+        delay: Any,
+        deliver_at: Any,
+        delay_level: Any,
+        sharding_key: Any,
+        wait_store_ok: Any,
+        buyer_id: Any,
+    ) -> None:
+        if wait_store_ok is not True:
+            if wait_store_ok is not False:
+                raise InvalidMessageError(f"wait_store_ok {wait_store_ok!r} is not a bool", hint="use True or False")
+            self._wait_store_ok = False
+        if tag is not None:
+            self._tag = _plain_tag(tag)
+            self._simple = self._tag.isascii()
+        if not isinstance(keys, tuple) or keys:
+            self._keys = _plain_keys(keys)
+        if properties is not None:
+            self._properties = _plain_properties(properties) or _NONE
+        if sharding_key is not None:
+            self._sharding_key = plain_text("sharding_key", sharding_key)
+        if buyer_id is not None:
+            self._buyer_id = plain_text("buyer_id", buyer_id)
         if delay is not None or deliver_at is not None or delay_level is not None:
             self._set_delay(delay, deliver_at, delay_level)
-
-    @staticmethod
-    def _check_tag(tag: object) -> None:
-        if not isinstance(tag, str) or not tag.strip() or "||" in tag:
-            raise InvalidMessageError(
-                f"tag {tag!r} is empty, holds '||' or is not a string", hint="a message has one tag; leave it out for none"
-            )
-        _check_words("tag", tag)
+        if self._keys or self._properties or self._sharding_key is not None or self._buyer_id is not None or self.delayed:
+            self._simple = False
+        self._rest = rest = self._joined(self._sharding_key)
+        self._rest_size = self.checked_size(rest)
 
     def _set_delay(self, delay: Any, deliver_at: Any, delay_level: Any) -> None:
-        if sum(value is not None for value in (delay, deliver_at, delay_level)) > 1:
+        if (delay is not None) + (deliver_at is not None) + (delay_level is not None) > 1:
             raise InvalidMessageError("delay, deliver_at and delay_level exclude each other", hint="give one of them")
-        if delay_level is not None and (not isinstance(delay_level, int) or not 1 <= delay_level <= MAX_DELAY_LEVEL):
-            raise InvalidMessageError(f"delay_level {delay_level!r} is out of range", hint="use 1 (1 s) to 18 (2 h)")
-        if delay is not None:
-            self.delay = delay.total_seconds() if isinstance(delay, timedelta) else _number("delay", delay)
-            if self.delay <= 0:
+        if delay_level is not None:
+            self._delay_level = plain_number("delay_level", delay_level, 1, MAX_DELAY_LEVEL, "1 (1 s) to 18 (2 h)")
+        elif delay is not None:
+            self._delay = seconds = _milliseconds("delay", delay.total_seconds() if isinstance(delay, timedelta) else delay)
+            if seconds <= 0:
                 raise InvalidMessageError(f"delay {delay!r} is not positive", hint="give seconds greater than 0")
-        if deliver_at is not None:
+        else:
             if isinstance(deliver_at, datetime):
                 if deliver_at.tzinfo is None:
                     raise InvalidMessageError(
                         f"deliver_at {deliver_at!r} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
                     )
                 deliver_at = deliver_at.timestamp()
-            self.deliver_at = _number("deliver_at", deliver_at)
+            self._deliver_at = _milliseconds("deliver_at", deliver_at)
 
-    def wire_properties(self) -> dict[str, str]:
-        """All properties of the message as they go over the wire, the reserved ones included; a new dictionary."""
-        out = dict(self.properties)
-        if self.tag is not None:
-            out[props.TAGS] = self.tag
-        if self.keys:
-            out[props.KEYS] = " ".join(self.keys)
-        out[props.WAIT] = "true" if self.wait_store_ok else "false"
-        if self.sharding_key is not None:
-            out[props.SHARDING_KEY] = self.sharding_key
-        if self.delay_level is not None:
-            out[props.DELAY] = str(self.delay_level)
-        if self.delay is not None:
-            out[props.TIMER_DELAY_MS] = str(round(self.delay * 1000))
-        if self.deliver_at is not None:
-            out[props.TIMER_DELIVER_MS] = str(round(self.deliver_at * 1000))
-        if self.buyer_id is not None:
-            out[props.BUYER_ID] = self.buyer_id
-        return out
-
-    def wire_text(self, message_id: str, sharding_key: Any = None) -> str:
-        """The properties with their id as one text of the wire (A3), at a third of the cost of `encode_properties(wire_properties())`.
-
-        Args:
-            message_id: The unique id of this send.
-            sharding_key: A string that goes in place of the message's own sharding key; None keeps that.
-
-        Raises:
-            InvalidMessageError: A property that was put into `properties` after the message was made cannot be sent.
-        """
-        text = f"{props.UNIQ_KEY}\x01{message_id}\x02{props.WAIT}\x01{'true' if self.wait_store_ok else 'false'}\x02"
-        if self.tag is not None:
-            text += f"{props.TAGS}\x01{self.tag}\x02"
-        if self.keys:
-            text += f"{props.KEYS}\x01{' '.join(self.keys)}\x02"
-        if sharding_key is not None:
-            _check_sharding_key(sharding_key)
-        elif self.sharding_key is not None:
-            sharding_key = self.sharding_key
+    def _joined(self, sharding_key: str | None) -> str:
+        text = _WAIT if self._wait_store_ok else _NO_WAIT
+        if self._tag is not None:
+            text += f"{props.TAGS}\x01{self._tag}\x02"
+        if self._keys:
+            text += f"{props.KEYS}\x01{' '.join(self._keys)}\x02"
         if sharding_key is not None:
             text += f"{props.SHARDING_KEY}\x01{sharding_key}\x02"
-        if self.delay_level is not None:
-            text += f"{props.DELAY}\x01{self.delay_level}\x02"
-        if self.delay is not None:
-            text += f"{props.TIMER_DELAY_MS}\x01{round(self.delay * 1000)}\x02"
-        if self.deliver_at is not None:
-            text += f"{props.TIMER_DELIVER_MS}\x01{round(self.deliver_at * 1000)}\x02"
-        if self.buyer_id is not None:
-            text += f"{props.BUYER_ID}\x01{self.buyer_id}\x02"
-        if self.properties:
-            given: dict[Any, Any] = self.properties
-            for name, value in given.items():
-                _check_property(name, value)
-            text += props.encode_properties(self.properties)
+        if self._delay_level is not None:
+            text += f"{props.DELAY}\x01{self._delay_level}\x02"
+        if self._delay is not None:
+            text += f"{props.TIMER_DELAY_MS}\x01{max(1, round(self._delay * 1000))}\x02"
+        if self._deliver_at is not None:
+            text += f"{props.TIMER_DELIVER_MS}\x01{round(self._deliver_at * 1000)}\x02"
+        if self._buyer_id is not None:
+            text += f"{props.BUYER_ID}\x01{self._buyer_id}\x02"
+        if self._properties:
+            text += props.encode_properties(self._properties)
         return text
+
+    def checked_size(self, rest: str) -> int:
+        """Bytes of a text of properties that follows the id.
+
+        Raises:
+            InvalidMessageError: A broker could not store them together with what it adds itself.
+        """
+        size = len(rest) if rest.isascii() else len(rest.encode())
+        room = BROKER_ROOM + 2 * len(self._topic)
+        total = size + len(_UNIQ) + MAX_ID
+        if total > props.MAX_PROPERTIES_LENGTH - room:
+            raise InvalidMessageError(
+                f"the properties take {total} bytes on the wire, the limit is {props.MAX_PROPERTIES_LENGTH}, "
+                f"of which {room} are for what brokers add when a message of topic {self._topic!r} is retried",
+                hint="put large values into the body",
+            )
+        return size
+
+    # -- reading -----------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def topic(self) -> str:
+        """Topic name."""
+        return self._topic
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        return self._body
+
+    @property
+    def tag(self) -> str | None:
+        """The tag, or None."""
+        return self._tag
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The words by which the message can be found."""
+        return self._keys
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """The user's properties; cannot be changed."""
+        return self._properties
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds until it is delivered, or None."""
+        return self._delay
+
+    @property
+    def deliver_at(self) -> float | None:
+        """When it is delivered, in seconds since the epoch, or None."""
+        return self._deliver_at
+
+    @property
+    def delay_level(self) -> int | None:
+        """Delay level, or None."""
+        return self._delay_level
+
+    @property
+    def sharding_key(self) -> str | None:
+        """The key that chooses its queue, or None."""
+        return self._sharding_key
+
+    @property
+    def flag(self) -> int:
+        """The user's own number."""
+        return self._flag
+
+    @property
+    def wait_store_ok(self) -> bool:
+        """Whether the broker answers only when the message is flushed and replicated as it is configured."""
+        return self._wait_store_ok
+
+    @property
+    def buyer_id(self) -> str | None:
+        """Legacy routing id, or None."""
+        return self._buyer_id
 
     @property
     def delayed(self) -> bool:
         """True when the message asks for any kind of delay."""
-        return self.delay_level is not None or self.delay is not None or self.deliver_at is not None
+        return self._delay_level is not None or self.timed
+
+    @property
+    def timed(self) -> bool:
+        """True when the message asks for a delay by time, which only brokers with timers (5.x) know."""
+        return self._delay is not None or self._deliver_at is not None
+
+    # -- copies ------------------------------------------------------------------------------------------------------------------------
+
+    def replace(self, **changes: Unpack[MessageFields]) -> Self:
+        """A copy with other values in some fields; the message itself stays as it is.
+
+        Args:
+            changes: Arguments of `Message`, by name. One of `delay`, `deliver_at` and `delay_level` takes the place of the other two.
+
+        Raises:
+            InvalidMessageError, InvalidNameError: As `Message`.
+            TypeError: There is no field of this name.
+        """
+        fields = self._fields()
+        for name in ("delay", "deliver_at", "delay_level"):
+            if changes.get(name) is not None:
+                fields.update(delay=None, deliver_at=None, delay_level=None)
+        fields.update(changes)
+        kind: Any = type(self)
+        made: Self = kind.__new__(kind)  # a derived class may have a constructor of its own
+        for name, value in self._own_fields().items():
+            setattr(made, name, value)
+        Message.__init__(made, fields.pop("topic"), fields.pop("body"), **fields)
+        return made
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "topic": self._topic,
+            "body": self._body,
+            "tag": self._tag,
+            "keys": self._keys,
+            "properties": self._properties or None,
+            "delay": self._delay,
+            "deliver_at": self._deliver_at,
+            "delay_level": self._delay_level,
+            "sharding_key": self._sharding_key,
+            "flag": self._flag,
+            "wait_store_ok": self._wait_store_ok,
+            "buyer_id": self._buyer_id,
+        }
+
+    def _own_fields(self) -> dict[str, Any]:
+        """What a derived class has added to its objects."""
+        return dict(getattr(self, "__dict__", {}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copying and pickling find slots by themselves, but not the fields of the compiled form, and no view of a dict.
+        fields = self._fields()
+        fields["properties"] = dict(self._properties)
+        return _remake, (type(self), fields, self._own_fields())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message) or type(self) is not type(other):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((self._topic, self._body, self._rest, self._flag))
+
+    # -- the wire ----------------------------------------------------------------------------------------------------------------------
+
+    def wire_properties(self) -> dict[str, str]:
+        """All properties of the message as they go over the wire, the reserved ones included; a new dictionary."""
+        return props.decode_properties(self._rest)
+
+    def wire_text(self, message_id: str, sharding_key: Any = None) -> str:
+        """The properties with their id as one text of the wire (A3).
+
+        Args:
+            message_id: The unique id of this send, up to 56 characters.
+            sharding_key: A string that goes in place of the message's own sharding key; None keeps that.
+
+        Raises:
+            InvalidMessageError: The sharding key cannot be sent.
+        """
+        return f"{_UNIQ}{message_id}{self._rest if sharding_key is None else self.rest_with(sharding_key)}"
+
+    def rest_with(self, sharding_key: Any) -> str:
+        """The text of the wire from the end of the id on, with another sharding key in place of the message's own.
+
+        Raises:
+            InvalidMessageError: The sharding key cannot be sent.
+        """
+        rest = self._joined(plain_text("sharding_key", sharding_key))
+        self.checked_size(rest)
+        return rest
 
     def __repr__(self) -> str:
-        return f"Message(topic={self.topic!r}, body=<{len(self.body)} bytes>, tag={self.tag!r}, keys={self.keys!r})"
+        return f"Message(topic={self._topic!r}, body=<{len(self._body)} bytes>, tag={self._tag!r}, keys={self._keys!r})"
+
+
+def _remake(kind: Any, fields: dict[str, Any], own: dict[str, Any]) -> Message:
+    made: Message = kind.__new__(kind)
+    for name, value in own.items():
+        setattr(made, name, value)
+    Message.__init__(made, fields.pop("topic"), fields.pop("body"), **fields)
+    return made

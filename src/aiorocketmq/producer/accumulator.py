@@ -24,7 +24,7 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_dlq_topic, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text, encode_text
+from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import ENDED, Batch, Gathered, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
@@ -38,10 +38,6 @@ from aiorocketmq.protocol.message_id import UniqueIdGenerator
 
 RECORD_OVERHEAD: Final = 22
 """Bytes of a message in a batch besides its body and its properties."""
-FLAG_MIN: Final = -0x80000000
-FLAG_MAX: Final = 0x7FFFFFFF
-PLAIN_TAG: Final = 255
-"""Characters of a tag up to which it needs no look at its encoded form, when they are ASCII."""
 
 
 class Accumulator:
@@ -58,7 +54,7 @@ class Accumulator:
     """
 
     __slots__ = (
-        "_any_id", "_batches", "_closed", "_compress_from", "_delay", "_dispatcher", "_ids", "_largest", "_limit", "_now", "_overhead",
+        "_batches", "_closed", "_compress_from", "_delay", "_dispatcher", "_ids", "_largest", "_limit", "_now", "_overhead",
         "_targets", "_timeout", "_total", "_waiting", "held", "loop", "window",
     )  # fmt: skip
 
@@ -71,8 +67,8 @@ class Accumulator:
         self._targets = dispatcher.targets
         self._ids = ids
         self._now = dispatcher.loop.time
-        self._any_id = ids.next_id(time.time_ns() // 1_000_000)  # all have the same length
-        self._overhead = RECORD_OVERHEAD + len(ID_FIELD) + len(self._any_id) + 1 + len(common_text(True, None))
+        any_id = ids.next_id(time.time_ns() // 1_000_000)  # all have the same length
+        self._overhead = RECORD_OVERHEAD + len(ID_FIELD) + len(any_id)
         self._timeout = settings.send_msg_timeout
         self._largest = settings.max_message_size
         self._compress_from = settings.compress_msg_body_over_howmuch
@@ -108,37 +104,22 @@ class Accumulator:
         """
         if not isinstance(message, Message):
             return None
-        topic, body, flag, tag, wait_store_ok = message.topic, message.body, message.flag, message.tag, message.wait_store_ok
+        topic, body, tag, wait_store_ok = message._topic, message._body, message._tag, message._wait_store_ok
         target = self._targets.get(topic)
         if target is None:
             return None  # the topic's first message goes alone: its name is checked, and the search for its route begins at once
         size = len(body)
-        if (
-            not 0 < size <= self._largest
-            or type(body) is not bytes
-            or (tag is not None and type(tag) is not str)
-            or message.delay_level is not None
-            or message.delay is not None
-            or message.deliver_at is not None
-            or (flag != 0 and not FLAG_MIN <= flag <= FLAG_MAX)
-        ):
+        if size > self._largest:
             return None
         rest = None
         record = self._overhead + size
-        if (
-            message.properties
-            or message.keys
-            or sharding_key is not None
-            or message.sharding_key is not None
-            or message.buyer_id is not None
-            or not wait_store_ok
-            or (tag is not None and not (len(tag) <= PLAIN_TAG and tag.isascii()))
-        ):
-            text = encode_text(message.wire_text(self._any_id, sharding_key))
-            record = RECORD_OVERHEAD + size + len(text)
-            rest = text[len(ID_FIELD) + len(self._any_id) :]
-        elif tag is not None:
-            record += len(common_text(True, "")) - len(common_text(True, None)) + len(tag)
+        if not message._simple or sharding_key is not None:
+            if message.delayed:
+                return None
+            rest = (message._rest if sharding_key is None else message.rest_with(sharding_key)).encode()
+            record += len(rest)
+        else:
+            record += message._rest_size
         now = self._now()
         deadline = now + (self._timeout if timeout is None else duration("timeout", timeout))
         if queue is not None or selector is not None or sharding_key is not None:
@@ -150,7 +131,7 @@ class Accumulator:
                 return ENDED
             queue = found
         key = (topic, queue, wait_store_ok, tag, id(policy))
-        return Gathered(reply, target, policy, key, body, rest, flag, now, deadline, size, record)
+        return Gathered(reply, target, policy, key, body, rest, message._flag, now, deadline, size, record)
 
     def add_nowait(self, message: Gathered) -> None:
         """Take room in the window for a message that was just taken, and add it.
@@ -301,7 +282,7 @@ class Accumulator:
 
     def _send_alone(self, message: Gathered) -> None:
         topic, queue, wait_store_ok, tag, _ = message.key
-        rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode("utf-8", "surrogateescape")
+        rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode()
         born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
         message_id = self._ids.next_id(born_at)
         body, sys_flag, size = message.body, 0, message.size

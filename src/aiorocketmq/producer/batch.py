@@ -79,23 +79,18 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     bare, width = bare_texts(ids, common)
     encoder = BatchEncoder()
     for index, item in enumerate(messages):
-        if type(item) is not Message:
+        if not isinstance(item, Message):
             check_batch(messages)
         message: Message = item
-        if message.topic != topic or message.wait_store_ok != wait_store_ok:
+        if message._topic != topic or message._wait_store_ok != wait_store_ok:
             check_batch(messages)
-        body = message.body
-        if not body:
-            raise InvalidMessageError(
-                f"message {index} of the batch has an empty body", hint="brokers refuse empty bodies: send at least one byte"
-            )
-        if _is_bare(message):
+        if message._simple and message._tag is None:
             text = bare[index * width : (index + 1) * width]
         else:
             if message.delayed:
                 check_batch(messages)
-            text = encode_text(message.wire_text(ids[index]))
-        encoder.add(message.flag, body, text)
+            text = f"{ID_FIELD}{ids[index]}{message._rest}".encode()
+        encoder.add(message._flag, message._body, text)
     return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common)
 
 
@@ -116,37 +111,5 @@ def bare_texts(ids: list[str], common: str) -> tuple[bytes, int]:
         The texts in UTF-8, back to back, and the length of each.
     """
     after = f"\x02{common}"
-    texts = f"{ID_FIELD}{(after + ID_FIELD).join(ids)}{after}".encode("utf-8", "surrogateescape")
+    texts = f"{ID_FIELD}{(after + ID_FIELD).join(ids)}{after}".encode()
     return texts, len(texts) // len(ids)
-
-
-def _is_bare(message: Message) -> bool:
-    return (
-        message.tag is None
-        and not message.properties
-        and not message.keys
-        and message.sharding_key is None
-        and message.buyer_id is None
-        and not message.delayed
-    )
-
-
-def encode_text(properties: str) -> bytes:
-    """The property text as bytes of the wire.
-
-    Raises:
-        InvalidMessageError: It is longer than a broker can store, or is no text.
-    """
-    try:
-        data = properties.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise InvalidMessageError(
-            f"the properties cannot be written in UTF-8: {error.reason} at {properties[error.start : error.end]!r}",
-            hint="leave lone surrogates out",
-        ) from None
-    if len(data) > props.MAX_PROPERTIES_LENGTH:
-        raise InvalidMessageError(
-            f"the properties take {len(data)} bytes on the wire, the limit is {props.MAX_PROPERTIES_LENGTH}",
-            hint="put large values into the body",
-        )
-    return data

@@ -15,10 +15,9 @@ from typing import Any, Final
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import check_send_topic
-from aiorocketmq.model.properties import MAX_PROPERTIES_LENGTH
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.batch import build_batch, encode_text
+from aiorocketmq.producer.batch import ID_FIELD, build_batch
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import SelectByHash, checked
@@ -101,16 +100,14 @@ class Preparer:
         """
         if not isinstance(message, Message):
             raise InvalidMessageError(f"{message!r} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
-        body = message.body
-        target = self._targets.get(message.topic) or self._new_target(message.topic)
+        topic, body = message._topic, message._body
+        target = self._targets.get(topic) or self._new_target(topic)
         size = len(body)
-        if not 0 < size <= self._limit:
-            raise self._wrong_size(message.topic, size)
+        if size > self._limit:
+            raise self._too_large(topic, size)
         born_at = time.time_ns() // 1_000_000
         message_id = self.ids.next_id(born_at)
-        properties = message.wire_text(message_id, sharding_key)
-        if len(properties) > MAX_PROPERTIES_LENGTH or not properties.isascii():
-            encode_text(properties)  # only to see whether it can be
+        rest = message._rest if sharding_key is None else message.rest_with(sharding_key)
         sys_flag = 0
         if self._compress_from <= size < COMPRESS_IN_THREAD:
             packed = compress(body, self._settings.compress_level)
@@ -124,9 +121,9 @@ class Preparer:
             reply,
             message_id,
             body,
-            properties,
+            f"{ID_FIELD}{message_id}{rest}",
             sys_flag,
-            message.flag,
+            message._flag,
             born_at,
             now,
             now + (self._timeout if timeout is None else duration("timeout", timeout)),
@@ -188,11 +185,7 @@ class Preparer:
         check_send_topic(topic)
         return self.dispatcher.target(topic)
 
-    def _wrong_size(self, topic: str, size: int) -> InvalidMessageError:
-        if not size:
-            return InvalidMessageError(
-                f"the body of a message for topic {topic!r} is empty", hint="brokers refuse empty bodies: send at least one byte"
-            )
+    def _too_large(self, topic: str, size: int) -> InvalidMessageError:
         return InvalidMessageError(
             f"the body of a message for topic {topic!r} has {size} bytes, the limit max_message_size is {self._limit}",
             hint="send less, or raise max_message_size here and maxMessageSize on the brokers",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy as copying
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,7 +84,8 @@ def test_the_reserved_names_of_java_are_all_there() -> None:
 
 @pytest.mark.feature("A2", "A3")
 @pytest.mark.parametrize(
-    "properties", [{"": "v"}, {" ": "v"}, {"n": ""}, {"n": None}, {"n": 3}, {3: "v"}, {"a\x01b": "v"}, {"n": "a\x02"}, {"n": b"x"}]
+    "properties",
+    [{"": "v"}, {" ": "v"}, {"n": ""}, {"n": None}, {"n": 3}, {3: "v"}, {"a\x01b": "v"}, {"n": "a\x02"}, {"n": b"x"}],
 )
 def test_properties_are_non_empty_strings(properties: dict[str, str]) -> None:
     with pytest.raises(InvalidMessageError, match="property"):
@@ -96,7 +102,7 @@ def test_a_later_change_of_the_mapping_does_not_reach_the_message() -> None:
 
 def test_flags_have_32_bits() -> None:
     assert Message("t", b"b", flag=-(2**31)).flag == -(2**31)
-    for flag in (2**31, -(2**31) - 1, "1", 1.5):
+    for flag in (2**31, -(2**31) - 1, "1", 1.5, True):
         with pytest.raises(InvalidMessageError, match="32 bits"):
             Message("t", b"b", flag=flag)  # type: ignore[arg-type]
 
@@ -106,6 +112,12 @@ def test_flags_have_32_bits() -> None:
 def test_topics_are_strings(topic: object) -> None:
     with pytest.raises(InvalidNameError, match="not a string"):
         Message(topic, b"b")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["false", None, 1])
+def test_wait_store_ok_is_a_bool(value: object) -> None:
+    with pytest.raises((InvalidMessageError, TypeError)):  # the compiled form looks itself
+        Message("t", b"b", wait_store_ok=value)  # type: ignore[arg-type]
 
 
 def test_properties_are_a_mapping() -> None:
@@ -140,6 +152,11 @@ def test_delays() -> None:
         {"deliver_at": float("nan")},
         {"deliver_at": "tomorrow"},
         {"delay_level": "3"},
+        {"delay_level": True},
+        {"delay": True},
+        {"delay": 10**400},
+        {"delay": 1e17},
+        {"deliver_at": -(10**400)},
     ],
 )
 def test_wrong_delays_are_refused(fields: dict[str, object]) -> None:
@@ -188,6 +205,163 @@ def test_property_text_is_read_as_java_reads_it() -> None:
     assert decode_properties(b"") == {}
     assert decode_properties(b"a\x01\xff\x02") == {"a": "\udcff"}
     assert encode_properties({"a": "b", "empty": ""}) == "a\x01b\x02"
+
+
+# -- values that cannot change ---------------------------------------------------------------------------------------------------------
+
+
+class Strange(str):
+    """Text that shows itself as another one."""
+
+    def __str__(self) -> str:
+        return "WRONG"
+
+    def __format__(self, spec: str) -> str:
+        return "WRONG"
+
+
+class Word(str, Enum):  # noqa: UP042 - as users write it
+    TOPIC = "topic"
+    PAID = "paid"
+    NAME = "name"
+
+
+class Level(int, Enum):
+    THREE = 3
+
+
+class Odd(int):
+    def __str__(self) -> str:
+        return "WRONG"
+
+    def __index__(self) -> int:
+        return 99
+
+
+class Body(bytes):
+    def __bytes__(self) -> bytes:
+        return b"WRONG"
+
+
+@pytest.mark.feature("A1", "A2", "A20")
+@pytest.mark.parametrize("text", [lambda member: member, lambda member: Strange(member.value)])
+def test_derived_values_become_plain_ones(text: Callable[[Word], Any]) -> None:
+    paid = text(Word.PAID)
+    message = Message(
+        text(Word.TOPIC), Body(b"x"), tag=paid, keys=[paid], properties={text(Word.NAME): paid}, sharding_key=paid, buyer_id=paid
+    )
+    fields = [message.topic, message.tag, *message.keys, *message.properties, *message.properties.values(), message.sharding_key]
+    assert fields == ["topic", "paid", "paid", "name", "paid", "paid"] and {type(field) for field in fields} == {str}
+    assert (type(message.body), message.body, type(message.buyer_id)) == (bytes, b"x", str)
+    wire = "UNIQ_KEY\x01ID\x02WAIT\x01true\x02TAGS\x01paid\x02KEYS\x01paid\x02__SHARDINGKEY\x01paid\x02BUYER_ID\x01paid\x02name\x01paid\x02"
+    assert message.wire_text("ID") == wire == message.replace(sharding_key="other").wire_text("ID", paid)
+    assert Message("t", b"x", keys=paid).keys == ("paid",)
+
+
+@pytest.mark.feature("A17")
+def test_derived_numbers_become_plain_ones() -> None:
+    message = Message("t", b"x", delay_level=Level.THREE, flag=Odd(7))
+    assert (type(message.delay_level), message.delay_level, type(message.flag), message.flag) == (int, 3, int, 7)
+    assert message.wire_properties()["DELAY"] == "3"
+    assert Message("t", b"x", delay_level=Odd(2)).wire_properties()["DELAY"] == "2"
+    assert type(Message("t", b"x", delay=type("F", (float,), {})(1.5)).delay) is float
+
+
+FIELDS: dict[str, Any] = {
+    "topic": "other", "body": b"other", "tag": "T", "keys": ("k",), "properties": {"a": "b"}, "delay": 1.5, "deliver_at": 5.0,
+    "delay_level": 2, "sharding_key": "s", "flag": 3, "wait_store_ok": False, "buyer_id": "b",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_messages_do_not_change_but_copies_can(name: str) -> None:
+    message = Message("t", b"x")
+    text, before = message.wire_text("ID"), getattr(message, name)
+    with pytest.raises((AttributeError, TypeError)):
+        setattr(message, name, FIELDS[name])
+    copy = message.replace(**{name: FIELDS[name]})  # type: ignore[misc]
+    assert (getattr(message, name), message.wire_text("ID")) == (before, text)
+    assert getattr(copy, name) == FIELDS[name] and copy != message and copy.replace(**{name: before or None} if before else {}) is not copy
+    assert copy == Message(**({"topic": "t", "body": b"x"} | {name: FIELDS[name]}))
+
+
+def test_properties_of_a_message_cannot_be_changed() -> None:
+    message = Message("t", b"x", properties={"a": "b"})
+    with pytest.raises(TypeError):
+        message.properties["KEYS"] = "sneaky"  # type: ignore[index]
+
+
+def test_one_delay_takes_the_place_of_the_other() -> None:
+    message = Message("t", b"x", delay=1.0)
+    assert message.replace(delay_level=3).delay is None and message.replace(deliver_at=9).deliver_at == 9.0
+    assert not message.replace(delay=None).delayed
+    with pytest.raises(InvalidMessageError, match="exclude"):
+        message.replace(delay_level=3, deliver_at=9)
+
+
+def test_a_changed_copy_is_checked() -> None:
+    message = Message("t", b"x", tag="a")
+    with pytest.raises(InvalidMessageError):
+        message.replace(body=b"")
+    with pytest.raises(InvalidNameError):
+        message.replace(topic="a b")
+    with pytest.raises(TypeError):
+        message.replace(tags="b")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("clone", [copying.copy, copying.deepcopy, lambda message: pickle.loads(pickle.dumps(message))])
+def test_messages_are_copied_and_pickled(clone: Callable[[Message], Message]) -> None:
+    message = Message("t", b"x", tag="T", keys="k", properties={"a": "ä"}, delay=1.5, sharding_key="s", flag=-1, wait_store_ok=False)
+    other = clone(message)
+    assert other == message and hash(other) == hash(message) and other.wire_text("ID") == message.wire_text("ID")
+    assert message != message.replace(flag=1) and message != "t"
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udca4", "a\ud83d"])
+@pytest.mark.parametrize("field", ["tag", "keys", "sharding_key", "buyer_id"])
+def test_text_that_utf_8_cannot_hold_is_refused(field: str, text: str) -> None:
+    with pytest.raises(InvalidMessageError, match="surrogates"):
+        Message("t", b"x", **{field: text})  # type: ignore[arg-type]
+    for properties in ({"k": text}, {text: "v"}):
+        with pytest.raises(InvalidMessageError, match="surrogates"):
+            Message("t", b"x", properties=properties)
+    with pytest.raises(InvalidMessageError, match="surrogates"):
+        Message("t", b"x").wire_text("ID", text)
+    with pytest.raises(InvalidNameError):
+        Message("t" + text, b"x")
+
+
+@pytest.mark.feature("A3")
+def test_properties_leave_room_for_what_brokers_add() -> None:
+    fixed = len("UNIQ_KEY\x01") + 56 + len("\x02WAIT\x01true\x02") + len("k\x01\x02")
+    most = 32767 - 440 - 2 * len("orders") - fixed
+    assert len(Message("orders", b"x", properties={"k": "v" * most}).properties["k"]) == most
+    for fields in ({"k": "v" * (most + 1)}, {"k": "ü" * (most // 2 + 1)}):
+        with pytest.raises(InvalidMessageError, match="the limit is 32767, of which 452 are for what brokers add") as caught:
+            Message("orders", b"x", properties=fields)
+        assert "body" in caught.value.hint
+    almost = Message("orders", b"x", properties={"k": "v" * most})
+    with pytest.raises(InvalidMessageError, match="the limit"):
+        almost.wire_text("ID", "key")
+    with pytest.raises(InvalidMessageError, match="the limit"):
+        Message("orders", b"x", keys=["k" * 100] * 330)
+
+
+@pytest.mark.feature("A4")
+def test_empty_bodies_are_refused_at_once() -> None:
+    for body in (b"", bytearray(), memoryview(b"")):
+        with pytest.raises(InvalidMessageError, match="at least one byte"):
+            Message("t", body)
+
+
+@pytest.mark.feature("P1")
+def test_topics_are_checked_at_once_and_remembered() -> None:
+    for topic in ("", " ", "a b", "x" * 128, "ä"):
+        for _ in range(2):
+            with pytest.raises(InvalidNameError):
+                Message(topic, b"x")
+    for number in range(5000):
+        assert Message(f"topic{number}", b"x").topic == f"topic{number}"
 
 
 def received(properties: bytes = b"", **fields: object) -> ReceivedMessage:
@@ -266,3 +440,5 @@ def test_messages_may_be_derived_from_in_both_forms() -> None:
     order = Order(7)
     assert (order.number, order.body, order.keys) == (7, b"7", ("7",))
     assert "KEYS\x017" in order.wire_text("ID")
+    other = order.replace(body=b"8")
+    assert (type(other), other.number, other.body, other.keys) == (Order, 7, b"8", ("7",))

@@ -75,7 +75,7 @@ async def test_every_message_keeps_its_properties(world: SendWorld) -> None:
     async with producer:
         for fields in FIELDS:
             messages = [Message(TOPIC, b"%d" % number, **fields) for number in range(3)]
-            messages[1].keys = ("more",)  # messages with and without properties of their own in one batch
+            messages[1] = messages[1].replace(keys="more")  # messages with and without properties of their own in one batch
             for kind in ("batch", "alone"):
                 made.items.clear()
                 futures = [producer.send_nowait(message) for message in messages[: 3 if kind == "batch" else 1]]
@@ -377,14 +377,13 @@ async def test_beyond_the_total_limit_messages_go_alone(world: SendWorld) -> Non
 
 
 @virtual_time
-async def test_a_message_may_be_changed_and_sent_again_at_once(world: SendWorld) -> None:
+async def test_changed_copies_of_a_message_may_be_sent_at_once(world: SendWorld) -> None:
     producer, made = await start(world)
-    message = Message(TOPIC, b"", properties={"n": "x"})
+    message = Message(TOPIC, b"x", properties={"n": "x"})
     futures = []
     async with producer:
         for body in bodies(5):
-            message.body = body
-            message.properties["n"] = body.decode()
+            message = message.replace(body=body, properties={"n": body.decode()})
             futures.append(producer.send_nowait(message))
         await asyncio.gather(*futures)
     assert made.sizes == [5] and made.bodies == bodies(5)
@@ -396,28 +395,20 @@ async def test_what_cannot_be_sent_is_refused_at_the_call(world: SendWorld) -> N
     producer, made = await start(world)
     async with producer:
         good = producer.send_nowait(Message(TOPIC, b"good"))
-        bad = Message(TOPIC, b"x")
-        bad.properties["KEYS"] = "reserved"
-        strange = Message(TOPIC, b"x")
-        strange.flag = 1 << 40
         refused: list[tuple[Any, dict[str, Any]]] = [
-            (Message(TOPIC, b""), {}),
-            (bad, {}),
             ("no message", {}),
             (Message(TOPIC, b"x" * (4 * 1024 * 1024 + 1)), {}),
             (Message(TOPIC, b"x"), {"queue": MessageQueue("other", "broker-a", 0)}),
             (Message(TOPIC, b"x"), {"queue": MessageQueue(TOPIC, "broker-a", 0), "sharding_key": "k"}),
             (Message(TOPIC, b"x"), {"sharding_key": ""}),
-            (Message(TOPIC, b"x", properties={"a": "x" * 33_000}), {}),
         ]
         for message, options in refused:
             with pytest.raises(InvalidMessageError):
                 producer.send_nowait(message, **options)
         with pytest.raises(ConfigError, match="timeout"):
             producer.send_nowait(Message(TOPIC, b"x"), timeout=0)
-        producer.send_nowait(strange)  # alone, as without batching: it must not spoil a batch
         assert (await good).ok and in_flight(producer)[2] == 0
-    assert made.sizes == [0, 0]
+    assert made.sizes == [0]
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.properties import decode_properties
-from aiorocketmq.producer.batch import build_batch, encode_text
+from aiorocketmq.producer.batch import build_batch
 from aiorocketmq.protocol.message_codec import decode_batch
 
 pytestmark = pytest.mark.feature("A15")
@@ -60,10 +60,3 @@ def test_a_delayed_message_among_others_is_refused(delay: dict[str, Any]) -> Non
 def test_wait_store_ok_of_the_messages_is_that_of_the_batch() -> None:
     batch = build_batch([Message("t", b"a", wait_store_ok=False)], lambda count: ["I"])
     assert batch.properties == "WAIT\x01false\x02"
-
-
-def test_property_text_has_a_limit() -> None:
-    assert encode_text("x" * 32767) == b"x" * 32767
-    with pytest.raises(InvalidMessageError, match="32768 bytes"):
-        encode_text("x" * 32768)
-    assert encode_text("\udcff") == b"\xff"

@@ -131,7 +131,7 @@ class HeartbeatService:
             outcomes = await self._scheduler.gather("unregister", goodbyes)
         for what, outcome in outcomes.items():
             if isinstance(outcome, Exception):
-                logger.warning("%s was not unregistered: %s", what, outcome)
+                self._log.note(logging.WARNING, f"goodbye {what}", "%s was not unregistered: %s", what, outcome)
 
     # --- ChannelListener -------------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from aiorocketmq.client.statelog import StateLog
+
 LOCK_TIMEOUT: Final = 3.0
 """Seconds that a route update or a heartbeat waits for the one before it."""
 
@@ -21,13 +23,14 @@ class TimedLock:
         given_up: How many waiters gave up.
     """
 
-    __slots__ = ("_lock", "given_up", "name", "timeout")
+    __slots__ = ("_lock", "_log", "given_up", "name", "timeout")
 
     def __init__(self, name: str, timeout: float = LOCK_TIMEOUT) -> None:
         self.name = name
         self.timeout = timeout
         self.given_up = 0
         self._lock = asyncio.Lock()
+        self._log = StateLog(logger)
 
     @asynccontextmanager
     async def hold(self, purpose: str, *, timeout: float | None = None) -> AsyncIterator[bool]:
@@ -43,7 +46,8 @@ class TimedLock:
                 await self._lock.acquire()
         except TimeoutError:
             self.given_up += 1
-            logger.warning("%s was given up: the %s lock was not free within %g s", purpose, self.name, limit)
+            text = "%s was given up: the %s lock was not free within %g s"
+            self._log.note(logging.WARNING, self.name, text, purpose, self.name, limit)
             yield False
             return
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.client.ports import ConsumerPort
 from aiorocketmq.client.rebalance import RebalanceService
+from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import GetConsumerRunningInfoRequestHeader, NotifyConsumerIdsChangedRequestHeader
@@ -35,6 +36,7 @@ class ClientProcessor:
         self._remoting = remoting
         self._rebalance = rebalance
         self._find_consumer = find_consumer
+        self._log = StateLog(logger)
 
     def register(self) -> None:
         """Hand the answers to the remoting client."""
@@ -44,7 +46,8 @@ class ClientProcessor:
     def notify_consumer_ids_changed(self, request: RemotingCommand, channel: Channel) -> None:
         """40: the members of a group changed; rebalance at once. One-way."""
         header = NotifyConsumerIdsChangedRequestHeader.from_ext(request.ext_fields)
-        logger.info("broker %s says that the members of group %s changed: rebalancing", channel.address, header.consumer_group)
+        text = "broker %s says that the members of group %s changed: rebalancing"
+        self._log.note(logging.INFO, header.consumer_group, text, channel.address, header.consumer_group)
         self._rebalance.wake()
 
     def consumer_running_info(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:

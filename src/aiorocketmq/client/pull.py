@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
+from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.filters import SubscriptionData
@@ -466,11 +467,11 @@ class PullService:
         self._heap: list[DelayedPull] = []
         self._sequence = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._watchdog: asyncio.Task[None] | None = None
+        self._log = StateLog(logger)
 
     def start(self) -> None:
         """Start the watchdog."""
-        self._watchdog = self._scheduler.every("pull watchdog", WATCH_INTERVAL, self._watch)
+        self._scheduler.every("pull watchdog", WATCH_INTERVAL, self._watch)
 
     async def stop(self) -> None:
         """Drop everything that waits; pulls in flight belong to their consumers."""
@@ -479,10 +480,7 @@ class PullService:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            await asyncio.wait([self._watchdog])
-            self._watchdog = None
+        await self._scheduler.end("pull watchdog")
 
     def watch(self, task: PullTask) -> None:
         """Begin to watch a queue for stalls."""
@@ -525,6 +523,7 @@ class PullService:
         for task in list(self._watched):
             if now - task.active_at > STALLED_AFTER:
                 self.restarts += 1
-                logger.warning("no pull was sent for %s in %.0f s: it is started again", task, now - task.active_at)
+                text = "no pull was sent for %s in %.0f s: it is started again"
+                self._log.note(logging.WARNING, "stalled", text, task, now - task.active_at)
                 task.active_at = now
                 task.restart()

@@ -38,22 +38,19 @@ class RebalanceService:
         self._scheduler = scheduler
         self._consumers = consumers
         self._asked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._log = StateLog(logger)
 
     def start(self) -> None:
         """Start the timer; the first round comes after `interval`, or when asked for."""
-        self._task = self._scheduler.service("rebalance", self._run)
+        self._scheduler.service("rebalance", self._run)
 
     async def stop(self) -> None:
         """End the service; a round that is under way is cancelled."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._scheduler.end("rebalance")
 
     def wake(self) -> None:
         """Ask for a round now; it begins at once, or `min_interval` after the last one began."""

@@ -6,6 +6,7 @@ import logging
 
 from aiorocketmq.client.ports import AdminPort, ConsumerPort, ProducerPort
 from aiorocketmq.client.route import TopicEntry
+from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.errors import GroupAlreadyRegisteredError
 
 logger = logging.getLogger("aiorocketmq.client")
@@ -28,6 +29,7 @@ class ClientRegistry:
         self.consumers: dict[str, ConsumerPort] = {}
         self.admins: dict[str, AdminPort] = {}
         self._client_id = client_id
+        self._log = StateLog(logger)
 
     def add_producer(self, producer: ProducerPort) -> None:
         """Raises `GroupAlreadyRegisteredError` when the group has a producer here."""
@@ -62,14 +64,18 @@ class ClientRegistry:
             if topic in producer.publish_topics():
                 try:
                     producer.on_route_changed(topic, entry.publish)
-                except Exception:
-                    logger.exception("producer group %s failed to take the new route of topic %s", producer.group, topic)
+                except Exception as error:  # noqa: BLE001 - the boundary to a client's own code: logged with its traceback
+                    self._failed_to_take("producer", producer.group, topic, error)
         for consumer in tuple(self.consumers.values()):
             if consumer.subscribes(topic):
                 try:
                     consumer.on_route_changed(topic, entry.subscribe)
-                except Exception:
-                    logger.exception("consumer group %s failed to take the new route of topic %s", consumer.group, topic)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._failed_to_take("consumer", consumer.group, topic, error)
+
+    def _failed_to_take(self, kind: str, group: str, topic: str, error: Exception) -> None:
+        text = "%s group %s failed to take the new route of topic %s"
+        self._log.note(logging.ERROR, f"{kind} {group}", text, kind, group, topic, exc_info=error)
 
     def _taken(self, kind: str, group: str) -> GroupAlreadyRegisteredError:
         return GroupAlreadyRegisteredError(

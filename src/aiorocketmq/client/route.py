@@ -349,7 +349,9 @@ class RouteService:
             if broker.broker_addrs:
                 self.broker_addrs.put(broker)
         self.counters.changes += 1
-        logger.info(
+        self._log.note(
+            logging.INFO,
+            f"new route {topic}",
             "route of topic %s %s: %d queues to write, %d to read, brokers %s%s",
             topic,
             "is known" if old is None else "changed",

@@ -11,10 +11,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.errors import ClientClosedError, ClientStateError
 
 T = TypeVar("T")
 
@@ -46,8 +47,20 @@ class TaskRecord:
     last_error: str = ""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A periodic task or service loop: what is running, how it is started again, and the timer of that. Mutable."""
+
+    task: asyncio.Task[None]
+    again: Callable[[], Coroutine[Any, Any, None]]
+    timer: asyncio.TimerHandle | None = None
+
+
 class Scheduler:
     """Makes and ends the tasks of one client instance.
+
+    Periodic tasks and service loops end with `end()` and `stop()` alone: when code outside of the library cancels all tasks of the event
+    loop, they come back.
 
     Args:
         owner: What the tasks belong to; the first part of every task's name.
@@ -57,6 +70,7 @@ class Scheduler:
         self.owner = owner
         self.records: dict[str, TaskRecord] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._kept: dict[str, _Kept] = {}
         self._closed = False
         self._log = StateLog(logger)
 
@@ -89,45 +103,80 @@ class Scheduler:
         task.add_done_callback(self._ended_logged if log_errors else self._ended)
         return task
 
-    def every(
-        self, name: str, interval: float, work: Callable[[], Awaitable[object] | object], *, first: float | None = None
-    ) -> asyncio.Task[None]:
+    def every(self, name: str, interval: float, work: Callable[[], Awaitable[object] | object], *, first: float | None = None) -> None:
         """Run `work` again and again at a fixed rate; a run that takes longer than the interval skips the missed ones.
 
         A run that fails is logged, and does not end the task.
 
         Args:
-            name: Name in logs; also the key in `records`.
+            name: Name in logs; also the key in `records`, and for `end()`.
             interval: Seconds between two starts.
             work: Plain or async function.
             first: Seconds before the first run; None takes the interval.
         """
         record = self.records[name] = TaskRecord(name, interval)
-        return self.spawn(name, self._repeat(record, work, interval if first is None else first))
+        again = partial(self._repeat, record, work, interval)
+        self._keep(name, self._repeat(record, work, interval if first is None else first), again)
 
-    def service(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def service(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Keep a loop alive: when `work` fails it is started again, with a growing delay of 0.1 to 5 s; when it returns it has ended.
 
         Args:
-            name: Name in logs; also the key in `records`.
+            name: Name in logs; also the key in `records`, and for `end()`.
             work: Async function that loops.
         """
         record = self.records[name] = TaskRecord(name, 0.0)
-        return self.spawn(name, self._keep_alive(record, work))
+        again = partial(self._keep_alive, record, work)
+        self._keep(name, again(), again)
+
+    async def end(self, name: str) -> None:
+        """End a periodic task or service loop, and wait until it has ended; called by its own work it does not wait."""
+        kept = self._kept.pop(name, None)
+        if kept is None:
+            return
+        if kept.timer is not None:
+            kept.timer.cancel()
+        if kept.task is not asyncio.current_task():
+            kept.task.cancel()
+            await asyncio.wait([kept.task])
+
+    def _keep(self, name: str, work: Coroutine[Any, Any, None], again: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.spawn(name, work)
+        kept = self._kept[name] = _Kept(task, again)
+        task.add_done_callback(partial(self._cut_off, name, kept))
+
+    def _cut_off(self, name: str, kept: _Kept, task: asyncio.Task[None]) -> None:
+        """A kept task has ended; when it was cancelled, and nobody here has done it, it has to come back."""
+        if self._kept.get(name) is not kept:
+            return
+        if self._closed or not task.cancelled():
+            del self._kept[name]
+            return
+        record = self.records[name]
+        record.failures += 1
+        record.last_error = "cancelled by code outside of the library"
+        self._log.failed("cancelled", "%s of %s was cancelled by code outside of the library, and comes back", name, self.owner)
+        # By a timer, which dies with the loop: `asyncio.run()` cancels all tasks as well before it closes the loop.
+        kept.timer = asyncio.get_running_loop().call_later(RESTART_DELAY_FIRST, self._come_back, name, kept)
+
+    def _come_back(self, name: str, kept: _Kept) -> None:
+        self._log.worked("cancelled", "cancelled background work of %s is back", self.owner)
+        self._keep(name, kept.again(), kept.again)
 
     async def join(self, task: asyncio.Task[T]) -> T:
         """Wait for a task that several callers share; cancelling one of them leaves the task running for the others.
 
         Raises:
             ClientClosedError: The task was cancelled because the scheduler was stopped.
+            ClientStateError: It was cancelled by code outside of the library.
         """
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             waiter = asyncio.current_task()
-            if task.cancelled() and self._closed and not (waiter is not None and waiter.cancelling()):
-                raise ClientClosedError(f"{self.owner} was stopped during {task.get_name().removeprefix(self.owner + ':')}") from None
-            raise
+            if not task.cancelled() or (waiter is not None and waiter.cancelling()):
+                raise
+            raise self._cancelled(task.get_name().removeprefix(self.owner + ":")) from None
 
     async def gather(self, name: str, works: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T | Exception]:
         """Run several coroutines at once and wait for all of them; errors are results. Cancelling it cancels them."""
@@ -135,7 +184,7 @@ class Scheduler:
         outcomes: dict[str, T | Exception] = {}
         for key, outcome in zip(works, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
             if isinstance(outcome, asyncio.CancelledError):
-                outcomes[key] = ClientClosedError(f"{self.owner} was stopped during {name}")
+                outcomes[key] = self._cancelled(name)
             elif isinstance(outcome, Exception):
                 outcomes[key] = outcome
             elif isinstance(outcome, BaseException):
@@ -144,12 +193,21 @@ class Scheduler:
                 outcomes[key] = outcome
         return outcomes
 
+    def _cancelled(self, what: str) -> ClientStateError:
+        if self._closed:
+            return ClientClosedError(f"{self.owner} was stopped during {what}")
+        return ClientStateError(f"{what} of {self.owner} was cancelled by code outside of the library", hint="try again")
+
     async def stop(self) -> None:
         """Cancel every task, the youngest first, and wait until all have ended; the caller's own task is spared. Idempotent.
 
         A task that goes on in spite of its cancellation is given 3 s, told in the log and left behind, so that nobody's stop hangs.
         """
         self._closed = True
+        for kept in self._kept.values():
+            if kept.timer is not None:
+                kept.timer.cancel()
+        self._kept.clear()
         spared = {asyncio.current_task()}
         while tasks := [task for task in reversed(self._tasks) if task not in spared]:
             for task in tasks:
@@ -191,10 +249,11 @@ class Scheduler:
             started = clock()
             try:
                 await work()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as in `_run_once`
                 record.failures += 1
                 record.last_error = f"{type(error).__name__}: {error}"
-                logger.exception("%s of %s ended with an error and starts again", record.name, self.owner)
+                text = "%s of %s ended with an error and starts again"
+                self._log.note(logging.ERROR, record.name, text, record.name, self.owner, exc_info=error)
             else:
                 return
             if clock() - started > RESTART_DELAY_MAX:
@@ -210,4 +269,5 @@ class Scheduler:
     def _ended_logged(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s failed: %s: %s", task.get_name(), type(error).__name__, error, exc_info=error)
+            name = task.get_name()
+            self._log.note(logging.ERROR, name, "%s failed: %s: %s", name, type(error).__name__, error, exc_info=error)

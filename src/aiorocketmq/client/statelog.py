@@ -1,31 +1,83 @@
-"""One log record per change of state: a lasting fault is reported when it begins and when it ends, not at every try (bar P11)."""
+"""What lasting faults may write into the log: a record when one begins and one when it ends, and at most 6 a minute of one cause.
+
+Every record of the client side that can come again and again goes through here; what is held back goes to DEBUG. No Java class: its client
+logs each failure.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections import deque
+from typing import Final
+
+PER_MINUTE: Final = 6
+"""Records of one cause in any 60 s."""
+_WINDOW: Final = 60.0
+_MANY: Final = 256
+"""Causes remembered before those that have been quiet for a minute are dropped."""
 
 
 class StateLog:
-    """Remembers which things are failing, and logs only when that changes; the tries between go to DEBUG."""
+    """Remembers which things are failing, and logs when that changes; the tries between go to DEBUG, and so does what flaps."""
 
-    __slots__ = ("_failing", "_logger")
+    __slots__ = ("_failing", "_logger", "_told")
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._failing: set[str] = set()
+        self._failing: dict[str, bool] = {}  # what fails → whether the log has told so
+        self._told: dict[str, deque[float]] = {}
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """What is failing now."""
+        return tuple(self._failing)
 
     def failed(self, key: str, text: str, *args: object, exc_info: BaseException | None = None) -> None:
         """Log a failure of `key`: WARNING when it worked before, DEBUG when it was failing already."""
-        level = logging.DEBUG if key in self._failing else logging.WARNING
-        self._failing.add(key)
-        self._logger.log(level, text, *args, exc_info=exc_info)
+        # One record of the minute is left for the end of the failure.
+        if not self._failing.get(key) and self._take(key, PER_MINUTE - 1):
+            self._failing[key] = True
+            self._logger.warning(text, *args, exc_info=exc_info)
+        else:
+            self._failing.setdefault(key, False)
+            self._logger.debug(text, *args, exc_info=exc_info)
 
     def worked(self, key: str, text: str, *args: object) -> None:
-        """Log that `key` works again, when it was failing."""
-        if key in self._failing:
-            self._failing.discard(key)
+        """Log that `key` works again, when the log has told that it was failing."""
+        told = self._failing.pop(key, None)
+        if told and self._take(key, PER_MINUTE):
             self._logger.info(text, *args)
+        elif told is not None:
+            self._logger.debug(text, *args)
+
+    def note(self, level: int, key: str, text: str, *args: object, exc_info: BaseException | None = None) -> None:
+        """Log something that happens rather than lasts: the first ones of a minute at `level`, the others at DEBUG."""
+        self._logger.log(level if self._take(key, PER_MINUTE) else logging.DEBUG, text, *args, exc_info=exc_info)
 
     def forget(self, key: str) -> None:
         """Drop what is known of `key`, so that names that are gone do not add up."""
-        self._failing.discard(key)
+        self._failing.pop(key, None)
+
+    def _take(self, key: str, limit: int) -> bool:
+        """Whether one more record of the cause may be written now."""
+        now = _now()
+        told = self._told.get(key)
+        if told is None:
+            if len(self._told) >= _MANY:
+                self._told = {other: times for other, times in self._told.items() if now - times[-1] < _WINDOW}
+            told = self._told[key] = deque()
+        while told and now - told[0] >= _WINDOW:
+            told.popleft()
+        if len(told) >= limit:
+            return False
+        told.append(now)
+        return True
+
+
+def _now() -> float:
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # a listener's thread
+        return time.monotonic()

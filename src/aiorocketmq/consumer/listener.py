@@ -12,8 +12,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
-from aiorocketmq.consumer.settings import whole
 from aiorocketmq.errors import ListenerError
+from aiorocketmq.model.checks import whole
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, Suspend

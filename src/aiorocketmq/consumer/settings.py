@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from aiorocketmq.config import seconds
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import MessageModel, StartFrom
 from aiorocketmq.model.names import DEFAULT_CONSUMER_GROUP, check_group
 from aiorocketmq.model.queue import MessageQueue
@@ -73,13 +73,10 @@ class PushSettings:
         self._check_durations()
 
     def _check_kinds(self) -> None:
-        for name, kind in (("start_from", StartFrom), ("message_model", MessageModel)):
-            if not isinstance(getattr(self, name), kind):
-                members = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
-                raise ConfigError(f"{name} {getattr(self, name)!r} is not a {kind.__name__}", hint=f"use one of {members}")
+        member("start_from", self.start_from, StartFrom)
+        member("message_model", self.message_model, MessageModel)
         for name in ("ordered", "auto_commit", "post_subscription_when_pull", "connect_broker_by_user", "skip_damaged_messages"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} {getattr(self, name)!r} is not a bool", hint="use True or False")
+            flag(name, getattr(self, name))
         if not isinstance(self.allocate, AllocateStrategy):
             raise ConfigError(
                 f"allocate {self.allocate!r} is no strategy",
@@ -110,13 +107,13 @@ class PushSettings:
         whole("concurrency", high, 1, 1000)
         if low > high:
             raise ConfigError(f"concurrency {self.concurrency!r} has its minimum above its maximum", hint="give (minimum, maximum)")
-        whole("max_reconsume_times", self.max_reconsume_times, -1, 0x7FFFFFFF)
+        whole("max_reconsume_times", self.max_reconsume_times, -1, INT32_MAX)
         whole("pull_batch_size", self.pull_batch_size, 1, 1024)
-        whole("pull_batch_size_in_bytes", self.pull_batch_size_in_bytes, 1, 0x7FFFFFFF)
+        whole("pull_batch_size_in_bytes", self.pull_batch_size_in_bytes, 1, INT32_MAX)
         whole("pull_threshold_for_queue", self.pull_threshold_for_queue, 1, 65535)
         whole("pull_threshold_size_for_queue", self.pull_threshold_size_for_queue, 1, 1024 * MIB)
         whole("consume_concurrently_max_span", self.consume_concurrently_max_span, 1, 65535)
-        whole("default_broker_id", self.default_broker_id, 0, 0x7FFFFFFF)
+        whole("default_broker_id", self.default_broker_id, 0, INT32_MAX)
         if self.pull_threshold_for_topic != -1:
             whole("pull_threshold_for_topic", self.pull_threshold_for_topic, 1, 6553500)
         if self.pull_threshold_size_for_topic != -1:
@@ -130,7 +127,7 @@ class PushSettings:
             ("pull_interval", 0.0, 65.535),
             ("await_termination_when_shutdown", 0.0, float("inf")),
         ):
-            put(self, name, _duration(name, getattr(self, name), low, high))
+            put(self, name, duration(name, getattr(self, name), low, high))
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -163,19 +160,3 @@ class PushSettings:
         if given is None:
             return int((made_at - START_TIMESTAMP_BACK) * 1000)
         return int((given.timestamp() if isinstance(given, datetime) else float(given)) * 1000)
-
-
-def whole(name: str, value: object, low: int, high: int) -> None:
-    """Raise `ConfigError` unless `value` is a whole number from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} {value!r} is out of range", hint=f"use a whole number from {low} to {high}")
-
-
-def _duration(name: str, value: object, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-        raise ConfigError(f"{name} {value!r} is not a duration", hint="use seconds as a number, or a timedelta")
-    amount = seconds(value)
-    if not low <= amount <= high or amount == float("inf"):
-        limits = f"from {low:g} to {high:g}" if high != float("inf") else f"of at least {low:g}"
-        raise ConfigError(f"{name} {value!r} is out of range", hint=f"use seconds {limits}")
-    return amount

@@ -20,6 +20,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from aiorocketmq.errors import WindowFullError
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_dlq_topic, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -31,7 +32,6 @@ from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
-from aiorocketmq.producer.settings import duration
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_codec import BatchEncoder
 from aiorocketmq.protocol.message_id import UniqueIdGenerator

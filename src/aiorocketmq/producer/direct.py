@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from aiorocketmq.errors import RemotingError
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.results import SendResult
@@ -25,7 +26,6 @@ from aiorocketmq.producer.gathered import NOBODY
 from aiorocketmq.producer.prepare import Preparer
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.send import SendOperation
-from aiorocketmq.producer.settings import duration
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.link import Link, LinkPool

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import check_send_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -22,7 +23,7 @@ from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import SelectByHash, checked
 from aiorocketmq.producer.send import SendOperation, TopicTarget
-from aiorocketmq.producer.settings import ProducerSettings, duration
+from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 

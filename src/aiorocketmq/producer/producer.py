@@ -26,6 +26,7 @@ from aiorocketmq.errors import (
     RocketMQError,
     SendTimeoutError,
 )
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_topic
@@ -39,7 +40,7 @@ from aiorocketmq.producer.prepare import Policies, Preparer
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
-from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, duration
+from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings
 from aiorocketmq.remoting import link
 
 logger = logging.getLogger("aiorocketmq.producer")

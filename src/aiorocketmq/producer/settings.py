@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
-from aiorocketmq.config import seconds
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import INT32_MAX, duration, flag, whole
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_group, check_topic
 
 DEFAULT_RETRY_RESPONSE_CODES = frozenset({17, 14, 1, 2, 16, 204, 205, 1500})
@@ -16,31 +15,19 @@ MAX_QUEUE_NUMS = 65535
 MIN_BATCH_DELAY = 0.001
 MAX_BATCH_DELAY = 30.0
 MAX_BATCH_BYTES = 2 * 1024 * 1024
-
-
-def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        limits = f"{low} or more" if high is None else f"{low} to {high}"
-        raise ConfigError(f"{name} {value!r} is out of range", hint=f"use a whole number, {limits}")
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} {value!r} is not a bool", hint="use True or False")
-
-
-def duration(name: str, value: object) -> float:
-    """A time-out as float seconds.
-
-    Raises:
-        ConfigError: It is not a positive, finite number of seconds or timedelta.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-        raise ConfigError(f"{name} {value!r} is not a duration", hint="use seconds as a number, or a timedelta")
-    amount = seconds(value)
-    if not 0 < amount < float("inf"):
-        raise ConfigError(f"{name} {value!r} is out of range", hint="use a duration greater than 0 seconds")
-    return amount
+_WHOLE: tuple[tuple[str, int, int | None], ...] = (
+    ("retry_times_when_send_failed", 0, None),
+    ("retry_times_when_send_async_failed", 0, None),
+    ("max_message_size", 1, None),
+    ("compress_msg_body_over_howmuch", 1, None),
+    ("compress_level", 0, 9),
+    ("default_topic_queue_nums", 1, MAX_QUEUE_NUMS),
+    ("max_in_flight", 1, None),
+    ("max_in_flight_bytes", 1, None),
+    ("batch_max_bytes", 1, MAX_BATCH_BYTES),
+    ("total_batch_max_bytes", 1, None),
+)
+"""Whole numbers: field, smallest and largest value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,26 +72,10 @@ class ProducerSettings:
         if self.send_msg_max_timeout_per_request is not None:
             per_request = duration("send_msg_max_timeout_per_request", self.send_msg_max_timeout_per_request)
             put(self, "send_msg_max_timeout_per_request", per_request)
-        _whole("retry_times_when_send_failed", self.retry_times_when_send_failed, 0)
-        _whole("retry_times_when_send_async_failed", self.retry_times_when_send_async_failed, 0)
-        _whole("max_message_size", self.max_message_size, 1)
-        _whole("compress_msg_body_over_howmuch", self.compress_msg_body_over_howmuch, 1)
-        _whole("compress_level", self.compress_level, 0, 9)
-        _whole("default_topic_queue_nums", self.default_topic_queue_nums, 1, MAX_QUEUE_NUMS)
-        _whole("max_in_flight", self.max_in_flight, 1)
-        _whole("max_in_flight_bytes", self.max_in_flight_bytes, 1)
-        _flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
-        self._check_batching()
-        put(self, "retry_response_codes", frozenset(self.retry_response_codes))
-        for code in self.retry_response_codes:
-            if isinstance(code, bool) or not isinstance(code, int):
-                raise ConfigError(f"retry_response_codes holds {code!r}", hint="use response codes as whole numbers, for example {2, 14}")
-
-    def _check_batching(self) -> None:
-        _flag("auto_batch", self.auto_batch)
-        delay = duration("batch_max_delay", self.batch_max_delay)
-        if not MIN_BATCH_DELAY <= delay <= MAX_BATCH_DELAY:
-            raise ConfigError(f"batch_max_delay {self.batch_max_delay!r} is out of range", hint="use 0.001 to 30 seconds")
-        object.__setattr__(self, "batch_max_delay", delay)
-        _whole("batch_max_bytes", self.batch_max_bytes, 1, MAX_BATCH_BYTES)
-        _whole("total_batch_max_bytes", self.total_batch_max_bytes, 1)
+        put(self, "batch_max_delay", duration("batch_max_delay", self.batch_max_delay, MIN_BATCH_DELAY, MAX_BATCH_DELAY))
+        for name, low, high in _WHOLE:
+            put(self, name, whole(name, getattr(self, name), low, high))
+        flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
+        flag("auto_batch", self.auto_batch)
+        codes = frozenset(whole("retry_response_codes", code, -INT32_MAX - 1, INT32_MAX) for code in self.retry_response_codes)
+        put(self, "retry_response_codes", codes)

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from aiorocketmq.errors import ConfigError, InvalidNameError
-from aiorocketmq.producer.settings import ProducerSettings, duration
+from aiorocketmq.model.checks import duration
+from aiorocketmq.producer.settings import ProducerSettings
 
 
 @pytest.mark.feature("B1", "B8", "B9", "B10", "B11", "B12", "B13", "B17", "A10")

@@ -1,0 +1,89 @@
+"""Checks of settings: durations, whole numbers, switches, members of enums, in one wording (Java: `Validators`, `checkConfig`).
+
+Each takes the field's name and its value, gives back the plain value, and raises a `ConfigError` that names field, value and cure.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import Enum
+from typing import Final, TypeVar
+
+from aiorocketmq.errors import ConfigError
+
+E = TypeVar("E", bound=Enum)
+
+INT32_MAX: Final = 0x7FFFFFFF
+_ENDLESS: Final = float("inf")
+
+
+def duration(name: str, value: object, low: float | None = None, high: float = _ENDLESS) -> float:
+    """A duration as float seconds.
+
+    Args:
+        name: The field, as its user writes it.
+        value: Seconds as a number, or a timedelta.
+        low: Fewest seconds; None asks for more than 0.
+        high: Most seconds.
+
+    Raises:
+        ConfigError: It is no duration (bool, str, None), not finite, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise ConfigError(f"{name} {value!r} is not a duration", hint="use seconds as a number, or a timedelta")
+    try:
+        amount = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except OverflowError:  # a whole number of more than 300 digits
+        amount = _ENDLESS
+    # NaN fails every comparison.
+    if not (amount > 0 if low is None else amount >= low) or not amount <= high or amount == _ENDLESS:
+        limits = "greater than 0" if low is None else f"of at least {low:g}" if high == _ENDLESS else f"from {low:g} to {high:g}"
+        raise ConfigError(f"{name} {_short(value)} is out of range", hint=f"use a finite number of seconds {limits}")
+    return amount
+
+
+def whole(name: str, value: object, low: int = 1, high: int | None = None) -> int:
+    """A whole number from `low` to `high`; None has no upper limit.
+
+    Raises:
+        ConfigError: It is no whole number (bool, float, str, None), or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} {value!r} is not a whole number", hint=_use_whole(low, high))
+    if value < low or (high is not None and value > high):
+        raise ConfigError(f"{name} {_short(value)} is out of range", hint=_use_whole(low, high))
+    return int(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """A switch.
+
+    Raises:
+        ConfigError: It is no bool: 1 and "yes" are none.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} {value!r} is not a bool", hint="use True or False")
+    return value
+
+
+def member(name: str, value: object, kind: type[E]) -> E:
+    """A member of an enum.
+
+    Raises:
+        ConfigError: It is none, be it that it has a member's name or value.
+    """
+    if not isinstance(value, kind):
+        members = ", ".join(f"{kind.__name__}.{each.name}" for each in kind)
+        raise ConfigError(f"{name} {value!r} is not a {kind.__name__}", hint=f"use one of {members}")
+    return value
+
+
+def _use_whole(low: int, high: int | None) -> str:
+    return f"use a whole number of at least {low}" if high is None else f"use a whole number from {low} to {high}"
+
+
+def _short(value: object) -> str:
+    """`repr()`, but for numbers whose digits would fill a screen (those of more than 4,300 cannot even be written)."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"of {value.bit_length()} bits"
+    return repr(value)

@@ -19,7 +19,7 @@ from tools import compatibility
 
 ROOT = Path(__file__).resolve().parents[1]
 
-GENERATORS = ("tools.generate_sync",)
+GENERATORS = ("tools.generate_fields", "tools.generate_sync")
 
 
 def stale_generators() -> Iterator[str]:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiorocketmq import admin, client, consumer, producer, server, sync
-    from aiorocketmq.admin import AdminClient
+    from aiorocketmq.admin import (
+        AdminClient,
+        BrokerInfo,
+        ClientConnection,
+        ConsumeProgress,
+        GroupConnections,
+        QueueProgress,
+        QueueRead,
+        QueueStats,
+        TopicStats,
+    )
     from aiorocketmq.config import TLS, ClientConfig
     from aiorocketmq.consumer import PushConsumer
     from aiorocketmq.errors import (
@@ -75,7 +85,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _CLIENTS = {
-    "AdminClient": "admin",
+    **dict.fromkeys(
+        (
+            "AdminClient",
+            "BrokerInfo",
+            "ClientConnection",
+            "ConsumeProgress",
+            "GroupConnections",
+            "QueueProgress",
+            "QueueRead",
+            "QueueStats",
+            "TopicStats",
+        ),
+        "admin",
+    ),
     "Producer": "producer",
     "PushConsumer": "consumer",
     "QueueSelector": "producer",
@@ -105,6 +128,15 @@ __all__ = [
     "SelectRoundRobin",
     "SendResult",
     "Suspend",
+    # what administration tells
+    "BrokerInfo",
+    "ClientConnection",
+    "ConsumeProgress",
+    "GroupConnections",
+    "QueueProgress",
+    "QueueRead",
+    "QueueStats",
+    "TopicStats",
     # enums
     "ConsumeResult",
     "ConsumeType",
@@ -172,20 +204,22 @@ def _is_compiled() -> bool:
     return spec is not None and not str(spec.origin).endswith((".py", ".pyc"))
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "compiled":
-        value = globals()[name] = _is_compiled()
-        return value
-    if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
-    for home in (_CLIENTS[name],) if name in _CLIENTS else _VALUES:
-        module = import_module(f"{__name__}.{home}")
-        if hasattr(module, name):
-            value = globals()[name] = getattr(module, name)
+if not TYPE_CHECKING:  # a checker takes the imports above: a name that is none is an error there too
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "compiled":
+            value = globals()[name] = _is_compiled()
             return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _PACKAGES:
+            return import_module(f"{__name__}.{name}")
+        for home in (_CLIENTS[name],) if name in _CLIENTS else _VALUES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                value = globals()[name] = getattr(module, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

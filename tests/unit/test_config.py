@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiorocketmq.config import TLS, ClientConfig, seconds
+from aiorocketmq.config import TLS, ClientConfig
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import SerializeType
 
@@ -93,7 +93,7 @@ def test_a_config_is_frozen_and_hashable() -> None:
     ],
 )
 def test_name_servers_are_parsed(value: object, servers: tuple[str, ...]) -> None:
-    assert ClientConfig(name_servers=value).name_server_list == servers  # type: ignore[arg-type]
+    assert ClientConfig(name_servers=value).name_servers == servers  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("address", ["a", "a:", ":9876", "a:b", "a:0", "a:65536", "a b:1", "a/b:1", "http://a:9876", "::1:9876", "a:-1"])
@@ -162,8 +162,7 @@ def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
 
 
 def test_durations_may_be_timedeltas() -> None:
-    assert ClientConfig(connect_timeout=timedelta(milliseconds=1500)).connect_timeout == 1.5  # type: ignore[arg-type]
-    assert seconds(timedelta(minutes=1)) == 60.0 and seconds(2) == 2.0
+    assert ClientConfig(connect_timeout=timedelta(milliseconds=1500)).connect_timeout == 1.5
 
 
 def test_an_unknown_field_is_refused_with_a_guess() -> None:
@@ -196,9 +195,72 @@ class TestWhereNameServersComeFrom:
         base = ClientConfig(name_servers="a:1", unit_name="u")
         assert ClientConfig.from_fields(base, None, {"connect_timeout": 1}) == base.replace(connect_timeout=1.0)
 
-    def test_a_url_as_argument(self) -> None:
-        config = ClientConfig.from_fields(ClientConfig(instance_name="lost"), "rocketmq://a:1,b:2/blue?connect_timeout=1.5", {})
-        assert config == ClientConfig(name_servers="a:1;b:2", instance_name="blue", connect_timeout=1.5)
+    def test_a_url_changes_what_it_names_and_nothing_else(self) -> None:
+        tls = TLS(ca_file="ca.pem")
+        base = ClientConfig(name_servers="old:1", instance_name="red", unit_name="u", heartbeat_broker_interval=5, tls=tls)
+        config = ClientConfig.from_fields(base, "rocketmq://a:1,b:2/blue?connect_timeout=1.5", {"unit_mode": True})
+        assert config == base.replace(name_servers="a:1;b:2", instance_name="blue", connect_timeout=1.5, unit_mode=True)
+        assert config.tls == tls
+
+    def test_a_url_as_config_beside_a_list(self) -> None:
+        config = ClientConfig.from_fields("rocketmqs://a:1/blue?unit_name=u", ["b:2"], {"connect_timeout": 2})
+        assert config == ClientConfig(name_servers="b:2", instance_name="blue", unit_name="u", tls=True, connect_timeout=2)
+
+    def test_two_urls_are_joined(self) -> None:
+        config = ClientConfig.from_fields("rocketmqs://a:1/blue?unit_name=u", "rocketmq://b:2", {})
+        assert config == ClientConfig(name_servers="b:2", instance_name="blue", unit_name="u", tls=True)
+
+    def test_a_url_without_name_servers_leaves_them_to_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAMESRV_ADDR", "env:1")
+        assert ClientConfig.from_fields(None, "rocketmqs:///blue", {}) == ClientConfig(name_servers="env:1", instance_name="blue", tls=True)
+
+
+@pytest.mark.feature("Q64")
+class TestNeverLessProtectionThanAskedFor:
+    MINE = TLS(ca_file="ca.pem", cert_file="me.pem")
+
+    def test_the_secure_scheme_keeps_the_settings_of_the_config(self) -> None:
+        assert ClientConfig.from_fields(ClientConfig(tls=self.MINE), "rocketmqs://a:1", {}).tls == self.MINE
+        assert ClientConfig.from_fields("rocketmqs://a:1", None, {"tls": self.MINE}).tls == self.MINE
+
+    @pytest.mark.parametrize("url", ["rocketmq://a:1", "ROCKETMQ://a:1", "rocketmq://a:1?tls=true", "rocketmqs://a:1?tls=true"])
+    def test_a_url_never_switches_the_tls_of_a_config_off(self, url: str) -> None:
+        assert ClientConfig.from_fields(ClientConfig(tls=self.MINE), url, {}).tls == self.MINE
+
+    @pytest.mark.parametrize("text", ["false", "0", "no"])
+    def test_what_contradicts_itself_is_refused_by_name(self, text: str) -> None:
+        with pytest.raises(ConfigError, match="tls=false contradicts the scheme rocketmqs"):
+            ClientConfig.from_url(f"rocketmqs://a:1?tls={text}")
+        with pytest.raises(ConfigError, match="the URL switches TLS off"):
+            ClientConfig.from_fields(ClientConfig(tls=self.MINE), f"rocketmq://a:1?tls={text}", {})
+        with pytest.raises(ConfigError, match="the URL switches TLS off"):
+            ClientConfig.from_fields("rocketmqs://a:1", f"rocketmq://b:1?tls={text}", {})
+
+    @pytest.mark.parametrize("off", [False, None])
+    @pytest.mark.parametrize("url", ["rocketmqs://a:1", "ROCKETMQS://a:1"])
+    def test_a_keyword_cannot_take_the_scheme_back(self, url: str, off: bool | None) -> None:
+        for config, servers in ((url, None), (None, url)):
+            with pytest.raises(ConfigError, match="contradicts the scheme rocketmqs"):
+                ClientConfig.from_fields(config, servers, {"tls": off})
+
+    def test_the_environment_is_no_way_around(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NAMESRV_ADDR", "rocketmqs://a:1")
+        with pytest.raises(ConfigError, match="is a URL"):
+            ClientConfig.from_fields(None, None, {})
+
+    @pytest.mark.parametrize(
+        ("url", "field"),
+        [("a:1?name_servers=b:2", "name_servers"), ("a:1/x?instance_name=y", "instance_name"), ("a:1?tls=true&tls=false", "tls")],
+    )
+    def test_a_field_given_twice_is_refused(self, url: str, field: str) -> None:
+        with pytest.raises(ConfigError, match=f"gives {field} twice"):
+            ClientConfig.from_url(f"rocketmq://{url}")
+
+    @pytest.mark.parametrize("url", ["rocketmq://a:1#tls=true", "rocketmq://[::1:9876", "rocketmq:a:1", "redis://a:1", "a:1"])
+    def test_what_is_no_url_is_refused(self, url: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            ClientConfig.from_url(url)
+        assert caught.value.hint
 
 
 class TestFromUrl:
@@ -217,8 +279,8 @@ class TestFromUrl:
         )
 
     def test_the_secure_scheme_turns_tls_on(self) -> None:
-        assert ClientConfig.from_url("rocketmqs://a:1").tls_settings == TLS()
-        assert ClientConfig.from_url("rocketmq://a:1").tls_settings is None
+        assert ClientConfig.from_url("rocketmqs://a:1").tls == TLS()
+        assert ClientConfig.from_url("rocketmq://a:1").tls is None
 
     @pytest.mark.parametrize(
         ("url", "words"),
@@ -261,8 +323,8 @@ class TestFromEnvironment:
 @pytest.mark.feature("Q64")
 class TestTLS:
     def test_true_and_false_are_short_forms(self) -> None:
-        assert ClientConfig(tls=True).tls_settings == TLS()
-        assert ClientConfig(tls=False).tls_settings is None
+        assert ClientConfig(tls=True).tls == TLS()
+        assert ClientConfig(tls=False).tls is None
 
     def test_the_default_verifies_chain_and_host(self) -> None:
         context = TLS().make_context()
@@ -279,8 +341,33 @@ class TestTLS:
     def test_fields_that_exclude_each_other(self) -> None:
         with pytest.raises(ConfigError, match="key_file"):
             TLS(key_file="k.pem")
-        with pytest.raises(ConfigError, match="context excludes"):
-            TLS(context=ssl.create_default_context(), ca_file="ca.pem")
+        context = ssl.create_default_context()
+        for other in ({"ca_file": "ca.pem"}, {"key_password": "x"}, {"check_hostname": False}, {"insecure_skip_verify": True}):
+            with pytest.raises(ConfigError, match="context excludes"):
+                TLS(context=context, **other)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("name", ["check_hostname", "insecure_skip_verify"])
+    def test_switches_are_bools(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=name):
+            TLS(**{name: "no"})  # type: ignore[arg-type]
+
+    def test_an_encrypted_key_without_its_password_asks_nobody(self, tmp_path: Path) -> None:
+        import trustme
+
+        with trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.tempfile() as pem:
+            text = Path(pem).read_bytes()
+        from cryptography.hazmat.primitives import serialization
+
+        key = serialization.load_pem_private_key(text, None)
+        how = serialization.BestAvailableEncryption(b"topsecret")
+        (tmp_path / "key.pem").write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, how)
+        )
+        (tmp_path / "cert.pem").write_bytes(text[text.index(b"-----BEGIN CERTIFICATE") :])
+        files = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+        with pytest.raises(ConfigError, match=r"key\.pem is encrypted .*key_password"):
+            TLS(**files).make_context()
+        TLS(**files, key_password="topsecret").make_context()
 
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         missing = tmp_path / "ca.pem"

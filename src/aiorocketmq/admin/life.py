@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.client.instance import ClientInstance
@@ -15,6 +15,11 @@ from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.errors import ClientClosedError, ClientStateError
 from aiorocketmq.model.enums import ServiceState
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.config.fields import ClientFields
+
 _GROUP: Final = "admin_ext_group"
 _numbers = itertools.count()
 
@@ -22,7 +27,9 @@ _numbers = itertools.count()
 class AdminLife:
     """Start, stop, and the shared services that every family of operations uses."""
 
-    def __init__(self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Any) -> None:
+    def __init__(
+        self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Unpack[ClientFields]
+    ) -> None:
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
         # Never told to brokers: only the key on the instance, where each admin client needs one of its own.
         self.group = f"{_GROUP}_{next(_numbers)}"

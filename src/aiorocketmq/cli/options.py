@@ -9,13 +9,16 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
 from aiorocketmq.config import TLS, ClientConfig
 from aiorocketmq.errors import NoNameServerError
 from aiorocketmq.remoting.event_loop import new_event_loop
+
+if TYPE_CHECKING:
+    from aiorocketmq.config.fields import ClientFields
 
 T = TypeVar("T")
 
@@ -65,7 +68,7 @@ class Cluster(Common):
             NoNameServerError: No name server is given anywhere.
             ConfigError: An option or variable has a value that cannot work.
         """
-        changes: dict[str, Any] = {"mq_client_api_timeout": self.timeout}
+        changes: ClientFields = {"mq_client_api_timeout": self.timeout}
         if self.tls_ca_file is not None:
             changes["tls"] = TLS(ca_file=self.tls_ca_file)
         elif self.tls:

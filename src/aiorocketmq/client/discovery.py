@@ -14,10 +14,10 @@ from typing import Final
 from urllib.parse import quote
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.config import ClientConfig
+from aiorocketmq.config import ClientConfig, parse_name_servers
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.errors import ConfigError, NoNameServerError
-from aiorocketmq.model.parsing import parse_address, parse_addresses
+from aiorocketmq.model.parsing import parse_address
 from aiorocketmq.protocol.codes import CURRENT_VERSION, version_name
 
 FETCH_TIMEOUT: Final = 3.0
@@ -80,7 +80,7 @@ class AddressService:
             raise self._failure(f"it answered with status {status}" if status else "it does not speak HTTP")
         lines = body.decode("utf-8", "replace").strip().splitlines()
         try:
-            servers = parse_addresses(lines[0] if lines else None, "name server")
+            servers = parse_name_servers(lines[0] if lines else None)
         except ConfigError as error:
             raise self._failure(f"its answer is not a list of addresses: {error.message}") from error
         if not servers:

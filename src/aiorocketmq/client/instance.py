@@ -29,12 +29,12 @@ from aiorocketmq.client.route import RouteCounters, RouteService
 from aiorocketmq.client.scheduler import Scheduler, TaskRecord
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.client.stats import ConsumerStatsManager
-from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.config import ClientConfig, NameServers, parse_name_servers
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.core.route_table import FoundBroker, choose_address
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ForkedClientError
 from aiorocketmq.model.enums import ServiceState
-from aiorocketmq.model.parsing import format_address, parse_address, parse_addresses
+from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.remoting.client import RemotingClient
 
 FIRST_NAME_SERVER_FETCH: Final = 10.0
@@ -372,7 +372,7 @@ class ClientInstance:
         Raises:
             ConfigError: An entry is no address, or there is none.
         """
-        servers = parse_addresses(name_servers, "name server")
+        servers = parse_name_servers(name_servers)
         if not servers:
             raise ConfigError("the new list of name servers is empty", hint="give at least one host:port")
         changed = self.remoting.update_name_servers(servers)

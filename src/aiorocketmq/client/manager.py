@@ -76,7 +76,7 @@ class InstanceManager:
         name = config.instance_name
         if name == DEFAULT_INSTANCE_NAME and not keep_default_name:
             name = table.names.get(config) or table.names.setdefault(config, unique_instance_name(self._pid()))
-        key = (make_client_id(config, name), config.name_server_list)
+        key = (make_client_id(config, name), config.name_servers)
         share = table.shares.get(key)
         if share is None or share.instance.state in (ServiceState.START_FAILED, ServiceState.SHUTDOWN_ALREADY):
             share = table.shares[key] = _Share(self.make(config, key[0], index=next(self._index)))

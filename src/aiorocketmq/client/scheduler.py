@@ -155,12 +155,12 @@ class Scheduler:
         record = self.records[name]
         record.failures += 1
         record.last_error = "cancelled by code outside of the library"
-        self._log.failed("cancelled", "%s of %s was cancelled by code outside of the library, and comes back", name, self.owner)
-        # By a timer, which dies with the loop: `asyncio.run()` cancels all tasks as well before it closes the loop.
+        # By a timer, which dies with the loop: `asyncio.run()` cancels all tasks as well, before it closes the loop.
         kept.timer = asyncio.get_running_loop().call_later(RESTART_DELAY_FIRST, self._come_back, name, kept)
 
     def _come_back(self, name: str, kept: _Kept) -> None:
-        self._log.worked("cancelled", "cancelled background work of %s is back", self.owner)
+        text = "%s of %s was cancelled by code outside of the library, and starts again"
+        self._log.note(logging.WARNING, "cancelled", text, name, self.owner)
         self._keep(name, kept.again(), kept.again)
 
     async def join(self, task: asyncio.Task[T]) -> T:

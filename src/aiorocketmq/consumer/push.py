@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
@@ -33,6 +33,11 @@ from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
 
 F = TypeVar("F", bound=ListenerFunction)
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.config.fields import ClientFields
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
@@ -127,7 +132,7 @@ class PushConsumer:
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,
-        **client_fields: Any,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
         fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
         if allocate is not None:

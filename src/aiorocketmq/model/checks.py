@@ -10,10 +10,12 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.parsing import INT32_MAX
+
+__all__ = ["INT32_MAX", "duration", "flag", "member", "whole"]
 
 E = TypeVar("E", bound=Enum)
 
-INT32_MAX: Final = 0x7FFFFFFF
 _ENDLESS: Final = float("inf")
 
 

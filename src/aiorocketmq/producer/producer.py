@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import TYPE_CHECKING, Any, Final, Self, final
 
 from aiorocketmq.client import manager
 from aiorocketmq.client.direct_reply import DirectReply
@@ -42,6 +42,11 @@ from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings
 from aiorocketmq.remoting import link
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.config.fields import ClientFields
 
 logger = logging.getLogger("aiorocketmq.producer")
 
@@ -113,7 +118,7 @@ class Producer:
         batch_max_delay: float | timedelta = 0.010,
         batch_max_bytes: int = 32 * 1024,
         total_batch_max_bytes: int = 32 * 1024 * 1024,
-        **client_fields: Any,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
         self._state = ServiceState.CREATE_JUST
         self._settings = ProducerSettings(

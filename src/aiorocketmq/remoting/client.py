@@ -94,7 +94,7 @@ class RemotingClient:
         self.hooks: tuple[RPCHook, ...] = ()
         self._last_hooks = 0
         self._listeners: tuple[ChannelListener, ...] = ()
-        self._names = NameServerChoice(config.name_server_list)
+        self._names = NameServerChoice(config.name_servers)
         self._context: ssl.SSLContext | None = None
         self._running = False
 

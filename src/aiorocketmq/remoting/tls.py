@@ -22,7 +22,7 @@ def client_context(config: ClientConfig) -> ssl.SSLContext | None:
     Raises:
         ConfigError: A file of the TLS settings cannot be loaded.
     """
-    settings = config.tls_settings
+    settings = config.tls
     if settings is None:
         return None
     context = settings.make_context()

@@ -11,6 +11,16 @@ may call any method. Ctrl-C during a call cancels it. Clients belong to the proc
 
 from __future__ import annotations
 
+from aiorocketmq.admin.results import (
+    BrokerInfo,
+    ClientConnection,
+    ConsumeProgress,
+    GroupConnections,
+    QueueProgress,
+    QueueRead,
+    QueueStats,
+    TopicStats,
+)
 from aiorocketmq.config import TLS, ClientConfig
 from aiorocketmq.errors import (
     BrokerBusyError,
@@ -89,6 +99,15 @@ __all__ = [
     "SelectRoundRobin",
     "SendResult",
     "Suspend",
+    # what administration tells
+    "BrokerInfo",
+    "ClientConnection",
+    "ConsumeProgress",
+    "GroupConnections",
+    "QueueProgress",
+    "QueueRead",
+    "QueueStats",
+    "TopicStats",
     # enums
     "ConsumeResult",
     "ConsumeType",

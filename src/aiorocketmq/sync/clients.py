@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, QueueRead, TopicStats
 from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.consumer.listener import ListenerFunction
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
@@ -102,7 +103,7 @@ class Producer(BlockingProducer[AsyncProducer]):
         batch_max_delay: float | timedelta = 0.01,
         batch_max_bytes: int = 32 * 1024,
         total_batch_max_bytes: int = 32 * 1024 * 1024,
-        **client_fields: Any,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
             AsyncProducer(
@@ -377,7 +378,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,
-        **client_fields: Any,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
             AsyncPushConsumer(
@@ -538,7 +539,9 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             print((admin.topic_stats("orders")).messages)
     """
 
-    def __init__(self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Any) -> None:
+    def __init__(
+        self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Unpack[ClientFields]
+    ) -> None:
         super().__init__(AsyncAdminClient(name_servers, config=config, **client_fields))
 
     @property

@@ -84,3 +84,63 @@ def test_only_changes_are_told(caplog: pytest.LogCaptureFixture) -> None:
         ("WARNING", "a failed again"),
         ("WARNING", "a failed once more"),
     ]
+
+
+@virtual_time
+async def test_what_flaps_is_told_six_times_a_minute_and_never_ends_as_failing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    for _ in range(600):
+        log.failed("broker", "broken %d", 1)
+        log.worked("broker", "works again")
+        await asyncio.sleep(0.2)
+    told = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+    assert told == ["broken 1", "works again"] * 6  # two minutes
+    assert len(caplog.records) == 1200
+    assert not log.failing
+
+
+@virtual_time
+async def test_a_failure_that_was_held_back_is_told_as_soon_as_it_may(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    for _ in range(10):
+        log.failed("broker", "broken")
+        log.worked("broker", "works again")
+    caplog.clear()
+    for _ in range(90):
+        log.failed("broker", "broken for good")
+        await asyncio.sleep(1)
+    assert caplog.messages == ["broken for good"]
+    log.worked("broker", "works again")
+    assert caplog.messages == ["broken for good", "works again"]
+
+
+@virtual_time
+async def test_events_have_their_level_six_times_a_minute_by_cause(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    for number in range(120):
+        log.note(logging.ERROR, "one", "event %d", number)
+        log.note(logging.INFO, f"other {number}", "event of its own")
+        await asyncio.sleep(1)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        f"event {number}" for number in (*range(6), *range(60, 66))
+    ]
+    assert sum(record.levelno == logging.INFO for record in caplog.records) == 120
+
+
+@virtual_time
+async def test_causes_that_are_over_do_not_add_up() -> None:
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    for number in range(3000):
+        log.note(logging.DEBUG, f"cause {number}", "event")
+        await asyncio.sleep(1)
+    assert len(log._told) <= 400
+
+
+def test_threads_may_use_it_too(caplog: pytest.LogCaptureFixture) -> None:
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    for _ in range(20):
+        log.note(logging.WARNING, "cause", "event")
+    assert caplog.messages == ["event"] * 6

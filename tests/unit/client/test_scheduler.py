@@ -8,8 +8,9 @@ import itertools
 import pytest
 
 from aiorocketmq.client.scheduler import RESTART_DELAY_MAX, Scheduler
-from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.errors import ClientClosedError, ClientStateError
 from tests.support.virtual_loop import virtual_time
+from tests.support.waiting import eventually
 
 
 def now() -> float:
@@ -78,8 +79,8 @@ async def test_a_service_loop_is_restarted_with_growing_delays(caplog: pytest.Lo
         if len(starts) < 12:
             raise ZeroDivisionError
 
-    task = scheduler.service("loop", loop)
-    await task
+    scheduler.service("loop", loop)
+    await eventually(lambda: not scheduler.running, 60.0)
     gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert 0.05 <= gaps[0] <= 0.1
     assert all(gap <= RESTART_DELAY_MAX for gap in gaps)
@@ -100,7 +101,8 @@ async def test_the_delay_starts_small_again_after_a_long_good_run() -> None:
         if len(starts) < 10:
             raise ZeroDivisionError
 
-    await scheduler.service("loop", loop)
+    scheduler.service("loop", loop)
+    await eventually(lambda: not scheduler.running, 200.0)
     assert starts[8] - (starts[7] + 100) <= 0.1
 
 
@@ -232,3 +234,100 @@ async def test_stop_leaves_a_task_behind_that_refuses_to_end(caplog: pytest.LogC
     assert "test:stubborn goes on 3 s after its cancellation and is left behind" in caplog.text
     release.set()
     await task
+
+
+def cancel_everything() -> None:
+    """What code outside of the library does that believes that all tasks are its own."""
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()
+
+
+@virtual_time
+async def test_background_work_that_others_cancel_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler, plain, turns = Scheduler("test"), list[float](), list[float]()
+
+    async def loop() -> None:
+        while True:
+            turns.append(now())
+            await asyncio.sleep(1)
+
+    scheduler.every("plain", 3, lambda: plain.append(now()), first=0.5)
+    scheduler.service("loop", loop)
+    for _ in range(3):  # it comes back each time, not the first time only
+        await asyncio.sleep(5)
+        alive = scheduler.running
+        before = len(plain), len(turns)
+        cancel_everything()
+        await asyncio.sleep(4)
+        assert sorted(scheduler.running) == sorted(alive)
+        assert len(plain) > before[0] and len(turns) >= before[1] + 3
+    assert "plain of test was cancelled by code outside of the library" in caplog.text
+    assert scheduler.records["loop"].failures == 3
+    await scheduler.stop()
+    await asyncio.sleep(1)
+    assert scheduler.running == () and asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@virtual_time
+async def test_a_run_that_is_cancelled_comes_back_too() -> None:
+    scheduler, runs = Scheduler("test"), list[float]()
+
+    async def work() -> None:
+        runs.append(now())
+        await asyncio.sleep(2)
+        runs.append(now())
+
+    scheduler.every("work", 1, work)
+    await asyncio.sleep(2)
+    cancel_everything()
+    await asyncio.sleep(4)
+    assert runs == pytest.approx([1, 3.1, 5.1])
+    await scheduler.stop()
+
+
+@virtual_time
+async def test_what_is_ended_or_stopped_does_not_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler = Scheduler("test")
+
+    async def loop() -> None:
+        await asyncio.sleep(1000)
+
+    scheduler.service("loop", loop)
+    scheduler.every("one", 1, lambda: None)
+    scheduler.every("other", 1, lambda: None)
+    await asyncio.sleep(0.5)
+    await scheduler.end("loop")
+    await scheduler.end("one")
+    await scheduler.end("nobody")
+    await asyncio.sleep(1)
+    assert scheduler.running == ("test:other",)
+    cancel_everything()
+    await asyncio.sleep(0.01)
+    await scheduler.stop()  # while it waits to come back
+    await asyncio.sleep(5)
+    assert scheduler.running == () and not caplog.records
+
+
+def test_the_end_of_the_loop_is_no_reason_to_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        Scheduler("test").every("plain", 1, lambda: None)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+@virtual_time
+async def test_waiting_for_a_task_that_others_cancel_is_an_error_of_ours() -> None:
+    scheduler = Scheduler("test")
+    task = scheduler.spawn("query", asyncio.sleep(10), log_errors=False)
+    waiting = asyncio.ensure_future(scheduler.join(task))
+    gathering = asyncio.ensure_future(scheduler.gather("ask", {"a": asyncio.sleep(10)}))
+    await asyncio.sleep(1)
+    for each in asyncio.all_tasks():
+        if each.get_name().startswith("test:"):
+            each.cancel()
+    with pytest.raises(ClientStateError, match="query of test was cancelled by code outside"):
+        await waiting
+    assert isinstance((await gathering)["a"], ClientStateError)

@@ -82,4 +82,4 @@ def test_unknown_field_is_named() -> None:
 def test_client_fields_are_passed_on() -> None:
     consumer = rmq.PushConsumer("127.0.0.1:9876", group="g", heartbeat_broker_interval=7)
     assert consumer.config.heartbeat_broker_interval == 7.0
-    assert consumer.config.name_server_list == ("127.0.0.1:9876",)
+    assert consumer.config.name_servers == ("127.0.0.1:9876",)

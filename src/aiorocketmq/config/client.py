@@ -1,0 +1,285 @@
+"""The one configuration of a client instance (Java: `ClientConfig`, `NettyClientConfig`). Features Q50-Q68, L1, L2.
+
+A `ClientConfig` is a frozen value: validated when made, copied whole by `replace()`, made from keywords, from the environment, or from
+a URL `rocketmq://host:port,host:port/instance?field=value`. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, cast
+
+from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
+from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.parsing import decimal_or_none, number_or_none
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.config.fields import ClientFields, ConfigFields
+
+DEFAULT_INSTANCE_NAME: Final = "DEFAULT"
+NAME_SERVER_ENV: Final = "NAMESRV_ADDR"
+DEFAULT_ADDRESS_SERVICE_DOMAIN: Final = "jmenv.tbsite.net"
+DEFAULT_ADDRESS_SERVICE_GROUP: Final = "nsaddr"
+FRAME_MAX_LENGTH: Final = 16 * 1024 * 1024
+SCHEMES: Final = ("rocketmq", "rocketmqs")
+_PLAIN: Final = "leave it out, or write rocketmq:// for plain connections"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """Settings of a client instance; the names are Java's in snake case, durations are given as seconds or timedelta and kept as seconds.
+
+    Attributes:
+        name_servers: `a:9876;b:9876` or a list; left out it comes from `NAMESRV_ADDR`, then from the HTTP address service.
+        instance_name: Part of the client id; `DEFAULT` becomes a name unique to this process and event loop.
+        client_ip: Part of the client id; None takes the local address.
+        unit_name: Unit for the address service and the client id, or None.
+        unit_mode: Sent with requests for deployments in units.
+        poll_name_server_interval: Between two route refreshes.
+        heartbeat_broker_interval: Between two heartbeats.
+        persist_consumer_offset_interval: Between two saves of the offsets that changed.
+        adjust_thread_pool_interval: Between two fittings of the consume workers to the backlog.
+        fetch_name_server_interval: Between two fetches from the HTTP address service.
+        rebalance_interval: Between two rebalances that nothing asked for.
+        rebalance_min_interval: Between two rebalances in any case.
+        pull_time_delay_when_exception: Wait before the next pull after a failed one.
+        mq_client_api_timeout: Time-out of requests that have none of their own.
+        connect_timeout: Time to make a connection, TLS included.
+        client_channel_max_idle_time: A connection without traffic for this long is closed.
+        client_async_semaphore_value: Requests in flight that await an answer, at most.
+        client_oneway_semaphore_value: One-way requests in flight, at most.
+        client_close_socket_if_timeout: Close a connection that stayed silent while a request on it timed out.
+        frame_max_length: Bytes of the longest frame accepted from a peer.
+        max_decompressed_length: Bytes of the largest body accepted after decompression.
+        vip_channel_enabled: Send through the broker's second port (port - 2).
+        use_heartbeat_v2: Short heartbeats with a fingerprint (5.x brokers).
+        enable_heartbeat_channel_event_listener: Heartbeat at once on every new broker connection.
+        serialize_type: Encoding of request headers; codes that do not fit the binary form go as JSON all the same.
+        enable_stream_request_type: Mark requests and the client id as a stream client.
+        tls: `TLS(...)`, True for TLS with the system's authorities, or None/False for plain connections.
+        address_service_domain: Host (or host:port) of the HTTP address service (Java: rocketmq.namesrv.domain).
+        address_service_group: Path of the HTTP address service (Java: rocketmq.namesrv.domain.subgroup).
+    """
+
+    name_servers: tuple[str, ...] = ()
+    instance_name: str = DEFAULT_INSTANCE_NAME
+    client_ip: str | None = None
+    unit_name: str | None = None
+    unit_mode: bool = False
+    poll_name_server_interval: float = 30.0
+    heartbeat_broker_interval: float = 30.0
+    persist_consumer_offset_interval: float = 5.0
+    adjust_thread_pool_interval: float = 60.0
+    fetch_name_server_interval: float = 120.0
+    rebalance_interval: float = 20.0
+    rebalance_min_interval: float = 1.0
+    pull_time_delay_when_exception: float = 1.0
+    mq_client_api_timeout: float = 3.0
+    connect_timeout: float = 3.0
+    client_channel_max_idle_time: float = 120.0
+    client_async_semaphore_value: int = 65535
+    client_oneway_semaphore_value: int = 65535
+    client_close_socket_if_timeout: bool = True
+    frame_max_length: int = FRAME_MAX_LENGTH
+    max_decompressed_length: int = 64 * 1024 * 1024
+    vip_channel_enabled: bool = False
+    use_heartbeat_v2: bool = False
+    enable_heartbeat_channel_event_listener: bool = True
+    serialize_type: SerializeType = SerializeType.JSON
+    enable_stream_request_type: bool = False
+    tls: TLS | None = None
+    address_service_domain: str = DEFAULT_ADDRESS_SERVICE_DOMAIN
+    address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
+
+    if TYPE_CHECKING:
+        # What is given is checked and made plain: a timedelta becomes seconds, True becomes TLS().
+        def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "name_servers", parse_name_servers(self.name_servers))
+        for name, kind in _kinds().items():
+            value = getattr(self, name)
+            if kind == "float":
+                put(self, name, duration(name, value))
+            elif kind == "int":
+                put(self, name, whole(name, value, 1, INT32_MAX))
+            elif kind == "bool":
+                flag(name, value)
+            elif kind == "str" and (not isinstance(value, str) or not value):
+                raise ConfigError(f"{name} {value!r} is not a text", hint="give a text that is not empty")
+        for name in ("instance_name", "unit_name", "client_ip"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value or "@" in value or any(char.isspace() for char in value)):
+                raise ConfigError(f"{name} {value!r} is empty, or holds blanks or '@'", hint="it is a part of the client id: use one word")
+        member("serialize_type", self.serialize_type, SerializeType)
+        tls: object = self.tls
+        if isinstance(tls, bool):
+            put(self, "tls", TLS() if tls else None)
+        elif tls is not None and not isinstance(tls, TLS):
+            raise ConfigError(f"tls {tls!r} is a {type(tls).__name__}", hint="use True, False or TLS(...)")
+
+    def replace(self, **changes: Unpack[ConfigFields]) -> Self:
+        """A copy with some fields changed; nothing else is lost (K21).
+
+        Raises:
+            ConfigError: A keyword is no field, or a field has an impossible value.
+        """
+        _refuse_unknown(changes)
+        return dataclasses.replace(self, **cast("Any", changes))
+
+    @classmethod
+    def from_fields(cls, config: ClientConfig | str | None, name_servers: NameServers, changes: ClientFields) -> ClientConfig:
+        """What every client's constructor does: a config, changed by a URL, then by the keywords, completed from the environment.
+
+        A URL, be it given as `config` or as `name_servers`, changes the fields that it names and no others.
+
+        Args:
+            config: A config, a URL, or None for the defaults.
+            name_servers: A list of name servers, a URL, or None.
+            changes: The keywords.
+
+        Raises:
+            ConfigError: A keyword is no field, a field has an impossible value, or TLS is asked for at one place and switched off at
+                another.
+        """
+        _refuse_unknown(changes)
+        urls = [given for given in (config, name_servers) if _is_url(given)]
+        if isinstance(config, str) and not urls:
+            cls.from_url(config)  # which says why it is none
+        made = config if isinstance(config, ClientConfig) else cls()
+        for url in urls:
+            made = made._join(url)
+        if any(url.lower().startswith("rocketmqs:") for url in urls) and not changes.get("tls", True):
+            raise ConfigError(
+                "tls=False contradicts the scheme rocketmqs://", hint="leave it out, or write rocketmq:// for plain connections"
+            )
+        fields: dict[str, Any] = {**changes}
+        if name_servers is not None and not _is_url(name_servers):
+            fields["name_servers"] = name_servers
+        if fields:
+            made = made.replace(**cast("ConfigFields", fields))
+        return made if made.name_servers else made.replace(name_servers=os.environ.get(NAME_SERVER_ENV))
+
+    def _join(self, url: str) -> ClientConfig:
+        """This config, changed by what a URL names; never with less protection than either asks for."""
+        fields = _url_fields(url)
+        if self.tls is not None and "tls" in fields:
+            if not fields["tls"]:
+                raise ConfigError(
+                    "the URL switches TLS off, which config asks for", hint="take tls=false out of the URL, or tls out of config"
+                )
+            del fields["tls"]  # the config says how
+        return self.replace(**fields)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> ClientConfig:
+        """Read `NAMESRV_ADDR` and `ROCKETMQ_<FIELD>` for every field, for example `ROCKETMQ_HEARTBEAT_BROKER_INTERVAL=10`.
+
+        Raises:
+            ConfigError: A variable has a value that cannot work.
+        """
+        source = os.environ if environ is None else environ
+        found = {name: source[variable] for name in _kinds() if (variable := f"ROCKETMQ_{name.upper()}") in source}
+        if "name_servers" not in found and NAME_SERVER_ENV in source:
+            found["name_servers"] = source[NAME_SERVER_ENV]
+        return cls(**cast("ConfigFields", {name: _parse_field(name, text) for name, text in found.items()}))
+
+    @classmethod
+    def from_url(cls, url: str) -> ClientConfig:
+        """Read `rocketmq://host:port,host:port/instance?heartbeat_broker_interval=10`; `rocketmqs://` turns TLS on.
+
+        Raises:
+            ConfigError: The URL is not of this form, names a field twice, or contradicts itself.
+        """
+        return cls(**_url_fields(url))
+
+
+def _is_url(given: object) -> TypeGuard[str]:
+    return isinstance(given, str) and given.partition("://")[0].strip().lower() in SCHEMES and "://" in given
+
+
+def _url_fields(url: str) -> ConfigFields:
+    from urllib.parse import parse_qsl, unquote, urlsplit  # 5 ms, for few of its users
+
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # its text may hold the whole authority, user and password included
+        raise ConfigError(f"URL {_without_secret(url)!r} cannot be read", hint="write rocketmq://[::1]:9876 for IPv6") from None
+    if not _is_url(url):
+        raise ConfigError(
+            f"URL {_without_secret(url)!r} has the scheme {parts.scheme!r}",
+            hint="write rocketmq://host:port or rocketmqs://host:port for TLS",
+        )
+    if "@" in parts.netloc:
+        raise ConfigError(f"URL {_without_secret(url)!r} holds a user name", hint="leave it out: credentials do not go into the address")
+    if parts.fragment:
+        raise ConfigError(f"URL {_without_secret(url)!r} holds a '#'", hint="write %23 for it")
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    if parts.netloc:
+        given.append(("name_servers", parts.netloc))
+    if parts.path.strip("/"):
+        given.append(("instance_name", unquote(parts.path.strip("/"))))
+    fields: dict[str, Any] = {}
+    for name, text in given:
+        _refuse_unknown((name,))
+        if name in fields:
+            raise ConfigError(
+                f"the URL gives {name} twice, the second time as {text!r}",
+                hint="name servers stand before the path, the instance name is it",
+            )
+        fields[name] = _parse_field(name, text)
+    if parts.scheme == "rocketmqs" and not fields.setdefault("tls", True):
+        raise ConfigError("tls=false contradicts the scheme rocketmqs://", hint=_PLAIN)
+    return cast("ConfigFields", fields)
+
+
+def _without_secret(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return url if "@" not in authority else f"{scheme}{mark}***@{authority.rpartition('@')[2]}{slash}{path}"
+
+
+@functools.cache
+def _kinds() -> dict[str, str]:
+    """The type of every field, as it is written above."""
+    return {spec.name: str(spec.type) for spec in dataclasses.fields(ClientConfig)}
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in _kinds():
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, _kinds(), 1)
+            raise ConfigError(
+                f"{name!r} is not a field of ClientConfig", hint=f"did you mean {near[0]!r}?" if near else "see help(ClientConfig)"
+            )
+
+
+def _parse_field(name: str, text: str) -> Any:
+    kind = _kinds()[name]
+    if kind in ("float", "int", "SerializeType"):
+        value: float | SerializeType | None
+        if kind == "float":
+            value = decimal_or_none(text)
+        elif kind == "int":
+            value = number_or_none(text)
+        else:
+            value = SerializeType.__members__.get(text.upper())
+        if value is None:
+            raise ConfigError(f"{name} {text!r} cannot be read as {kind}", hint=f"give a {kind}")
+        return value
+    if kind in ("bool", "TLS | None"):
+        if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise ConfigError(f"{name} {text!r} is not a bool", hint="use true or false")
+        return text.lower() in ("true", "1", "yes")
+    return text

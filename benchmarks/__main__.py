@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks`, `python -m benchmarks compare A.json B.json`, `python -m benchmarks report RUN.json ...`."""
+"""The command: `python -m benchmarks`, `python -m benchmarks report RUN.json ...`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from benchmarks import command
 from benchmarks.command import CannotRunError, Options
+from benchmarks.forms import FORMS
 from benchmarks.peers import PEERS, REFERENCE
 from benchmarks.rows import ROWS
+from benchmarks.workloads import GROUPS
 from tests.support.java import NEWEST
 
 
@@ -18,16 +20,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Our client and others on one real broker, in alternating rounds.",
-        epilog="compare A.json B.json: two stored runs beside each other. report RUN.json ...: docs/performance.md from stored runs.",
+        epilog="report RUN.json ...: docs/performance.md from stored runs.",
     )
     add = parser.add_argument
     add("--row", action="append", default=[], metavar="NAME", help=f"row of the report, may be repeated: {', '.join(ROWS)}")
     add("--workload", action="append", default=[], metavar="NAME", help=f"may be repeated: {', '.join(command.WORKLOAD_NAMES)}")
     add("--peer", action="append", default=[], metavar="NAME", help=f"may be repeated: {', '.join(PEERS)}; ratios need {REFERENCE}")
     add("--also", action="append", default=[], metavar="NAME", help="a peer besides the usual ones: grpc")
-    add("--matrix", action="store_true", help="body sizes and queues, beside the rows and workloads that are named")
-    add("--plain", action="store_true", help="our programs without uvloop and orjson")
-    add("--compiled", action="store_true", help="our programs with the compiled modules (needs a C compiler)")
+    add("--group", action="append", default=[], metavar="NAME", help=f"beside the rows and workloads named: {', '.join(GROUPS)}")
+    add("--form", default="", help=f"form of our programs: {', '.join(FORMS)} (default: the fastest that can be made here)")
+    add("--forms", action="store_true", help="our programs in all other forms, too")
+    add("--against", action="append", default=[], metavar="COMMIT", help="the clients of this commit beside ours; may be repeated")
     add("--rounds", type=int, default=5, help="measured rounds of each workload and client (default: %(default)s)")
     add("--warm-up", type=int, default=2, help="rounds before these (default: %(default)s)")
     add("--scale", type=float, default=1.0, help="multiplies the messages per round (default: %(default)s)")
@@ -39,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="RUNS",
-        help="so many runs in the fastest form, one of body sizes and queues, one in each other form, and docs/performance.md",
+        help="so many runs of everything, the groups, and docs/performance.md from them",
     )
     return parser
 
@@ -50,9 +53,10 @@ def _options(found: argparse.Namespace) -> Options:
         workloads=found.workload,
         peers=found.peer,
         also=found.also,
-        matrix=found.matrix,
-        plain=found.plain,
-        compiled=found.compiled,
+        groups=found.group,
+        form=found.form,
+        forms=found.forms,
+        against=found.against,
         rounds=found.rounds,
         warm_up=found.warm_up,
         scale=found.scale,
@@ -63,11 +67,9 @@ def _options(found: argparse.Namespace) -> Options:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 0 when every floor that was measured is met, 1 when one is missed, 2 when nothing can run here, 130 after Ctrl-C."""
+    """Run; 0 when all of ours went well, 1 when a message failed or a limit was not kept, 2 when nothing can run here, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["compare"] and len(words) == 3:
-            return command.compare(Path(words[1]), Path(words[2]), Options())
         if words[:1] == ["report"] and len(words) > 1:
             command.write_page([Path(word) for word in words[1:]])
             return 0

@@ -1,4 +1,4 @@
-"""What the commands do: measure and show, compare stored runs, write the page.
+"""What the commands do: measure and show, write the page.
 
 `python -m benchmarks` and `aiorocketmq bench` are its faces.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -15,23 +14,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import page, report
-from benchmarks.judge import floors_met
-from benchmarks.ours.form import COMPILED_ENV, PLAIN_ENV
-from benchmarks.peers import DEFAULT_PEERS, PEERS
+from benchmarks import forms, page, report
+from benchmarks.peers import DEFAULT_PEERS, OURS, PEERS, known
 from benchmarks.plots import PlotError
 from benchmarks.results import ResultsError, Round, Run
 from benchmarks.rows import ROWS, Row
 from benchmarks.run import Plan, measure, plan_families
-from benchmarks.workloads import FAMILIES, MATRIX, WORKLOADS, in_matrix
+from benchmarks.series import broken
+from benchmarks.stats import went_well
+from benchmarks.workloads import FAMILIES, GROUPS, WORKLOADS, group_of
 from tests.support.java import NEWEST, JavaMissingError
 from tests.support.processes import StartError
-from tools import compile as compiling
 
 RESULTS = Path("build/benchmarks.json")
 FULLEST = 0.8
 """Part of the disk that may be in use before a run, which needs about 10 GB: from 85 % on the broker deletes what it has stored."""
-WORKLOAD_NAMES = tuple(name for name in WORKLOADS if not in_matrix(name))
+WORKLOAD_NAMES = tuple(name for name in WORKLOADS if not group_of(name))
 
 
 class CannotRunError(Exception):
@@ -47,9 +45,10 @@ class Options:
         workloads: Workloads, by name.
         peers: Who takes part; none for all but those that run only when a row asks for them.
         also: Who takes part besides, when `peers` is left out.
-        matrix: Body sizes and queues: besides the rows and workloads, and in place of everything else where none are named.
-        plain: Run our programs without what the extra `[fast]` brings.
-        compiled: Run our programs with the compiled modules, which are compiled first where that has to be.
+        groups: What is measured on request only: besides the rows and workloads, and in place of everything else where none are named.
+        form: Form of our programs; "" for the fastest that can be made here.
+        forms: Take part in all other forms, too.
+        against: Commits of this repository whose clients take part, beside those of the working tree.
         rounds: Measured rounds of each workload and client.
         warm_up: Rounds before these.
         scale: Multiplies the messages per round.
@@ -63,9 +62,10 @@ class Options:
     workloads: Sequence[str] = ()
     peers: Sequence[str] = ()
     also: Sequence[str] = ()
-    matrix: bool = False
-    plain: bool = False
-    compiled: bool = False
+    groups: Sequence[str] = ()
+    form: str = ""
+    forms: bool = False
+    against: Sequence[str] = ()
     rounds: int = 5
     warm_up: int = 2
     scale: float = 1.0
@@ -80,14 +80,19 @@ class Options:
         Raises:
             CannotRunError: A name is unknown, or a number out of range.
         """
-        for what, names, known in (
+        named = (
             ("row", self.rows, tuple(ROWS)),
             ("workload", self.workloads, WORKLOAD_NAMES),
-            ("peer", (*self.peers, *self.also), tuple(PEERS)),
-        ):
-            unknown = [name for name in names if name not in known]
+            ("group", self.groups, tuple(GROUPS)),
+            ("form", [self.form] if self.form else [], tuple(forms.FORMS)),
+        )
+        for what, names, all_names in named:
+            unknown = [name for name in names if name not in all_names]
             if unknown:
-                raise CannotRunError(f"{what} {unknown[0]!r} is unknown: use {', '.join(known)}")
+                raise CannotRunError(f"{what} {unknown[0]!r} is unknown: use {', '.join(all_names)}")
+        for name in (*self.peers, *self.also):
+            if not known(name):
+                raise CannotRunError(f"peer {name!r} is unknown: use {', '.join(PEERS)}, and for ours asyncio:FORM or asyncio@COMMIT")
         if self.rounds < 1 or self.warm_up < 0 or self.scale <= 0:
             raise CannotRunError("rounds must be 1 or more, warm-up rounds 0 or more, and the scale greater than 0")
 
@@ -98,13 +103,16 @@ class Options:
     def plan(self) -> Plan:
         """The plan of a run."""
         rows = [ROWS[name] for name in self.rows]
-        needed = [mark.against for row in rows for mark in row.marks if mark.against]
-        peers = tuple(dict.fromkeys(self.peers or (*DEFAULT_PEERS, *self.also, *needed)))
-        usual = FAMILIES if rows or self.workloads or not self.matrix else ()
+        form = self.form or forms.usual()
+        other_forms = [f"{kind}:{name}" for kind in OURS for name in forms.FORMS if self.forms and name != form]
+        other_commits = [f"{kind}@{commit}" for commit in self.against for kind in OURS]
+        needed = [against for row in rows for against in row.against]
+        peers = tuple(dict.fromkeys((*(self.peers or (*DEFAULT_PEERS, *self.also, *needed)), *other_forms, *other_commits)))
+        usual = FAMILIES if rows or self.workloads or not self.groups else ()
         planned = plan_families([family.scaled(self.scale) for family in usual], peers, self.workloads or None, rows or None)
-        if self.matrix:
-            planned += plan_families([family.scaled(self.scale) for family in MATRIX], peers)
-        return Plan(planned, self.rounds, self.warm_up, self.version)
+        for group in self.groups:
+            planned += plan_families([family.scaled(self.scale) for family in GROUPS[group]], peers)
+        return Plan(planned, self.rounds, self.warm_up, self.version, form)
 
 
 def tell(each: Round) -> None:
@@ -129,11 +137,13 @@ def run_once(options: Options) -> Run:
     """
     options.check()
     _check_disk(Path(tempfile.gettempdir()))
-    os.environ[PLAIN_ENV] = "1" if options.plain else ""  # the programs inherit it
-    os.environ[COMPILED_ENV] = str(compiled_copy()) if options.compiled else ""
+    plan = options.plan()
     try:
-        run = asyncio.run(measure(options.plan(), options.label, tell, notice, keep=lambda run: run.save(options.results)))
-    except (JavaMissingError, StartError) as error:
+        forms.environment(plan.form)  # made before anything is measured
+        for commit in options.against:
+            forms.environment(plan.form, commit)
+        run = asyncio.run(measure(plan, options.label, tell, notice, keep=lambda run: run.save(options.results)))
+    except (JavaMissingError, StartError, forms.FormError) as error:
         raise CannotRunError(str(error)) from error
     run.save(options.results)
     notice(f"results: {options.results}")
@@ -149,21 +159,8 @@ def _check_disk(folder: Path) -> None:
         )
 
 
-def compiled_copy() -> Path:
-    """The folder with the compiled copy of the package, made now where it is missing or older than the sources.
-
-    Raises:
-        CannotRunError: It cannot be made here.
-    """
-    if lack := compiling.missing():
-        raise CannotRunError(f"the modules cannot be compiled: {lack}")
-    if compiling.main([]):
-        raise CannotRunError("the modules do not compile")
-    return compiling.DESTINATION
-
-
 def run_and_show(options: Options) -> int:
-    """Measure, store and show; 0 when every floor that was measured is met, else 1.
+    """Measure, store and show; 0 when all programs of ours did their work and every limit was kept, else 1.
 
     Raises:
         CannotRunError: As `run_once()`.
@@ -171,20 +168,7 @@ def run_and_show(options: Options) -> int:
     run = run_once(options)
     rows = options.chosen_rows()
     _show(report.run_report(run, rows), [run], rows, as_json=options.as_json)
-    return 0 if floors_met(run, rows) else 1
-
-
-def compare(first: Path, second: Path, options: Options) -> int:
-    """Show two stored runs beside each other.
-
-    Raises:
-        CannotRunError: A file is no stored run.
-    """
-    options.check()
-    before, after = _load([first, second])
-    rows = options.chosen_rows()
-    _show(report.comparison(before, after, rows), [before, after], rows, as_json=options.as_json)
-    return 0
+    return 0 if _good(run) else 1
 
 
 def write_page(paths: Sequence[Path]) -> None:
@@ -200,43 +184,26 @@ def write_page(paths: Sequence[Path]) -> None:
 
 
 def run_for_page(options: Options, runs: int) -> int:
-    """Measure several times, then body sizes and queues, and once in each slower form of the client; store the runs and write the page.
+    """Measure several times, the first time in every form of the client, then body sizes, queues and how cost grows; write the page.
 
-    The fastest form has compiled modules; where there is no C compiler it is left out, with a notice. The others are pure Python with the
-    extra `[fast]` and without it. Each run has a new broker and new programs.
+    Each run has a new broker and new programs.
 
     Raises:
         CannotRunError: As `run_once()` and `write_page()`.
     """
-    paths = [page.FOLDER / f"run-{number}.json" for number in range(1, runs + 1)]
-    lack = compiling.missing()
-    if lack:
-        notice(f"the compiled form is left out: {lack}")
-    slower = replace(options, matrix=False)
-    fastest = replace(slower, compiled=not lack)
-    made = [run_once(replace(fastest, label=f"run {number}", results=path)) for number, path in enumerate(paths, 1)]
-    paths.append(page.FOLDER / "run-matrix.json")
-    run_once(replace(fastest, matrix=True, rows=(), workloads=(), label="body sizes and queues", results=paths[-1]))
-    if not lack:
-        paths.append(page.FOLDER / "run-pure.json")
-        run_once(replace(slower, label="pure Python", results=paths[-1]))
-    paths.append(page.FOLDER / "run-plain.json")
-    run_once(replace(slower, plain=True, label="without [fast]", results=paths[-1]))
+    rows = replace(options, groups=())
+    plans = [(f"run-{number}", replace(rows, forms=number == 1, label=f"run {number}")) for number in range(1, runs + 1)]
+    on_request = replace(options, rows=(), workloads=(), forms=False)
+    plans += [(f"run-{group}", replace(on_request, groups=(group,), label=group)) for group in options.groups or GROUPS if group != "soak"]
+    paths = [page.FOLDER / f"{name}.json" for name, _ in plans]
+    made = [run_once(replace(each, results=path)) for path, (_, each) in zip(paths, plans, strict=True)]
     write_page(paths)
-    rows = options.chosen_rows()
-    print(report.row_table(made, report.measured_rows(made, rows)))
-    return 0 if all(floors_met(run, rows) for run in made) else 1
+    print(report.row_table(made[:runs], report.measured_rows(made[:runs], options.chosen_rows())))
+    return 0 if all(map(_good, made)) else 1
 
 
-def _load(paths: Sequence[Path]) -> list[Run]:
-    try:
-        runs = [Run.load(path) for path in paths]
-    except ResultsError as error:
-        raise CannotRunError(str(error)) from error
-    if len({run.label for run in runs}) < len(runs):
-        for run, path in zip(runs, paths, strict=True):
-            run.label = path.stem
-    return runs
+def _good(run: Run) -> bool:
+    return went_well(run) and not broken(run)
 
 
 def _show(text: str, runs: Sequence[Run], rows: Sequence[Row], *, as_json: bool) -> None:

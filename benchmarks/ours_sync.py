@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import aiorocketmq.sync as rmq
-from benchmarks.ours import form, lines
+from benchmarks.ours import form
 from benchmarks.ours.bodies import maker
 from benchmarks.ours.meter import Answer, Meter
 
@@ -83,10 +83,22 @@ COMMANDS: dict[str, Callable[[rmq.Producer, dict[str, Any]], Answer]] = {
 }
 
 
+def answer(producer: rmq.Producer, request: dict[str, Any]) -> Answer:
+    """Carry out one request; a failure becomes an answer too."""
+    workload = COMMANDS.get(request["cmd"])
+    if workload is None:
+        return {"error": "unsupported"}
+    try:
+        return workload(producer, request)
+    except (rmq.RocketMQError, ValueError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
 def main(name_servers: str) -> None:
-    """Answer requests until the end of input."""
+    """Answer the requests on standard input until its end."""
     with rmq.Producer(name_servers, group="bench_sync", send_msg_timeout=10.0, compress_msg_body_over_howmuch=1 << 30) as producer:
-        lines.serve(partial(lines.answered, COMMANDS, producer))
+        for line in sys.stdin.buffer:
+            print(json.dumps(answer(producer, json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judge import VALUE, measured, middle
 from benchmarks.peers import PEERS
-from benchmarks.report import measured_names, middle_latency, size_text
+from benchmarks.report import measured_names, size_text
 from benchmarks.results import Round, Run
 from benchmarks.rows import CPU, RATE
-from benchmarks.workloads import FAMILIES, MATRIX_QUEUES, MATRIX_SIZES, WORKLOADS, Family, matrix_name
+from benchmarks.stats import measured, middle, value
+from benchmarks.workloads import FAMILIES, MATRIX, MATRIX_QUEUES, MATRIX_SIZES, WORKLOADS, Family, matrix_name
 
-COLOURS = {"java": "#d9822b", "go": "#3a9e9b", "asyncio": "#2b4c9b", "sync": "#7d9bdc", "grpc": "#9a9a9a", "wire": "#c9c9c9"}
+COLOURS = {"java": "#d9822b", "go": "#3a9e9b", "asyncio": "#2b4c9b", "sync": "#7d9bdc", "grpc": "#9a9a9a"}
 COLUMNS = 3
 _STYLE = {
     "svg.hashsalt": "aiorocketmq",  # ids are made from it instead of from chance
@@ -61,7 +62,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
             "cpu": _bars(pyplot, run, CPU, "CPU µs per message (less is better)", "{:.1f}"),
             "latency": _latencies(pyplot, run),
         }
-        if measured_names(run, matrix=True):
+        if measured_names(run, MATRIX):
             figures["matrix"] = _matrix(pyplot, run)
         for name, figure in figures.items():
             path = folder / f"{name}.svg"
@@ -88,11 +89,11 @@ def _bars(pyplot: Any, run: Run, metric: str, title: str, form: str) -> Any:
     for axes, (family, bars) in zip(panels, shown, strict=True):
         top = 0.0
         for place, (_, peer, rounds) in enumerate(bars):
-            values = [VALUE[metric](each) for each in rounds]
-            value = middle(rounds, metric)
-            spread = [[value - min(values)], [max(values) - value]]
-            axes.barh(place, value, color=COLOURS[peer], height=0.7, xerr=spread, error_kw={"ecolor": "#444444", "elinewidth": 0.8})
-            axes.text(max(values), place, "  " + form.format(value), va="center", fontsize=8)
+            values = [value(each, metric) for each in rounds]
+            median = middle(rounds, metric)
+            spread = [[median - min(values)], [max(values) - median]]
+            axes.barh(place, median, color=COLOURS[peer], height=0.7, xerr=spread, error_kw={"ecolor": "#444444", "elinewidth": 0.8})
+            axes.text(max(values), place, "  " + form.format(median), va="center", fontsize=8)
             top = max(top, *values)
         _name_lines(axes, [label for label, _, _ in bars])
         axes.set_title(family.workloads[0].title, fontsize=9)
@@ -126,10 +127,10 @@ def _latencies(pyplot: Any, run: Run) -> Any:
         peers = [peer for peer in PEERS if measured(run, name, peer)]
         for place, peer in enumerate(peers):
             rounds = measured(run, name, peer)
-            values = [middle_latency(rounds, part) / 1000 for part in ("p50", "p99", "p999")]
+            values = [statistics.median(each.latency(part) for each in rounds) / 1000 for part in ("p50", "p99", "p999")]
             axes.plot(values, [place] * 3, color=COLOURS[peer], linewidth=1)
-            for value, shape in zip(values, "o^s", strict=True):
-                axes.plot(value, place, shape, color=COLOURS[peer], markersize=5)
+            for each, shape in zip(values, "o^s", strict=True):
+                axes.plot(each, place, shape, color=COLOURS[peer], markersize=5)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
@@ -143,7 +144,7 @@ def _latencies(pyplot: Any, run: Run) -> Any:
 
 def _matrix(pyplot: Any, run: Run) -> Any:
     """A panel for each workload and number of queues: rates over the size of the bodies."""
-    commands = list(dict.fromkeys(name.partition("/")[0] for name in measured_names(run, matrix=True)))
+    commands = list(dict.fromkeys(name.partition("/")[0] for name in measured_names(run, MATRIX)))
     figure, panels = _grid(pyplot, len(commands) * COLUMNS, height=2.2)
     figure.suptitle("messages per second over the size of the bodies")
     for index, axes in enumerate(panels):
@@ -161,6 +162,6 @@ def _matrix(pyplot: Any, run: Run) -> Any:
         axes.set_title(f"{WORKLOADS[command].title}, {queues} queue{'s' if queues > 1 else ''}", fontsize=9)
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y", color="#dddddd", linewidth=0.5)
-        if axes.lines and not any(each.get_legend() for each in panels):
+        if axes.lines and not any(other.get_legend() for other in panels):
             axes.legend(fontsize=8, frameon=False)
     return figure

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
-from benchmarks.judge import VALUE, Verdict, best, judge, judge_row, measured, middle
-from benchmarks.peers import PEERS
+from benchmarks import series
+from benchmarks.peers import PEERS, base, peer
 from benchmarks.results import Round, Run
-from benchmarks.rows import CPU, MEMORY, METRICS, P50, RATE, SECONDS, Mark, Row
-from benchmarks.workloads import MATRIX_QUEUES, MATRIX_SIZES, WORKLOADS, in_matrix, matrix_name
+from benchmarks.rows import CPU, MEMORY, METRICS, P50, RATE, SECONDS, Row
+from benchmarks.stats import Figure, figure, figures, measured, middle, value
+from benchmarks.workloads import KIB, MATRIX, MATRIX_QUEUES, MATRIX_SIZES, MIB, WORKLOADS, group_of, matrix_name
 
 UNSUPPORTED = "unsupported"
 NOTHING = "–"
@@ -24,190 +24,168 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def number(value: float) -> str:
+def number(ratio: float) -> str:
     """A ratio, or seconds, with the digits that matter."""
-    if value >= 10:
-        return f"{value:.0f}"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    if ratio >= 10:
+        return f"{ratio:.0f}"
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3f}"
 
 
-def mark_title(mark: Mark) -> str:
+def figure_title(each: Figure) -> str:
     """What is compared, for people."""
-    return f"{METRICS[mark.metric]} ÷ {PEERS[mark.against].title}" if mark.against else METRICS[mark.metric]
+    return f"{METRICS[each.metric]} ÷ {peer(each.against).title}" if each.against else METRICS[each.metric]
 
 
-def _unit(mark: Mark) -> str:
-    return " s" if mark.metric == SECONDS and not mark.against else ""
-
-
-def limit_text(mark: Mark, limit: float | None) -> str:
-    """A floor or goal."""
-    return NOTHING if limit is None else f"{limit:g}{_unit(mark)}"
-
-
-def ratio_text(verdict: Verdict) -> str:
+def figure_text(each: Figure) -> str:
     """The value of a figure with its spread."""
-    if verdict.value is None or verdict.low is None or verdict.high is None:
-        return "not measured"
-    return f"{number(verdict.value)}{_unit(verdict.mark)} ({number(verdict.low)} to {number(verdict.high)})"
-
-
-def words(verdicts: Sequence[Verdict]) -> str:
-    """Met or missed, of the same figure in one run or several; a limit is met when every run meets it."""
-    problems = sorted({each.problem.splitlines()[0] for each in verdicts if each.problem})
-    if all(verdict.value is None for verdict in verdicts):
-        return "; ".join(["not measured", *problems])
-    parts = []
-    for name, results in (("floor", [each.floor_met for each in verdicts]), ("goal", [each.goal_met for each in verdicts])):
-        known = [each for each in results if each is not None]
-        if known:
-            missed = known.count(False)
-            text = "met" if not missed else "missed" if missed == len(known) else f"missed in {missed} of {len(known)} runs"
-            parts.append(f"{name} {text if not missed else f'**{text}**'}")
-    return "; ".join(parts + problems) or NOTHING
+    if each.value is None or each.low is None or each.high is None:
+        return f"not measured{': ' + each.problem.splitlines()[0] if each.problem else ''}"
+    unit = "" if each.against else " s"
+    problem = f"; {each.problem}" if each.problem else ""
+    return f"{number(each.value)}{unit} ({number(each.low)} to {number(each.high)}){problem}"
 
 
 def row_table(runs: Sequence[Run], rows: Sequence[Row]) -> str:
-    """Every figure of the rows in every run, with floors, goals and plain words."""
+    """Every figure of the rows in every run."""
     lines = []
     for row in rows:
-        by_run = [judge_row(run, row) for run in runs]
-        for index, mark in enumerate(row.marks):
-            verdicts = [each[index] for each in by_run]
-            title = row.title if index == 0 else ""
-            floor, goal = limit_text(mark, mark.floor), limit_text(mark, mark.goal)
-            lines.append([title, mark_title(mark), floor, goal, *map(ratio_text, verdicts), words(verdicts)])
-    return markdown(["workload", "figure", "floor", "goal", *(run.label for run in runs), "verdict"], lines)
+        for index, found in enumerate(zip(*(figures(run, row) for run in runs), strict=True)):
+            lines.append([row.title if index == 0 else "", figure_title(found[0]), *map(figure_text, found)])
+    return markdown(["workload", "figure", *(run.label for run in runs)], lines)
 
 
 def measured_rows(runs: Sequence[Run], rows: Sequence[Row]) -> list[Row]:
     """The rows of which any run has a figure."""
-    return [row for row in rows if any(verdict.value is not None for run in runs for verdict in judge_row(run, row))]
+    return [row for row in rows if any(each.value is not None for run in runs for each in figures(run, row))]
 
 
-def measured_names(run: Run, *, matrix: bool = False) -> list[str]:
-    """Workloads that a run has rounds of, in the order of the run."""
-    return [name for name in dict.fromkeys(each.workload for each in run.rounds) if in_matrix(name) is matrix]
+def variants(run: Run, kind: str) -> list[str]:
+    """Our peers with a form (`kind` ":") or of another commit ("@") that a run has rounds of."""
+    return [name for name in dict.fromkeys(each.peer for each in run.rounds) if kind in name]
+
+
+def form_rows(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """The rows of other forms of our peers."""
+    return [
+        replace(row, title=f"{row.title}, {_variant(name)}", peer=name)
+        for name in variants(run, ":")
+        for row in rows
+        if row.peer == base(name)
+    ]
+
+
+def before_and_after(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """For each row and each other commit of ours in a run, the row of this one divided by that one."""
+    return [
+        replace(row, reference=row.workload, against=(name,))
+        for name in variants(run, "@")
+        for row in rows
+        if row.peer == base(name) and measured(run, row.workload, name)
+    ]
+
+
+def _variant(name: str) -> str:
+    return peer(name).title.partition("(")[2].rstrip(")")
+
+
+def measured_names(run: Run, group: str = "") -> list[str]:
+    """Workloads of a group that a run has rounds of, in the order of the run."""
+    return [name for name in dict.fromkeys(each.workload for each in run.rounds) if group_of(name) == group]
+
+
+def measured_peers(run: Run) -> list[str]:
+    """Everyone that a run has rounds of, in the order of `PEERS`."""
+    kinds = list(PEERS)
+    return sorted(dict.fromkeys(each.peer for each in run.rounds), key=lambda name: kinds.index(base(name)))
 
 
 def pooled(runs: Sequence[Run]) -> Run:
     """All rounds of several runs as one."""
-    first = runs[0]
-    return replace(first, rounds=[each for run in runs for each in run.rounds])
+    return replace(runs[0], rounds=[each for run in runs for each in run.rounds])
 
 
 def figures_table(run: Run, names: Sequence[str]) -> str:
     """Absolute medians of every client in the workloads of these names."""
     lines = []
     for name in names:
-        for peer in PEERS:
-            rounds = measured(run, name, peer)
+        for who in measured_peers(run):
+            rounds = measured(run, name, who)
             if rounds:
-                lines.append([WORKLOADS[name].title, PEERS[peer].title, *_absolute(rounds, WORKLOADS[name].figure)])
-    head = [
-        "workload",
-        "client",
-        "median",
-        "best round",
-        "CPU µs per message",
-        "p50 / p99 / p99.9, µs",
-        "resident, MiB",
-        "failed",
-        "rounds",
-    ]
+                lines.append([WORKLOADS[name].title, peer(who).title, *_absolute(rounds, WORKLOADS[name].figure)])
+    head = ["workload", "client", "median", "lowest to highest", "CPU µs per message", "p50 / p99 / p99.9, µs", "resident, MiB", "failed"]
     return markdown(head, lines)
 
 
 def _absolute(rounds: Sequence[Round], about: str) -> list[str]:
-    ends = [f"{middle(rounds, MEMORY) / 1024**2:.0f}", f"{sum(each.failed for each in rounds):,}", str(len(rounds))]
+    ends = [f"{middle(rounds, MEMORY) / MIB:.0f}", f"{sum(each.failed for each in rounds):,}"]
     if about == MEMORY:
         return [NOTHING, NOTHING, NOTHING, NOTHING, *ends]
     if about == SECONDS:
-        return [f"{middle(rounds, SECONDS):.3f} s", f"{min(each.seconds for each in rounds):.3f} s", NOTHING, NOTHING, *ends]
+        return [_FORMS[SECONDS].format(middle(rounds, SECONDS)), _range(rounds, SECONDS), NOTHING, NOTHING, *ends]
     latencies = NOTHING
     if all(each.latency_us for each in rounds):
-        latencies = " / ".join(f"{middle_latency(rounds, part):,.0f}" for part in ("p50", "p99", "p999"))
-    rates = [NOTHING, NOTHING] if about == P50 else [f"{middle(rounds, RATE):,.0f}/s", f"{VALUE[RATE](best(rounds)):,.0f}/s"]
+        latencies = " / ".join(f"{middle(_latencies(rounds, part), part):,.0f}" for part in ("p50", "p99", "p999"))
+    rates = [NOTHING, NOTHING] if about == P50 else [_FORMS[RATE].format(middle(rounds, RATE)), _range(rounds, RATE)]
     return [*rates, f"{middle(rounds, CPU):.1f}", latencies, *ends]
 
 
-def middle_latency(rounds: Sequence[Round], part: str) -> float:
-    """The median over rounds of a percentile, in microseconds."""
-    return median(each.latency(part) for each in rounds)
+def _latencies(rounds: Sequence[Round], part: str) -> list[Round]:
+    return [replace(each, more={part: each.latency(part)}) for each in rounds]
 
 
-def matrix_table(runs: Sequence[Run], command: str) -> str:
-    """Rates of every client over body sizes and queues, with our ratios: the medians of those in each run."""
-    everything = pooled(runs)
+def _range(rounds: Sequence[Round], metric: str) -> str:
+    found = [value(each, metric) for each in rounds]
+    return f"{_FORMS[metric].format(min(found))} to {_FORMS[metric].format(max(found))}"
+
+
+def matrix_table(run: Run, command: str) -> str:
+    """Rates of every client over body sizes and queues, with our ratios."""
     peers = ("asyncio", "java", "go")
     lines = []
     for size in MATRIX_SIZES:
         for queues in MATRIX_QUEUES:
             name = matrix_name(command, size, queues)
-            rounds = [measured(everything, name, peer) for peer in peers]
+            rounds = [measured(run, name, who) for who in peers]
             if any(rounds):
-                rates = [f"{middle(each, RATE):,.0f}/s" if each else NOTHING for each in rounds]
-                row = Row(name, name, "asyncio", name, name, _MATRIX_MARKS)
-                ratios = [_middle_ratio([judge(run, row, mark) for run in runs]) for mark in row.marks]
-                lines.append([size_text(size), str(queues), *rates, *ratios])
-    titles = [*(PEERS[peer].title for peer in peers), *map(mark_title, _MATRIX_MARKS)]
-    return markdown(["body", "queues", *titles], lines) if lines else ""
-
-
-_MATRIX_MARKS = (Mark(RATE, "java"), Mark(CPU, "java"), Mark(RATE, "go"), Mark(CPU, "go"))
-
-
-def _middle_ratio(verdicts: Sequence[Verdict]) -> str:
-    values = [each.value for each in verdicts if each.value is not None]
-    return number(median(values)) if values else NOTHING
+                rates = [_FORMS[RATE].format(middle(each, RATE)) if each else NOTHING for each in rounds]
+                row = Row(name, name, "asyncio", name, name)
+                ratios = [each.value for each in figures(run, row)]
+                lines.append([size_text(size), str(queues), *rates, *(NOTHING if each is None else number(each) for each in ratios)])
+    heads = [figure_title(figure(run, Row("", "", "asyncio", "", ""), metric, who)) for who in ("java", "go") for metric in (RATE, CPU)]
+    return markdown(["body", "queues", *(peer(who).title for who in peers), *heads], lines) if lines else ""
 
 
 def size_text(size: int) -> str:
     """Bytes for people."""
-    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
+    return f"{size} B" if size < KIB else f"{size // KIB} KiB" if size < MIB else f"{size / MIB:.4g} MiB"
+
+
+def series_section(run: Run, group: str) -> str:
+    """The table of a series with its title; "" when the run has nothing of it."""
+    lines = series.cells(run, group)
+    return f"### {series.SERIES[group].title}\n\n{markdown(series.heads(group), lines)}" if lines else ""
 
 
 def troubles(run: Run) -> list[str]:
-    """A line for everything that could not be measured, or not at once."""
+    """A line for everything that could not be measured, or not at once, and for each limit that is not kept."""
     lines = [
-        f"{workload}, {PEERS[peer].title}: {text.splitlines()[0]}" for (workload, peer), text in run.problems.items() if text != UNSUPPORTED
+        f"{workload}, {peer(who).title}: {text.splitlines()[0]}" for (workload, who), text in run.problems.items() if text != UNSUPPORTED
     ]
-    return lines + [
-        f"{each.workload}, {PEERS[each.peer].title}: a round failed and was repeated: {each.text.splitlines()[0]}" for each in run.mishaps
+    lines += [
+        f"{each.workload}, {peer(each.peer).title}: a round failed and was repeated: {each.text.splitlines()[0]}" for each in run.mishaps
     ]
+    return [*lines, *series.broken(run)]
 
 
 def run_report(run: Run, rows: Sequence[Row]) -> str:
-    """One run for the terminal: the rows that were measured, the absolute figures, and what went wrong."""
-    shown = measured_rows([run], rows)
+    """One run for the terminal: the rows that were measured, commits beside each other, the absolute figures, and what went wrong."""
+    shown = [*before_and_after(run, rows), *measured_rows([run], [*rows, *form_rows(run, rows)])]
     parts = [row_table([run], shown)] if shown else []
-    parts.append(figures_table(run, [*measured_names(run), *measured_names(run, matrix=True)]))
-    return "\n\n".join([*parts, *troubles(run)])
-
-
-def comparison(first: Run, second: Run, rows: Sequence[Row]) -> str:
-    """Two runs beside each other: ratios of the rows, and the change of every client's own figures."""
-    shown = measured_rows([first, second], rows)
-    names = [*measured_names(first), *measured_names(first, matrix=True)]
-    lines = []
-    for name in names:
-        for peer in PEERS:
-            before, after = measured(first, name, peer), measured(second, name, peer)
-            if before and after:
-                lines.append([WORKLOADS[name].title, PEERS[peer].title, *_change(before, after, WORKLOADS[name].figure)])
-    head = ["workload", "client", "figure", first.label, second.label, "change", f"CPU µs: {first.label}", second.label, "change"]
-    return "\n\n".join([*([row_table([first, second], shown)] if shown else []), markdown(head, lines)])
+    parts.append(figures_table(run, [*measured_names(run), *measured_names(run, MATRIX)]))
+    return "\n\n".join([*parts, *filter(None, (series_section(run, group) for group in series.SERIES)), *troubles(run)])
 
 
 _FORMS = {RATE: "{:,.0f}/s", CPU: "{:.1f}", P50: "{:,.0f} µs", SECONDS: "{:.3f} s", MEMORY: "{:,.0f} B"}
-
-
-def _change(before: Sequence[Round], after: Sequence[Round], about: str) -> list[str]:
-    cells = [METRICS[about]]
-    for metric in (about, CPU):
-        old, new = middle(before, metric), middle(after, metric)
-        cells += [_FORMS[metric].format(old), _FORMS[metric].format(new), f"{new / old - 1:+.0%}" if old else NOTHING]
-    return cells
 
 
 def records(runs: Sequence[Run], rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -216,18 +194,15 @@ def records(runs: Sequence[Run], rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "run": run.label,
             "row": row.name,
-            "metric": verdict.mark.metric,
-            "against": verdict.mark.against or None,
-            "floor": verdict.mark.floor,
-            "goal": verdict.mark.goal,
-            "value": verdict.value,
-            "low": verdict.low,
-            "high": verdict.high,
-            "floor_met": verdict.floor_met,
-            "goal_met": verdict.goal_met,
-            "problem": verdict.problem,
+            "peer": row.peer,
+            "metric": each.metric,
+            "against": each.against or None,
+            "value": each.value,
+            "low": each.low,
+            "high": each.high,
+            "problem": each.problem,
         }
         for run in runs
-        for row in rows
-        for verdict in judge_row(run, row)
+        for row in [*rows, *form_rows(run, rows), *before_and_after(run, rows)]
+        for each in figures(run, row)
     ]

@@ -39,7 +39,8 @@ class Round:
         rss_bytes: Resident memory of the peer's process afterwards.
         latency_us: Percentiles in microseconds, by name; None where there are none.
         stolen: Part of the processor time that the host of a virtual machine gave to others meanwhile, 0 to 1; None when not known.
-        disturbed: It was too much, and the round was repeated: shown, but not used.
+        disturbed: Of older runs: it was too much, and the round was repeated: not used.
+        more: Further figures, by name: what the process holds, what the server used.
     """
 
     workload: str
@@ -54,6 +55,7 @@ class Round:
     latency_us: dict[str, float] | None = None
     stolen: float | None = None
     disturbed: bool = False
+    more: dict[str, float] | None = None
 
     @property
     def counts(self) -> bool:

@@ -5,16 +5,11 @@ A round in which it was much says little about the program that was measured.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 STAT = Path("/proc/stat")
-LOOK = 0.5
-"""Seconds of one look at whether the machine is calm."""
-_NAP = 0.001
-"""Seconds of sleep within a look: from a processor that rests all the time nothing can be stolen."""
 _STEAL = 7
 """Place of the stolen time among the times of all processors: user, nice, system, idle, waiting, two kinds of interrupts, stolen."""
 
@@ -47,15 +42,3 @@ def share(before: Ticks | None, after: Ticks | None) -> float | None:
     if before is None or after is None or after.total <= before.total:
         return None
     return (after.stolen - before.stolen) / (after.total - before.total)
-
-
-def await_calm(most: float, patience: float) -> None:
-    """Block until others have no more than a part of the processor time, but at most `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while True:
-        before = Ticks.now()
-        until = time.monotonic() + LOOK
-        while time.monotonic() < until:
-            time.sleep(_NAP)
-        if (share(before, Ticks.now()) or 0.0) <= most or time.monotonic() >= deadline:
-            return

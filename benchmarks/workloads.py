@@ -10,10 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.rows import MEMORY, P50, RATE, SECONDS
+from benchmarks.servers import EMBEDDED, REAL
 
+KIB, MIB = 1024, 1024 * 1024
 BODY_SIZE = 1024
 QUEUES = 8
 ALL = ("java", "go", "asyncio")
+OURS = ("asyncio",)
+CPU_PERCENT = "idle_cpu_percent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Workload:
         distinct: The backlog holds the numbers 0 to count - 1 once each, and consumers prove that they got all of them.
         stored: Messages are counted in the broker, not by the client.
         fresh_topic: Each round has a topic of its own.
+        topics: So many topics, whose names begin with the one that the program is told, and end in `_0000` and so on.
         fresh_process: Each round has a process of its own, and there is nothing to warm up.
         figure: The metric that the workload is about.
         variant: What is special about it, beside the first of its family.
@@ -45,6 +50,7 @@ class Workload:
     distinct: bool = False
     stored: bool = False
     fresh_topic: bool = False
+    topics: int = 1
     fresh_process: bool = False
     figure: str = RATE
     variant: str = ""
@@ -64,19 +70,21 @@ class Family:
         workloads: Members.
         queues: Queues of the topic.
         backlog: Messages that the topic holds before the first round.
-        matrix: Part of the matrix of body sizes and queues, which has fewer rounds.
+        group: What it is a part of, when it is measured on request only: `MATRIX` or a series; these have fewer rounds.
+        server: Kind of server that it runs on.
     """
 
     name: str
     workloads: tuple[Workload, ...]
     queues: int = QUEUES
     backlog: int = 0
-    matrix: bool = False
+    group: str = ""
+    server: str = REAL
 
     def scaled(self, factor: float) -> Family:
         """The same with fewer or more messages per round; the backlog of distinct messages follows."""
         workloads = tuple(each.scaled(factor) for each in self.workloads)
-        backlog = workloads[0].count if workloads[0].distinct else self.backlog
+        backlog = next((each.count for each in workloads if each.distinct), self.backlog)
         return replace(self, workloads=workloads, backlog=backlog)
 
 
@@ -86,7 +94,7 @@ CONSUMED = 200_000
 FAMILIES = (
     Family(
         "send_one_at_a_time",
-        (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc", "wire"), 12_000),),
+        (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc"), 12_000),),
     ),
     Family(
         "send_threads",
@@ -138,7 +146,7 @@ FAMILIES = (
                 "latency",
                 "send → listener at 200/s",
                 "latency",
-                (*ALL, "wire"),
+                ALL,
                 2_000,
                 fresh_topic=True,
                 figure=P50,
@@ -165,16 +173,27 @@ FAMILIES = (
     Family(
         "idle_memory", (Workload("idle_memory", "idle producer and consumer", "idle_memory", ALL, 1, fresh_process=True, figure=MEMORY),)
     ),
+    Family(
+        "starts",
+        (
+            Workload("cold_start", "exec of a program → first message", "cold_start", OURS, 1, figure=SECONDS),
+            Workload("import_time", "import aiorocketmq, over an empty Python", "import_time", OURS, 1, figure=SECONDS),
+            Workload("local_start", "LocalCluster.start()", "local_start", OURS, 1, fresh_process=True, figure=SECONDS),
+        ),
+        backlog=2_000,
+    ),
 )
 
-MATRIX_SIZES = (128, 1024, 16 * 1024)
+MATRIX = "matrix"
+MATRIX_SIZES = (1, 128, 1024, 16 * KIB, 128 * KIB, MIB, 4 * MIB - 4 * KIB)
+"""Brokers refuse empty bodies, and records of more than 4 MiB with the other fields of the message."""
 MATRIX_QUEUES = (1, 8, 64)
-_MATRIX_COUNTS = {"send_in_flight": (30_000, 30_000, 8_000), "send_one_at_a_time": (3_000,) * 3, "push_concurrent": (40_000, 40_000, 8_000)}
-
-
-def in_matrix(name: str) -> bool:
-    """True for the name of a workload of the matrix."""
-    return "/" in name
+_EVERY_QUEUES = (128, 1024, 16 * KIB)
+"""Sizes that are measured with each number of queues, the others with `QUEUES`."""
+_MATRIX_COUNTS = {"send_in_flight": 30_000, "send_one_at_a_time": 3_000, "push_concurrent": 40_000}
+_MATRIX_BYTES = 128 * MIB
+"""Bodies of a round together, at most."""
+_MATRIX_WINDOW_BYTES = 32 * MIB
 
 
 def matrix_name(command: str, size: int, queues: int) -> str:
@@ -184,16 +203,65 @@ def matrix_name(command: str, size: int, queues: int) -> str:
 
 def _matrix() -> tuple[Family, ...]:
     families = []
-    for command, counts in _MATRIX_COUNTS.items():
+    for command, most in _MATRIX_COUNTS.items():
         consumes = command == "push_concurrent"
-        for size, count in zip(MATRIX_SIZES, counts, strict=True):
-            for queues in MATRIX_QUEUES:
+        for size in MATRIX_SIZES:
+            count = min(most, _MATRIX_BYTES // size)
+            for queues in MATRIX_QUEUES if size in _EVERY_QUEUES else (QUEUES,):
                 name = matrix_name(command, size, queues)
-                arguments = WINDOW if command == "send_in_flight" else {}
+                arguments = {"window": max(4, min(256, _MATRIX_WINDOW_BYTES // size))} if command == "send_in_flight" else {}
                 workload = Workload(name, name, command, ALL, count, size, distinct=consumes, arguments=arguments)
-                families.append(Family(name, (workload,), queues, count if consumes else 0, matrix=True))
+                families.append(Family(name, (workload,), queues, count if consumes else 0, MATRIX))
     return tuple(families)
 
 
-MATRIX = _matrix()
-WORKLOADS = {workload.name: workload for family in (*FAMILIES, *MATRIX) for workload in family.workloads}
+IDLE = {"settle": 5.0, "idle": 60.0}
+"""Seconds; the window is a common multiple of everything periodic (long polls 15, rebalance 20, routes and heartbeats 30, offsets 5)."""
+
+
+def _idle(series: str, size: int) -> Family:
+    topics, queues = (size, 1) if series == "topics" else (1, size)
+    name = f"{series}/{size}"
+    workload = Workload(name, name, "idle", OURS, 1, topics=topics, fresh_topic=True, fresh_process=True, figure=CPU_PERCENT)
+    return Family(name, (replace(workload, arguments={"topics": topics, "queues": queues, **IDLE}),), queues, group=series)
+
+
+def _producers(size: int) -> Family:
+    arguments = {**WINDOW, "producers": size}
+    name = f"producers/{size}"
+    return Family(
+        name, (Workload(name, name, "send_in_flight", OURS, 100_000, fresh_process=True, arguments=arguments),), group="producers"
+    )
+
+
+def _on_server(kind: str) -> Family:
+    loads: tuple[tuple[str, str, dict[str, int]], ...] = (("send", "send_in_flight", WINDOW), ("consume", "push_concurrent", {}))
+    workloads = tuple(
+        Workload(
+            f"embedded/{kind}/{load}", f"embedded/{kind}/{load}", command, OURS, 50_000, distinct=load == "consume", arguments=arguments
+        )
+        for load, command, arguments in loads
+    )
+    return Family(f"embedded/{kind}", workloads, backlog=50_000, group="embedded", server=kind)
+
+
+_SOAK = Workload("soak/20", "soak/20", "soak", OURS, 1, 64, fresh_topic=True, fresh_process=True, arguments={**WINDOW, "minutes": 20.0})
+
+GROUPS: dict[str, tuple[Family, ...]] = {
+    MATRIX: _matrix(),
+    "topics": tuple(_idle("topics", size) for size in (1, 10, 100, 1000)),
+    "queues": tuple(_idle("queues", size) for size in (1, 64, 256, 1024, 4096)),
+    "producers": tuple(map(_producers, (1, 4, 16, 64))),
+    "embedded": tuple(map(_on_server, (*EMBEDDED, REAL))),
+    "soak": (Family("soak", (_SOAK,), group="soak"),),
+}
+"""Families that are measured on request, by the group that they are asked for with."""
+WORKLOADS = {workload.name: workload for family in (*FAMILIES, *sum(GROUPS.values(), ())) for workload in family.workloads}
+
+
+def group_of(name: str) -> str:
+    """The group of a workload, "" for those that are always measured."""
+    if "/" not in name:
+        return ""
+    first = name.partition("/")[0]
+    return first if first in GROUPS else MATRIX

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -16,42 +14,6 @@ from tests.support.real_cluster import SERVER_JVM, START_TIMEOUT, RealCluster
 
 POM = Path(__file__).with_name("pom.xml")
 READY = "rocketmq-proxy startup successfully"
-
-
-def proxy_jars(version: str, *, timeout: float = 600.0) -> Path:
-    """The folder with the jars of a release's proxy; the first call fetches them through Maven.
-
-    Safe to call from several processes at once; a folder that exists is whole.
-
-    Raises:
-        JavaMissingError: Java or Maven is missing.
-        RuntimeError: Maven failed; carries the end of its output.
-    """
-    folder = java.CACHE / "rocketmq" / f"proxy-{version}"
-    if folder.is_dir():
-        return folder
-    java.require_tools()
-    with java._locked(folder.parent / f"{folder.name}.lock"):
-        if folder.is_dir():
-            return folder
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as work:
-            _fetch(version, Path(work), timeout).rename(folder)
-    return folder
-
-
-def _fetch(version: str, work: Path, timeout: float) -> Path:
-    # Maven resolves relative folders and writes state next to the pom it is given.
-    pom, target = work / "pom.xml", work / "lib"
-    pom.write_text(POM.read_text())
-    command = ["mvn", "-q", "-B", "-f", str(pom), f"-Drocketmq.version={version}"]
-    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}"]
-    for extra in (["-o"], []):  # what is in the local Maven cache needs no network
-        done = subprocess.run([*command, *extra, *goal], capture_output=True, text=True, timeout=timeout, check=False)
-        if done.returncode == 0:
-            return target
-        shutil.rmtree(target, ignore_errors=True)
-    output = (done.stdout + done.stderr)[-3000:]
-    raise RuntimeError(f"Maven cannot fetch the proxy of Apache RocketMQ {version} (exit code {done.returncode}):\n{output}")
 
 
 class Proxy:
@@ -83,7 +45,7 @@ class Proxy:
             RuntimeError: The jars cannot be fetched.
             StartError: The proxy did not become ready; carries the end of its log.
         """
-        library = proxy_jars(self._cluster.version)
+        library = java.jars(self._cluster.version, name="proxy", pom=POM)
         home = Path(tempfile.mkdtemp(prefix="proxy-", dir=self._cluster.home))
         command = java.java_command(
             "org.apache.rocketmq.proxy.ProxyStartup",

@@ -1,7 +1,7 @@
 """Micro-benchmarks of the hot paths, without sockets: `python -m benchmarks.micro`.
 
-`cases` says what a benchmark is, `codec` and `client` are the benchmarks, `counting` counts Python's work, `callgrind` the machine's,
-`measure` runs them, `limits` compares with the counts in `limits.json`, `report` shows them. The counts guard against regressions: for one
+`cases` says what a benchmark is, `codec` and `client` are the benchmarks, `counting` counts Python's work, `measure` runs them, `limits`
+compares with the counts in `limits.json`. The counts guard against regressions: for one
 Python version they are the same on every machine, while times move with its load.
 """
 

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ SLACK_BYTES: Final = 64
 """Memory may exceed it by this much at least: numbers that grow, such as offsets, take more bytes."""
 ACCEPT: Final = "python -m benchmarks.micro --accept"
 VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}{getattr(sys, 'abiflags', '')}"
-
 _WORDS: Final = {
     "bytecodes": "bytecode instructions",
     "python_calls": "calls of Python functions",
@@ -35,12 +34,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What was accepted for one Python version.
-
-    Attributes:
-        python: The exact version that counted.
-        counts: Benchmark → counts.
-    """
+    """What was accepted for one Python version: its exact version, and the counts of each benchmark."""
 
     python: str
     counts: dict[str, Counts]
@@ -70,8 +64,8 @@ def allowed(kind: str, accepted: int) -> int:
 
 def unusable() -> str | None:
     """Why counts of this interpreter say nothing, or None."""
-    if sys.implementation.name != "cpython":
-        return f"bytecode is counted on CPython only, this is {sys.implementation.name}"
+    if sys.implementation.name != "cpython" or sys.version_info >= (3, 12):
+        return f"bytecode is counted on CPython 3.11, this is {sys.implementation.name} {platform.python_version()}"
     if sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"):
         return "asyncio's debug mode does more than usual"
     compiled = sorted(name for name, module in sys.modules.items() if name.startswith("aiorocketmq.") and not _is_source(module))
@@ -89,14 +83,18 @@ def load(path: Path = FILE, version: str = VERSION) -> Accepted | None:
     recorded = _read(path).get(version)
     if recorded is None:
         return None
-    return Accepted(recorded["python"], {name: Counts(**counts) for name, counts in recorded["counts"].items()})
+    return Accepted(recorded["python"], {name: Counts(*counts) for name, counts in recorded["counts"].items()})
 
 
 def accept(counts: Mapping[str, Counts], path: Path = FILE, version: str = VERSION) -> None:
-    """Record counts for a Python version; those of other versions stay."""
+    """Record counts for a Python version; those of other versions stay. One benchmark has one line, its counts in the order of `Counts`."""
     recorded = _read(path)
-    recorded[version] = {"python": platform.python_version(), "counts": {name: asdict(each) for name, each in counts.items()}}
-    path.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    recorded[version] = {"python": platform.python_version(), "counts": {name: astuple(each) for name, each in counts.items()}}
+    parts = []
+    for each, found in sorted(recorded.items()):
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in sorted(found["counts"].items()))
+        parts.append(f'"{each}": {{"python": "{found["python"]}", "counts": {{\n{lines}\n}}}}')
+    path.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiorocketmq as rmq
-from benchmarks.ours import consuming, form, sending
+from benchmarks.ours import consuming, form, idle, sending, soak, starts
+from benchmarks.ours.holdings import holdings
 from benchmarks.ours.meter import Answer
 
 SENDING: dict[str, Callable[[rmq.Producer, dict[str, Any]], Awaitable[Answer]]] = {
     "send_one_at_a_time": sending.send_one_at_a_time,
-    "send_in_flight": sending.send_in_flight,
+    "send_in_flight": lambda producer, request: sending.send_in_flight([producer], request),
     "send_batches": sending.send_batches,
     "send_oneway": sending.send_oneway,
     "latency": consuming.latency,
@@ -21,6 +22,10 @@ CONSUMING: dict[str, Callable[[str, dict[str, Any]], Awaitable[Answer]]] = {
     "push_plain": consuming.push_plain,
     "push_ordered": consuming.push_ordered,
     "first_message": consuming.first_message,
+    "idle": idle.idle,
+    "cold_start": starts.cold_start,
+    "import_time": starts.import_time,
+    "local_start": starts.local_start,
 }
 # What a producer is told in every peer alike: bodies of one letter would measure zlib.
 PRODUCER: dict[str, Any] = {"send_msg_timeout": 10.0, "compress_msg_body_over_howmuch": 1 << 30}
@@ -45,20 +50,29 @@ class AsyncioPeer:
         """Carry out one request; a failure becomes an answer too."""
         command = request["cmd"]
         try:
+            if "producers" in request:
+                return await self._from_many(request)
             if command in SENDING:
                 return await SENDING[command](await self.producer("asyncio"), request)
             if command in CONSUMING:
                 return await CONSUMING[command](self.name_servers, request)
             if command == "send_auto_batched":
-                return await sending.send_in_flight(await self.producer("auto_batch", auto_batch=True), request)
+                return await sending.send_in_flight([await self.producer("auto_batch", auto_batch=True)], request)
             if command == "idle_memory":
                 await self.producer("asyncio")
                 return await consuming.idle_memory(self.name_servers, request)
+            if command == "soak":
+                return await soak.soak(self.name_servers, request, PRODUCER)
             if command == "about":
                 return {"form": form.of_this_process()}
         except (rmq.RocketMQError, TimeoutError, ValueError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
         return {"error": "unsupported"}
+
+    async def _from_many(self, request: dict[str, Any]) -> Answer:
+        """Sends in flight that are shared out among several producers of one client instance."""
+        producers = [await self.producer(f"many_{number}") for number in range(request["producers"])]
+        return await sending.send_in_flight(producers, request) | {"more": holdings()}
 
     async def stop(self) -> None:
         """Stop the producers."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiorocketmq
@@ -13,7 +12,7 @@ from aiorocketmq.remoting.event_loop import NO_UVLOOP_ENV
 PLAIN_ENV = "AIOROCKETMQ_BENCH_PLAIN"
 """Set to any non-empty value to run our programs as if the extra `[fast]` were not installed."""
 COMPILED_ENV = "AIOROCKETMQ_BENCH_COMPILED"
-"""Names the folder with the compiled copy of the package, for programs of ours that are to run it."""
+"""Set to any non-empty value when the program is to have compiled modules."""
 
 
 def choose() -> None:
@@ -29,17 +28,6 @@ def choose() -> None:
 
         os.environ[NO_UVLOOP_ENV] = "1"
         jsoncodec.use_orjson(False)
-
-
-def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a program of ours: the compiled copy comes first on its path when that is asked for.
-
-    Args:
-        base: Asks for it, and has the rest of the path; None takes the environment of this process.
-    """
-    found = os.environ if base is None else base
-    path = [found.get(COMPILED_ENV, ""), found.get("PYTHONPATH", "")]
-    return {**found, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
 
 
 def of_this_process() -> str:

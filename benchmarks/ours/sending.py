@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import aiorocketmq as rmq
@@ -32,9 +33,10 @@ async def send_one_at_a_time(producer: rmq.Producer, request: dict[str, Any]) ->
     return meter.answer(count, failed, latencies_ns=times)
 
 
-async def send_in_flight(producer: rmq.Producer, request: dict[str, Any]) -> Answer:
-    """Keep `window` sends unanswered; each answer makes room for the next."""
+async def send_in_flight(producers: Sequence[rmq.Producer], request: dict[str, Any]) -> Answer:
+    """Keep `window` sends unanswered; each answer makes room for the next, of the next producer."""
     topic, count, body = request["topic"], request["count"], maker(request["size"])
+    number_of_producers = len(producers)
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     sent = answered = failed = 0
 
@@ -43,7 +45,7 @@ async def send_in_flight(producer: rmq.Producer, request: dict[str, Any]) -> Ans
         number = sent
         sent += 1
         try:
-            producer.send_nowait(rmq.Message(topic, body(number))).add_done_callback(on_answer)
+            producers[number % number_of_producers].send_nowait(rmq.Message(topic, body(number))).add_done_callback(on_answer)
         except rmq.RocketMQError as error:
             if not finished.done():
                 finished.set_exception(error)

@@ -53,35 +53,36 @@ def require_tools() -> None:
         raise JavaMissingError(f"{missing} not found: install Java 17 (JDK) and Maven to run against real Apache RocketMQ")
 
 
-def jars(version: str, *, timeout: float = 600.0) -> Path:
-    """The folder with the jars of a release; the first call fetches them through Maven (seconds when Maven has them already).
+def jars(version: str, *, name: str = "broker", pom: Path = POM, timeout: float = 600.0) -> Path:
+    """The folder with the jars of a release, or of one part of it by a pom of its own.
 
-    Safe to call from several processes at once; a folder that exists is whole.
+    The first call fetches them through Maven, in seconds when Maven has them already. Safe to call from several processes at once;
+    a folder that exists is whole.
 
     Raises:
         JavaMissingError: Java or Maven is missing.
         RuntimeError: Maven failed; carries the end of its output.
     """
-    folder = CACHE / "rocketmq" / version
+    folder = CACHE / "rocketmq" / (version if pom is POM else f"{name}-{version}")
     if folder.is_dir():
         return folder
     require_tools()
-    with _locked(folder.parent / f"{version}.lock"):
+    with _locked(folder.parent / f"{folder.name}.lock"):
         if folder.is_dir():
             return folder
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{version}-") as work:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as work:
             fetched = Path(work, "lib")
-            output = _copy_dependencies(version, fetched, timeout)
-            if not any(fetched.glob(f"rocketmq-broker-{version}.jar")):
-                raise RuntimeError(f"Maven fetched no broker {version}:\n{output[-3000:]}")
+            output = _copy_dependencies(version, pom, fetched, timeout)
+            if not any(fetched.glob(f"rocketmq-{name}-{version}.jar")):
+                raise RuntimeError(f"Maven fetched no {name} {version}:\n{output[-3000:]}")
             fetched.rename(folder)
     return folder
 
 
-def _copy_dependencies(version: str, target: Path, timeout: float) -> str:
+def _copy_dependencies(version: str, source: Path, target: Path, timeout: float) -> str:
     # The pom is copied beside the target: Maven resolves relative folders and writes state next to the pom it is given.
     pom = target.parent / "pom.xml"
-    pom.write_text(POM.read_text())
+    pom.write_text(source.read_text())
     command = ["mvn", "-q", "-B", "-f", str(pom), f"-Drocketmq.version={version}"]
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={target}"]
     for extra in (["-o"], []):  # what is in the local Maven cache needs no network

@@ -24,20 +24,18 @@ Examples:
   aiorocketmq bench compare
   aiorocketmq bench compare --row push --row send_in_flight --rounds 9
   aiorocketmq bench compare --row send --peer java --peer asyncio --scale 0.5
-  aiorocketmq bench compare old.json new.json
+  aiorocketmq bench compare --row send --against HEAD~1
 
-Exit code 1 says that a floor is missed."""
+Exit code 1 says that a message of ours failed."""
 )
 def compare(
-    runs: tuple[Path, Path] | None = None,
-    /,
     *,
     row: _Names = None,
     workload: _Names = None,
     peer: _Names = None,
-    matrix: Annotated[bool, Parameter(negative=())] = False,
-    plain: Annotated[bool, Parameter(negative=())] = False,
-    compiled: Annotated[bool, Parameter(negative=())] = False,
+    group: _Names = None,
+    form: str = "",
+    against: _Names = None,
     rounds: int = 5,
     warm_up: int = 2,
     scale: float = 1.0,
@@ -45,24 +43,22 @@ def compare(
     results: Annotated[Path | None, Parameter(name="--json")] = None,
     common: Common | None = None,
 ) -> int:
-    """Run this client and others in turn on one real broker and show the ratios, or show two stored runs beside each other.
+    """Run this client and others in turn on one real broker and show the ratios.
 
     Parameters
     ----------
-    runs:
-        Two files with stored runs. Nothing is measured then.
     row:
         Row of the report to measure; may be given several times. Without rows and workloads everything is measured.
     workload:
         Workload to measure; may be given several times.
     peer:
         java, go, asyncio, sync or grpc; may be given several times.
-    matrix:
-        Also several body sizes and numbers of queues.
-    plain:
-        This client without uvloop and orjson, as if the extra [fast] were not installed.
-    compiled:
-        This client with its hot modules compiled, which needs a C compiler.
+    group:
+        What is measured on request only: matrix, topics, queues, producers, embedded or soak; may be given several times.
+    form:
+        compiled, pure or plain (without the extra [fast]); left out, the fastest that can be made here.
+    against:
+        A commit whose client takes turns with this one; may be given several times.
     rounds:
         Measured rounds of each workload and client.
     warm_up:
@@ -81,9 +77,9 @@ def compare(
         rows=row or (),
         workloads=workload or (),
         peers=peer or (),
-        matrix=matrix,
-        plain=plain,
-        compiled=compiled,
+        groups=group or (),
+        form=form,
+        against=against or (),
         rounds=rounds,
         warm_up=warm_up,
         scale=scale,
@@ -92,7 +88,7 @@ def compare(
         as_json=common.output == "json",
     )
     try:
-        return int(command.run_and_show(options) if runs is None else command.compare(*runs, options))
+        return int(command.run_and_show(options))
     except command.CannotRunError as error:
         raise ConfigError(str(error)) from error
 

@@ -1,10 +1,11 @@
-"""The benchmarks without a broker: percentiles, checks of bodies, the order of a run, verdicts, tables, the page."""
+"""The benchmarks without a broker: percentiles, checks of bodies, the order of a run, ratios, tables, the page, a soak's judgement."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,25 +13,26 @@ from typing import Any
 import pytest
 
 import aiorocketmq
-from benchmarks import command, page, plots, report, run, stolen
-from benchmarks.growth import report as growth_report
-from benchmarks.judge import best, floors_met, judge, judge_row, measured
+from benchmarks import command, forms, page, peers, plots, report, run, series, stolen
 from benchmarks.ours import form
 from benchmarks.ours.bodies import Inspector, maker
 from benchmarks.ours.meter import percentiles_us
-from benchmarks.peers import DEFAULT_PEERS, LOWER_BOUND, PEERS, Peer, PeerMissingError
+from benchmarks.ours.soak import Ledger, drift
+from benchmarks.peers import PEERS, Peer, PeerMissingError, known, peer
 from benchmarks.results import Mishap, ResultsError, Round, Run
-from benchmarks.rows import CPU, P99, RATE, ROWS, SECONDS, Mark, Row
-from benchmarks.workloads import FAMILIES, MATRIX, WORKLOADS, Family, Workload
+from benchmarks.rows import P99, RATE, ROWS, SECONDS, Row
+from benchmarks.stats import figure, figures, went_well
+from benchmarks.workloads import CPU_PERCENT, FAMILIES, GROUPS, MIB, WORKLOADS, Family, Workload
 from tests.support.line_program import LineProgramError
 
-ROW = Row("row", "a row", "asyncio", "mine", "theirs", (Mark(RATE, "java", 0.9, 1.2), Mark(CPU, "java", 0.7, 0.5), Mark(RATE, "go", 1.5)))
+ROW = Row("row", "a row", "asyncio", "mine", "theirs")
 
 
-def one(peer: str, rate: float, *, cpu_us: float = 10.0, workload: str = "", warm_up: bool = False, failed: int = 0, **more: Any) -> Round:
+def one(peer: str, rate: float, *, cpu_us: float = 10.0, workload: str = "", number: int = 0, warm_up: bool = False, **more: Any) -> Round:
     """A round of 1000 messages."""
-    name = workload or ("mine" if peer in ("asyncio", "sync") else "theirs")
-    return Round(name, peer, 0, warm_up, 1000, failed, 1000 / rate, cpu_us * 1000 / 1e6, **more)
+    name = workload or ("mine" if peer.startswith(("asyncio", "sync")) else "theirs")
+    failed = more.pop("failed", 0)
+    return Round(name, peer, number, warm_up, 1000, failed, 1000 / rate, cpu_us * 1000 / 1e6, **more)
 
 
 def run_of(*rounds: Round, label: str = "run 1", **about: str) -> Run:
@@ -66,99 +68,73 @@ def test_repeated_and_damaged_messages_are_counted() -> None:
     assert (len(inspector.repeated), len(inspector.damaged), inspector.failed) == (1, 3, 4)
 
 
-# --- verdicts ---------------------------------------------------------------------------------------------------------------------
+# --- ratios -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_median_of_ours_is_divided_by_the_best_round_of_java() -> None:
+def test_medians_are_divided_by_medians_and_the_spread_is_that_of_rounds_of_one_number() -> None:
+    java = [(800, 5), (1000, 60), (900, 40), (850, 20), (950, 15)]
+    ours = [(1500, 14), (1000, 10), (1100, 8)]
     seen = run_of(
         one("java", 5000, warm_up=True),
-        one("java", 800, cpu_us=5),
-        one("java", 1000, cpu_us=60),
-        one("java", 900, cpu_us=40),
-        one("java", 850, cpu_us=20),
-        one("java", 950, cpu_us=15),
+        *(one("java", rate, cpu_us=cpu, number=number) for number, (rate, cpu) in enumerate(java)),
         one("asyncio", 9000, cpu_us=1, warm_up=True),
-        one("asyncio", 1500, cpu_us=14),
-        one("asyncio", 1000, cpu_us=10),
-        one("asyncio", 1100, cpu_us=8),
+        *(one("asyncio", rate, cpu_us=cpu, number=number) for number, (rate, cpu) in enumerate(ours)),
     )
-    rate, cpu, go = judge_row(seen, ROW)
-    assert (rate.value, rate.low, rate.high) == pytest.approx((1.1, 1.0, 1.5))
-    assert (rate.floor_met, rate.goal_met) == (True, False)
-    assert (cpu.value, cpu.low, cpu.high) == pytest.approx((0.5, 0.4, 0.7)), "the CPU of Java's median, not of one of its rounds"
-    assert (cpu.floor_met, cpu.goal_met) == (True, True)
-    assert (go.value, go.floor_met) == (None, None)
-    assert floors_met(seen, [ROW])
+    rate, cpu, go, _ = figures(seen, ROW)
+    assert (rate.value, rate.low, rate.high) == pytest.approx((1100 / 900, 1000 / 1000, 1500 / 800))
+    assert (cpu.value, cpu.low, cpu.high) == pytest.approx((10 / 20, 10 / 60, 14 / 5))
+    assert (go.value, go.against) == (None, "go")
+    assert report.figure_text(go) == "not measured"
+    assert went_well(seen)
 
 
-def test_go_is_measured_by_its_median() -> None:
-    seen = run_of(*(one("go", rate) for rate in (100, 1000, 1100)), one("asyncio", 1500))
-    assert judge(seen, ROW, ROW.marks[2]).value == pytest.approx(1.5)
-    assert judge(seen, ROW, ROW.marks[2]).floor_met
-
-
-@pytest.mark.parametrize(("rate", "cpu", "met"), [(900, 7.0, True), (899, 7.0, False), (900, 7.01, False)])
-def test_a_floor_is_met_on_its_edge_only(rate: float, cpu: float, met: bool) -> None:
-    seen = run_of(one("java", 1000), one("asyncio", rate, cpu_us=cpu))
-    assert floors_met(seen, [ROW]) is met
-
-
-def test_a_failed_message_misses_the_floor() -> None:
-    seen = run_of(one("java", 1000), one("asyncio", 5000, cpu_us=1), one("asyncio", 5000, cpu_us=1, failed=1))
-    verdict = judge(seen, ROW, ROW.marks[0])
-    assert (verdict.floor_met, verdict.goal_met, verdict.problem) == (False, False, "1 messages failed")
-    assert not floors_met(seen, [ROW])
-
-
-def test_failed_messages_make_no_rate() -> None:
+def test_a_failed_message_is_told_and_makes_no_rate() -> None:
+    seen = run_of(one("java", 1000), one("asyncio", 5000, cpu_us=1), one("asyncio", 5000, cpu_us=1, number=1, failed=1))
+    assert "1 messages failed" in report.figure_text(figure(seen, ROW, RATE, "java"))
+    assert not went_well(seen)
     assert one("java", 1000, failed=500).rate == 500
     assert one("java", 1000, cpu_us=10, failed=500).cpu_us == pytest.approx(20)
-    assert best([one("java", 1000, failed=500), one("java", 600)]).failed == 0
 
 
-def test_of_latencies_and_times_less_is_better() -> None:
-    latency = Row("l", "l", "asyncio", "mine", "theirs", (Mark(P99, "java", 0.8, 0.5),))
-    java = [one("java", 200, latency_us={"p99": value}) for value in (100.0, 900.0, 200.0)]
-    ours = [one("asyncio", 200, latency_us={"p99": 150.0})]
-    (verdict,) = judge_row(run_of(*java, *ours), latency)
-    assert verdict.value == pytest.approx(0.75), "medians on both sides"
-    assert (verdict.floor_met, verdict.goal_met) == (True, False)
-    plain = Row("s", "s", "asyncio", "mine", "theirs", (Mark(SECONDS, "", 0.5),))
-    assert judge_row(run_of(one("asyncio", 2500)), plain)[0].value == pytest.approx(0.4)
-    assert judge_row(run_of(one("asyncio", 1500)), plain)[0].floor_met is False
+def test_latencies_and_times() -> None:
+    java = [one("java", 200, number=number, latency_us={"p99": value}) for number, value in enumerate((100.0, 900.0, 200.0))]
+    seen = run_of(*java, one("asyncio", 200, latency_us={"p99": 150.0}))
+    assert figure(seen, ROW, P99, "java").value == pytest.approx(0.75)
+    plain = figure(run_of(one("asyncio", 2500)), ROW, SECONDS)
+    assert (plain.value, report.figure_text(plain)) == (pytest.approx(0.4), "0.40 s (0.40 to 0.40)")
 
 
-def test_a_program_of_ours_that_fails_misses_the_floors() -> None:
+def test_a_program_of_ours_that_fails_is_told() -> None:
     seen = run_of(one("java", 1000))
-    assert floors_met(seen, [ROW]), "what was not measured misses nothing"
+    assert went_well(seen), "what was not measured is no failure"
     seen.problems["theirs", "go"] = "Go is not installed"
-    assert floors_met(seen, [ROW])
     seen.problems["mine", "asyncio"] = "unsupported"
-    assert floors_met(seen, [ROW])
+    assert went_well(seen)
     seen.problems["mine", "asyncio"] = "TimeoutError: received 3 of 4 messages"
-    assert not floors_met(seen, [ROW])
-    assert judge(seen, ROW, ROW.marks[0]).problem == "TimeoutError: received 3 of 4 messages"
+    assert not went_well(seen)
+    assert figure(seen, ROW, RATE, "java").problem == "TimeoutError: received 3 of 4 messages"
+
+
+def test_another_commit_and_other_forms_have_lines_of_their_own() -> None:
+    seen = run_of(
+        one("asyncio", 1100, cpu_us=9, workload="send_in_flight"),
+        one("asyncio@abc", 1000, cpu_us=10, workload="send_in_flight"),
+        one("asyncio:plain", 500, cpu_us=20, workload="send_in_flight"),
+        one("java", 1000, workload="send_in_flight"),
+    )
+    text = report.run_report(seen, list(ROWS.values()))
+    assert "| rate ÷ aiorocketmq (abc) | 1.10 (1.10 to 1.10) |" in text
+    assert "| CPU per message ÷ aiorocketmq (abc) | 0.90 (0.90 to 0.90) |" in text
+    assert "without [fast] | rate ÷ Java | 0.50 (0.50 to 0.50) |" in text
 
 
 # --- tables and the page ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_words_say_in_how_many_runs_something_was_missed() -> None:
-    runs = [run_of(one("java", 1000), one("asyncio", rate), label=f"run {rate}") for rate in (800, 1000, 1300)]
-    verdicts = [judge(each, ROW, ROW.marks[0]) for each in runs]
-    assert report.words(verdicts) == "floor **missed in 1 of 3 runs**; goal **missed in 2 of 3 runs**"
-    assert report.words(verdicts[:1]) == "floor **missed**; goal **missed**"
-    assert report.words(verdicts[2:]) == "floor met; goal met"
-    assert report.words([judge(run_of(), ROW, ROW.marks[0])]) == "not measured"
-    table = report.row_table(runs, [ROW])
-    assert "| a row | rate ÷ Java | 0.9 | 1.2 | 0.80 (0.80 to 0.80) | 1.00 (1.00 to 1.00) | 1.30 (1.30 to 1.30) |" in table
-    assert "run 800 | run 1000 | run 1300" in table
-
-
-def measured_run(label: str, rate: float = 2000, **about: str) -> Run:
+def measured_run(label: str, rate: float = 2000, ours: str = "asyncio", **about: str) -> Run:
     latencies = {"p50": 100.0, "p99": 300.0, "p999": 400.0}
     names = ("send_one_at_a_time", "send_in_flight", "latency", "push_concurrent/128B/8q")
-    peers = {"java": 1000.0, "go": 800.0, "asyncio": rate}
+    peers = {"java": 1000.0, "go": 800.0, ours: rate}
     rounds = [
         one(peer, speed, workload=name, rss_bytes=2**20, latency_us=latencies if name in ("send_one_at_a_time", "latency") else None)
         for name in names
@@ -170,9 +146,9 @@ def measured_run(label: str, rate: float = 2000, **about: str) -> Run:
 def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     files = []
-    for number, (rate, which) in enumerate([(2000, "uvloop"), (2100, "uvloop"), (1500, "asyncio")], 1):
+    for number, (rate, ours) in enumerate([(2000, "asyncio"), (2100, "asyncio"), (1500, "asyncio:pure")], 1):
         files.append(tmp_path / f"run-{number}.json")
-        measured_run(f"run {number}", rate, form=which).save(files[-1])
+        measured_run(f"run {number}", rate, ours).save(files[-1])
     place = tmp_path / "page.md"
     place.write_text(page.PAGE.read_text(encoding="utf-8") + "\nthe last word\n", encoding="utf-8")
     page.write(files, page=place, folder=tmp_path / "pictures")
@@ -180,10 +156,8 @@ def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
     assert set(pictures) == {"rates.svg", "cpu.svg", "latency.svg", "matrix.svg"}
     assert first.endswith("the last word\n")
-    assert (
-        "| send, 256 in flight (`send_nowait`) | rate ÷ Java | 1.1 | 1.5 | 2.00 (2.00 to 2.00) | 2.10 (2.10 to 2.10) | floor met" in first
-    )
-    assert "### asyncio\n" in first, "another form has its own table"
+    assert "| send, 256 in flight (`send_nowait`) | rate ÷ Java | 2.00 (2.00 to 2.00) | 2.10 (2.10 to 2.10) |" in first
+    assert "pure Python | rate ÷ Java | 1.50 (1.50 to 1.50) |" in first, "another form has its own table"
     assert "| 128 B | 8 | 2,050/s | 1,000/s | 800/s | 2.05 |" in first
     page.write(files, page=place, folder=tmp_path / "pictures")
     assert place.read_text(encoding="utf-8") == first
@@ -191,8 +165,7 @@ def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_place_for_every_made_part() -> None:
-    made = [*page.sections([measured_run("run 1")], {}), growth_report.MARKER]
-    assert sorted(made) == sorted(page.markers(page.PAGE.read_text(encoding="utf-8")))
+    assert sorted(page.sections([measured_run("run 1")])) == sorted(page.markers(page.PAGE.read_text(encoding="utf-8")))
     with pytest.raises(ResultsError, match="begin: rows"):
         page.put("no markers", {"rows": "text"})
     assert page.put("a <!-- begin: x -->old<!-- end: x --> b", {"x": "new"}) == "a <!-- begin: x -->\nnew\n<!-- end: x --> b"
@@ -202,19 +175,47 @@ def test_a_run_of_sizes_and_queues_alone_makes_only_their_tables() -> None:
     main, matrix = measured_run("run 1"), measured_run("sizes", 3000)
     main.rounds = [each for each in main.rounds if "/" not in each.workload]
     matrix.rounds = [each for each in matrix.rounds if "/" in each.workload]
-    made = page.sections([main, matrix], {})
+    made = page.sections([main, matrix])
     assert "| 128 B | 8 | 3,000/s | 1,000/s | 800/s | 3.00 |" in made["matrix"]
-    assert "met in the run" in made["rows"] and "| sizes |" in made["machine"]
-    assert page.sections([main], {})["matrix"] == "Not measured in these runs."
-    assert "Not measured:" in page.sections([matrix], {})["rows"], "alone it has no figures for the rows"
+    assert "| workload | figure | run 1 |" in made["rows"] and "| sizes |" in made["machine"]
+    assert page.sections([main])["matrix"] == "Not measured in these runs."
 
 
-def test_sizes_and_queues_are_measured_alone_or_beside_what_is_named() -> None:
-    alone = command.Options(matrix=True).plan()
-    assert alone.families and all(family.matrix for family, _ in alone.families)
-    beside = command.Options(matrix=True, workloads=["latency"]).plan()
-    assert [family.name for family, _ in beside.families if not family.matrix] == ["latency"]
-    assert not any(family.matrix for family, _ in command.Options().plan().families)
+def test_groups_are_measured_alone_or_beside_what_is_named() -> None:
+    alone = command.Options(groups=["matrix"], form="pure").plan()
+    assert alone.families and all(family.group == "matrix" for family, _ in alone.families)
+    beside = command.Options(groups=["matrix"], workloads=["latency"], form="pure").plan()
+    assert [family.name for family, _ in beside.families if not family.group] == ["latency"]
+    assert not any(family.group for family, _ in command.Options(form="pure").plan().families)
+
+
+def test_other_commits_and_forms_take_part_where_ours_do() -> None:
+    plan = command.Options(rows=["send", "send_sync"], peers=["java"], form="pure", forms=True, against=["abc"]).plan()
+    assert [name for _, entries in plan.families for _, name in entries] == [
+        "java", "asyncio:compiled", "asyncio:plain", "sync:compiled", "sync:plain", "asyncio@abc", "sync@abc",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"rows": ["nonsense"]}, "row 'nonsense' is unknown"),
+        ({"groups": ["nonsense"]}, "group 'nonsense' is unknown"),
+        ({"form": "nonsense"}, "form 'nonsense' is unknown"),
+        ({"peers": ["java:pure"]}, "peer 'java:pure' is unknown"),
+        ({"scale": 0.0}, "scale greater than 0"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(command.CannotRunError, match=part):
+        command.Options(**options).check()
+
+
+def test_names_of_peers() -> None:
+    assert [known(name) for name in ("java", "asyncio", "sync:pure", "asyncio@x", "sync:plain@x", "go:pure", "asyncio:fast", "rust")] == [
+        True, True, True, True, True, False, False, False,
+    ]  # fmt: skip
+    assert peer("asyncio:plain@abc").title == "aiorocketmq (without [fast], abc)"
 
 
 def test_a_disk_that_the_broker_would_clean_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -260,19 +261,12 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
 def test_every_row_can_be_measured() -> None:
     for row in ROWS.values():
         assert row.peer in WORKLOADS[row.workload].peers, row.name
-        for mark in row.marks:
-            assert not mark.against or mark.against in WORKLOADS[row.reference].peers, row.name
-    for family in (*FAMILIES, *MATRIX):
+        assert set(row.against) <= set(WORKLOADS[row.reference].peers), row.name
+    for family in (*FAMILIES, *itertools.chain(*GROUPS.values())):
         assert {peer for workload in family.workloads for peer in workload.peers} <= set(PEERS)
         assert all(workload.count == family.backlog for workload in family.workloads if workload.distinct), family.name
     assert set(plots.COLOURS) == set(PEERS)
-
-
-def test_the_lower_bound_is_shown_without_floors() -> None:
-    assert LOWER_BOUND in DEFAULT_PEERS
-    assert not any(LOWER_BOUND in (row.peer, *(mark.against for mark in row.marks)) for row in ROWS.values())
-    seen = run_of(one("asyncio", 2000, workload="send_one_at_a_time"), one(LOWER_BOUND, 4000, workload="send_one_at_a_time"))
-    assert "| send, one at a time | bare sockets | 4,000/s |" in report.figures_table(seen, ["send_one_at_a_time"])
+    assert set(series.SERIES) | {"matrix"} == set(GROUPS)
 
 
 def test_a_row_asks_for_what_it_needs() -> None:
@@ -282,12 +276,6 @@ def test_a_row_asks_for_what_it_needs() -> None:
         "push_concurrent": [("push_concurrent", "java"), ("push_concurrent", "go"), ("push_plain", "asyncio")],
     }
     assert [family.name for family, _ in run.plan_families(FAMILIES, ("sync",))] == ["send_one_at_a_time", "send_threads", "send_batches"]
-    beside = run.plan_families(FAMILIES, ("asyncio", LOWER_BOUND), rows=[ROWS["send"], ROWS["latency"], ROWS["push"]])
-    assert [(family.name, [peer for _, peer in entries]) for family, entries in beside] == [
-        ("send_one_at_a_time", ["asyncio", LOWER_BOUND]),
-        ("push_concurrent", ["asyncio"]),
-        ("latency", ["asyncio", LOWER_BOUND]),
-    ], "the lower bound comes along where it can"
     assert [entries for _, entries in run.plan_families(FAMILIES, ("go",), ["send_threads"])] == [((WORKLOADS["send_threads"], "go"),)]
 
 
@@ -298,21 +286,28 @@ def test_the_backlog_follows_the_scale() -> None:
     assert (family.scaled(0.1).backlog, family.scaled(0.1).workloads[0].count) == (2_000, 1)
 
 
-class FakeCluster:
+class FakeServer:
     """A broker that takes everything."""
 
     name_servers = broker_address = "127.0.0.1:1"
+    kind, form, start_seconds = "real", "pure", 0.1
     stopped = 0
 
-    def __init__(self, version: str, **options: Any) -> None:
-        """Nothing is started."""
+    def create_topic(self, topic: str, queues: int) -> None: ...
 
-    def start(self) -> None: ...
+    def stored(self, topic: str, queues: int) -> int:
+        return 25 * queues
 
-    def stop(self) -> None:
-        FakeCluster.stopped += 1
+    def usage(self) -> tuple[float, int]:
+        return 0.0, 0
 
-    def create_topic(self, topic: str, *, queues: int) -> None: ...
+
+@contextlib.asynccontextmanager
+async def fake_server(kind: str, version: str, form: str) -> AsyncIterator[FakeServer]:
+    try:
+        yield FakeServer()
+    finally:
+        FakeServer.stopped += 1
 
 
 class FakeProgram:
@@ -351,19 +346,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         "grpc": itertools.repeat("ill"),
     }
 
-    def missing(cluster: Any) -> Any:
+    def missing(server: Any) -> Any:
         raise PeerMissingError("Go is not installed")
 
     def starter(name: str) -> Any:
-        return lambda cluster: FakeProgram(name, made, scripts[name])
+        return lambda server: FakeProgram(name, made, scripts[name])
 
-    peers = {name: Peer(name, starter(name)) for name in scripts} | {"go": Peer("Go", missing)}
-    monkeypatch.setattr(run, "PEERS", peers)
-    monkeypatch.setattr(run, "RealCluster", FakeCluster)
+    known_ones = {name: Peer(name, starter(name)) for name in scripts} | {"go": Peer("Go", missing)}
+    monkeypatch.setattr(run, "peer", known_ones.__getitem__)
+    monkeypatch.setattr(run, "running", fake_server)
     monkeypatch.setattr(run, "PAUSE", 0.0)
     monkeypatch.setattr(run, "about_this_machine", lambda version: {})
-    monkeypatch.setattr(run.raw_remoting, "exchange", lambda *_: ({"offset": "25"}, b""))
-    FakeCluster.stopped = 0
+    FakeServer.stopped = 0
     return made
 
 
@@ -371,7 +365,7 @@ async def measure(family: Family, peers: tuple[str, ...], rounds: int, warm_up: 
     notices: list[str] = []
     plan = run.Plan(run.plan_families([family], peers), rounds, warm_up)
     seen = await run.measure(plan, "label", lambda each: None, notices.append)
-    assert FakeCluster.stopped == 1
+    assert FakeServer.stopped == 1
     return seen, notices
 
 
@@ -419,7 +413,7 @@ async def test_what_was_measured_is_kept_when_the_run_is_interrupted(calls: list
             keep=lambda so_far: so_far.save(file),
         )
     assert [each.workload for each in Run.load(file).rounds] == ["first", "first"]
-    assert FakeCluster.stopped == 1
+    assert FakeServer.stopped == 1
 
 
 async def test_what_fails_twice_is_left_out(calls: list[tuple[str, str]]) -> None:
@@ -435,36 +429,10 @@ async def test_a_backlog_must_be_stored_whole(calls: list[tuple[str, str]]) -> N
     seen, _ = await measure(whole, ("java",), 1, 0)
     assert [what for _, what in calls] == ["start", "send_in_flight", "cmd", "stop"]
     assert len(seen.rounds) == 1
-    FakeCluster.stopped = 0
+    FakeServer.stopped = 0
     partly = Family("f", (Workload("w", "w", "cmd", ("java",), 60, distinct=True),), queues=2, backlog=60)
     seen, _ = await measure(partly, ("java",), 1, 0)
     assert "did not take the backlog of 60 messages" in seen.problems["w", "java"]
-
-
-async def test_a_round_is_repeated_while_others_have_the_processors(calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = iter([0.9, 0.05, 0.2, 0.1, 0.5, 0.6, 0.7])  # the first one while the program warms up
-    waits: list[float] = []
-
-    def await_calm(most: float, patience: float) -> None:
-        waits.append(most)
-
-    monkeypatch.setattr(run, "share", lambda before, after: next(shares))
-    monkeypatch.setattr(run, "await_calm", await_calm)
-    monkeypatch.setattr(run, "REPEATS", 2)
-    family = Family("f", (Workload("w", "w", "cmd", ("java",), 10),))
-    seen, _ = await measure(family, ("java",), 3, 1)
-    assert [(each.number, each.stolen, each.disturbed) for each in seen.rounds] == [
-        (0, 0.9, False),
-        (0, 0.05, False),
-        (1, 0.2, True),
-        (1, 0.1, False),
-        (2, 0.5, True),
-        (2, 0.6, True),
-        (2, 0.7, False),
-    ], "the last try counts"
-    assert waits == [0.1, 0.1, 0.1], "each time before it is tried again"
-    assert [each.stolen for each in measured(seen, "w", "java")] == [0.05, 0.1, 0.7]
-    assert "others had 28% of the processor time of the rounds, 3 of which were repeated" in page.machine([seen])
 
 
 def test_stolen_time_is_read_from_what_linux_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,35 +449,37 @@ def test_stolen_time_is_read_from_what_linux_counts(tmp_path: Path, monkeypatch:
     assert stolen.Ticks.now() is None, "an old system"
 
 
-def test_it_is_waited_until_others_have_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = [0.05, 0.3, None]
-    monkeypatch.setattr(stolen, "LOOK", 0.0)
-    monkeypatch.setattr(stolen, "share", lambda before, after: shares.pop())
-    stolen.await_calm(0.1, 60.0)
-    assert shares == [0.05, 0.3], "not counted here: there is nothing to wait for"
-    stolen.await_calm(0.1, 60.0)
-    assert shares == []
-    shares[:] = [0.9]
-    stolen.await_calm(0.1, 0.0)
-    assert shares == [], "patience has an end"
-
-
 async def test_memory_is_that_of_a_new_process(calls: list[tuple[str, str]]) -> None:
     family = Family("f", (Workload("w", "w", "cmd", ("java",), 1, fresh_process=True),))
     seen, _ = await measure(family, ("java",), 2, 2)
     assert [each.warm_up for each in seen.rounds] == [False, False]
-    assert [what for _, what in calls].count("start") == 3
+    assert [what for _, what in calls].count("start") == 2
 
 
 # --- forms of our programs --------------------------------------------------------------------------------------------------------
 
 
-def test_the_compiled_copy_comes_first_on_the_path_of_our_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_right_sources_come_first_on_the_path_of_our_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "mine")
-    monkeypatch.setenv(form.COMPILED_ENV, "")
-    assert form.environment()["PYTHONPATH"] == "mine"
-    monkeypatch.setenv(form.COMPILED_ENV, "copy")
-    assert form.environment()["PYTHONPATH"] == f"copy{os.pathsep}mine"
+    plain = forms.environment("plain")
+    assert plain["PYTHONPATH"] == f"{forms.ROOT / 'src'}{os.pathsep}mine"
+    assert (plain[form.PLAIN_ENV], plain[form.COMPILED_ENV]) == ("1", "")
+    assert forms.environment("pure")[form.PLAIN_ENV] == ""
+    monkeypatch.setattr(forms.compiling, "missing", lambda: "")
+    monkeypatch.setattr(forms.compiling, "main", lambda arguments: 0)
+    compiled = forms.environment("compiled")
+    assert compiled["PYTHONPATH"] == f"{forms.compiling.DESTINATION}{os.pathsep}mine"
+    assert compiled[form.COMPILED_ENV]
+
+
+def test_a_commit_has_its_own_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(forms, "REVISIONS", tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    sources = Path(forms.environment("pure", "HEAD")["PYTHONPATH"])
+    assert sources.parent.parent == tmp_path
+    assert (sources / "aiorocketmq" / "__init__.py").is_file()
+    with pytest.raises(forms.FormError, match="'no-such-commit' is no commit"):
+        forms.environment("pure", "no-such-commit")
 
 
 @pytest.mark.skipif(aiorocketmq.compiled, reason="this process has the compiled modules")
@@ -520,8 +490,50 @@ def test_a_program_that_was_to_be_compiled_and_is_not_says_so(monkeypatch: pytes
 
 
 def test_a_run_of_the_compiled_form_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(form.COMPILED_ENV, "")
-    monkeypatch.setenv(form.PLAIN_ENV, "")
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(command.CannotRunError, match="no C compiler 'no-such-compiler'"):
-        command.run_once(command.Options(compiled=True))
+        command.run_once(command.Options(form="compiled"))
+
+
+def test_an_embedded_server_is_no_place_for_the_java_client() -> None:
+    with pytest.raises(PeerMissingError, match="on a real broker only"):
+        peers.java_client(SimpleNamespace(cluster=None))  # type: ignore[arg-type]
+
+
+# --- series -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_finds_what_is_missing_and_what_comes_twice() -> None:
+    ledger = Ledger()
+    for number in (1, 0, 3, 3, 5, 1):
+        ledger.come(number)
+    assert (ledger.next, ledger.count, ledger.twice) == (2, 4, 2)
+    for number in (2, 4):
+        ledger.come(number)
+    assert (ledger.next, ledger.count) == (6, 6)
+
+
+def test_growth_in_the_second_half_is_found_and_no_other() -> None:
+    grown_once = [{"seconds": 5.0 * number, "rss": -20.0 * MIB if number < 60 else 0.0} for number in range(240)]
+    assert drift(grown_once, "rss") == pytest.approx(0)
+    growing = [{"seconds": 5.0 * number, "rss": number * MIB / 20} for number in range(240)]
+    assert drift(growing, "rss") / MIB == pytest.approx(119 / 20)
+    assert drift(growing[:1], "rss") == 0.0
+
+
+def idle(queues: int, percent: float) -> Round:
+    return Round(f"queues/{queues}", "asyncio", 0, False, 1, 0, 0.5, 0.1, 30 * MIB, more={CPU_PERCENT: percent, "tasks": 32.0})
+
+
+def test_a_series_has_a_line_for_each_size_and_tells_what_is_not_kept() -> None:
+    seen = run_of(idle(1, 0.1), idle(1024, 1.25))
+    text = report.run_report(seen, [])
+    assert "### Queues of one consumer" in text
+    assert "| 1024 | aiorocketmq | 0.50 | 1.25 | 30.0 | 32 |" in text
+    assert "queues/1024, aiorocketmq: idle_cpu_percent 1.25, at most 1" in text
+    assert series.broken(run_of(idle(1, 5.0), idle(1024, 0.9))) == [], "the limit is one of 1,024 queues"
+    soaked = Round("soak/20", "asyncio", 0, False, 1, 0, 1200.0, 1.0, more={"lost": 1.0, "drift_rss": 5.0 * MIB, "pulls": 9.0})
+    assert [line.partition(": ")[2] for line in series.broken(run_of(soaked))] == [
+        "lost 1.00, at most 0",
+        "drift_rss 5,242,880.00, at most 4.1943e+06",
+    ]

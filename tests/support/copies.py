@@ -13,7 +13,7 @@ import asyncio
 import sys
 import tracemalloc
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,14 +24,11 @@ from aiorocketmq.protocol.command import RESPONSE_FLAG, RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.message_codec import decode_messages, encode_stored_message
-from benchmarks.growth.measured import load
-from benchmarks.growth.probe import KIB
 
-SMALLEST_BODY: Final = 16 * KIB
+SMALLEST_BODY: Final = 16 * 1024
 """Below this, copies cannot be told from the objects around them."""
 _PACKAGE: Final = str(Path(str(rmq.__file__)).parent)
 _OWN_FILE: Final = __file__
-_WINDOW: Final = 16
 _PATIENCE: Final = 120.0
 _ANSWERS: Final = 6
 
@@ -112,21 +109,16 @@ def _counter(size: int) -> CopyCounter:
     return CopyCounter(min(size // 2, SMALLEST_BODY))
 
 
-async def measure(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Count the copies of bodies that are sent, and of the same bodies when they are consumed.
-
-    Args:
-        request: `name_servers`, `topic`, `group`, `size`, `count`.
-        tell: Not used.
-    """
-    size, count, topic = request["size"], request["count"], request["topic"]
+async def on_sockets(name_servers: str, topic: str, group: str, size: int, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Copies of bodies that are sent, and of the same bodies when they are consumed, on real sockets."""
     body = b"x" * size
     sending, receiving = _counter(size), _counter(size)
-    async with load.producer(request["name_servers"], request["group"] + "_p", _WINDOW) as producer:
-        await load.send_in_flight([producer], topic, body, 1, 1)  # routes, connections and templates are made
+    async with rmq.Producer(name_servers, group=group + "_p", send_msg_timeout=30.0, compress_msg_body_over_howmuch=2**30) as producer:
+        await producer.send(rmq.Message(topic, body))  # routes, connections and templates are made
         with sending.counting():
-            await load.send_in_flight([producer], topic, body, count, _WINDOW)
-    consumer = rmq.PushConsumer(request["name_servers"], group=request["group"], start_from=rmq.StartFrom.FIRST)
+            for _ in range(count):
+                await producer.send(rmq.Message(topic, body))
+    consumer = rmq.PushConsumer(name_servers, group=group, start_from=rmq.StartFrom.FIRST)
     finished = asyncio.Event()
     received = 0
 
@@ -140,7 +132,7 @@ async def measure(request: dict[str, Any], tell: Callable[[dict[str, Any]], None
     with receiving.counting():
         async with consumer, asyncio.timeout(_PATIENCE):
             await finished.wait()
-    return {"send": sending.answer(count * size), "receive": receiving.answer((count + 1) * size)}
+    return sending.answer(count * size), receiving.answer((count + 1) * size)
 
 
 def of_chunks(size: int, per_answer: int, chunk: int) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""How the client's cost grows: with topics, queues, producers, body sizes and time; and what the embedded server costs."""

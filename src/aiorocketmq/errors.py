@@ -1,39 +1,52 @@
 """The one error tree of the library; Java: `MQClientException`, `MQBrokerException`, `RemotingException` and their kin.
 
     RocketMQError
-    ├── ConfigError (ValueError)             a configuration field has a value that cannot work
-    ├── InvalidMessageError (ValueError)     a message would be refused: empty, too large, reserved property, ...
-    ├── InvalidNameError (ValueError)        a topic or group name is not legal
-    ├── ClientStateError                     used before start, after stop, started after a failed start
-    │   ├── ClientClosedError                the client was stopped
-    │   ├── GroupAlreadyRegisteredError      the group is already on this client instance
-    │   └── ForkedClientError                a started client is used in a forked child
+    ├── UsageError                           THE CALLER'S MISTAKE: the same call cannot work, whatever the servers do
+    │   ├── ConfigError (ValueError)             a configuration field has a value that cannot work
+    │   ├── InvalidMessageError (ValueError)     a message is refused: empty, too large, reserved property, ...
+    │   ├── InvalidNameError (ValueError)        a topic or group name is not legal
+    │   ├── ListenerError                        a listener was declared or answered in a way that cannot work
+    │   └── ClientStateError                     used before start, after stop, started after a failed start
+    │       ├── ClientClosedError                the client was stopped
+    │       ├── GroupAlreadyRegisteredError      the group is already on this client instance
+    │       └── ForkedClientError                a started client is used in a forked child
+    ├── UnreachableError                     NO WAY THERE: nothing was sent
+    │   ├── ConnectError (RemotingError)         no connection could be made
+    │   ├── TLSError (RemotingError)             the TLS handshake or the verification failed
+    │   ├── RouteError                           no way to the topic
+    │   │   ├── NoNameServerError                no name server is configured or reachable
+    │   │   ├── TopicNotFoundError               no name server knows the topic
+    │   │   └── BrokerNotFoundError              the route names a broker that has no address
+    │   └── SendUnreachableError (SendError)     no broker that could take the message was reached
+    ├── RefusedError                         REFUSED: a broker or name server answered with an error code
+    │   ├── BrokerError
+    │   │   ├── BrokerBusyError, TopicNotExistError, NoPermissionError, MessageIllegalError, InvalidParameterError,
+    │   │   ├── GroupNotExistError, SubscriptionError, ConsumerNotOnlineError, QueryNotFoundError, OffsetNotFoundError,
+    │   │   └── ServiceNotAvailableError, UnsupportedRequestError, ...
+    │   └── SendRefusedError (SendError)         a broker refused the message
+    │       └── MessageRefusedError (InvalidMessageError)   it found the message itself illegal: the caller's mistake after all
+    ├── NoAnswerError (TimeoutError)         NO ANSWER IN TIME: what was asked for may have been done
+    │   ├── RequestTimeoutError (RemotingError)  no answer within the time allowed
+    │   └── SendTimeoutError (SendError)         the deadline of the whole send passed
+    ├── RemotingError                        the exchange with one address failed; the four above, and:
+    │   ├── ConnectionLostError                  the connection went while an answer was awaited
+    │   └── TooManyRequestsError                 the limit of requests in flight is reached; nothing was sent
+    ├── SendError                            a send failed for good; the three above, and what is none of them
     ├── ProtocolError                        the peer's bytes are not a legal frame, header or body
     │   └── WrongProtocolError               the peer speaks HTTP, TLS, gRPC, ... instead
-    ├── RemotingError                        the exchange with one address failed
-    │   ├── ConnectError                     no connection could be made; nothing was sent
-    │   ├── TLSError                         the TLS handshake or the verification failed; nothing was sent
-    │   ├── ConnectionLostError              the connection went while an answer was awaited
-    │   ├── RequestTimeoutError (TimeoutError)  no answer within the time allowed
-    │   └── TooManyRequestsError             the limit of requests in flight is reached; nothing was sent
-    ├── RouteError                           no way to the topic
-    │   ├── NoNameServerError                no name server is configured or reachable
-    │   ├── TopicNotFoundError               no name server knows the topic
-    │   └── BrokerNotFoundError              the route names a broker that has no address
-    ├── BrokerError                          the broker (or name server) answered with an error code
-    │   ├── BrokerBusyError, TopicNotExistError, NoPermissionError, MessageIllegalError, InvalidParameterError,
-    │   ├── GroupNotExistError, SubscriptionError, ConsumerNotOnlineError, QueryNotFoundError, OffsetNotFoundError,
-    │   └── ServiceNotAvailableError, UnsupportedRequestError, ...
-    ├── SendError                            a send failed for good; the cause is chained and summed up
-    │   └── SendTimeoutError (TimeoutError)  the deadline of the whole send passed
-    ├── WindowFullError                      send_nowait() while the window of unanswered sends is full
-    └── ListenerError                        a listener was declared or answered in a way that cannot work
+    └── WindowFullError                      send_nowait() while the window of unanswered sends is full
 
-Every error carries `hint`: what the user can do. Errors about a broker carry `code`, `broker` and `topic`; failed sends carry
-`attempts` (one line for each try), `retriable`, and `maybe_stored`: False means that the broker certainly has not stored the message.
+Every error carries `hint`: what the user can do, and `cause`: the error that led to it, whose reason the text names in one line. There
+is no chain of tracebacks, neither by `__cause__` nor by `__context__`: the frames below the call that failed help nobody who uses it.
+Errors about a broker carry `code`, `broker` and `topic`; failed sends carry `attempts` (one line for each try), `retriable`, and
+`maybe_stored`: False means that the broker certainly has not stored the message. All of it survives copying and pickling.
 """
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 __all__ = [
     "BrokerBusyError",
@@ -53,35 +66,52 @@ __all__ = [
     "InvalidParameterError",
     "ListenerError",
     "MessageIllegalError",
+    "MessageRefusedError",
+    "NoAnswerError",
     "NoNameServerError",
     "NoPermissionError",
     "OffsetNotFoundError",
     "ProtocolError",
     "QueryNotFoundError",
+    "RefusedError",
     "RemotingError",
     "RequestTimeoutError",
     "RocketMQError",
     "RouteError",
     "SendError",
+    "SendRefusedError",
     "SendTimeoutError",
+    "SendUnreachableError",
     "ServiceNotAvailableError",
     "SubscriptionError",
     "TLSError",
     "TooManyRequestsError",
     "TopicNotExistError",
     "TopicNotFoundError",
+    "UnreachableError",
     "UnsupportedRequestError",
+    "UsageError",
     "WindowFullError",
     "WrongProtocolError",
     "broker_error",
+    "broker_not_found",
+    "fresh",
+    "send_error_kind",
 ]
+
+
+# Foreign errors whose fields are all in `args`: they can be pickled as they are. Of others only the text is certain to arrive.
+_PLAIN_MODULES: Final = frozenset({"builtins", "socket", "ssl"})
+_PLAIN_ARGUMENTS: Final = (str, bytes, int, float, type(None))
 
 
 class RocketMQError(Exception):
     """Root of every error that this library raises.
 
     Attributes:
+        message: What happened, without the hint.
         hint: One sentence that says what to do, or "" when there is nothing to say.
+        cause: The error that led to this one, or None; its reason is a part of `message`.
         retriable: True when the same call may succeed later without any change.
         maybe_stored: False when certainly no broker has stored a message because of the call that raised this. Only a `SendError` can
             say True, so it may be read from whatever error a send raised.
@@ -91,29 +121,101 @@ class RocketMQError(Exception):
     retriable: bool = False
     maybe_stored: bool = False
 
-    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+    def __init__(self, message: str = "", *, hint: str | None = None, cause: BaseException | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.cause = cause
         if hint is not None:
             self.hint = hint
+        self.__suppress_context__ = True
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def __copy__(self) -> RocketMQError:
+        return fresh(self)
 
-class ConfigError(RocketMQError, ValueError):
+    def __deepcopy__(self, memo: dict[int, Any]) -> RocketMQError:
+        state = dict(self.__dict__)
+        cause = state.pop("cause")
+        # A foreign cause is shared: nothing says that it can be copied, and nobody changes it.
+        state["cause"] = copy.deepcopy(cause, memo) if isinstance(cause, RocketMQError) else cause
+        return _made(type(self), self.args, state)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by the constructor, as exceptions do by themselves: it wants the fields one by one, and makes the text of some of them.
+        return _made, (type(self), self.args, {**self.__dict__, "cause": _portable(self.cause)})
+
+
+_ErrorT = TypeVar("_ErrorT", bound=BaseException)
+_OwnT = TypeVar("_OwnT", bound=RocketMQError)
+
+
+def fresh(error: _ErrorT, **changes: object) -> _ErrorT:
+    """A copy of one of our errors for another place: one instance raised in many collects the tracebacks of all.
+
+    Args:
+        error: The error; one that is not of our tree comes back as it is, because it may not be copyable.
+        changes: Attributes that the copy has other values of.
+    """
+    return _made(type(error), error.args, {**error.__dict__, **changes}) if isinstance(error, RocketMQError) else error
+
+
+def _made(kind: type[_OwnT], args: tuple[Any, ...], state: Mapping[str, Any]) -> _OwnT:
+    made = kind.__new__(kind, *args)
+    made.args = args
+    made.__dict__.update(state)
+    made.__suppress_context__ = True
+    return made
+
+
+def _portable(cause: BaseException | None) -> BaseException | None:
+    if cause is None or isinstance(cause, RocketMQError):
+        return cause
+    if type(cause).__module__ in _PLAIN_MODULES and all(isinstance(value, _PLAIN_ARGUMENTS) for value in cause.args):
+        return cause
+    return RocketMQError(f"{type(cause).__name__}: {cause}")
+
+
+class UsageError(RocketMQError):
+    """The caller's mistake: the same call cannot work, whatever the servers do. Nothing was sent, or a broker said so."""
+
+
+class UnreachableError(RocketMQError):
+    """There is no way to where the call had to go; nothing was sent."""
+
+    retriable = True
+
+
+class RefusedError(RocketMQError):
+    """A broker or name server answered with an error code.
+
+    Attributes:
+        code: Response code of the answer.
+    """
+
+    code: int | None
+
+
+class NoAnswerError(RocketMQError, TimeoutError):
+    """No answer came in time; what was asked for may or may not have been done."""
+
+    retriable = True
+
+
+class ConfigError(UsageError, ValueError):
     """A configuration field has a value that cannot work; the message names the field, the value and the cure."""
 
 
-class InvalidMessageError(RocketMQError, ValueError):
-    """The message would be refused by the broker (Java: client code 13, MESSAGE_ILLEGAL); nothing was sent."""
+class InvalidMessageError(UsageError, ValueError):
+    """The message would be, or was, refused by the broker (Java: client code 13, MESSAGE_ILLEGAL); it is not stored."""
 
 
-class InvalidNameError(RocketMQError, ValueError):
+class InvalidNameError(UsageError, ValueError):
     """A topic or group name is not legal; nothing was sent."""
 
 
-class ClientStateError(RocketMQError):
+class ClientStateError(UsageError):
     """The client is not in a state in which the call can work."""
 
 
@@ -152,18 +254,26 @@ class RemotingError(RocketMQError):
     retriable = True
     maybe_sent: bool = False
 
-    def __init__(self, message: str, *, address: str = "", maybe_sent: bool | None = None, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        address: str = "",
+        maybe_sent: bool | None = None,
+        hint: str | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, cause=cause)
         self.address = address
         if maybe_sent is not None:
             self.maybe_sent = maybe_sent
 
 
-class ConnectError(RemotingError):
+class ConnectError(RemotingError, UnreachableError):
     """No connection could be made; nothing was sent."""
 
 
-class TLSError(RemotingError):
+class TLSError(RemotingError, UnreachableError):
     """The TLS handshake or the verification of the peer failed; nothing was sent."""
 
     retriable = False
@@ -175,7 +285,7 @@ class ConnectionLostError(RemotingError):
     maybe_sent = True
 
 
-class RequestTimeoutError(RemotingError, TimeoutError):
+class RequestTimeoutError(RemotingError, NoAnswerError):
     """No answer came within the time allowed; the peer may or may not have carried out the request."""
 
     maybe_sent = True
@@ -185,13 +295,11 @@ class TooManyRequestsError(RemotingError):
     """The limit of requests in flight is reached; nothing was sent (Java: RemotingTooMuchRequestException)."""
 
 
-class RouteError(RocketMQError):
+class RouteError(UnreachableError):
     """There is no way to the topic or broker at the moment."""
 
-    retriable = True
-
-    def __init__(self, message: str, *, topic: str = "", hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str = "", *, topic: str = "", hint: str | None = None, cause: BaseException | None = None) -> None:
+        super().__init__(message, hint=hint, cause=cause)
         self.topic = topic
 
 
@@ -211,7 +319,21 @@ class BrokerNotFoundError(RouteError):
     """The broker has no address in any route (Java: client code 10003)."""
 
 
-class BrokerError(RocketMQError):
+def broker_not_found(broker: str, *, topic: str = "", master: bool = False, hint: str | None = None) -> BrokerNotFoundError:
+    """Make the error of every look-up of a broker's address.
+
+    Args:
+        broker: Broker name.
+        topic: Topic that the look-up was for, or "".
+        master: True when another address than the master's will not do.
+        hint: The cure; by default to look whether the broker runs.
+    """
+    what = "no master address" if master else "no address"
+    where = f"in the route of topic {topic!r}" if topic else "in any route"
+    return BrokerNotFoundError(f"broker {broker!r} has {what} {where}", topic=topic, hint=hint or "check that the broker runs")
+
+
+class BrokerError(RefusedError):
     """The broker or name server answered with an error code (Java: MQBrokerException).
 
     Attributes:
@@ -222,14 +344,24 @@ class BrokerError(RocketMQError):
     """
 
     default_code: int = 1
+    code: int
 
-    def __init__(self, message: str = "", *, code: int | None = None, broker: str = "", topic: str = "", hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: int | None = None,
+        broker: str = "",
+        topic: str = "",
+        hint: str | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
         self.code = self.default_code if code is None else code
         self.remark = message
         self.broker = broker
         self.topic = topic
         where = f" from {broker}" if broker else ""
-        super().__init__(f"code {self.code}{where}: {message or type(self).__name__}", hint=hint)
+        super().__init__(f"code {self.code}{where}: {message or type(self).__name__}", hint=hint, cause=cause)
 
 
 class BrokerBusyError(BrokerError):
@@ -332,7 +464,7 @@ def broker_error(code: int, remark: str | None, *, broker: str = "", topic: str 
 
 
 class SendError(RocketMQError):
-    """A send failed for good, after all tries; `__cause__` is the last try's error.
+    """A send failed for good, after all tries; `cause` is the last try's error, and the class tells its kind.
 
     Attributes:
         topic: Topic of the message.
@@ -344,17 +476,18 @@ class SendError(RocketMQError):
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         *,
-        topic: str,
+        topic: str = "",
         attempts: tuple[str, ...] = (),
         maybe_stored: bool = False,
         code: int | None = None,
         broker: str = "",
         retriable: bool = True,
         hint: str | None = None,
+        cause: BaseException | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, cause=cause)
         self.topic = topic
         self.attempts = attempts
         self.maybe_stored = maybe_stored
@@ -363,8 +496,37 @@ class SendError(RocketMQError):
         self.retriable = retriable
 
 
-class SendTimeoutError(SendError, TimeoutError):
+class SendUnreachableError(SendError, UnreachableError):
+    """No broker that could take the message was reached, also when the deadline passed meanwhile; nothing was stored."""
+
+
+class SendRefusedError(SendError, RefusedError):
+    """A broker refused the message; `cause` is its `BrokerError`."""
+
+
+class MessageRefusedError(SendRefusedError, InvalidMessageError):
+    """A broker found the message itself illegal: a delay that is too long, too many properties, ... (code 13, MESSAGE_ILLEGAL)."""
+
+
+class SendTimeoutError(SendError, NoAnswerError):
     """The deadline of the whole send passed before a broker confirmed the message."""
+
+
+def send_error_kind(cause: BaseException | None, *, maybe_stored: bool, timed_out: bool) -> type[SendError]:
+    """The class that tells why a send failed.
+
+    Args:
+        cause: Error of the last try, or None when there was none.
+        maybe_stored: Whether a broker may have stored the message in any of the tries.
+        timed_out: Whether the deadline has passed.
+    """
+    if isinstance(cause, UnreachableError) and not maybe_stored:
+        return SendUnreachableError
+    if timed_out:
+        return SendTimeoutError
+    if isinstance(cause, BrokerError) and not maybe_stored:
+        return MessageRefusedError if cause.code == MessageIllegalError.default_code else SendRefusedError
+    return SendTimeoutError if isinstance(cause, RequestTimeoutError) else SendError
 
 
 class WindowFullError(RocketMQError):
@@ -374,5 +536,5 @@ class WindowFullError(RocketMQError):
     hint = "await some of the returned futures, or use `await producer.send()`, which waits for room"
 
 
-class ListenerError(RocketMQError):
+class ListenerError(UsageError):
     """A listener was declared, or answered, in a way that cannot work."""

@@ -76,7 +76,7 @@ async def test_a_refusal_of_the_broker_is_told_with_code_and_broker(cluster: Clu
             await producer.send(rmq.Message(topic, b"x"), queue=rmq.MessageQueue(topic, cluster.broker_name, 99))
     error = caught.value
     assert error.broker == cluster.broker_name and error.topic == topic and len(error.attempts) == 1
-    assert error.code in (1, 29) and isinstance(error.__cause__, rmq.BrokerError)
+    assert error.code in (1, 29) and isinstance(error.cause, rmq.BrokerError)
     assert not (error.code == 29 and error.maybe_stored)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import ssl
+import traceback
+from collections.abc import Callable
+
 import pytest
 
 import aiorocketmq as rmq
@@ -99,3 +105,163 @@ def test_a_send_error_carries_its_story() -> None:
     error = errors.SendError("x", topic="t", attempts=("a", "b"), maybe_stored=True, code=2, broker="broker-a", retriable=False)
     assert (error.topic, error.attempts, error.maybe_stored, error.code, error.broker) == ("t", ("a", "b"), True, 2, "broker-a")
     assert not error.retriable
+
+
+KINDS = [kind for name in errors.__all__ if isinstance(kind := getattr(errors, name), type)]
+
+
+def full(kind: type[errors.RocketMQError]) -> errors.RocketMQError:
+    """An error with a value of its own in every field that its constructor takes."""
+    fields: dict[str, object] = {
+        "hint": "do this", "cause": errors.ConnectError("no way", address="a:1", cause=OSError(111, "refused")), "address": "b:2",
+        "maybe_sent": True, "topic": "orders", "code": 77, "broker": "broker-a", "attempts": ("one", "two"), "maybe_stored": True,
+        "retriable": False,
+    }  # fmt: skip
+    while True:
+        try:
+            return kind("it failed", **fields)  # type: ignore[arg-type]
+        except TypeError as error:
+            del fields[str(error).split("'")[1]]
+
+
+def by_pickle(error: errors.RocketMQError) -> errors.RocketMQError:
+    made = pickle.loads(pickle.dumps(error))
+    assert isinstance(made, errors.RocketMQError)
+    return made
+
+
+@pytest.mark.feature("P9")
+@pytest.mark.parametrize("again", [by_pickle, copy.copy, copy.deepcopy, errors.fresh])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_survives_pickling_and_copying(
+    kind: type[errors.RocketMQError], again: Callable[[errors.RocketMQError], errors.RocketMQError]
+) -> None:
+    error = full(kind)
+    error.add_note("a note")
+    made = again(error)
+    assert made is not error and type(made) is kind and str(made) == str(error) and made.args == error.args
+    assert {**made.__dict__, "cause": None} == {**error.__dict__, "cause": None}
+    assert type(made.cause) is errors.ConnectError and made.cause.address == "a:1" and isinstance(made.cause.cause, OSError)
+    assert made.cause.cause.errno == 111
+    assert made.__traceback__ is None and made.__suppress_context__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_can_be_made_of_a_text_alone(kind: type[errors.RocketMQError]) -> None:
+    error = by_pickle(kind("it failed"))
+    assert "it failed" in str(error) and error.cause is None
+
+
+class Stubborn(Exception):
+    """A foreign error that can neither be pickled nor copied."""
+
+    def __init__(self, *, needed: object) -> None:
+        super().__init__("stubborn")
+        self.needed = needed
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "text"),
+    [
+        (Stubborn(needed=lambda: 0), errors.RocketMQError, "Stubborn: stubborn"),
+        (ValueError(object()), errors.RocketMQError, "ValueError: <object"),
+        (ExceptionGroup("g", [Stubborn(needed=1)]), errors.RocketMQError, "ExceptionGroup: g"),
+        (ssl.SSLError(1, "handshake"), ssl.SSLError, "handshake"),
+        (ConnectionRefusedError(111, "no"), ConnectionRefusedError, "no"),
+        (KeyError("msgId"), KeyError, "msgId"),
+    ],
+)
+def test_a_foreign_cause_is_no_obstacle(cause: Exception, kind: type[Exception], text: str) -> None:
+    error = errors.SendError("it failed", topic="t", cause=cause)
+    made = by_pickle(error)
+    assert type(made.cause) is kind and text in str(made.cause)
+    assert copy.copy(error).cause is cause and copy.deepcopy(error).cause is cause
+
+
+def test_a_foreign_error_is_not_copied() -> None:
+    foreign = ValueError("x")
+    assert errors.fresh(foreign) is foreign
+
+
+def test_a_copy_may_differ() -> None:
+    error = errors.ConnectionLostError("gone", address="a:1")
+    assert error.maybe_sent and not errors.fresh(error, maybe_sent=False).maybe_sent and error.maybe_sent
+
+
+def test_no_error_shows_another_traceback() -> None:
+    def low() -> None:
+        raise OSError("the lowest")
+
+    def high() -> None:
+        try:
+            low()
+        except OSError as error:
+            raise errors.ConnectError(f"no way: {error}", cause=error) from None
+
+    def by_mistake() -> None:
+        try:
+            low()
+        except OSError:
+            raise errors.ConnectError("no way")  # noqa: B904 - what compiled code makes of `from None`
+
+    for call in (high, by_mistake):
+        with pytest.raises(errors.ConnectError) as caught:
+            call()
+        assert "the lowest" not in "".join(traceback.format_exception(caught.value)).replace("no way: the lowest", "")
+
+
+FOUR = (errors.UsageError, errors.UnreachableError, errors.RefusedError, TimeoutError)
+
+
+@pytest.mark.feature("P9")
+@pytest.mark.parametrize(
+    ("kind", "families"),
+    [
+        (errors.ConfigError, [errors.UsageError]),
+        (errors.ClientClosedError, [errors.UsageError]),
+        (errors.ListenerError, [errors.UsageError]),
+        (errors.ConnectError, [errors.UnreachableError]),
+        (errors.TLSError, [errors.UnreachableError]),
+        (errors.NoNameServerError, [errors.UnreachableError]),
+        (errors.TopicNotFoundError, [errors.UnreachableError]),
+        (errors.SendUnreachableError, [errors.UnreachableError]),
+        (errors.BrokerBusyError, [errors.RefusedError]),
+        (errors.SendRefusedError, [errors.RefusedError]),
+        (errors.MessageRefusedError, [errors.UsageError, errors.RefusedError]),
+        (errors.RequestTimeoutError, [TimeoutError]),
+        (errors.SendTimeoutError, [TimeoutError]),
+        (errors.ConnectionLostError, []),
+    ],
+)
+def test_the_class_tells_whose_fault_it_is(kind: type[Exception], families: list[type[Exception]]) -> None:
+    assert [family for family in FOUR if issubclass(kind, family)] == families
+
+
+@pytest.mark.feature("P9")
+@pytest.mark.parametrize(
+    ("cause", "maybe_stored", "timed_out", "kind"),
+    [
+        (errors.ConnectError("refused"), False, True, errors.SendUnreachableError),
+        (errors.ConnectError("refused"), False, False, errors.SendUnreachableError),
+        (errors.TopicNotFoundError("unknown"), False, True, errors.SendUnreachableError),
+        (errors.ConnectError("refused"), True, True, errors.SendTimeoutError),
+        (errors.ConnectError("refused"), True, False, errors.SendError),
+        (errors.broker_error(2, "busy"), False, False, errors.SendRefusedError),
+        (errors.broker_error(13, "delay too long"), False, False, errors.MessageRefusedError),
+        (errors.broker_error(2, "busy"), False, True, errors.SendTimeoutError),
+        (errors.broker_error(2, "busy"), True, False, errors.SendError),
+        (errors.RequestTimeoutError("silent"), True, False, errors.SendTimeoutError),
+        (errors.ConnectionLostError("gone"), True, False, errors.SendError),
+        (None, False, True, errors.SendTimeoutError),
+    ],
+)
+def test_the_kind_of_a_failed_send(
+    cause: errors.RocketMQError | None, maybe_stored: bool, timed_out: bool, kind: type[errors.SendError]
+) -> None:
+    assert errors.send_error_kind(cause, maybe_stored=maybe_stored, timed_out=timed_out) is kind
+
+
+def test_one_text_for_every_look_up_of_a_broker() -> None:
+    assert str(errors.broker_not_found("b")) == "broker 'b' has no address in any route (check that the broker runs)"
+    error = errors.broker_not_found("b", topic="t", master=True, hint="wait")
+    assert str(error) == "broker 'b' has no master address in the route of topic 't' (wait)" and error.topic == "t"

@@ -90,7 +90,7 @@ def compare(
     try:
         return int(command.run_and_show(options))
     except command.CannotRunError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(str(error), cause=error) from None
 
 
 def _benchmarks() -> Any:

@@ -89,7 +89,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             return runner.run(work)
         except BaseExceptionGroup as group:
-            raise _first_of(group) from group
+            raise _first_of(group) from None
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -67,7 +67,9 @@ def run(
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise ConfigError(f"port {port} of {host} is in use", hint="stop what uses it, or take a free one with --port 0") from error
+        raise ConfigError(
+            f"port {port} of {host} is in use", hint="stop what uses it, or take a free one with --port 0", cause=error
+        ) from None
 
 
 async def _serve(cluster: LocalCluster, topics: list[str], common: Common, data_dir: Path | None) -> None:

@@ -67,8 +67,8 @@ class Start:
             return cls(at=datetime.fromisoformat(text).timestamp())
         except ValueError as error:
             raise ConfigError(
-                f"--from {text!r} is no start", hint="use begin, end, -20, -5m, or a time such as 2026-01-31T12:00:00"
-            ) from error
+                f"--from {text!r} is no start", hint="use begin, end, -20, -5m, or a time such as 2026-01-31T12:00:00", cause=error
+            ) from None
 
 
 @tail.default

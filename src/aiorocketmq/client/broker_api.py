@@ -183,7 +183,7 @@ class BrokerApi(RemoteCalls):
                 address, RequestCode.QUERY_CONSUMER_OFFSET, header, timeout=timeout, topic=queue.topic, broker=queue.broker_name
             )
         except QueryNotFoundError as error:
-            raise OffsetNotFoundError(error.remark, broker=queue.broker_name, topic=queue.topic) from error
+            raise OffsetNotFoundError(error.remark, broker=queue.broker_name, topic=queue.topic, cause=error) from None
         return QueryConsumerOffsetResponseHeader.from_ext(response.ext_fields).offset
 
     async def update_consumer_offset(

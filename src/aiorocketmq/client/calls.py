@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from aiorocketmq.config import ClientConfig
-from aiorocketmq.errors import broker_error
+from aiorocketmq.errors import RocketMQError, broker_error
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import Header
@@ -61,7 +61,10 @@ class RemoteCalls:
         Cancelling it forgets the request; the peer may have carried it out.
         """
         request = RemotingCommand.request(code, header, body)
-        response = await self._remoting.invoke(address, request, self.default_timeout if timeout is None else timeout)
+        try:
+            response = await self._remoting.invoke(address, request, self.default_timeout if timeout is None else timeout)
+        except RocketMQError as error:
+            raise error.with_traceback(None) from None  # the frames below help nobody, and the text says all
         if response.code not in accept:
             raise broker_error(response.code, response.remark, broker=broker or address or "the name server", topic=topic)
         return response

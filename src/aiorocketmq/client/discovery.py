@@ -74,7 +74,7 @@ class AddressService:
                 answer = await self._get(self._host, self._port, self._request())
         except OSError as error:  # TimeoutError is one
             why = f"no answer within {FETCH_TIMEOUT:g} s" if isinstance(error, TimeoutError) else str(error)
-            raise self._failure(why) from error
+            raise self._failure(why, error) from None
         status, body = _parse_answer(answer)
         if status != 200:
             raise self._failure(f"it answered with status {status}" if status else "it does not speak HTTP")
@@ -82,7 +82,7 @@ class AddressService:
         try:
             servers = parse_name_servers(lines[0] if lines else None)
         except ConfigError as error:
-            raise self._failure(f"its answer is not a list of addresses: {error.message}") from error
+            raise self._failure(f"its answer is not a list of addresses: {error.message}", error) from None
         if not servers:
             raise self._failure("its answer is empty")
         return servers
@@ -108,8 +108,8 @@ class AddressService:
             "Connection: close\r\n\r\n"
         ).encode("ascii", "replace")
 
-    def _failure(self, why: str) -> NoNameServerError:
-        return NoNameServerError(f"no name server is configured, and the address service {self.url} gave none: {why}")
+    def _failure(self, why: str, cause: BaseException | None = None) -> NoNameServerError:
+        return NoNameServerError(f"no name server is configured, and the address service {self.url} gave none: {why}", cause=cause)
 
 
 async def _http_get(host: str, port: int, request: bytes) -> bytes:

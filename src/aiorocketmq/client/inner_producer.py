@@ -111,7 +111,8 @@ class InnerProducer:
             maybe_stored=maybe_stored,
             code=error.code if isinstance(error, BrokerError) else None,
             broker=last_broker or "",
-        ) from error
+            cause=error,
+        ) from None
 
     def _address(self, queue: MessageQueue) -> str:
         address = self._routes.broker_addrs.master(queue.broker_name)

@@ -42,7 +42,7 @@ class NameServerApi(RemoteCalls):
         try:
             response = await self.call(None, RequestCode.GET_ROUTEINFO_BY_TOPIC, header, timeout=timeout, topic=topic)
         except TopicNotExistError as error:
-            raise TopicNotFoundError(f"no route of topic {topic!r}: the name server does not know it", topic=topic) from error
+            raise TopicNotFoundError(f"no route of topic {topic!r}: the name server does not know it", topic=topic, cause=error) from None
         return response.body
 
     async def cluster_info(self, *, timeout: float | None = None) -> ClusterInfo:

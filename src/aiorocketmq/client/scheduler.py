@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.errors import ClientClosedError, ClientStateError
+from aiorocketmq.errors import ClientClosedError, ClientStateError, RocketMQError, fresh
 
 T = TypeVar("T")
 
@@ -177,6 +177,8 @@ class Scheduler:
             if not task.cancelled() or (waiter is not None and waiter.cancelling()):
                 raise
             raise self._cancelled(task.get_name().removeprefix(self.owner + ":")) from None
+        except RocketMQError as error:
+            raise fresh(error) from None  # each caller gets one of its own: a shared one would collect the tracebacks of all
 
     async def gather(self, name: str, works: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T | Exception]:
         """Run several coroutines at once and wait for all of them; errors are results. Cancelling it cancels them."""

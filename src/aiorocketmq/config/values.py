@@ -65,7 +65,7 @@ class TLS:
                 context.load_cert_chain(self.cert_file, self.key_file, self._password if self.key_password is None else self.key_password)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(name for name in (self.ca_file, self.cert_file, self.key_file) if name)
-            raise ConfigError(f"TLS files {files} cannot be loaded: {error}", hint="give readable PEM files") from error
+            raise ConfigError(f"TLS files {files} cannot be loaded: {error}", hint="give readable PEM files", cause=error) from None
         context.check_hostname = self.check_hostname and not self.insecure_skip_verify
         if self.insecure_skip_verify:
             context.verify_mode = ssl.CERT_NONE

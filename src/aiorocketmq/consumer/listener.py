@@ -64,7 +64,8 @@ class Listener:
             raise ListenerError(
                 f"listener {name_of(function)} of topic {topic!r} cannot be called with one argument: {error}",
                 hint="it gets one message, or with batch= above 1 one list of messages",
-            ) from error
+                cause=error,
+            ) from None
         except ValueError:
             logger.debug("listener %s has no signature to check", name_of(function))  # some built-in functions
         self.topic = topic

@@ -218,7 +218,8 @@ class PushRuntime:
                 raise NoNameServerError(
                     f"no name server answered when consumer group {self.group!r} started: {error.message}",
                     hint="check the address, and that the name server runs",
-                ) from error
+                    cause=error,
+                ) from None
             except RocketMQError as error:
                 level = logging.INFO if topic == self.subscriptions_table.retry_topic else logging.WARNING
                 logger.log(level, "topic %s cannot be consumed yet, its route is asked for again and again: %s", topic, error)

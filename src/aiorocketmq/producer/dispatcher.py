@@ -347,14 +347,13 @@ class SendDispatcher:
         except RemotingError as lost:
             error = lost
         assert operation.queue is not None  # it was transmitted
-        failed = kind(
+        raise kind(
             f"a one-way message for topic {operation.target.topic!r} may not have left: the connection to {operation.address} {text}",
             topic=operation.target.topic,
             maybe_stored=True,
             broker=operation.queue.broker_name,
+            cause=error,
         )
-        failed.__cause__ = error  # which `raise ... from` does not set in the compiled form
-        raise failed
 
     async def fetch_queues(self, topic: str) -> TopicPublishInfo:
         """Ask the name server for the queues of a topic that exists."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from aiorocketmq.errors import RocketMQError, RouteError, SendTimeoutError
+from aiorocketmq.errors import RocketMQError, RouteError, fresh, send_error_kind
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import SendPolicy
@@ -167,7 +167,7 @@ class Batch:
         self._close()
         for message in self.messages:
             if not message.reply.done():
-                message.reply.set_exception(_own(error))
+                message.reply.set_exception(fresh(error))
 
     def _close(self) -> None:
         if not self._open:
@@ -217,38 +217,28 @@ class Batch:
                 message.reply.set_exception(_overdue(message, operation))
 
 
-def _own(error: ErrorT) -> ErrorT:
-    """A copy of one of the client's own errors; those of the user's code (hooks) may not be copyable."""
-    if not isinstance(error, RocketMQError):
-        return error
-    kind = type(error)
-    made = kind.__new__(kind, *error.args)  # not by its constructor: that wants the fields one by one
-    made.__dict__.update(error.__dict__)
-    made.__cause__ = error.__cause__
-    return made
-
-
 def _overdue(message: Gathered, operation: SendOperation) -> RocketMQError:
     """The error of a message whose time ends before that of its batch; `SendOperation.time_out()` says the same for the whole batch."""
     trouble = operation.trouble
     error = trouble.error if trouble is not None else None
     attempts = tuple(map(str, trouble.attempts)) if trouble is not None else ()
     if isinstance(error, RouteError) and not operation.tries:
-        return _own(error)
+        return fresh(error)
     broker = operation.queue.broker_name if operation.queue is not None else ""
     parked = operation.place is not None
     phase = trouble.phase if trouble is not None and parked else f"waiting for the answer of {broker}"
-    timed_out = SendTimeoutError(
+    doubt = (trouble is not None and trouble.doubt) or (operation.tries > 0 and not parked)
+    kind = send_error_kind(error, maybe_stored=doubt, timed_out=True)
+    return kind(
         f"a message for topic {operation.target.topic!r} was not confirmed within {message.deadline - message.started:.3f} s, "
         f"the time ran out {phase}" + "".join(f"; {attempt}" for attempt in attempts),
         topic=operation.target.topic,
         attempts=attempts,
-        maybe_stored=(trouble is not None and trouble.doubt) or (operation.tries > 0 and not parked),
+        maybe_stored=doubt,
         broker=broker,
         hint=error.hint if error is not None else None,
+        cause=error,
     )
-    timed_out.__cause__ = error
-    return timed_out
 
 
 ENDED: Final = Gathered(NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)

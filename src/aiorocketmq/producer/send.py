@@ -17,7 +17,6 @@ The life of an operation:
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -33,9 +32,10 @@ from aiorocketmq.errors import (
     RocketMQError,
     RouteError,
     SendError,
-    SendTimeoutError,
     TooManyRequestsError,
     broker_error,
+    fresh,
+    send_error_kind,
 )
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
@@ -465,13 +465,11 @@ class SendOperation:
             took = max(0.0, self.dispatcher.loop.time() - self.started)
             why = f": {error.message}" if error is not None else ""
             text = f"a message for topic {self.target.topic!r} could not be sent, {self.tries} tries in {took:.3f} s{why}"
-            self._end(self._send_error(SendError, text, error))
+            self._end(self._send_error(text, error, timed_out=False))
 
     def _no_way(self, error: RouteError) -> None:
         # A copy: all operations that waited for the route get this error, and one instance would collect the tracebacks of all.
-        own = copy.copy(error)
-        own.__cause__ = error.__cause__
-        self._end(own)
+        self._end(fresh(error))
 
     def time_out(self, phase: str) -> None:
         """End because the deadline has passed."""
@@ -488,23 +486,23 @@ class SendOperation:
         text = f"a message for topic {topic!r} was not confirmed within {timeout:.3f} s, the time ran out {phase}"
         if trouble.attempts:
             text += "; " + "; ".join(map(str, trouble.attempts))
-        self._end(self._send_error(SendTimeoutError, text, error))
+        self._end(self._send_error(text, error, timed_out=True))
 
-    def _send_error(self, kind: type[SendError], text: str, error: RocketMQError | None) -> SendError:
+    def _send_error(self, text: str, error: RocketMQError | None, *, timed_out: bool) -> SendError:
         trouble = self.troubled()
+        kind = send_error_kind(error, maybe_stored=trouble.doubt, timed_out=timed_out)
         hint = _BROKER_UNREACHABLE_HINT if isinstance(error, ConnectError) else error.hint if error is not None else None
-        made = kind(
+        return kind(
             text,
             topic=self.target.topic,
             attempts=tuple(map(str, trouble.attempts)),
             maybe_stored=trouble.doubt,
             code=error.code if isinstance(error, BrokerError) else None,
             broker=self.queue.broker_name if self.queue is not None else "",
-            retriable=error is None or error.retriable or kind is SendTimeoutError,
+            retriable=error is None or error.retriable or timed_out,
             hint=hint,
+            cause=error,
         )
-        made.__cause__ = error
-        return made
 
     def _end(self, error: BaseException) -> None:
         self.closed = True

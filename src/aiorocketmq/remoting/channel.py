@@ -360,8 +360,8 @@ class Channel(FrameWriter):
             f"the connection to {self.address} was closed because of what it sent: {failure.message}",
             address=self.address,
             hint=failure.hint,
+            cause=failure,
         )
-        error.__cause__ = failure
         self.abort(error)
 
     def _loss(self, exc: Exception | None) -> ConnectionLostError:
@@ -369,9 +369,7 @@ class Channel(FrameWriter):
         hint = None
         if self._reads == 0 and self._flushes and not isinstance(exc, ssl.SSLError):
             hint = "nothing was ever received from it: if this goes on, the port may expect TLS, or not be that of a RocketMQ server"
-        error = ConnectionLostError(f"the connection to {self.address} {how}", address=self.address, hint=hint)
-        error.__cause__ = exc
-        return error
+        return ConnectionLostError(f"the connection to {self.address} {how}", address=self.address, hint=hint, cause=exc)
 
     def _finish(self, error: ConnectionLostError) -> None:
         """The one place where a channel becomes closed."""
@@ -474,7 +472,7 @@ async def close_all(channels: Iterable[Channel], reason: str) -> None:
 
 def wrong_protocol_of(error: RemotingError) -> WrongProtocolError | None:
     """The discovery that the peer speaks something else, when that is why a channel was lost; a fresh error that names the address."""
-    cause = error.__cause__
+    cause = error.cause
     if not isinstance(cause, WrongProtocolError):
         return None
     return WrongProtocolError(f"{error.address}: {cause.message}", hint=cause.hint)

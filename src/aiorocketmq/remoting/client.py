@@ -351,7 +351,7 @@ class RemotingClient:
         except ConnectionLostError as error:
             wrong = wrong_protocol_of(error)
             if wrong is not None:
-                raise wrong from error
+                raise wrong from None
             raise
         except asyncio.CancelledError:
             channel.forget(command.opaque)
@@ -436,5 +436,5 @@ def _all_failed(failures: list[RocketMQError]) -> RocketMQError:
     else:
         hint = last.hint if isinstance(last, ConnectError | WrongProtocolError | TLSError) else None
         error = NoNameServerError(text, hint=hint)
-    error.__cause__ = last
+    error.cause = last
     return error

@@ -10,7 +10,7 @@ import ssl
 from functools import partial
 from typing import Any
 
-from aiorocketmq.errors import ConnectError, RemotingError, RocketMQError
+from aiorocketmq.errors import ConnectError, RemotingError, RocketMQError, fresh
 from aiorocketmq.model.parsing import parse_address
 from aiorocketmq.remoting.channel import Channel, Endpoint
 from aiorocketmq.remoting.tls import handshake_error, handshake_timeout
@@ -60,7 +60,7 @@ class ConnectAttempt:
             async with asyncio.timeout(timeout) as limit:
                 _, protocol = await connector(host, port, self._make_channel(endpoint), context, server_hostname, self._enter)
         except (OSError, ValueError) as error:  # a name that cannot be encoded for the resolver is a ValueError
-            raise self._failed(error, timeout if limit.expired() else None) from error
+            raise self._failed(error, timeout if limit.expired() else None) from None
         assert isinstance(protocol, Channel)
         if protocol.closed:
             raise ConnectError(
@@ -78,7 +78,7 @@ class ConnectAttempt:
         """Give each caller an error of its own: one instance raised in many places would collect all their tracebacks."""
         for future in self._waiters:
             if not future.done():
-                future.set_exception(_copy(error))
+                future.set_exception(fresh(error))
 
     def _make_channel(self, endpoint: Endpoint) -> Any:
         return lambda: Channel(endpoint, self.address)
@@ -108,13 +108,4 @@ class ConnectAttempt:
             text, hint = f"{self.address} refused the connection", _UNREACHABLE_HINT
         else:
             text, hint = f"no connection to {self.address}: {getattr(error, 'strerror', None) or error} ({self.phase})", _UNREACHABLE_HINT
-        return ConnectError(text, address=self.address, maybe_sent=False, hint=hint)
-
-
-def _copy(error: RocketMQError) -> RocketMQError:
-    if isinstance(error, RemotingError):
-        twin: RocketMQError = type(error)(error.message, address=error.address, maybe_sent=error.maybe_sent, hint=error.hint)
-    else:
-        twin = type(error)(error.message, hint=error.hint)
-    twin.__cause__ = error.__cause__
-    return twin
+        return ConnectError(text, address=self.address, maybe_sent=False, hint=hint, cause=error)

@@ -110,10 +110,10 @@ class Link:
             raise
         except ProtocolError as error:
             self.close()
-            raise self._lost(f"was closed because of what it sent: {error.message}", error, maybe_sent=True) from error
+            raise self._lost(f"was closed because of what it sent: {error.message}", error, maybe_sent=True) from None
         except OSError as error:
             self.close()
-            raise self._lost(f"was lost: {error}", error, maybe_sent=begun) from error
+            raise self._lost(f"was lost: {error}", error, maybe_sent=begun) from None
         except BaseException:
             self.close()
             raise
@@ -168,9 +168,7 @@ class Link:
     def _lost(self, how: str, cause: Exception | None, *, maybe_sent: bool) -> RemotingError:
         address = self.channel.address
         hint = cause.hint if isinstance(cause, ProtocolError) else None
-        error = ConnectionLostError(f"the connection to {address} {how}", address=address, maybe_sent=maybe_sent, hint=hint)
-        error.__cause__ = cause  # which `raise ... from` does not set in the compiled form
-        return error
+        return ConnectionLostError(f"the connection to {address} {how}", address=address, maybe_sent=maybe_sent, hint=hint, cause=cause)
 
     def shut(self) -> None:
         """End the connection from another thread than the one that uses it, which then gets a `ConnectionLostError`."""

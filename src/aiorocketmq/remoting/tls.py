@@ -43,7 +43,7 @@ def handshake_error(address: str, error: OSError | ValueError) -> TLSError:
         hint = "compare the TLS versions and certificates that both ends accept"
     else:
         text, hint = f"{address} closed the connection during the TLS handshake", _PLAIN_PEER
-    return TLSError(text, address=address, maybe_sent=False, hint=hint)
+    return TLSError(text, address=address, maybe_sent=False, hint=hint, cause=error)
 
 
 def handshake_timeout(address: str, seconds: float) -> TLSError:

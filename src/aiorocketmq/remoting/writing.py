@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiorocketmq.errors import ConnectionLostError
+from aiorocketmq.errors import ConnectionLostError, fresh
 from aiorocketmq.remoting.watch import NEVER
 
 _HIGH_WATER: Final = 1024 * 1024
@@ -133,10 +133,7 @@ class FrameWriter:
 
     def _lost_error(self, *, maybe_sent: bool) -> ConnectionLostError:
         """A fresh error for each waiter: raised in many places, one instance would collect all their tracebacks."""
-        first = self._error
-        error = ConnectionLostError(first.message, address=self.address, maybe_sent=maybe_sent, hint=first.hint)
-        error.__cause__ = first.__cause__
-        return error
+        return fresh(self._error, maybe_sent=maybe_sent)
 
     def _stop_writing(self, error: ConnectionLostError) -> None:
         """Forget what is not written yet."""

@@ -236,7 +236,7 @@ async def _resolve(host: str) -> str:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ConfigError(f"host {host!r} has no address: {error}", hint="give an IP address, for example 127.0.0.1") from error
+        raise ConfigError(f"host {host!r} has no address: {error}", hint="give an IP address, for example 127.0.0.1", cause=error) from None
     addresses = sorted((str(info[4][0]) for info in found), key=lambda address: ":" in address)
     return addresses[0]
 

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from aiorocketmq.client.direct_reply import Cancellable
-from aiorocketmq.errors import ClientStateError, ForkedClientError
+from aiorocketmq.errors import ClientStateError, ForkedClientError, RocketMQError
 from aiorocketmq.remoting.event_loop import new_event_loop
 from aiorocketmq.sync.calls import Call, DirectCall, FutureCall, Submission, Waiter, keep_waiter, start_task, take_waiter
 
@@ -92,7 +92,10 @@ class Portal:
             ClientClosedError: The portal has ended.
         """
         loop = self.loop
-        return self.call_future(lambda: start_task(loop, function(*args, **kwargs)))
+        try:
+            return self.call_future(lambda: start_task(loop, function(*args, **kwargs)))
+        except RocketMQError as error:
+            raise error.with_traceback(None) from None  # our frames below help nobody, and the text says all
 
     def call_future(self, begin: Callable[[], asyncio.Future[T]]) -> T:
         """Run a plain function that gives an asyncio future on the loop and block until the future is done; otherwise as `call()`.

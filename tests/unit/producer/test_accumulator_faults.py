@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aiorocketmq.errors import BrokerError, RouteError, SendError, SendTimeoutError
+from aiorocketmq.errors import BrokerError, RouteError, SendError, SendRefusedError, SendTimeoutError
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
@@ -110,7 +110,7 @@ async def test_an_error_reaches_every_message_as_its_own(world: SendWorld) -> No
     assert len(made.sizes) == 1 and len({id(error) for error in errors}) == 3
     for error in errors:
         assert isinstance(error, SendError) and error.code == 13 and not error.maybe_stored
-        assert error.topic == TOPIC and isinstance(error.__cause__, BrokerError)
+        assert error.topic == TOPIC and isinstance(error.cause, BrokerError)
 
 
 @virtual_time
@@ -133,7 +133,7 @@ async def test_a_fixed_queue_keeps_its_rules(world: SendWorld) -> None:
     queue = MessageQueue(TOPIC, "broker-a", 0)
     async with producer:
         errors = await asyncio.gather(*[producer.send(Message(TOPIC, b"x"), queue=queue) for _ in range(2)], return_exceptions=True)
-        assert [type(error) for error in errors] == [SendError] * 2 and one.sizes == [2]  # `send()` tries once
+        assert [type(error) for error in errors] == [SendRefusedError] * 2 and one.sizes == [2]  # `send()` tries once
         one.broker.answers = [2]
         one.broker.always = 0
         results = await asyncio.gather(*[producer.send_nowait(Message(TOPIC, b"x"), queue=queue) for _ in range(2)])

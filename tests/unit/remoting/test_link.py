@@ -184,7 +184,7 @@ async def test_garbage_ends_the_link_and_names_what_it_seems_to_be() -> None:
             await ask(link)
         assert failed.value.maybe_sent
         assert failed.value.hint
-        assert isinstance(failed.value.__cause__, WrongProtocolError)
+        assert isinstance(failed.value.cause, WrongProtocolError)
         assert not link.is_good(time.monotonic())
 
 

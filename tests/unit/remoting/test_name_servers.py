@@ -120,7 +120,7 @@ async def test_when_all_fail_the_error_names_each_within_the_time() -> None:
         for address in THREE:
             assert address in str(failed.value)
         assert "refused" in str(failed.value)
-        assert failed.value.__cause__ is not None
+        assert failed.value.cause is not None
     await client.close()
 
 

@@ -76,13 +76,15 @@ def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
         # The thread that commits with sync=True is not the one that reads; SQLite's own mutex serialises them.
         database = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0.5, cached_statements=64)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"data_dir: {path} cannot be opened: {error}", hint="give a folder that this user may write to") from error
+        raise ConfigError(
+            f"data_dir: {path} cannot be opened: {error}", hint="give a folder that this user may write to", cause=error
+        ) from None
     try:
         _prepare(database, in_memory=path is None, sync=sync)
     except sqlite3.Error as error:
         database.close()
         hint = "stop the other server, or give another folder" if "locked" in str(error) else "give an empty folder, or restore the file"
-        raise ConfigError(f"data_dir: database {path} cannot be used: {error}", hint=hint) from error
+        raise ConfigError(f"data_dir: database {path} cannot be used: {error}", hint=hint, cause=error) from None
     except ConfigError:
         database.close()
         raise

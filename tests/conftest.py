@@ -12,7 +12,7 @@ import pytest
 from tests.support.clusters import EMBEDDED, KINDS, NO_CLUSTER, Cluster, ClusterPool, RealTestCluster, cluster_of, unavailable_reason
 from tests.support.java import NEWEST
 
-pytest_plugins = ["tests.support.feature_report"]
+pytest_plugins = ["tests.support.feature_report", "tests.support.quiet"]
 
 _POOL = pytest.StashKey[ClusterPool]()
 

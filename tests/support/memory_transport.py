@@ -22,6 +22,8 @@ from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.remoting.transport import PHASE_TCP, ProtocolFactory
 
+SCRIPTED = "scripted answer"
+"""Name of the tasks of peers: an answer that nobody waits for any more is no fault."""
 _CLIENT_HOST = "192.0.2.1"
 
 
@@ -365,7 +367,7 @@ class ScriptedPeer:
             if not request.is_oneway:
                 connection.send(answer)
         elif answer is not None:
-            task = asyncio.ensure_future(self._answer_later(answer, request, connection))
+            task = asyncio.get_running_loop().create_task(self._answer_later(answer, request, connection), name=SCRIPTED)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -159,6 +159,7 @@ async def test_a_group_is_refused_twice_with_its_name() -> None:
     await instance.unregister_consumer("orders")
     await instance.unregister_admin("orders")
     await instance.register_producer(FakeProducer("orders"))
+    await instance.unregister_producer("orders")
     await instance.stop()
 
 

@@ -10,6 +10,7 @@ from aiorocketmq.client.discovery import AddressService
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import ConfigError, NoNameServerError
 from tests.support.virtual_loop import virtual_time
+from tests.unit.remoting.test_sockets import raw_server
 
 
 def service(answer: bytes | BaseException = b"", *, asked: list[tuple[str, int, bytes]] | None = None, **fields: str) -> AddressService:
@@ -143,19 +144,11 @@ async def test_a_real_exchange_over_a_socket() -> None:
 
 @pytest.mark.feature("L3")
 async def test_an_endless_answer_is_cut() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n10.0.0.1:9876\n")
-            while True:
-                writer.write(b"x" * 65536)
-                await writer.drain()
-        except ConnectionError:
-            writer.close()
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n10.0.0.1:9876\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        assert await AddressService(ClientConfig(address_service_domain=f"127.0.0.1:{port}")).fetch() == ("10.0.0.1:9876",)
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with raw_server(endless) as address:
+        assert await AddressService(ClientConfig(address_service_domain=address)).fetch() == ("10.0.0.1:9876",)

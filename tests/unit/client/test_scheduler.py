@@ -309,6 +309,7 @@ async def test_what_is_ended_or_stopped_does_not_come_back(caplog: pytest.LogCap
     assert scheduler.running == () and not caplog.records
 
 
+@pytest.mark.untidy("a task is alive", "Scheduler._kept", "_Kept.timer", why="a loop that ends under a scheduler is what it is about")
 def test_the_end_of_the_loop_is_no_reason_to_come_back(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         Scheduler("test").every("plain", 1, lambda: None)

@@ -294,6 +294,7 @@ async def test_lock_taken_away_by_the_broker_stops_the_queue_at_once() -> None:
         assert seen.bodies == []
 
 
+@pytest.mark.untidy("QueueLocks._held", why="locks that nobody could give back stay in the table")
 @pytest.mark.feature("F44")
 @virtual_time
 async def test_stop_with_a_dead_broker_ends_soon() -> None:

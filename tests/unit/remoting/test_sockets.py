@@ -27,20 +27,31 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def raw_server(handle: Handler) -> AsyncIterator[str]:
     """A server of plain streams; yields its address."""
 
+    serving: set[asyncio.Task[None]] = set()
+
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             await handle(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client left
         finally:
+            serving.discard(task)
             writer.transport.abort()
 
     server = await asyncio.start_server(guarded, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
+        await asyncio.sleep(0.01)  # what has connected while the loop stood still gets its handler
         server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving)
         await server.wait_closed()
+        await asyncio.sleep(0)  # a transport that was aborted closes its socket in the next tick
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ async def test_threads_hold_the_clock() -> None:
     timer.cancel()
 
 
+@pytest.mark.untidy("a task is alive at the end", why="its end is what the test is about")
 def test_a_test_that_can_never_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang() -> None:
         await asyncio.get_running_loop().create_future()

@@ -76,7 +76,9 @@ def test_coroutines_and_the_standard_library_are_counted() -> None:
     assert plain.bytecodes > 20
     assert plain.python_calls >= 2
     assert turned.bytecodes > plain.bytecodes
-    assert count(a_case(work)) == plain, "a count is the same every time"
+    again = count(a_case(work))
+    assert abs(again.peak_bytes - plain.peak_bytes) <= 64, "memory moves by some bytes with the state of the interpreter's free lists"
+    assert replace(again, peak_bytes=plain.peak_bytes) == plain, "a count is the same every time"
 
 
 def test_more_work_is_more_instructions_and_more_memory() -> None:

@@ -1,0 +1,125 @@
+"""What the objects of the package still hold when a test has ended: timers, tasks, futures, and entries of tables.
+
+The objects are found with the garbage collector, so nothing has to register itself, and a new table is looked at from its first day. Of the
+compiled form the attributes cannot be read: there nothing is found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import reprlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+PACKAGE = "aiorocketmq."
+
+
+_SLOTS: dict[type, tuple[str, ...]] = {}
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    """Names of all slots, with their mangling."""
+    known = _SLOTS.get(kind)
+    if known is not None:
+        return known
+    names: list[str] = []
+    for base in kind.__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            hidden = name.startswith("__") and not name.endswith("__")
+            names.append(f"_{base.__name__.lstrip('_')}{name}" if hidden else name)
+    return _SLOTS.setdefault(kind, tuple(names))
+
+
+def attributes(thing: object) -> Iterator[tuple[str, Any]]:
+    """Every attribute of an instance with its value; none is computed."""
+    yield from list(getattr(thing, "__dict__", {}).items())
+    for name in slots_of(type(thing)):
+        if name not in ("__dict__", "__weakref__"):
+            try:
+                yield name, object.__getattribute__(thing, name)
+            except AttributeError:
+                continue
+
+
+def unfinished(value: object) -> str:
+    """What is going on in a value, or ""."""
+    if isinstance(value, asyncio.TimerHandle):
+        # `_scheduled` ends when the timer has run or was cancelled and thrown away.
+        return "a timer is set" if value._scheduled and not value.cancelled() else ""  # type: ignore[attr-defined]
+    if isinstance(value, asyncio.Task):
+        return "" if value.done() or value.cancelling() else "a task goes on"
+    if isinstance(value, asyncio.Future | concurrent.futures.Future):
+        return "" if value.done() else "a future is open"
+    if isinstance(value, threading.Thread):
+        return "a thread goes on" if value.is_alive() else ""
+    return ""
+
+
+TABLES = (dict, list, set, deque)
+
+MAY_HOLD = (
+    # Values, and state without an owner's life: whoever holds them is looked at.
+    "protocol.*", "model.*", "core.*", "config.*", "errors.*", "admin.*", "cli.*", "*.settings.*",
+    # What a server knows outlives the clients that told it.
+    "server.namesrv.*", "server.local_cluster.*", "server.store.records.*", "server.broker.processors.*",
+    "server.broker.stats.*", "server.broker.metadata.*", "server.broker.offsets.*", "server.broker.registry.*", "server.broker.locks.*",
+    "server.broker.schedule.*",
+    # Caches, and what was counted or told in the log.
+    "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
+    "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",
+    "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.client.RemotingClient._unreachable",
+    "producer.dispatcher.SendDispatcher.targets", "producer.send.TopicTarget.*", "producer.prepare.Preparer._targets",
+    "producer.attempts.Trouble.*", "producer.direct.DirectSender._targets", "producer.accumulator.Accumulator._targets",
+    "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.members.MemberLists.*",
+    "consumer.runtime.PushRuntime._thresholds", "consumer.runtime.PushRuntime._missing",
+    "consumer.rebalance.Rebalancer._last_seen", "consumer.rebalance.Rebalancer._connections",
+    "consumer.group_check.GroupCheck.conflicts", "consumer.orderly.Run.messages", "sync.calls.DirectCall._kwargs",
+    # A broker that leaves while it is waited for keeps its lobby.
+    "producer.connecting.Lobbies.by_address", "producer.dispatcher.SendDispatcher._waited_for",
+)  # fmt: skip
+"""Tables that may have entries in the end, by module, class and attribute. Anything else that grows has to be empty again."""
+_WATCHED: dict[type, bool] = {}
+
+
+def ours(kind: type) -> bool:
+    """True for classes of the package."""
+    known = _WATCHED.get(kind)
+    if known is None:
+        module = getattr(kind, "__module__", "")
+        known = _WATCHED[kind] = isinstance(module, str) and module.startswith(PACKAGE)
+    return known
+
+
+@cache
+def may_hold(place: str) -> bool:
+    return any(fnmatchcase(place, pattern) for pattern in MAY_HOLD)
+
+
+def _another_s() -> tuple[str, ...]:
+    """Parts of the package that may be at work for somebody else: the embedded server of the session."""
+    lives = any(thread.name == "embedded-cluster" for thread in threading.enumerate())
+    return (f"{PACKAGE}server.", f"{PACKAGE}remoting.", f"{PACKAGE}protocol.") if lives else ()
+
+
+def left() -> list[str]:
+    """Everything of the package that is not at rest."""
+    found: set[str] = set()
+    skipped = _another_s()
+    for thing in gc.get_objects():
+        kind = type(thing)
+        if not ours(kind) or kind.__module__.startswith(skipped):
+            continue
+        for name, value in attributes(thing):
+            place = f"{kind.__module__.removeprefix(PACKAGE)}.{kind.__qualname__}.{name}"
+            if state := unfinished(value):
+                found.add(f"{place}: {state}")
+            elif isinstance(value, TABLES) and value and not may_hold(place):
+                found.add(f"{place}: not empty, {reprlib.repr(value)} (a cache belongs into MAY_HOLD of tests/support/tables.py)")
+    return sorted(found)

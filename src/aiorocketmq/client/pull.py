@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aiorocketmq.core.route_table import FoundBroker
     from aiorocketmq.remoting.channel import Channel
     from aiorocketmq.remoting.client import RemotingClient
+    from aiorocketmq.remoting.hooks import RPCHook
 
 BROKER_SUSPEND_MAX_TIME: Final = 15.0
 """Seconds that a broker may hold a pull for which there is no message."""
@@ -325,7 +326,7 @@ class PullCall:
         self._sent_at = now = self._loop_time()
         try:
             frame = self._frame(broker.address, opaque, flags, commit_offset)
-        except ProtocolError as error:
+        except RocketMQError as error:
             self.in_flight = False
             self._channel = None
             self._observer.on_pull_error(error)
@@ -339,8 +340,7 @@ class PullCall:
             header = self._header(flags, commit_offset)
             command = RemotingCommand.request(RequestCode.PULL_MESSAGE, header, serialize_type=api.serialize_type)
             command.opaque = opaque
-            for hook in hooks:
-                hook.before_request(address, command)
+            _run_hooks(lambda hook: hook.before_request(address, command), hooks)
             self._hooked = address, command
             return encode(command)
         template = self._template
@@ -388,13 +388,12 @@ class PullCall:
             return
         self.in_flight = False
         self._channel = None
-        if self._hooked is not None:
-            address, request = self._hooked
-            self._hooked = None
-            for hook in self._api.remoting.hooks:
-                hook.after_response(address, request, command)
         status = _STATUS.get(command.code)
         try:
+            if self._hooked is not None:
+                address, request = self._hooked
+                self._hooked = None
+                _run_hooks(lambda hook: hook.after_response(address, request, command), self._api.remoting.hooks)
             if status is None:
                 error: RocketMQError = broker_error(command.code, command.remark, broker=self.queue.broker_name, topic=self.queue.topic)
                 self._observer.on_pull_error(error)
@@ -402,7 +401,7 @@ class PullCall:
             result = PullResult(status, self._offset, command.ext_fields, command.body, self._loop_time() - self._sent_at)
             if not self._api.options.connect_broker_by_user:
                 self.broker_id = _number(command.ext_fields, "suggestWhichBrokerId")
-        except ProtocolError as damaged:
+        except RocketMQError as damaged:
             self._observer.on_pull_error(damaged)
             return
         self._observer.on_pull_result(result)
@@ -414,6 +413,15 @@ class PullCall:
         self.in_flight = False
         self._channel = None
         self._observer.on_pull_error(error)
+
+
+def _run_hooks(run: Callable[[RPCHook], None], hooks: Sequence[RPCHook]) -> None:
+    """Let the user's hooks have a pull; what one of them raises fails that pull, and not the queue."""
+    try:
+        for hook in hooks:
+            run(hook)
+    except Exception as error:  # noqa: BLE001 - the user's code: told as the error of this pull
+        raise RemotingError(f"a request hook failed on a pull: {type(error).__name__}: {error}") from None
 
 
 class PullTask(Protocol):
@@ -515,7 +523,10 @@ class PullService:
             entry = heapq.heappop(heap)
             if entry.task.delayed is entry:
                 entry.task.delayed = None
-                entry.task.pull()
+                try:
+                    entry.task.pull()
+                except Exception:  # one queue's fault must not keep those behind it waiting; the watchdog starts it again
+                    logger.exception("the pull of %s failed", entry.task)
         self._arm(loop)
 
     def _watch(self) -> None:

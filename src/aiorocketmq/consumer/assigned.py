@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model.queue import MessageQueue
 
@@ -19,6 +20,7 @@ class AssignedQueue:
         queue: The queue.
         messages: Its unfinished messages.
         puller: Pulls them; set right after creation.
+        account: Ordered consumers: what answers do to the messages; made when the first message came.
         locked_until: Ordered consumers: loop time until which the broker's lock may be relied on; infinite where none is needed.
         locked_at: Ordered consumers: loop time of the last successful lock, 0 before.
         in_service: Ordered consumers: a worker has it, or it waits for one, or for the end of a suspension.
@@ -27,7 +29,9 @@ class AssignedQueue:
         consumed_at: Loop time at which messages were last handed to workers (ordered: at which a listener last ended).
     """
 
-    __slots__ = ("_released", "consumed_at", "in_service", "locked_at", "locked_until", "messages", "puller", "queue", "revoked", "timer")
+    __slots__ = (
+        "_released", "account", "consumed_at", "in_service", "locked_at", "locked_until", "messages", "puller", "queue", "revoked", "timer",
+    )  # fmt: skip
 
     puller: QueuePuller
 
@@ -36,6 +40,7 @@ class AssignedQueue:
         self.messages = ProcessQueue(queue, next_offset, commit_start=commit_start)
         self.locked_until = locked_until
         self.locked_at = 0.0
+        self.account: OrderedAccount | None = None
         self.in_service = False
         self.revoked = False
         self.timer: asyncio.TimerHandle | None = None

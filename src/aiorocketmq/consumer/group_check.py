@@ -34,7 +34,7 @@ class GroupCheck:
         group: The consumer group.
 
     Attributes:
-        conflicts: Topic → what differs, as the last check that found something saw it.
+        conflicts: Topic → what differs, as the last check that could be made saw it.
     """
 
     def __init__(self, instance: ClientInstance, group: str) -> None:
@@ -56,9 +56,11 @@ class GroupCheck:
             logger.debug("subscriptions of group %s cannot be compared now: %s", self._group, error)
             return
         others = sorted({each.client_id for each in known.connection_set if each.client_id} - {self._instance.client_id})
-        if not others:
-            return
-        for topic, text in differences(subscriptions, known.subscription_table).items():
+        found = differences(subscriptions, known.subscription_table) if others else {}
+        for topic in self.conflicts.keys() - found.keys():
+            del self.conflicts[topic]
+            logger.info("members of group %s have the same subscription of topic %s again", self._group, topic)
+        for topic, text in found.items():
             if self.conflicts.get(topic) != text:
                 self.conflicts[topic] = text
                 logger.error(

@@ -6,7 +6,9 @@ Whatever the store, what it persists never goes back, except after an explicit r
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import hashlib
 import logging
 import os
 import random
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from urllib.parse import quote
 
 from aiorocketmq.core.offset_table import OffsetTable
 from aiorocketmq.errors import (
@@ -33,8 +36,14 @@ if TYPE_CHECKING:
 
 OFFSET_FILE: Final = "offsets.json"
 BACKUP_SUFFIX: Final = ".bak"
+DAMAGED_SUFFIX: Final = ".damaged"
 DEFAULT_DIRECTORY: Final = ".rocketmq_offsets"
 """Below the home directory; the place and the format are Java's, so that a group may move from one language to the other."""
+
+FILE_NAME_MAX: Final = 200
+"""Bytes of one part of a path; file systems allow 255."""
+FORBIDDEN_IN_FILE_NAMES: Final = frozenset("/\\\0" + ('<>:"|?*' if os.name == "nt" else ""))
+SAFE_IN_FILE_NAMES: Final = "@#.-_ " + ("" if os.name == "nt" else ":")
 
 RESEND_MIN: Final = 30.0
 RESEND_MAX: Final = 90.0
@@ -290,7 +299,17 @@ def local_offset_directory(configured: str | Path | None, client_id: str, group:
         group: The consumer group.
     """
     root = Path(configured) if configured is not None else Path.home() / DEFAULT_DIRECTORY
-    return root / client_id / group
+    return root / file_name(client_id) / file_name(group)
+
+
+def file_name(name: str) -> str:
+    """A name as one part of a path: itself wherever that works, so that Java clients find it, else escaped or cut and marked."""
+    escaped = quote(name, safe=SAFE_IN_FILE_NAMES)
+    if name in (".", "..") or any(character in name for character in FORBIDDEN_IN_FILE_NAMES):
+        name = escaped.replace(".", "%2E") if name.strip(".") == "" else escaped
+    if len(os.fsencode(name)) > FILE_NAME_MAX:
+        name = f"{escaped[: FILE_NAME_MAX - 41]}-{hashlib.sha1(escaped.encode()).hexdigest()}"
+    return name
 
 
 class LocalFileOffsetStore:
@@ -311,32 +330,48 @@ class LocalFileOffsetStore:
     async def load(self) -> None:
         """Read the file, or its backup when it is damaged.
 
+        A file that a power cut left empty counts as absent. When both are damaged the group starts anew by its `start_from`, as it must
+        start somehow: an ERROR says so, and the damaged file is kept under another name.
+
         Raises:
-            ConfigError: Neither can be read.
+            ConfigError: The system does not let it read either of them.
         """
-        problems: list[str] = []
+        damaged: list[str] = []
+        empty: list[str] = []
+        unreadable: list[str] = []
         for path in (self.path, Path(f"{self.path}{BACKUP_SUFFIX}")):
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
                 continue
             except OSError as error:
-                problems.append(f"{path}: {error.strerror}")
+                unreadable.append(f"{path}: {error.strerror}")
+                continue
+            if not data.strip(b"\0 \t\r\n"):
+                empty.append(f"{path}: it is empty")
                 continue
             try:
-                self._saved = _parse(data)
+                self._saved = _parse(data.removeprefix(codecs.BOM_UTF8))
             except ProtocolError as error:
-                problems.append(f"{path}: {error.message}")
+                damaged.append(f"{path}: {error.message}")
                 continue
-            if problems:
+            if problems := damaged + empty + unreadable:
                 logger.warning("offset file %s, taken from the backup", problems[0])
             self._table = OffsetTable(self._saved)
             return
-        if problems:
+        if unreadable:
             raise ConfigError(
-                f"local offsets cannot be read: {'; '.join(problems)}",
+                f"local offsets cannot be read: {'; '.join(unreadable + damaged)}",
                 hint="repair or remove the files; without them the group starts anew",
             )
+        if damaged:
+            self._set_aside(damaged)
+
+    def _set_aside(self, problems: list[str]) -> None:
+        kept = Path(f"{self.path}{DAMAGED_SUFFIX}")
+        with contextlib.suppress(OSError):
+            os.replace(self.path, kept)
+        logger.error("local offsets are damaged, the group starts anew by its start_from; %s: %s", kept, "; ".join(problems))
 
     def update_offset(self, queue: MessageQueue, offset: int, *, increase_only: bool) -> None:
         """See `OffsetStore.update_offset`."""

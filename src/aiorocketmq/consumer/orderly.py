@@ -18,6 +18,7 @@ from aiorocketmq.consumer.listener import SUSPEND, Listener, ordered_outcome
 from aiorocketmq.consumer.send_back import DEAD_LETTER
 from aiorocketmq.consumer.service import cancelled_from_outside, log_failure, next_size
 from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
+from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry, Suspend
@@ -117,6 +118,11 @@ class OrderlyService:
                 self._threads = ThreadPool(f"aiorocketmq-{self._settings.group}", self._call_run, self._run_called, self._minimum)
             self._threads.append(run)
 
+    def _account(self, assigned: AssignedQueue) -> OrderedAccount:
+        if assigned.account is None:
+            assigned.account = OrderedAccount(assigned.messages, auto_commit=self._settings.auto_commit, max_tries=self._settings.max_tries)
+        return assigned.account
+
     def _may_go_on(self, assigned: AssignedQueue) -> bool:
         return not (assigned.messages.dropped or assigned.revoked or self._draining)
 
@@ -130,7 +136,11 @@ class OrderlyService:
             assigned.leave_service()
             self._lock_lost(assigned)
             return None
-        messages = process_queue.take(1)
+        account = self._account(assigned)
+        messages = account.take(1)
+        if not messages:  # what is left lies in the dead-letter topic already
+            assigned.leave_service()
+            return None
         topic = messages[0].topic
         listener = self._subscriptions.listener(topic)
         if listener is None:
@@ -140,7 +150,7 @@ class OrderlyService:
         # A coroutine listener with manual commits is called message by message: each answer decides about all before it.
         size = RUN_LENGTH if listener.batch == 1 and (self._settings.auto_commit or not listener.is_async) else listener.batch
         if size > 1:
-            messages += process_queue.take(size - 1)
+            messages += account.take(size - 1)
             # Only the retry topic holds messages of several topics.
             same = next((index for index, message in enumerate(messages) if message.topic != topic), len(messages))
             process_queue.roll_back(len(messages) - same)
@@ -287,52 +297,47 @@ class OrderlyService:
         outcome = ordered_outcome(listener, answer)
         called = run.messages[run.committed : run.called]
         process_queue.roll_back(len(run.messages) - run.called)
+        account = self._account(assigned)
         if outcome is ConsumeResult.SUCCESS or outcome is ConsumeResult.COMMIT:
             listener.consumed += len(called)
-            if self._settings.auto_commit or outcome is ConsumeResult.COMMIT:
-                process_queue.commit()
+            if outcome is ConsumeResult.COMMIT:
+                account.commit()
+            else:
+                account.succeeded()
             return self._next(assigned)
         in_last_call = 1 if listener.batch == 1 else len(called)
         acknowledged = min(outcome.acknowledged, in_last_call) if isinstance(outcome, Retry) else 0
         failed = called[len(called) - in_last_call + acknowledged :]
         listener.consumed += len(called) - len(failed)
         listener.failed += len(failed)
-        if self._settings.auto_commit:
-            process_queue.commit(keep=len(failed))
-        elif outcome is ConsumeResult.ROLLBACK:
-            process_queue.roll_back()
-        else:
-            process_queue.roll_back(len(failed))
+        delay = outcome.delay if isinstance(outcome, Suspend) else None
+        if outcome is ConsumeResult.ROLLBACK:
+            account.rolled_back(failed)
+            self._suspend(assigned, delay)
+            return None
+        account.failed(failed)
         if not failed:
             return self._next(assigned)
-        self._failed(assigned, failed, outcome.delay if isinstance(outcome, Suspend) else None)
-        return None
-
-    def _failed(self, assigned: AssignedQueue, messages: list[ReceivedMessage], delay: float | None) -> None:
-        limit = self._settings.max_tries
-        if 0 <= limit <= messages[0].reconsume_times:
-            task = self._scheduler.spawn("bury", self._bury(assigned, messages, delay))
+        if account.to_bury() is None:
+            account.try_again()
+            self._suspend(assigned, delay)
+        else:
+            task = self._scheduler.spawn("bury", self._bury(assigned, account, delay))
             self._burying.add(task)
             task.add_done_callback(self._burying.discard)
-            return
-        for message in messages:
-            message.reconsume_times += 1
-        self._suspend(assigned, delay)
+        return None
 
-    async def _bury(self, assigned: AssignedQueue, messages: list[ReceivedMessage], delay: float | None) -> None:
+    async def _bury(self, assigned: AssignedQueue, account: OrderedAccount, delay: float | None) -> None:
         """Send the messages at the head of the queue that failed too often to the dead-letter topic, and go on behind them."""
-        limit = self._settings.max_tries
-        for index, message in enumerate(messages):
-            if message.reconsume_times < limit or not await self._give_away(message):
-                for left in messages[index:]:
-                    left.reconsume_times += 1
-                self._suspend(assigned, delay)
-                return
-            if not assigned.messages.dropped:
-                assigned.messages.take(1)
-                if self._settings.auto_commit:
-                    assigned.messages.commit()
-        self._go_on(assigned)
+        while (message := account.to_bury()) is not None and await self._give_away(message):
+            if assigned.messages.dropped:
+                break
+            account.buried()
+        if account.failed_messages:
+            account.try_again()
+            self._suspend(assigned, delay)
+        else:
+            self._go_on(assigned)
 
     async def _give_away(self, message: ReceivedMessage) -> bool:
         if self._send_back is None:

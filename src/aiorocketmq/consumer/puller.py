@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.pull import DelayedPull, PullApi, PullResult, PullService, PullStatus
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.errors import BrokerBusyError, ProtocolError, RocketMQError, SubscriptionError
+from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, SubscriptionError
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.protocol.codes import ResponseCode
 
 if TYPE_CHECKING:
     from aiorocketmq.client.statelog import StateLog
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 FLOW_CONTROL_DELAY: Final = 0.05
 """Before looking again whether a full queue has room."""
-BROKER_BUSY_DELAY: Final = 0.02
+BROKER_FLOW_CONTROL_DELAY: Final = 0.02
+"""Before asking again a broker that holds pulls back (FLOW_CONTROL); one that sheds load (SYSTEM_BUSY) gets the delay of other errors."""
+UNSUBSCRIBED_DELAY: Final = 1.0
+"""Before looking again whether a topic without subscription has one."""
 SUSPENDED_DELAY: Final = 1.0
 """Before looking again whether a suspended consumer goes on."""
 LOCK_DELAY: Final = 1.0
@@ -112,8 +116,8 @@ class QueuePuller:
     """
 
     __slots__ = (
-        "_assigned", "_call", "_clock", "_counters", "_damaged_tries", "_loop", "_owner", "_single_until", "_stopped", "_thresholds",
-        "active_at", "delayed", "failure", "next_offset", "pulled_at",
+        "_assigned", "_call", "_clock", "_counters", "_damaged_tries", "_failing", "_loop", "_owner", "_single_until", "_stopped",
+        "_thresholds", "active_at", "delayed", "failure", "next_offset", "pulled_at",
     )  # fmt: skip
 
     def __init__(self, owner: PullOwner, assigned: AssignedQueue, pulls: PullApi) -> None:
@@ -132,6 +136,7 @@ class QueuePuller:
         self._stopped = False
         self._single_until = -1
         self._damaged_tries = 0
+        self._failing: str | None = None  # what the log knows the last failure as
         assigned.messages.on_low_water = self.pull
 
     def __str__(self) -> str:
@@ -160,9 +165,10 @@ class QueuePuller:
         if self._stopped or call.in_flight:
             return
         subscription = owner.subscription(self._assigned.queue.topic)
-        if subscription is None:
-            return  # unsubscribed just now: the queue is about to be dropped
         self.active_at = now = self._clock()
+        if subscription is None:
+            self._later(UNSUBSCRIBED_DELAY)
+            return
         if owner.suspended:
             self._later(SUSPENDED_DELAY)
             return
@@ -207,9 +213,8 @@ class QueuePuller:
         """Act on an answer of the broker."""
         if self._stopped:
             return
-        self._owner.pull_log.worked(
-            str(self._assigned.queue.broker_name), "pulls from broker %s work again", self._assigned.queue.broker_name
-        )
+        if self._failing is not None:
+            self._works_again()
         status = result.status
         if status is PullStatus.OFFSET_ILLEGAL:
             self.stop()
@@ -263,7 +268,11 @@ class QueuePuller:
         assigned = self._assigned
         subscription = self._owner.subscription(assigned.queue.topic)
         if subscription is None:
-            return  # unsubscribed just now: the queue is about to be dropped
+            # Nothing of the answer is lost: it is asked for again when there is a listener.
+            self._call.cancel()
+            self.next_offset = result.offset
+            self._later(UNSUBSCRIBED_DELAY)
+            return
         try:
             messages = self._call.decode(result, subscription)
         except ProtocolError as error:
@@ -311,11 +320,20 @@ class QueuePuller:
         """A pull failed: try again after a while."""
         if self._stopped:
             return
-        owner, broker = self._owner, self._assigned.queue.broker_name
-        if isinstance(error, BrokerBusyError):
-            self._later(BROKER_BUSY_DELAY)
-            return
-        owner.pull_log.failed(broker, "pulls of group %s from broker %s fail: %s", owner.settings.group, broker, error)
+        owner, queue = self._owner, self._assigned.queue
+        held_back = isinstance(error, BrokerError) and error.code == ResponseCode.FLOW_CONTROL
+        # A broker that refuses one topic may serve others: only what keeps it from answering at all is one cause for all of them.
+        cause = f"{queue.broker_name} {queue.topic} {error.code}" if isinstance(error, BrokerError) else queue.broker_name
+        if self._failing != cause:
+            self._works_again()
+            self._failing = cause
+        owner.pull_log.failed(cause, "pulls of group %s for topic %s from broker %s fail: %s", owner.settings.group, queue.topic,
+                              queue.broker_name, error)  # fmt: skip
         if isinstance(error, SubscriptionError):
             owner.subscription_unknown()
-        self._later(owner.error_delay)
+        self._later(BROKER_FLOW_CONTROL_DELAY if held_back else owner.error_delay)
+
+    def _works_again(self) -> None:
+        if self._failing is not None:
+            self._owner.pull_log.worked(self._failing, "pulls of %s work again", self._assigned.queue)
+            self._failing = None

@@ -51,7 +51,13 @@ class Subscriptions:
         return data
 
     def remove(self, topic: str) -> bool:
-        """Remove a topic; True when it was there."""
+        """Remove a topic; True when it was there.
+
+        Raises:
+            ListenerError: It is the retry topic, which stays as long as the group has a listener.
+        """
+        if topic == self.retry_topic:
+            raise ListenerError(f"topic {topic!r} is subscribed by itself", hint="unsubscribe the topics of your listeners")
         self._listeners.pop(topic, None)
         return self._data.pop(topic, None) is not None
 

@@ -8,7 +8,7 @@ member that left has saved before it said goodbye, so its queues are taken at on
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiorocketmq.model.queue import MessageQueue
 
@@ -17,22 +17,26 @@ Allocated = Callable[[str, Sequence[str]], Collection[MessageQueue]]
 
 
 @dataclass(slots=True)
-class _Topic:
-    """What is known of one topic. Mutable.
+class _Held:
+    """One queue in other hands, perhaps. Mutable.
 
     Attributes:
-        members: The members of the last round.
-        queues: The queues of the last round.
-        owners: To whom each queue falls.
-        holders: Who had time to take each queue over.
-        lost_at: When a living holder lost a queue to another member.
+        owner: The member that it falls to.
+        holder: The last member that it fell to and that had time to take it over; None when that is not known.
+        lost_at: When the holder, who lives, lost it to another member; None when nobody has to be waited for.
     """
 
-    members: tuple[str, ...] = ()
-    queues: frozenset[MessageQueue] = frozenset()
-    owners: dict[MessageQueue, str] = field(default_factory=dict)
-    holders: dict[MessageQueue, str] = field(default_factory=dict)
-    lost_at: dict[MessageQueue, float] = field(default_factory=dict)
+    owner: str
+    holder: str | None = None
+    lost_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Topic:
+    """What the last round found of one topic. Mutable."""
+
+    members: tuple[str, ...]
+    queues: dict[MessageQueue, _Held]
 
 
 class HandOver:
@@ -69,40 +73,57 @@ class HandOver:
             reconnected: The list comes over another connection than the last one: the broker may have been restarted, and its list is
                 complete only when all members have said hello again.
         """
-        if not self._wait:
-            return
         state = self._topics.get(topic)
         first = state is None
         if state is None:
-            state = self._topics[topic] = _Topic()
+            state = self._topics[topic] = _Topic((), {})
         self._settle(state, now)
-        if members != state.members or state.queues != frozenset(queues):
-            state.members, state.queues = members, frozenset(queues)
-            state.owners = {queue: member for member in members for queue in allocated(member, members)}
-        for queue, owner in state.owners.items():
-            holder = state.holders.get(queue)
-            if holder is None and (queue in state.lost_at or (first and len(members) > 1)):
-                state.lost_at.setdefault(queue, now)  # whoever was here before us may hold it
-            elif holder is None or (holder not in members and not reconnected):
-                state.holders[queue] = owner
-                state.lost_at.pop(queue, None)
-            elif holder == owner:
-                state.lost_at.pop(queue, None)
-            else:
-                state.lost_at.setdefault(queue, now)
+        if members != state.members or state.queues.keys() != set(queues):
+            owners = {queue: member for member in members for queue in allocated(member, members)}
+            known = state.queues
+            # Records of queues that are gone go with them; those that stay keep their holder.
+            state.queues = {queue: known.get(queue) or _Held(owner) for queue, owner in owners.items()}
+            for queue, held in state.queues.items():
+                held.owner = owners[queue]
+            state.members = members
+        for held in state.queues.values():
+            self._plan_one(held, members, now, alone=not first or len(members) == 1, reconnected=reconnected)
+
+    @staticmethod
+    def _plan_one(held: _Held, members: tuple[str, ...], now: float, *, alone: bool, reconnected: bool) -> None:
+        if held.holder is None:
+            wait = held.lost_at is not None or not alone  # whoever was here before us may hold it
+        else:
+            wait = held.holder != held.owner and (held.holder in members or reconnected)
+        if wait:
+            held.lost_at = now if held.lost_at is None else held.lost_at
+        else:
+            held.holder, held.lost_at = held.owner, None
 
     def _settle(self, state: _Topic, now: float) -> None:
         """Whoever a queue fell to has it now, when the holder before has had its time."""
-        for queue in [queue for queue, lost_at in state.lost_at.items() if now >= lost_at + self._wait]:
-            del state.lost_at[queue]
-            state.holders[queue] = state.owners[queue]
+        for held in state.queues.values():
+            if held.lost_at is not None and now >= held.lost_at + self._wait:
+                held.holder, held.lost_at = held.owner, None
 
     def early(self, queues: Iterable[MessageQueue], now: float) -> dict[MessageQueue, float]:
         """The queues that must not be taken over yet, with the time from which on they may."""
         early = {}
         for queue in queues:
-            state = self._topics.get(queue.topic)
-            lost_at = state.lost_at.get(queue) if state is not None else None
-            if lost_at is not None and lost_at + self._wait > now:
-                early[queue] = lost_at + self._wait
+            held = self._held(queue)
+            if held is not None and held.lost_at is not None and held.lost_at + self._wait > now:
+                early[queue] = held.lost_at + self._wait
         return early
+
+    def holder(self, queue: MessageQueue) -> str | None:
+        """The last member that the queue fell to before this round, None when that is not known."""
+        held = self._held(queue)
+        return held.holder if held is not None else None
+
+    def forget(self, topic: str) -> None:
+        """The topic is not subscribed any more."""
+        self._topics.pop(topic, None)
+
+    def _held(self, queue: MessageQueue) -> _Held | None:
+        state = self._topics.get(queue.topic)
+        return state.queues.get(queue) if state is not None else None

@@ -91,7 +91,7 @@ class ProcessQueue:
         """Take in what a pull brought.
 
         Args:
-            messages: Messages in the order of their offsets.
+            messages: Messages, in the order of their offsets in every answer but a strange one, which is put in order here.
             next_offset: Where the broker says the next pull begins; what lies between the messages and it did not match the filter.
 
         Returns:
@@ -104,25 +104,23 @@ class ProcessQueue:
             offset = message.queue_offset
             if offset < seen:
                 clean = False
-                continue
+                break
             seen = offset + 1
             size += message.store_size
         if not clean:
-            messages = self._unseen(messages)
+            messages = self._in_order(messages)
+            seen = messages[-1].queue_offset + 1 if messages else self.next_offset
+            size = sum(message.store_size for message in messages)
         self._unfinished.extend(messages)
         self.count += len(messages)
         self.size += size
         self.advance(max(seen, next_offset))
         return messages
 
-    def _unseen(self, messages: Sequence[ReceivedMessage]) -> list[ReceivedMessage]:
-        seen = self.next_offset
-        kept = []
-        for message in messages:
-            if message.queue_offset >= seen:
-                seen = message.queue_offset + 1
-                kept.append(message)
-        return kept
+    def _in_order(self, messages: Sequence[ReceivedMessage]) -> list[ReceivedMessage]:
+        """What is new of an answer that repeats messages or holds them in another order than the queue."""
+        new = {message.queue_offset: message for message in reversed(messages) if message.queue_offset >= self.next_offset}
+        return [new[offset] for offset in sorted(new)]
 
     def advance(self, next_offset: int) -> None:
         """Nothing below `next_offset` is still to come; with an empty queue that alone moves the commit offset (F34)."""

@@ -201,3 +201,24 @@ async def test_ordered_message_is_tried_without_end_by_default() -> None:
     assert len(tries) > 50
     assert gaps == pytest.approx([1.0] * len(gaps), abs=0.01)
     assert broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK) == []
+
+
+@pytest.mark.feature("F2", "F29")
+@virtual_time
+async def test_ordered_roll_back_neither_counts_tries_nor_buries() -> None:
+    broker = ScriptedBroker()
+    calls: list[tuple[float, bytes, int]] = []
+
+    async def listener(message: ReceivedMessage) -> ConsumeResult:
+        calls.append((asyncio.get_running_loop().time(), message.body, message.reconsume_times))
+        return ConsumeResult.ROLLBACK if message.body == b"1" else ConsumeResult.SUCCESS
+
+    broker.append(b"0", b"1", b"2")
+    async with consuming(broker, listener, ordered=True, auto_commit=False, max_reconsume_times=1, suspend_current_queue_time=1.0):
+        await asyncio.sleep(20)
+    times = [at for at, body, _ in calls if body == b"1"]
+    assert [body for _, body, _ in calls[:4]] == [b"0", b"1", b"0", b"1"]
+    assert all(later - earlier == pytest.approx(1.0) for earlier, later in itertools.pairwise(times))
+    assert {tries for _, _, tries in calls} == {0}
+    assert broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK) == []
+    assert broker.offsets.get(TOPIC, 0) == 0

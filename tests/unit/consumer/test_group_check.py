@@ -45,6 +45,9 @@ async def test_other_subscription_of_another_member_is_reported_once(caplog: pyt
         members.append("10.0.0.7@other")
         await asyncio.sleep(61)
         assert set(runtime.group_check.conflicts) == {TOPIC}
+        table[TOPIC] = build_subscription(TOPIC, "TagA", 3)
+        await asyncio.sleep(21)
+        assert runtime.group_check.conflicts == {}, "over when the members agree again"
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     text = errors[0].getMessage()

@@ -338,9 +338,69 @@ async def test_damaged_file_is_replaced_by_its_backup(tmp_path: Path, damage: by
     await store.load()
     assert store.clone_offset_table()[TWO] == 27
     assert "backup" in caplog.text
-    (tmp_path / "offsets.json.bak").write_bytes(damage)
+
+
+@pytest.mark.feature("G15")
+@pytest.mark.parametrize("damage", [b"", b"\0" * 400, JAVA_FILE[:40], b"\xff\xfe"])
+async def test_damaged_file_without_backup_does_not_keep_the_group_from_starting(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "offsets.json"
+    path.write_bytes(damage)
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    assert store.clone_offset_table() == {}
+    if damage.strip(b"\0"):
+        assert "starts anew" in caplog.text
+        assert path.with_name("offsets.json.damaged").read_bytes() == damage
+    else:
+        assert caplog.records == [], "an empty file counts as absent"
+    store.update_offset(ONE, 5, increase_only=True)
+    await store.persist(ONE)
+    assert saved_queues(path.read_bytes()) == {ONE: 5}
+
+
+async def test_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "offsets.json").write_bytes(b"\xef\xbb\xbf" + JAVA_FILE)
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    assert store.clone_offset_table()[TWO] == 27
+
+
+async def test_file_that_the_system_does_not_let_us_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "offsets.json").mkdir()
     with pytest.raises(ConfigError, match=r"offsets\.json"):
         await LocalFileOffsetStore(tmp_path).load()
+
+
+@pytest.mark.feature("G15")
+async def test_file_keeps_the_offsets_of_queues_that_are_not_owned_now(tmp_path: Path) -> None:
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    store.update_offset(ONE, 5, increase_only=True)
+    await store.persist(ONE)
+    store.remove_offset(ONE)
+    store.update_offset(TWO, 1, increase_only=True)
+    await store.persist_all([TWO])
+    assert saved_queues((tmp_path / "offsets.json").read_bytes()) == {ONE: 5, TWO: 1}
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", "x" * 300, "ä" * 150, "a\0b"])
+async def test_no_instance_name_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "root"
+    for client_id in (name, f"10.0.0.1@{name}"):
+        store = LocalFileOffsetStore(local_offset_directory(root, client_id, "g"))
+        await store.load()
+        store.update_offset(ONE, 5, increase_only=True)
+        await store.persist(ONE)
+        assert store.path.parent.parent.parent == root
+        assert root in store.path.resolve().parents
+        assert saved_queues(store.path.read_bytes()) == {ONE: 5}
+    assert local_offset_directory(root, f"{name}1", "g") != local_offset_directory(root, f"{name}2", "g")
+
+
+def test_directory_of_an_ordinary_client_is_the_one_of_java_clients(tmp_path: Path) -> None:
+    assert local_offset_directory(tmp_path, "10.0.0.1@one#unit:x", "g") == tmp_path / "10.0.0.1@one#unit:x" / "g"
 
 
 async def test_directory_that_cannot_be_written_is_logged_and_the_offsets_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

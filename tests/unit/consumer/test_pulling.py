@@ -92,9 +92,15 @@ def test_few_messages_are_through_their_listener_before_the_next_pull_leaves(siz
 
 @pytest.mark.feature("F12")
 @pytest.mark.parametrize(
-    ("code", "delay"), [(ResponseCode.SYSTEM_BUSY, 0.02), (ResponseCode.SYSTEM_ERROR, 1.0), (ResponseCode.NO_PERMISSION, 1.0)]
+    ("code", "delay"),
+    [
+        (ResponseCode.FLOW_CONTROL, 0.02),
+        (ResponseCode.SYSTEM_BUSY, 1.0),
+        (ResponseCode.SYSTEM_ERROR, 1.0),
+        (ResponseCode.NO_PERMISSION, 1.0),
+    ],
 )
-def test_failed_pull_is_sent_again_after_its_delay(code: ResponseCode, delay: float) -> None:
+def test_failed_pull_is_sent_again_after_its_delay(code: ResponseCode, delay: float, caplog: pytest.LogCaptureFixture) -> None:
     @virtual_time
     async def run() -> None:
         broker, seen = ScriptedBroker(), Seen()
@@ -105,8 +111,79 @@ def test_failed_pull_is_sent_again_after_its_delay(code: ResponseCode, delay: fl
         times = broker.pull_times
         assert [times[1] - times[0], times[2] - times[1]] == pytest.approx([delay, delay])
         assert seen.bodies == [b"0"]
+        assert sum("fail: code" in record.getMessage() for record in caplog.records if record.levelname == "WARNING") == 1
 
     run()
+
+
+@pytest.mark.feature("F12")
+@virtual_time
+async def test_broker_that_refuses_one_topic_and_serves_another_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen):
+        await asyncio.sleep(SETTLED)
+        broker.pull_codes = [ResponseCode.NO_PERMISSION] * 1000
+        broker.append(b"1")
+        caplog.clear()
+        for _ in range(600):
+            broker.append(b"r", topic=RETRY)
+            await asyncio.sleep(0.1)
+        assert sum("fail" in record.getMessage() or "work again" in record.getMessage() for record in caplog.records) <= 6
+        broker.pull_codes.clear()
+        await asyncio.sleep(2)
+        assert seen.bodies.count(b"1") == 1
+
+
+@pytest.mark.feature("O15")
+@virtual_time
+async def test_hook_that_fails_on_a_pull_costs_one_try(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        before = after = 0
+
+        def before_request(self, address: str, command: RemotingCommand) -> None:
+            if command.code == RequestCode.PULL_MESSAGE and self.before:
+                self.before -= 1
+                raise ValueError("hook")
+
+        def after_response(self, address: str, request: RemotingCommand, response: RemotingCommand) -> None:
+            if request.code == RequestCode.PULL_MESSAGE and self.after:
+                self.after -= 1
+                raise ValueError("hook")
+
+    broker, seen, hook = ScriptedBroker(), Seen(), Failing()
+    broker.world.routes[TOPIC] = route(2)
+    async with consuming(broker, seen) as runtime:
+        runtime.instance.remoting.add_hook(hook)
+        await asyncio.sleep(SETTLED)
+        hook.before = 1
+        broker.pull_codes = [ResponseCode.SYSTEM_ERROR] * 2  # both queues wait in the service's list, and one of them fails there
+        broker.append(b"0")
+        await asyncio.sleep(3)
+        assert len(seen.bodies) == 2
+        hook.after = 1
+        broker.append(b"1")
+        await asyncio.sleep(3)
+        assert len(seen.bodies) == 4
+    assert runtime.instance.pull.restarts == 0
+    assert "hook" in caplog.text
+
+
+@virtual_time
+async def test_answer_for_a_topic_without_subscription_is_asked_for_again() -> None:
+    """Between `unsubscribe()` and `subscribe()` there may be an answer on its way."""
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        data, subscription = runtime.subscriptions_table._data, runtime.subscriptions_table.get(TOPIC)
+        del data[TOPIC]
+        broker.append(b"0")
+        await asyncio.sleep(3)
+        assert seen.bodies == []
+        assert runtime.rebalancer.offsets(TOPIC).get(QUEUE, 0) == 0
+        assert subscription is not None
+        data[TOPIC] = subscription
+        await asyncio.sleep(1.5)
+        assert seen.bodies == [b"0"]
 
 
 @pytest.mark.feature("F12", "F10")

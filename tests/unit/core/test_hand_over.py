@@ -111,3 +111,25 @@ def test_without_a_wait_everything_is_taken_at_once() -> None:
     member = Member(wait=0.0)
     assert member.round(0.0, "a", "b") == {}
     assert member.owned == {2, 3}
+
+
+def shares(member: str, members: Sequence[str], queues: Sequence[MessageQueue]) -> Collection[MessageQueue]:
+    return AllocateAveragely().allocate("g", member, queues, members)
+
+
+@pytest.mark.feature("G1")
+def test_topic_that_shrinks_while_its_queues_are_handed_over() -> None:
+    hand_over = HandOver(WAIT)
+    wide = [MessageQueue("orders", "broker-a", number) for number in range(8)]
+
+    def plan(queues: Sequence[MessageQueue], now: float) -> dict[MessageQueue, float]:
+        hand_over.plan("orders", queues, ("a", "b"), lambda member, members: shares(member, members, queues), now, reconnected=False)
+        return hand_over.early(queues, now)
+
+    assert len(plan(wide, 0.0)) == 8
+    assert plan(wide[:4], 1.0) == dict.fromkeys(wide[:4], WAIT), "those that are left keep their time"
+    assert hand_over.early(wide[4:], 1.0) == {}
+    assert plan(wide[:4], 2.0) == {}
+    assert set(plan(wide, 3.0)) == set(wide[2:4]), "those fall to the other member now; queues that come while it runs were nobody's"
+    hand_over.forget("orders")
+    assert len(plan(wide, 4.0)) == 8

@@ -130,6 +130,41 @@ def test_commit_offset_is_the_first_gap_in_any_order(order: Sequence[int], done:
     assert queue.size == 100 * (12 - done)
 
 
+@pytest.mark.feature("F34")
+@pytest.mark.parametrize(("order", "given"), [([10, 5], [5, 10]), ([5, 5, 6], [5, 6]), ([4, 7, 6], [6, 7]), ([3, 4], [])])
+def test_answer_in_another_order_than_the_queue_loses_nothing(order: list[int], given: list[int]) -> None:
+    queue = ProcessQueue(QUEUE, 5)
+    taken = queue.put([received(offset) for offset in order], 11)
+    assert [message.queue_offset for message in taken] == given
+    assert queue.count == len(given)
+    assert queue.size == 100 * len(given)
+    assert queue.next_offset == 11
+    for index, message in enumerate(reversed(taken)):
+        assert queue.commit_offset in (-1, given[0])
+        queue.finish(message)
+        assert queue.count == len(given) - index - 1
+    assert queue.commit_offset == 11
+
+
+def test_next_offset_inside_its_own_answer_does_not_go_behind_the_messages() -> None:
+    queue = ProcessQueue(QUEUE, 5)
+    queue.put([received(7), received(8)], 7)
+    assert queue.next_offset == 9
+
+
+def test_commit_of_several_tells_that_there_is_room_again() -> None:
+    queue = filled(range(10))
+    told: list[int] = []
+    queue.on_low_water = lambda: told.append(queue.count)
+    queue.low_water = 4
+    queue.take(5)
+    queue.commit()
+    assert told == []
+    queue.take(2)
+    queue.commit()
+    assert told == [3]
+
+
 class ProcessQueueMachine(RuleBasedStateMachine):
     """Random pulls and results against the obvious model: a sorted list and a set."""
 

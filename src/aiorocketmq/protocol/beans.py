@@ -284,7 +284,7 @@ def from_json(hint: Any, value: Any, path: str) -> Any:
     return _reader(hint)(value, path)
 
 
-def decode_object(data: bytes, path: str) -> dict[Any, Any]:
+def decode_object(data: bytes, path: str, max_dialect: int | None = None) -> dict[Any, Any]:
     """Parse a body that must be an object.
 
     Raises:
@@ -293,7 +293,7 @@ def decode_object(data: bytes, path: str) -> dict[Any, Any]:
     if not data:
         raise ProtocolError(f"{path}: the body is empty")
     try:
-        return _object(fastjson.loads(data), path)
+        return _object(fastjson.loads(data, max_dialect), path)
     except ProtocolError as error:
         raise ProtocolError(f"{path}: {error.message}") from None
 
@@ -306,10 +306,14 @@ class Bean(Record):
         return fastjson.dumps(to_json(self))
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
+    def decode(cls, data: bytes, *, max_dialect: int | None = None) -> Self:
         """Read a body.
+
+        Args:
+            data: Its bytes.
+            max_dialect: Bytes of the longest body that is taken when it is not strict JSON, which takes longer to read; None for any.
 
         Raises:
             ProtocolError: It does not parse, or a field has the wrong type; the text names the field.
         """
-        return _read_bean(cls, decode_object(data, cls.__name__), cls.__name__)  # type: ignore[no-any-return]
+        return _read_bean(cls, decode_object(data, cls.__name__, max_dialect), cls.__name__)  # type: ignore[no-any-return]

@@ -16,6 +16,8 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import jsoncodec
 
 MAX_DEPTH: Final = 100
+MAX_DIALECT: Final = 256 * 1024
+"""Bytes that a server takes of what is not strict JSON: so much is read in a few dozen milliseconds, however it is made."""
 _QUEUE_NAMES: Final = {"brokerName", "queueId", "topic"}
 
 _BLANK: Final = re.compile(r"[ \t\r\n\f]*")
@@ -31,15 +33,21 @@ _ESCAPES: Final = {
 _LITERALS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "NaN": None, "undefined": None}
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, max_dialect: int | None = None) -> Any:
     """Parse a body.
+
+    Args:
+        data: Its bytes.
+        max_dialect: Bytes of the longest body that is taken when it is not strict JSON; None for any.
 
     Raises:
         ProtocolError: It is no JSON of either kind; the text names the position.
     """
     try:
         return _resolve_all(jsoncodec.loads(data)) if b'"$ref"' in data else jsoncodec.loads(data)
-    except ValueError:
+    except ValueError as error:
+        if max_dialect is not None and len(data) > max_dialect:
+            raise ProtocolError(f"the body of {len(data)} bytes is no strict JSON ({error}); at most {max_dialect} may be so") from None
         return _resolve_all(_Parser(data.decode("utf-8", "surrogateescape")).document())
 
 

@@ -23,7 +23,7 @@ from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler
+from aiorocketmq.server.dispatch import RequestTable
 
 NOW = 1_700_000_000_000
 
@@ -109,14 +109,16 @@ class BrokerBench:
         state.store.on_arrival = lambda queue, messages: state.polling.arrived(
             queue.topic, queue.queue_id, [message.tags_code for message in messages]
         )
-        self.handlers: dict[int, Handler] = {}
-        for processor in (
-            SendProcessor(state),
-            PullProcessor(state),
-            ClientProcessor(state),
-            AdminProcessor(state, lambda callback: callback()),
-        ):
-            self.handlers |= processor.handlers()
+        self.table = RequestTable(
+            row
+            for processor in (
+                SendProcessor(state),
+                PullProcessor(state),
+                ClientProcessor(state),
+                AdminProcessor(state, lambda callback: callback()),
+            )
+            for row in processor.operations()
+        )
 
     async def ask(
         self,
@@ -132,13 +134,13 @@ class BrokerBench:
         channel = channel or FakeChannel()
         request = RemotingCommand.request(code, header, body, oneway=oneway)
         request.version = version
-        answer = self.handlers[code](request, channel)  # type: ignore[arg-type]
+        answer = self.table.handle(request, channel)  # type: ignore[arg-type]
         return answer if answer is not None else await channel.answer()
 
     def park(self, header: Header, channel: FakeChannel) -> None:
         """Send a pull that is expected to wait."""
         request = RemotingCommand.request(RequestCode.PULL_MESSAGE, header)
-        assert self.handlers[RequestCode.PULL_MESSAGE](request, channel) is None  # type: ignore[arg-type]
+        assert self.table.handle(request, channel) is None  # type: ignore[arg-type]
 
     async def send(
         self, topic: str, body: bytes = b"x", *, queue_id: int = 0, properties: str = "", channel: FakeChannel | None = None, **fields: Any

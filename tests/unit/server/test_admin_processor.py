@@ -197,7 +197,7 @@ async def test_runtime_info(bench: BrokerBench) -> None:
 
 def ask_running_info(bench: BrokerBench, admin: FakeChannel, client_id: str = "me") -> RemotingCommand | None:
     request = RemotingCommand.request(RequestCode.GET_CONSUMER_RUNNING_INFO, GetConsumerRunningInfoRequestHeader("g", client_id, False))
-    return bench.handlers[RequestCode.GET_CONSUMER_RUNNING_INFO](request, admin)  # type: ignore[arg-type]
+    return bench.table.handle(request, admin)  # type: ignore[arg-type]
 
 
 async def test_a_question_is_relayed_and_its_answer_too(bench: BrokerBench) -> None:

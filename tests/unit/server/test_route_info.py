@@ -14,6 +14,7 @@ from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import Header
 from aiorocketmq.protocol.headers_admin import RegisterBrokerRequestHeader
+from aiorocketmq.server.dispatch import RequestTable
 from aiorocketmq.server.namesrv.name_server import KeyValueTable
 from aiorocketmq.server.namesrv.processor import NameServerProcessor
 from aiorocketmq.server.namesrv.route_info import RouteInfo
@@ -25,7 +26,7 @@ class Bench:
         self.now = 1000.0
         self.routes = RouteInfo(lambda: self.now)
         self.values = KeyValueTable(None)
-        self.handlers = NameServerProcessor(self.routes, self.values).handlers()
+        self.table = RequestTable(NameServerProcessor(self.routes, self.values).operations())
 
     def register(
         self,
@@ -45,7 +46,7 @@ class Bench:
     def ask(self, code: int, header: Header | dict[str, str] | None = None, body: bytes = b"", version: int = 479) -> RemotingCommand:
         request = RemotingCommand.request(code, header, body)
         request.version = version
-        answer = self.handlers[code](request, FakeChannel())  # type: ignore[arg-type]
+        answer = self.table.handle(request, FakeChannel())  # type: ignore[arg-type]
         assert answer is not None
         return answer
 

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from aiorocketmq.errors import ClientStateError, RocketMQError, broker_error
+from aiorocketmq.errors import ClientStateError, RocketMQError
 from aiorocketmq.model import names
 from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.bodies import TopicConfig
-from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
@@ -27,7 +26,7 @@ from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.registration import Registration
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler
+from aiorocketmq.server.dispatch import Handler, RequestTable
 from aiorocketmq.server.store.records import PendingMessage, QueueLog
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -144,10 +143,8 @@ class Broker:
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),
         )
-        for processor in processors:
-            for code, handler in processor.handlers().items():
-                server.register_processor(code, partial(self._process, handler))
-        server.default_processor = partial(self._process, _unsupported)
+        table = RequestTable(row for processor in processors for row in processor.operations())
+        server.default_processor = partial(self._process, table.handle)
         server.add_channel_listener(self)
 
     async def stop(self) -> None:
@@ -270,8 +267,3 @@ class Broker:
 
 def _wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:
     state.polling.arrived(queue.topic, queue.queue_id, [message.tags_code for message in messages])
-
-
-def _unsupported(request: RemotingCommand, channel: Channel) -> RemotingCommand:
-    error = broker_error(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, f" request type {request.code} not supported")
-    return RemotingCommand.response(request, error.code, error.remark)

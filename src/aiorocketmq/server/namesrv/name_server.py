@@ -9,6 +9,7 @@ from typing import Final
 
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
+from aiorocketmq.server.dispatch import RequestTable
 from aiorocketmq.server.namesrv.processor import NameServerProcessor
 from aiorocketmq.server.namesrv.route_info import RouteInfo
 from aiorocketmq.server.store.schema import open_database
@@ -100,8 +101,7 @@ class NameServer:
         loop = asyncio.get_running_loop()
         self._values.open()
         self._routes = RouteInfo(loop.time)
-        for code, handler in NameServerProcessor(self._routes, self._values).handlers().items():
-            self._server.register_processor(code, handler)
+        self._server.default_processor = RequestTable(NameServerProcessor(self._routes, self._values).operations()).handle
         try:
             await self._server.start()
         except OSError:

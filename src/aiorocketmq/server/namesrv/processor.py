@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiorocketmq.errors import ProtocolError, broker_error
 from aiorocketmq.model.parsing import INT32_MAX, number_or_none
@@ -24,6 +24,7 @@ from aiorocketmq.protocol.bodies import (
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.header import Header
 from aiorocketmq.protocol.headers_admin import (
     AddWritePermOfBrokerRequestHeader,
     AddWritePermOfBrokerResponseHeader,
@@ -46,8 +47,7 @@ from aiorocketmq.protocol.headers_admin import (
     WipeWritePermOfBrokerResponseHeader,
 )
 from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
-from aiorocketmq.remoting.channel import Channel
-from aiorocketmq.server.dispatch import Handler, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 from aiorocketmq.server.namesrv.route_info import RouteInfo
 from aiorocketmq.server.settings import format_settings, parse_settings
 
@@ -79,36 +79,61 @@ class NameServerProcessor:
         self._values = values
         self._settings = {"orderMessageEnable": "false", "returnOrderTopicConfigToBroker": "true", "clusterTest": "false"}
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        plain: dict[int, Handler] = {
-            RequestCode.GET_ROUTEINFO_BY_TOPIC: self._route,
-            RequestCode.GET_BROKER_CLUSTER_INFO: self._clusters,
-            RequestCode.REGISTER_BROKER: self._register,
-            RequestCode.UNREGISTER_BROKER: self._unregister,
-            RequestCode.QUERY_DATA_VERSION: self._query_data_version,
-            RequestCode.BROKER_HEARTBEAT: self._heartbeat,
-            RequestCode.GET_BROKER_MEMBER_GROUP: self._member_group,
-            RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER: self._topics,
-            RequestCode.GET_TOPICS_BY_CLUSTER: self._topics_of_cluster,
-            RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_NS: self._system_topics,
-            RequestCode.REGISTER_TOPIC_IN_NAMESRV: self._register_topic,
-            RequestCode.DELETE_TOPIC_IN_NAMESRV: self._delete_topic,
-            RequestCode.WIPE_WRITE_PERM_OF_BROKER: self._wipe_write,
-            RequestCode.ADD_WRITE_PERM_OF_BROKER: self._add_write,
-            RequestCode.PUT_KV_CONFIG: self._put_value,
-            RequestCode.GET_KV_CONFIG: self._get_value,
-            RequestCode.DELETE_KV_CONFIG: self._delete_value,
-            RequestCode.GET_KVLIST_BY_NAMESPACE: self._namespace,
-            RequestCode.GET_NAMESRV_CONFIG: self._get_settings,
-            RequestCode.UPDATE_NAMESRV_CONFIG: self._update_settings,
-        }
-        return {code: guarded(handler) for code, handler in plain.items()}
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """The rows of the name server's table."""
+        return (*self._about_routes(), *self._about_brokers(), *self._about_settings())
+
+    def _about_routes(self) -> tuple[Operation[Any, Any], ...]:
+        list_all, change = Need(Action.LIST, Resource.CLUSTER), Need(Action.UPDATE, Resource.CLUSTER)
+        return (
+            operation(
+                RequestCode.GET_ROUTEINFO_BY_TOPIC, GetRouteInfoRequestHeader, self._route, Need(Action.GET, Resource.TOPIC, "topic")
+            ),
+            operation(RequestCode.GET_BROKER_CLUSTER_INFO, Header, self._clusters, Need(Action.GET, Resource.CLUSTER)),
+            operation(RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER, Header, self._topics, list_all),
+            operation(RequestCode.GET_TOPICS_BY_CLUSTER, GetTopicsByClusterRequestHeader, self._topics_of_cluster, list_all),
+            operation(RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_NS, Header, self._system_topics, list_all),
+            operation(RequestCode.REGISTER_TOPIC_IN_NAMESRV, RegisterTopicRequestHeader, self._register_topic, change),
+            operation(
+                RequestCode.DELETE_TOPIC_IN_NAMESRV,
+                DeleteTopicFromNamesrvRequestHeader,
+                self._delete_topic,
+                Need(Action.DELETE, Resource.TOPIC, "topic"),
+            ),
+        )
+
+    def _about_brokers(self) -> tuple[Operation[Any, Any], ...]:
+        change = Need(Action.UPDATE, Resource.CLUSTER)
+        return (
+            operation(RequestCode.REGISTER_BROKER, RegisterBrokerRequestHeader, self._register, change),
+            operation(RequestCode.UNREGISTER_BROKER, UnRegisterBrokerRequestHeader, self._unregister, change),
+            operation(RequestCode.QUERY_DATA_VERSION, QueryDataVersionRequestHeader, self._query_data_version, change, body=DataVersion),
+            operation(RequestCode.BROKER_HEARTBEAT, BrokerHeartbeatRequestHeader, self._heartbeat, change),
+            operation(
+                RequestCode.GET_BROKER_MEMBER_GROUP,
+                GetBrokerMemberGroupRequestHeader,
+                self._member_group,
+                Need(Action.GET, Resource.CLUSTER),
+            ),
+            operation(RequestCode.WIPE_WRITE_PERM_OF_BROKER, WipeWritePermOfBrokerRequestHeader, self._wipe_write, change),
+            operation(RequestCode.ADD_WRITE_PERM_OF_BROKER, AddWritePermOfBrokerRequestHeader, self._add_write, change),
+        )
+
+    def _about_settings(self) -> tuple[Operation[Any, Any], ...]:
+        look, change = Need(Action.GET, Resource.CLUSTER), Need(Action.UPDATE, Resource.CLUSTER)
+        return (
+            operation(RequestCode.PUT_KV_CONFIG, PutKVConfigRequestHeader, self._put_value, change),
+            operation(RequestCode.GET_KV_CONFIG, GetKVConfigRequestHeader, self._get_value, look),
+            operation(RequestCode.DELETE_KV_CONFIG, DeleteKVConfigRequestHeader, self._delete_value, change),
+            operation(RequestCode.GET_KVLIST_BY_NAMESPACE, GetKVListByNamespaceRequestHeader, self._namespace, look),
+            operation(RequestCode.GET_NAMESRV_CONFIG, Header, self._get_settings, look),
+            operation(RequestCode.UPDATE_NAMESRV_CONFIG, Header, self._update_settings, change),
+        )
 
     # -- routes -------------------------------------------------------------------------------------------------------
 
-    def _route(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetRouteInfoRequestHeader.from_ext(request.ext_fields)
+    def _route(self, request: Plain[GetRouteInfoRequestHeader]) -> RemotingCommand:
+        header = request.header
         route = self._routes.route(header.topic)
         if route is None:
             raise broker_error(ResponseCode.TOPIC_NOT_EXIST, f"No topic route info in name server for the topic: {header.topic}")
@@ -116,118 +141,114 @@ class NameServerProcessor:
             order = self._values.get(ORDER_NAMESPACE, header.topic)
             route = type(route)(route.queue_datas, route.broker_datas, order)
         strict = request.version >= _STRICT_JSON_VERSION or bool(header.accept_standard_json_only)
-        return RemotingCommand.response(request, body=encode_topic_route(route, strict=strict))
+        return request.answer(body=encode_topic_route(route, strict=strict))
 
-    def _clusters(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        return RemotingCommand.response(request, body=self._routes.clusters().encode())
+    def _clusters(self, request: Plain[Header]) -> RemotingCommand:
+        return request.answer(body=self._routes.clusters().encode())
 
-    def _topics(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        return RemotingCommand.response(request, body=TopicList(self._routes.topics()).encode())
+    def _topics(self, request: Plain[Header]) -> RemotingCommand:
+        return request.answer(body=TopicList(self._routes.topics()).encode())
 
-    def _topics_of_cluster(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetTopicsByClusterRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(request, body=TopicList(self._routes.topics_of_cluster(header.cluster)).encode())
+    def _topics_of_cluster(self, request: Plain[GetTopicsByClusterRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(body=TopicList(self._routes.topics_of_cluster(header.cluster)).encode())
 
-    def _system_topics(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _system_topics(self, request: Plain[Header]) -> RemotingCommand:
         clusters = self._routes.clusters()
         names = [name for cluster, brokers in clusters.cluster_addr_table.items() for name in (cluster, *brokers)]
         addresses = [address for broker in clusters.broker_addr_table.values() for address in broker.broker_addrs.values()]
-        return RemotingCommand.response(request, body=TopicList(names, addresses[0] if addresses else None).encode())
+        return request.answer(body=TopicList(names, addresses[0] if addresses else None).encode())
 
-    def _register_topic(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = RegisterTopicRequestHeader.from_ext(request.ext_fields)
+    def _register_topic(self, request: Plain[RegisterTopicRequestHeader]) -> RemotingCommand:
+        header = request.header
         self._routes.register_topic(header.topic, decode_topic_route(request.body).queue_datas)
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _delete_topic(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = DeleteTopicFromNamesrvRequestHeader.from_ext(request.ext_fields)
+    def _delete_topic(self, request: Plain[DeleteTopicFromNamesrvRequestHeader]) -> RemotingCommand:
+        header = request.header
         self._routes.delete_topic(header.topic, header.cluster_name or None)
-        return RemotingCommand.response(request)
+        return request.answer()
 
     # -- brokers ------------------------------------------------------------------------------------------------------
 
-    def _register(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = RegisterBrokerRequestHeader.from_ext(request.ext_fields)
+    def _register(self, request: Plain[RegisterBrokerRequestHeader]) -> RemotingCommand:
+        header = request.header
         if header.body_crc32 and header.body_crc32 != zlib.crc32(request.body) & 0x7FFFFFFF:
             raise broker_error(ResponseCode.SYSTEM_ERROR, "crc32 not match")
         wrapper = _registered_topics(request, compressed=header.compressed)
-        master, ha_address = self._routes.register(header, wrapper.topic_config_table.values(), wrapper.data_version, channel)
+        master, ha_address = self._routes.register(header, wrapper.topic_config_table.values(), wrapper.data_version, request.channel)
         order = self._values.namespace(ORDER_NAMESPACE)
-        return RemotingCommand.response(
-            request, header=RegisterBrokerResponseHeader(ha_address, master), body=KVTable(order).encode() if order else b""
-        )
+        return request.answer(header=RegisterBrokerResponseHeader(ha_address, master), body=KVTable(order).encode() if order else b"")
 
-    def _unregister(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = UnRegisterBrokerRequestHeader.from_ext(request.ext_fields)
+    def _unregister(self, request: Plain[UnRegisterBrokerRequestHeader]) -> RemotingCommand:
+        header = request.header
         self._routes.unregister(header.broker_name, header.broker_id, header.broker_addr)
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _query_data_version(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryDataVersionRequestHeader.from_ext(request.ext_fields)
+    def _query_data_version(self, request: Request[QueryDataVersionRequestHeader, DataVersion]) -> RemotingCommand:
+        header = request.header
         known = self._routes.renew(header.broker_addr)
-        changed = known is None or known != DataVersion.decode(request.body)
-        return RemotingCommand.response(
-            request, header=QueryDataVersionResponseHeader(changed), body=known.encode() if known is not None else b""
-        )
+        changed = known is None or known != request.body
+        return request.answer(header=QueryDataVersionResponseHeader(changed), body=known.encode() if known is not None else b"")
 
-    def _heartbeat(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = BrokerHeartbeatRequestHeader.from_ext(request.ext_fields)
+    def _heartbeat(self, request: Plain[BrokerHeartbeatRequestHeader]) -> RemotingCommand:
+        header = request.header
         self._routes.renew(header.broker_addr)
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _member_group(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetBrokerMemberGroupRequestHeader.from_ext(request.ext_fields)
+    def _member_group(self, request: Plain[GetBrokerMemberGroupRequestHeader]) -> RemotingCommand:
+        header = request.header
         found = self._routes.member_group(header.broker_name)
         group = BrokerMemberGroup(header.cluster_name, header.broker_name, found.broker_addrs if found is not None else {})
-        return RemotingCommand.response(request, body=GetBrokerMemberGroupResponseBody(group).encode())
+        return request.answer(body=GetBrokerMemberGroupResponseBody(group).encode())
 
-    def _wipe_write(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = WipeWritePermOfBrokerRequestHeader.from_ext(request.ext_fields)
+    def _wipe_write(self, request: Plain[WipeWritePermOfBrokerRequestHeader]) -> RemotingCommand:
+        header = request.header
         count = self._routes.set_write_permission(header.broker_name, allow=False)
-        return RemotingCommand.response(request, header=WipeWritePermOfBrokerResponseHeader(count))
+        return request.answer(header=WipeWritePermOfBrokerResponseHeader(count))
 
-    def _add_write(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = AddWritePermOfBrokerRequestHeader.from_ext(request.ext_fields)
+    def _add_write(self, request: Plain[AddWritePermOfBrokerRequestHeader]) -> RemotingCommand:
+        header = request.header
         count = self._routes.set_write_permission(header.broker_name, allow=True)
-        return RemotingCommand.response(request, header=AddWritePermOfBrokerResponseHeader(count))
+        return request.answer(header=AddWritePermOfBrokerResponseHeader(count))
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
-    def _put_value(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = PutKVConfigRequestHeader.from_ext(request.ext_fields)
+    def _put_value(self, request: Plain[PutKVConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
         if not header.namespace or not header.key:
             raise broker_error(ResponseCode.SYSTEM_ERROR, "namespace or key is null")
         self._values.put(header.namespace, header.key, header.value)
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _get_value(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetKVConfigRequestHeader.from_ext(request.ext_fields)
+    def _get_value(self, request: Plain[GetKVConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
         value = self._values.get(header.namespace, header.key)
         if value is None:
             raise broker_error(ResponseCode.QUERY_NOT_FOUND, f"No config item, Namespace: {header.namespace} Key: {header.key}")
-        return RemotingCommand.response(request, header=GetKVConfigResponseHeader(value))
+        return request.answer(header=GetKVConfigResponseHeader(value))
 
-    def _delete_value(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = DeleteKVConfigRequestHeader.from_ext(request.ext_fields)
+    def _delete_value(self, request: Plain[DeleteKVConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
         self._values.delete(header.namespace, header.key)
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _namespace(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetKVListByNamespaceRequestHeader.from_ext(request.ext_fields)
+    def _namespace(self, request: Plain[GetKVListByNamespaceRequestHeader]) -> RemotingCommand:
+        header = request.header
         table = self._values.namespace(header.namespace)
         if not table:
             raise broker_error(ResponseCode.QUERY_NOT_FOUND, f"No config item, Namespace: {header.namespace}")
-        return RemotingCommand.response(request, body=KVTable(table).encode())
+        return request.answer(body=KVTable(table).encode())
 
-    def _get_settings(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        return RemotingCommand.response(request, body=format_settings(self._settings))
+    def _get_settings(self, request: Plain[Header]) -> RemotingCommand:
+        return request.answer(body=format_settings(self._settings))
 
-    def _update_settings(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _update_settings(self, request: Plain[Header]) -> RemotingCommand:
         self._settings.update(parse_settings(request.body, self._settings, _CHANGEABLE))
-        return RemotingCommand.response(request)
+        return request.answer()
 
 
-def _registered_topics(request: RemotingCommand, *, compressed: bool) -> TopicConfigWrapper:
+def _registered_topics(request: Plain[RegisterBrokerRequestHeader], *, compressed: bool) -> TopicConfigWrapper:
     if compressed:
         return _decode_compressed(request.body, has_mapping=request.version >= _MAPPING_VERSION)
     if not request.body:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from aiorocketmq.errors import BrokerError, InvalidNameError, RocketMQError, broker_error
+from aiorocketmq.errors import RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import number_or_none
@@ -25,6 +24,7 @@ from aiorocketmq.protocol.bodies import (
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     CreateTopicRequestHeader,
     DeleteSubscriptionGroupRequestHeader,
@@ -38,14 +38,15 @@ from aiorocketmq.protocol.headers_admin import (
     GetTopicConfigRequestHeader,
 )
 from aiorocketmq.protocol.headers_client import ResetOffsetRequestHeader
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.processors.monitor import MonitorProcessor
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler, failure, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 from aiorocketmq.server.settings import format_settings, parse_settings
 
 _CHANGEABLE: Final = frozenset({"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable"})
+MAX_QUEUES: Final = 1024
+"""Queues of a topic here: as many as the largest topic that every broker has, and few enough to be looked through in one go."""
 _PAGE: Final = 2000
 """Topics or groups in one answer when the asker does not say."""
 
@@ -63,45 +64,82 @@ class AdminProcessor:
         self._when_registered = when_registered
         self._monitor = MonitorProcessor(state)
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        plain: dict[int, Handler] = {
-            RequestCode.UPDATE_AND_CREATE_TOPIC: self._put_topic,
-            RequestCode.UPDATE_AND_CREATE_TOPIC_LIST: self._put_topics,
-            RequestCode.DELETE_TOPIC_IN_BROKER: self._delete_topic,
-            RequestCode.GET_TOPIC_CONFIG: self._topic_config,
-            RequestCode.GET_ALL_TOPIC_CONFIG: self._topic_configs,
-            RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER: self._system_topics,
-            RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: self._put_group,
-            RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: self._put_groups,
-            RequestCode.DELETE_SUBSCRIPTIONGROUP: self._delete_group,
-            RequestCode.GET_SUBSCRIPTIONGROUP_CONFIG: self._group_config,
-            RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG: self._group_configs,
-            RequestCode.INVOKE_BROKER_TO_RESET_OFFSET: self._reset_offset,
-            RequestCode.GET_ALL_CONSUMER_OFFSET: self._all_offsets,
-            RequestCode.GET_BROKER_CONFIG: self._get_settings,
-            RequestCode.UPDATE_BROKER_CONFIG: self._update_settings,
-            RequestCode.GET_BROKER_RUNTIME_INFO: self._runtime_info,
-        }
-        return {code: guarded(handler) for code, handler in plain.items()} | self._monitor.handlers()
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """Its rows of the broker's table."""
+        topic, group = Resource.TOPIC, Resource.GROUP
+        change_cluster, look_at_cluster = Need(Action.UPDATE, Resource.CLUSTER), Need(Action.GET, Resource.CLUSTER)
+        list_all = Need(Action.LIST, Resource.CLUSTER)
+        return (
+            operation(RequestCode.UPDATE_AND_CREATE_TOPIC, CreateTopicRequestHeader, self._put_topic, Need(Action.CREATE, topic, "topic")),
+            operation(
+                RequestCode.UPDATE_AND_CREATE_TOPIC_LIST,
+                RpcHeader,
+                self._put_topics,
+                Need(Action.CREATE, topic, lambda request: [each.topic_name for each in request.body.topic_config_list]),
+                body=CreateTopicListRequestBody,
+            ),
+            operation(
+                RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader, self._delete_topic, Need(Action.DELETE, topic, "topic")
+            ),
+            operation(RequestCode.GET_TOPIC_CONFIG, GetTopicConfigRequestHeader, self._topic_config, Need(Action.GET, topic, "topic")),
+            operation(RequestCode.GET_ALL_TOPIC_CONFIG, GetAllTopicConfigRequestHeader, self._topic_configs, list_all),
+            operation(RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER, RpcHeader, self._system_topics, list_all),
+            operation(
+                RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
+                RpcHeader,
+                self._put_group,
+                Need(Action.CREATE, group, lambda request: (request.body.group_name,)),
+                body=SubscriptionGroupConfig,
+            ),
+            operation(
+                RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST,
+                RpcHeader,
+                self._put_groups,
+                Need(Action.CREATE, group, lambda request: [each.group_name for each in request.body.group_config_list]),
+                body=SubscriptionGroupList,
+            ),
+            operation(
+                RequestCode.DELETE_SUBSCRIPTIONGROUP,
+                DeleteSubscriptionGroupRequestHeader,
+                self._delete_group,
+                Need(Action.DELETE, group, "group_name"),
+            ),
+            operation(
+                RequestCode.GET_SUBSCRIPTIONGROUP_CONFIG,
+                GetSubscriptionGroupConfigRequestHeader,
+                self._group_config,
+                Need(Action.GET, group, "group"),
+            ),
+            operation(RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG, GetAllSubscriptionGroupRequestHeader, self._group_configs, list_all),
+            operation(
+                RequestCode.INVOKE_BROKER_TO_RESET_OFFSET,
+                ResetOffsetRequestHeader,
+                self._reset_offset,
+                Need(Action.UPDATE, topic, "topic"),
+                Need(Action.UPDATE, group, "group"),
+            ),
+            operation(RequestCode.GET_ALL_CONSUMER_OFFSET, RpcHeader, self._all_offsets, list_all),
+            operation(RequestCode.GET_BROKER_CONFIG, RpcHeader, self._get_settings, look_at_cluster),
+            operation(RequestCode.UPDATE_BROKER_CONFIG, RpcHeader, self._update_settings, change_cluster),
+            operation(RequestCode.GET_BROKER_RUNTIME_INFO, RpcHeader, self._runtime_info, look_at_cluster),
+            *self._monitor.operations(),
+        )
 
-    def _answer_when_stored(self, request: RemotingCommand, channel: Channel, *, registered: bool = False) -> None:
+    def _answer_when_stored(self, request: Request[Any, Any], *, registered: bool = False) -> None:
         """Answer once the changes of this tick are committed and, if wanted, known to the name servers."""
 
         def stored(error: RocketMQError | None) -> None:
-            if isinstance(error, BrokerError):
-                channel.reply(request, failure(request, error))
-            elif registered:
-                self._when_registered(partial(channel.reply, request, RemotingCommand.response(request)))
+            if error is None and registered:
+                self._when_registered(lambda: request.done(None))
             else:
-                channel.reply(request, RemotingCommand.response(request))
+                request.done(error)
 
         self._state.store.after_commit(stored)
 
     # -- topics -------------------------------------------------------------------------------------------------------
 
-    def _put_topic(self, request: RemotingCommand, channel: Channel) -> None:
-        header = CreateTopicRequestHeader.from_ext(request.ext_fields)
+    def _put_topic(self, request: Plain[CreateTopicRequestHeader]) -> None:
+        header = request.header
         known = self._state.topics.get(header.topic)
         attributes = dict(known.attributes) if known is not None else {}
         self._create(
@@ -116,103 +154,99 @@ class AdminProcessor:
                 attributes=_changed_attributes(attributes, header.attributes or ""),
             )
         )
-        self._answer_when_stored(request, channel, registered=True)
+        self._answer_when_stored(request, registered=True)
 
-    def _put_topics(self, request: RemotingCommand, channel: Channel) -> None:
-        for topic in CreateTopicListRequestBody.decode(request.body).topic_config_list:
+    def _put_topics(self, request: Request[RpcHeader, CreateTopicListRequestBody]) -> None:
+        for topic in request.body.topic_config_list:
             self._create(topic)
-        self._answer_when_stored(request, channel, registered=True)
+        self._answer_when_stored(request, registered=True)
 
     def _create(self, topic: TopicConfig) -> None:
         name = topic.topic_name
-        try:
-            names.check_topic(name)
-        except InvalidNameError as error:
-            raise broker_error(ResponseCode.INVALID_PARAMETER, error.message) from None
+        names.check_topic(name)
         if self._state.topics.is_system(name):
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"The topic[{name}] is conflict with system topic.")
-        if not 0 <= topic.read_queue_nums <= 65535 or not 0 <= topic.write_queue_nums <= 65535 or not 0 <= topic.perm <= 15:
+        most = max(topic.read_queue_nums, topic.write_queue_nums)
+        if most > MAX_QUEUES:
             raise broker_error(
-                ResponseCode.INVALID_PARAMETER,
-                f"topic[{name}]: {topic.read_queue_nums} read queues, {topic.write_queue_nums} write queues or perm {topic.perm} "
-                "is out of range",
+                ResponseCode.INVALID_PARAMETER, f"topic[{name}]: {most} queues are too many, this server has {MAX_QUEUES} at most"
             )
         self._state.topics.put(topic)
 
-    def _delete_topic(self, request: RemotingCommand, channel: Channel) -> None:
-        header = DeleteTopicRequestHeader.from_ext(request.ext_fields)
+    def _delete_topic(self, request: Plain[DeleteTopicRequestHeader]) -> None:
+        header = request.header
         state = self._state
-        if not header.topic:
-            raise broker_error(ResponseCode.INVALID_PARAMETER, "The specified topic is blank.")
         if state.topics.is_system(header.topic):
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"The topic[{header.topic}] is conflict with system topic.")
         state.topics.delete(header.topic)
         state.offsets.drop(topic=header.topic)
-        self._answer_when_stored(request, channel)
+        self._answer_when_stored(request)
 
         def wake(error: RocketMQError | None) -> None:
             state.polling.wake(header.topic)
 
         state.store.after_commit(wake)
 
-    def _topic_config(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetTopicConfigRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(request, body=self._state.topics.require(header.topic).encode())
+    def _topic_config(self, request: Plain[GetTopicConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(body=self._state.topics.require(header.topic).encode())
 
-    def _topic_configs(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetAllTopicConfigRequestHeader.from_ext(request.ext_fields)
+    def _topic_configs(self, request: Plain[GetAllTopicConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
         topics = list(self._state.topics)
         start = max(0, header.topic_seq)
-        page = topics[start : start + (header.max_topic_num or _PAGE)]
+        page = topics[start : start + max(1, header.max_topic_num or _PAGE)]
         body = TopicConfigWrapper({topic.topic_name: topic for topic in page}, self._state.topics.version)
-        return RemotingCommand.response(request, header=GetAllTopicConfigResponseHeader(len(topics)), body=body.encode())
+        return request.answer(header=GetAllTopicConfigResponseHeader(len(topics)), body=body.encode())
 
-    def _system_topics(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _system_topics(self, request: Plain[RpcHeader]) -> RemotingCommand:
         topics = [topic.topic_name for topic in self._state.topics if self._state.topics.is_system(topic.topic_name)]
-        return RemotingCommand.response(request, body=TopicList(topics).encode())
+        return request.answer(body=TopicList(topics).encode())
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def _put_group(self, request: RemotingCommand, channel: Channel) -> None:
-        self._put(SubscriptionGroupConfig.decode(request.body))
-        self._answer_when_stored(request, channel)
+    def _put_group(self, request: Request[RpcHeader, SubscriptionGroupConfig]) -> None:
+        self._put(request.body)
+        self._answer_when_stored(request)
 
-    def _put_groups(self, request: RemotingCommand, channel: Channel) -> None:
-        for group in SubscriptionGroupList.decode(request.body).group_config_list:
+    def _put_groups(self, request: Request[RpcHeader, SubscriptionGroupList]) -> None:
+        for group in request.body.group_config_list:
             self._put(group)
-        self._answer_when_stored(request, channel)
+        self._answer_when_stored(request)
 
     def _put(self, group: SubscriptionGroupConfig) -> None:
-        try:
-            names.check_group(group.group_name)
-        except InvalidNameError as error:
-            raise broker_error(ResponseCode.INVALID_PARAMETER, error.message) from None
+        names.check_group(group.group_name)
+        if group.retry_queue_nums > MAX_QUEUES:
+            raise broker_error(
+                ResponseCode.INVALID_PARAMETER,
+                f"group[{group.group_name}]: {group.retry_queue_nums} retry queues are too many, this server has {MAX_QUEUES} at most",
+            )
         self._state.groups.put(group)
 
-    def _delete_group(self, request: RemotingCommand, channel: Channel) -> None:
-        header = DeleteSubscriptionGroupRequestHeader.from_ext(request.ext_fields)
+    def _delete_group(self, request: Plain[DeleteSubscriptionGroupRequestHeader]) -> None:
+        header = request.header
         self._state.groups.delete(header.group_name)
         if header.clean_offset:
             self._state.offsets.drop(group=header.group_name)
-        self._answer_when_stored(request, channel)
+        self._answer_when_stored(request)
 
-    def _group_config(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetSubscriptionGroupConfigRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(request, body=self._state.groups.require(header.group).encode())
+    def _group_config(self, request: Plain[GetSubscriptionGroupConfigRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(body=self._state.groups.require(header.group).encode())
 
-    def _group_configs(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetAllSubscriptionGroupRequestHeader.from_ext(request.ext_fields)
+    def _group_configs(self, request: Plain[GetAllSubscriptionGroupRequestHeader]) -> RemotingCommand:
+        header = request.header
         groups = list(self._state.groups)
         start = max(0, header.group_seq)
-        page = groups[start : start + (header.max_group_num or _PAGE)]
+        page = groups[start : start + max(1, header.max_group_num or _PAGE)]
         body = SubscriptionGroupWrapper({group.group_name: group for group in page}, {}, self._state.groups.version)
-        return RemotingCommand.response(request, header=GetAllSubscriptionGroupResponseHeader(len(groups)), body=body.encode())
+        return request.answer(header=GetAllSubscriptionGroupResponseHeader(len(groups)), body=body.encode())
 
     # -- offsets ------------------------------------------------------------------------------------------------------
 
-    def _reset_offset(self, request: RemotingCommand, channel: Channel) -> None:
+    def _reset_offset(self, request: Plain[ResetOffsetRequestHeader]) -> None:
         """Set the offsets of a group; its next pulls are told of them (6.10)."""
-        header = ResetOffsetRequestHeader.from_ext(request.ext_fields)
+        header = request.header
         state = self._state
         topic = state.topics.require(header.topic)
         state.groups.require(header.group)
@@ -224,10 +258,10 @@ class AdminProcessor:
             state.offsets.reset(header.group, header.topic, queue.queue_id, offset)
 
         def stored(error: RocketMQError | None) -> None:
-            if isinstance(error, BrokerError):
-                channel.reply(request, failure(request, error))
+            if error is not None:
+                request.done(error)
                 return
-            channel.reply(request, RemotingCommand.response(request, body=ResetOffsetBody(table).encode()))
+            request.reply(request.answer(body=ResetOffsetBody(table).encode()))
             state.polling.wake(header.topic)
 
         state.store.after_commit(stored)
@@ -243,9 +277,9 @@ class AdminProcessor:
             return header.offset
         return high if header.timestamp < 0 else search_offset(store, header.topic, queue_id, header.timestamp)
 
-    def _all_offsets(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _all_offsets(self, request: Plain[RpcHeader]) -> RemotingCommand:
         table = {f"{topic}@{group}": dict(queues) for topic, group, queues in self._state.offsets.items()}
-        return RemotingCommand.response(request, body=ConsumerOffsetWrapper(table).encode())
+        return request.answer(body=ConsumerOffsetWrapper(table).encode())
 
     # -- the broker itself --------------------------------------------------------------------------------------------
 
@@ -272,11 +306,11 @@ class AdminProcessor:
             "timerWheelEnable": "true",
         }
 
-    def _get_settings(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _get_settings(self, request: Plain[RpcHeader]) -> RemotingCommand:
         header = GetBrokerConfigResponseHeader(self._state.topics.version.encode().decode())
-        return RemotingCommand.response(request, header=header, body=format_settings(self._settings()))
+        return request.answer(header=header, body=format_settings(self._settings()))
 
-    def _update_settings(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _update_settings(self, request: Plain[RpcHeader]) -> RemotingCommand:
         changes = parse_settings(request.body, self._settings(), _CHANGEABLE)
         config = self._state.config
         perm = changes.get("brokerPermission", str(self._state.perm))
@@ -287,10 +321,10 @@ class AdminProcessor:
         config.auto_create_topics = changes.get("autoCreateTopicEnable", _text(config.auto_create_topics)) == "true"
         config.auto_create_groups = changes.get("autoCreateSubscriptionGroup", _text(config.auto_create_groups)) == "true"
         config.long_polling = changes.get("longPollingEnable", _text(config.long_polling)) == "true"
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _runtime_info(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        return RemotingCommand.response(request, body=KVTable(self._monitor.runtime_info()).encode())
+    def _runtime_info(self, request: Plain[RpcHeader]) -> RemotingCommand:
+        return request.answer(body=KVTable(self._monitor.runtime_info()).encode())
 
 
 def _text(switch: bool) -> str:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
-from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker_error
+from aiorocketmq.errors import broker_error
 from aiorocketmq.model import names
 from aiorocketmq.protocol.bodies import (
     CheckClientRequestBody,
@@ -19,6 +19,7 @@ from aiorocketmq.protocol.bodies import (
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_client import (
     GetConsumerListByGroupRequestHeader,
     GetEarliestMsgStoretimeRequestHeader,
@@ -38,11 +39,10 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
     ViewMessageRequestHeader,
 )
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.metadata import missing_group
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler, failure, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -55,43 +55,78 @@ class ClientProcessor:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        plain: dict[int, Handler] = {
-            RequestCode.HEART_BEAT: self._heartbeat,
-            RequestCode.UNREGISTER_CLIENT: self._unregister,
-            RequestCode.CHECK_CLIENT_CONFIG: self._check_client_config,
-            RequestCode.GET_CONSUMER_LIST_BY_GROUP: self._consumer_list,
-            RequestCode.LOCK_BATCH_MQ: self._lock,
-            RequestCode.UNLOCK_BATCH_MQ: self._unlock,
-            RequestCode.QUERY_CONSUMER_OFFSET: self._query_offset,
-            RequestCode.UPDATE_CONSUMER_OFFSET: self._update_offset,
-            RequestCode.SEARCH_OFFSET_BY_TIMESTAMP: self._search_offset,
-            RequestCode.GET_MAX_OFFSET: self._max_offset,
-            RequestCode.GET_MIN_OFFSET: self._min_offset,
-            RequestCode.GET_EARLIEST_MSG_STORETIME: self._earliest_store_time,
-            RequestCode.VIEW_MESSAGE_BY_ID: self._view_message,
-            RequestCode.QUERY_MESSAGE: self._query_message,
-        }
-        return {code: guarded(handler) for code, handler in plain.items()}
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """Its rows of the broker's table."""
+        return (*self._about_members(), *self._about_offsets(), *self._about_messages())
+
+    def _about_members(self) -> tuple[Operation[Any, Any], ...]:
+        own_group = Need(Action.SUB, Resource.GROUP, lambda request: (request.body.consumer_group,))
+        return (
+            operation(
+                RequestCode.HEART_BEAT,
+                RpcHeader,
+                self._heartbeat,
+                Need(Action.SUB, Resource.GROUP, lambda request: [each.group_name for each in request.body.consumer_data_set]),
+                Need(Action.SUB, Resource.TOPIC, _subscribed_topics),
+                body=HeartbeatData,
+            ),
+            operation(RequestCode.UNREGISTER_CLIENT, UnregisterClientRequestHeader, self._unregister),
+            operation(
+                RequestCode.CHECK_CLIENT_CONFIG,
+                RpcHeader,
+                self._check_client_config,
+                Need(Action.SUB, Resource.GROUP, lambda request: (request.body.group,)),
+                body=CheckClientRequestBody,
+            ),
+            operation(
+                RequestCode.GET_CONSUMER_LIST_BY_GROUP,
+                GetConsumerListByGroupRequestHeader,
+                self._consumer_list,
+                Need(Action.SUB, Resource.GROUP, "consumer_group"),
+            ),
+            operation(RequestCode.LOCK_BATCH_MQ, RpcHeader, self._lock, own_group, body=LockBatchRequestBody),
+            operation(RequestCode.UNLOCK_BATCH_MQ, RpcHeader, self._unlock, own_group, body=UnlockBatchRequestBody),
+        )
+
+    def _about_offsets(self) -> tuple[Operation[Any, Any], ...]:
+        look = Need(Action.GET, Resource.TOPIC, "topic")
+        of_group = (Need(Action.SUB, Resource.GROUP, "consumer_group"), Need(Action.SUB, Resource.TOPIC, "topic"))
+        return (
+            operation(RequestCode.QUERY_CONSUMER_OFFSET, QueryConsumerOffsetRequestHeader, self._query_offset, *of_group),
+            operation(RequestCode.UPDATE_CONSUMER_OFFSET, UpdateConsumerOffsetRequestHeader, self._update_offset, *of_group),
+            operation(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, SearchOffsetRequestHeader, self._search_offset, look),
+            operation(RequestCode.GET_MAX_OFFSET, GetMaxOffsetRequestHeader, self._max_offset, look),
+            operation(RequestCode.GET_MIN_OFFSET, GetMinOffsetRequestHeader, self._min_offset, look),
+            operation(RequestCode.GET_EARLIEST_MSG_STORETIME, GetEarliestMsgStoretimeRequestHeader, self._earliest_store_time, look),
+        )
+
+    def _about_messages(self) -> tuple[Operation[Any, Any], ...]:
+        look = Need(Action.GET, Resource.TOPIC, "topic")
+        return (
+            operation(RequestCode.VIEW_MESSAGE_BY_ID, ViewMessageRequestHeader, self._view_message, look),
+            operation(RequestCode.QUERY_MESSAGE, QueryMessageRequestHeader, self._query_message, look),
+        )
 
     # -- members ------------------------------------------------------------------------------------------------------
 
-    def _heartbeat(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        clients = self._state.clients
-        data = HeartbeatData.decode(request.body)
+    def _heartbeat(self, request: Request[RpcHeader, HeartbeatData]) -> RemotingCommand:
+        clients, channel, command, session = self._state.clients, request.channel, request.command, request.session
+        data = request.body
         changed = data.heartbeat_fingerprint == 0
+        session.client_id = data.client_id
         for producer in data.producer_data_set:
-            clients.register_producer(producer.group_name, channel, data.client_id, request.language, request.version)
+            clients.register_producer(producer.group_name, channel, data.client_id, command.language, command.version)
+            session.producer_groups.add(producer.group_name)
         for consumer in data.consumer_data_set:
             if clients.fingerprint_changed(consumer.group_name, data.heartbeat_fingerprint):
                 changed = True
             if data.without_sub:
-                known = clients.renew_consumer(consumer.group_name, channel, data.client_id, request.language, request.version)
+                known = clients.renew_consumer(consumer.group_name, channel, data.client_id, command.language, command.version)
                 changed = changed or not known
             elif self._prepare_group(consumer):
-                clients.register_consumer(consumer, channel, data.client_id, request.language, request.version)
-        return RemotingCommand.response(request, header=HeartbeatResponseHeader(supports_v2=True, subscription_changed=changed))
+                clients.register_consumer(consumer, channel, data.client_id, command.language, command.version)
+                session.consumer_groups.add(consumer.group_name)
+        return request.answer(header=HeartbeatResponseHeader(supports_v2=True, subscription_changed=changed))
 
     def _prepare_group(self, consumer: ConsumerData) -> bool:
         """Make the group and its retry topic where that is allowed; False when the group does not exist."""
@@ -106,42 +141,44 @@ class ClientProcessor:
             state.topics.create_derived(retry, group.retry_queue_nums, unit=consumer.unit_mode, order=ordered)
         return True
 
-    def _unregister(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = UnregisterClientRequestHeader.from_ext(request.ext_fields)
-        self._state.clients.unregister(channel, header.producer_group, header.consumer_group)
-        return RemotingCommand.response(request)
+    def _unregister(self, request: Plain[UnregisterClientRequestHeader]) -> RemotingCommand:
+        header = request.header
+        self._state.clients.unregister(request.channel, header.producer_group, header.consumer_group)
+        request.session.producer_groups.discard(header.producer_group or "")
+        request.session.consumer_groups.discard(header.consumer_group or "")
+        return request.answer()
 
-    def _check_client_config(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        body = CheckClientRequestBody.decode(request.body)
+    def _check_client_config(self, request: Request[RpcHeader, CheckClientRequestBody]) -> RemotingCommand:
+        body = request.body
         if not body.subscription_data.is_tag:
             raise broker_error(
                 ResponseCode.SYSTEM_ERROR,
                 f"The broker does not support consumer to filter message by {body.subscription_data.expression_type}",
             )
-        return RemotingCommand.response(request)
+        return request.answer()
 
-    def _consumer_list(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetConsumerListByGroupRequestHeader.from_ext(request.ext_fields)
+    def _consumer_list(self, request: Plain[GetConsumerListByGroupRequestHeader]) -> RemotingCommand:
+        header = request.header
         group = self._state.clients.consumer_group(header.consumer_group)
         if group is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"no consumer for this group, {header.consumer_group}")
         body = GetConsumerListByGroupResponseBody(list(dict.fromkeys(group.client_ids())))
-        return RemotingCommand.response(request, body=body.encode())
+        return request.answer(body=body.encode())
 
-    def _lock(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        body = LockBatchRequestBody.decode(request.body)
+    def _lock(self, request: Request[RpcHeader, LockBatchRequestBody]) -> RemotingCommand:
+        body = request.body
         granted = self._state.locks.lock(body.consumer_group, body.client_id, body.mq_set)
-        return RemotingCommand.response(request, body=LockBatchResponseBody(granted).encode())
+        return request.answer(body=LockBatchResponseBody(granted).encode())
 
-    def _unlock(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        body = UnlockBatchRequestBody.decode(request.body)
+    def _unlock(self, request: Request[RpcHeader, UnlockBatchRequestBody]) -> RemotingCommand:
+        body = request.body
         self._state.locks.unlock(body.consumer_group, body.client_id, body.mq_set)
-        return RemotingCommand.response(request)
+        return request.answer()
 
     # -- offsets ------------------------------------------------------------------------------------------------------
 
-    def _query_offset(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryConsumerOffsetRequestHeader.from_ext(request.ext_fields)
+    def _query_offset(self, request: Plain[QueryConsumerOffsetRequestHeader]) -> RemotingCommand:
+        header = request.header
         state = self._state
         offset = state.offsets.query(header.consumer_group, header.topic, header.queue_id)
         if offset < 0:
@@ -150,74 +187,62 @@ class ClientProcessor:
             if header.set_zero_if_not_found is False or low > 0 or not self._first_message_in_memory(header.topic, header.queue_id):
                 raise broker_error(ResponseCode.QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
             offset = 0
-        return RemotingCommand.response(request, header=QueryConsumerOffsetResponseHeader(offset))
+        return request.answer(header=QueryConsumerOffsetResponseHeader(offset))
 
     def _first_message_in_memory(self, topic: str, queue_id: int) -> bool:
         queue = self._state.store.queue(topic, queue_id)
         return queue is not None and queue.next_offset > 0 and queue.first_recent_offset == 0
 
-    def _update_offset(self, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
-        header = UpdateConsumerOffsetRequestHeader.from_ext(request.ext_fields)
+    def _update_offset(self, request: Plain[UpdateConsumerOffsetRequestHeader]) -> RemotingCommand | None:
+        header = request.header
         state = self._state
         if state.groups.get(header.consumer_group) is None:
             raise missing_group(header.consumer_group)
         state.topics.require(header.topic)
         if not state.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset):
-            return RemotingCommand.response(request, remark="Offset has been previously reset")
-        if request.is_oneway:
-            return None
-
-        def committed(error: RocketMQError | None) -> None:
-            answer = RemotingCommand.response(request) if error is None else _failed(request, error)
-            channel.reply(request, answer)
-
-        state.store.after_commit(committed)
+            return request.answer(remark="Offset has been previously reset")
+        if not request.command.is_oneway:
+            state.store.after_commit(request.done)
         return None
 
-    def _search_offset(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = SearchOffsetRequestHeader.from_ext(request.ext_fields)
+    def _search_offset(self, request: Plain[SearchOffsetRequestHeader]) -> RemotingCommand:
+        header = request.header
         upper = (header.boundary_type or "").upper() == "UPPER"
         offset = search_offset(self._state.store, header.topic, header.queue_id, header.timestamp, upper=upper)
-        return RemotingCommand.response(request, header=SearchOffsetResponseHeader(offset))
+        return request.answer(header=SearchOffsetResponseHeader(offset))
 
-    def _max_offset(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetMaxOffsetRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(
-            request, header=GetMaxOffsetResponseHeader(self._state.store.bounds(header.topic, header.queue_id)[1])
-        )
+    def _max_offset(self, request: Plain[GetMaxOffsetRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(header=GetMaxOffsetResponseHeader(self._state.store.bounds(header.topic, header.queue_id)[1]))
 
-    def _min_offset(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetMinOffsetRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(
-            request, header=GetMinOffsetResponseHeader(self._state.store.bounds(header.topic, header.queue_id)[0])
-        )
+    def _min_offset(self, request: Plain[GetMinOffsetRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(header=GetMinOffsetResponseHeader(self._state.store.bounds(header.topic, header.queue_id)[0]))
 
-    def _earliest_store_time(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetEarliestMsgStoretimeRequestHeader.from_ext(request.ext_fields)
+    def _earliest_store_time(self, request: Plain[GetEarliestMsgStoretimeRequestHeader]) -> RemotingCommand:
+        header = request.header
         queue = self._state.store.queue(header.topic, header.queue_id)
         stamp = self._state.store.store_timestamp_at(queue, queue.min_offset) if queue is not None else -1
-        return RemotingCommand.response(request, header=GetEarliestMsgStoretimeResponseHeader(stamp))
+        return request.answer(header=GetEarliestMsgStoretimeResponseHeader(stamp))
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def _view_message(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = ViewMessageRequestHeader.from_ext(request.ext_fields)
+    def _view_message(self, request: Plain[ViewMessageRequestHeader]) -> RemotingCommand:
+        header = request.header
         record = self._state.store.record_at(header.offset)
         if record is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"can not find message by the offset, {header.offset}")
-        return RemotingCommand.response(request, body=record)
+        return request.answer(body=record)
 
-    def _query_message(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryMessageRequestHeader.from_ext(request.ext_fields)
+    def _query_message(self, request: Plain[QueryMessageRequestHeader]) -> RemotingCommand:
+        header = request.header
         limit = _UNIQUE_KEY_RESULTS if header.unique_key_query else max(1, min(header.max_num, 1024))
         records = self._state.store.find_by_key(header.topic, header.key, header.begin_timestamp, header.end_timestamp, limit)
         if not records:
             raise broker_error(ResponseCode.QUERY_NOT_FOUND, "can not find message, maybe time range not correct")
         found = QueryMessageResponseHeader(self._state.now_ms(), self._state.store.next_physical_offset)
-        return RemotingCommand.response(request, header=found, body=b"".join(records))
+        return request.answer(header=found, body=b"".join(records))
 
 
-def _failed(request: RemotingCommand, error: RocketMQError) -> RemotingCommand:
-    if isinstance(error, BrokerError | ProtocolError):
-        return failure(request, error)
-    return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, error.message)
+def _subscribed_topics(request: Request[RpcHeader, HeartbeatData]) -> list[str]:
+    return [each.topic for consumer in request.body.consumer_data_set for each in consumer.subscription_data_set]

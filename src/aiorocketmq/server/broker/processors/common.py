@@ -5,17 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address
 
-from aiorocketmq.errors import BrokerError, ProtocolError, broker_error
+from aiorocketmq.errors import BrokerError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.parsing import address_or_none, number_or_none
+from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.message_codec import decode_message
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC, TIMER_TOPIC
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.store.records import PendingMessage
@@ -25,50 +23,6 @@ _TIMER_PRECISION_MS = 1000
 
 tag_hash = lru_cache(maxsize=4096)(names.java_hash)
 """Java's hash of a tag; producers use few tags, and the hash is slow in Python."""
-
-
-def text_field(ext: Mapping[str, str], name: str) -> str:
-    """A required text of a header.
-
-    Raises:
-        ProtocolError: It is missing.
-    """
-    value = ext.get(name)
-    if value is None:
-        raise ProtocolError(f"the header field {name!r} is missing")
-    return value
-
-
-def int_field(ext: Mapping[str, str], name: str, default: int | None = None) -> int:
-    """A number of a header.
-
-    Raises:
-        ProtocolError: It is missing without a default, or no number of 64 bits.
-    """
-    value = ext.get(name)
-    if value is None:
-        if default is None:
-            raise ProtocolError(f"the header field {name!r} is missing")
-        return default
-    number = number_or_none(value)
-    if number is None:
-        raise ProtocolError(f"the header field {name!r} is {value[:40]!r}, not a number")
-    return number
-
-
-def peer_host(channel: Channel) -> tuple[bytes, int]:
-    """The peer's address as it is stored with messages; worked out once per connection."""
-    host = channel.context
-    if isinstance(host, tuple):
-        return host
-    name, port = address_or_none(channel.address) or ("", 0)
-    try:
-        packed = ip_address(name.partition("%")[0]).packed
-    except ValueError:
-        packed = b"\x7f\x00\x00\x01"
-    made = (packed, port)
-    channel.context = made
-    return made
 
 
 def encode_text(text: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from aiorocketmq.errors import RemotingError, RequestTimeoutError, broker_error
 from aiorocketmq.model.filters import SubscriptionData
@@ -27,6 +27,7 @@ from aiorocketmq.protocol.bodies import (
 from aiorocketmq.protocol.codes import CURRENT_VERSION, LanguageCode, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
+from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     GetConsumerConnectionListRequestHeader,
     GetConsumeStatsRequestHeader,
@@ -39,10 +40,9 @@ from aiorocketmq.protocol.headers_admin import (
 )
 from aiorocketmq.protocol.headers_client import ConsumeMessageDirectlyResultRequestHeader, GetConsumerRunningInfoRequestHeader
 from aiorocketmq.protocol.message_id import OffsetMessageId
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 
 _RELAY_TIMEOUT: Final = 10.0
 _V3_1_8: Final = 62
@@ -54,27 +54,35 @@ class MonitorProcessor:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        plain: dict[int, Handler] = {
-            RequestCode.GET_TOPIC_STATS_INFO: self._topic_stats,
-            RequestCode.GET_CONSUME_STATS: self._consume_stats,
-            RequestCode.QUERY_TOPIC_CONSUME_BY_WHO: self._groups_of_topic,
-            RequestCode.QUERY_TOPICS_BY_CONSUMER: self._topics_of_group,
-            RequestCode.QUERY_SUBSCRIPTION_BY_CONSUMER: self._subscription,
-            RequestCode.QUERY_CONSUME_TIME_SPAN: self._time_span,
-            RequestCode.GET_CONSUMER_CONNECTION_LIST: self._consumer_connections,
-            RequestCode.GET_PRODUCER_CONNECTION_LIST: self._producer_connections,
-            RequestCode.GET_ALL_PRODUCER_INFO: self._producers,
-            RequestCode.GET_CONSUMER_RUNNING_INFO: self._running_info,
-            RequestCode.CONSUME_MESSAGE_DIRECTLY: self._consume_directly,
-        }
-        return {code: guarded(handler) for code, handler in plain.items()}
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """Its rows of the broker's table."""
+        topic = Need(Action.GET, Resource.TOPIC, "topic")
+        group, its_group = Need(Action.GET, Resource.GROUP, "group"), Need(Action.GET, Resource.GROUP, "consumer_group")
+        return (
+            operation(RequestCode.GET_TOPIC_STATS_INFO, GetTopicStatsInfoRequestHeader, self._topic_stats, topic),
+            operation(RequestCode.GET_CONSUME_STATS, GetConsumeStatsRequestHeader, self._consume_stats, its_group),
+            operation(RequestCode.QUERY_TOPIC_CONSUME_BY_WHO, QueryTopicConsumeByWhoRequestHeader, self._groups_of_topic, topic),
+            operation(RequestCode.QUERY_TOPICS_BY_CONSUMER, QueryTopicsByConsumerRequestHeader, self._topics_of_group, group),
+            operation(RequestCode.QUERY_SUBSCRIPTION_BY_CONSUMER, QuerySubscriptionByConsumerRequestHeader, self._subscription, group),
+            operation(RequestCode.QUERY_CONSUME_TIME_SPAN, QueryConsumeTimeSpanRequestHeader, self._time_span, topic, group),
+            operation(
+                RequestCode.GET_CONSUMER_CONNECTION_LIST, GetConsumerConnectionListRequestHeader, self._consumer_connections, its_group
+            ),
+            operation(RequestCode.GET_PRODUCER_CONNECTION_LIST, GetProducerConnectionListRequestHeader, self._producer_connections),
+            operation(RequestCode.GET_ALL_PRODUCER_INFO, RpcHeader, self._producers, Need(Action.LIST, Resource.CLUSTER)),
+            operation(RequestCode.GET_CONSUMER_RUNNING_INFO, GetConsumerRunningInfoRequestHeader, self._running_info, its_group),
+            operation(
+                RequestCode.CONSUME_MESSAGE_DIRECTLY,
+                ConsumeMessageDirectlyResultRequestHeader,
+                self._consume_directly,
+                Need(Action.SUB, Resource.GROUP, "consumer_group"),
+            ),
+        )
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
-    def _topic_stats(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetTopicStatsInfoRequestHeader.from_ext(request.ext_fields)
+    def _topic_stats(self, request: Plain[GetTopicStatsInfoRequestHeader]) -> RemotingCommand:
+        header = request.header
         state = self._state
         topic = state.topics.require(header.topic)
         table = {}
@@ -83,10 +91,10 @@ class MonitorProcessor:
             queue = state.store.queue(header.topic, queue_id)
             stamp = queue.last_store_timestamp if queue is not None else 0
             table[MessageQueue(header.topic, state.config.name, queue_id)] = TopicOffset(low, high, stamp)
-        return RemotingCommand.response(request, body=TopicStatsTable(table, state.stats.put_tps(header.topic)).encode())
+        return request.answer(body=TopicStatsTable(table, state.stats.put_tps(header.topic)).encode())
 
-    def _consume_stats(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetConsumeStatsRequestHeader.from_ext(request.ext_fields)
+    def _consume_stats(self, request: Plain[GetConsumeStatsRequestHeader]) -> RemotingCommand:
+        header = request.header
         state = self._state
         group = header.consumer_group
         topics: Iterable[str] = [name for name in (header.topic_list or header.topic or "").split(";") if name]
@@ -104,7 +112,7 @@ class MonitorProcessor:
             for queue_id in range(topic.read_queue_nums):
                 stats.offset_table[MessageQueue(name, state.config.name, queue_id)] = self._progress(group, name, queue_id)
             stats.consume_tps += state.stats.get_tps(name, group)
-        return RemotingCommand.response(request, body=stats.encode())
+        return request.answer(body=stats.encode())
 
     def _progress(self, group: str, topic: str, queue_id: int) -> OffsetWrapper:
         state = self._state
@@ -114,24 +122,24 @@ class MonitorProcessor:
         high = queue.next_offset if queue is not None else 0
         return OffsetWrapper(high, committed, max(committed, state.offsets.pulled(group, topic, queue_id)), max(0, stamp))
 
-    def _groups_of_topic(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryTopicConsumeByWhoRequestHeader.from_ext(request.ext_fields)
+    def _groups_of_topic(self, request: Plain[QueryTopicConsumeByWhoRequestHeader]) -> RemotingCommand:
+        header = request.header
         online = [name for name, group in self._state.clients.consumers.items() if header.topic in group.subscriptions]
         groups = sorted({*online, *self._state.offsets.groups_of(header.topic)})
-        return RemotingCommand.response(request, body=GroupList(groups).encode())
+        return request.answer(body=GroupList(groups).encode())
 
-    def _topics_of_group(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryTopicsByConsumerRequestHeader.from_ext(request.ext_fields)
-        return RemotingCommand.response(request, body=TopicList(sorted(self._state.offsets.topics_of(header.group))).encode())
+    def _topics_of_group(self, request: Plain[QueryTopicsByConsumerRequestHeader]) -> RemotingCommand:
+        header = request.header
+        return request.answer(body=TopicList(sorted(self._state.offsets.topics_of(header.group))).encode())
 
-    def _subscription(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QuerySubscriptionByConsumerRequestHeader.from_ext(request.ext_fields)
+    def _subscription(self, request: Plain[QuerySubscriptionByConsumerRequestHeader]) -> RemotingCommand:
+        header = request.header
         members = self._state.clients.consumer_group(header.group)
         found = members.subscriptions.get(header.topic or "") if members is not None else None
-        return RemotingCommand.response(request, body=QuerySubscriptionResponseBody(header.group, header.topic or "", found).encode())
+        return request.answer(body=QuerySubscriptionResponseBody(header.group, header.topic or "", found).encode())
 
-    def _time_span(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = QueryConsumeTimeSpanRequestHeader.from_ext(request.ext_fields)
+    def _time_span(self, request: Plain[QueryConsumeTimeSpanRequestHeader]) -> RemotingCommand:
+        header = request.header
         state = self._state
         spans = []
         for queue_id in range(state.topics.require(header.topic).write_queue_nums):
@@ -145,12 +153,12 @@ class MonitorProcessor:
                 span.consume_time_stamp = consumed
                 span.delay_time = max(0, state.now_ms() - consumed) if committed < queue.next_offset else 0
             spans.append(span)
-        return RemotingCommand.response(request, body=QueryConsumeTimeSpanBody(spans).encode())
+        return request.answer(body=QueryConsumeTimeSpanBody(spans).encode())
 
     # -- connections --------------------------------------------------------------------------------------------------
 
-    def _consumer_connections(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetConsumerConnectionListRequestHeader.from_ext(request.ext_fields)
+    def _consumer_connections(self, request: Plain[GetConsumerConnectionListRequestHeader]) -> RemotingCommand:
+        header = request.header
         group = self._state.clients.consumer_group(header.consumer_group)
         if group is None:
             raise broker_error(ResponseCode.CONSUMER_NOT_ONLINE, f"the consumer group[{header.consumer_group}] not online")
@@ -162,16 +170,16 @@ class MonitorProcessor:
             group.message_model.value,
             group.consume_from_where,
         )
-        return RemotingCommand.response(request, body=body.encode())
+        return request.answer(body=body.encode())
 
-    def _producer_connections(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
-        header = GetProducerConnectionListRequestHeader.from_ext(request.ext_fields)
+    def _producer_connections(self, request: Plain[GetProducerConnectionListRequestHeader]) -> RemotingCommand:
+        header = request.header
         members = self._state.clients.producers.get(header.producer_group)
         if not members:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"the producer group[{header.producer_group}] not exist")
-        return RemotingCommand.response(request, body=ProducerConnection([_connection(member) for member in members.values()]).encode())
+        return request.answer(body=ProducerConnection([_connection(member) for member in members.values()]).encode())
 
-    def _producers(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _producers(self, request: Plain[RpcHeader]) -> RemotingCommand:
         ago = self._state.monotonic()
         data = {
             group: [
@@ -186,23 +194,23 @@ class MonitorProcessor:
             ]
             for group, members in self._state.clients.producers.items()
         }
-        return RemotingCommand.response(request, body=ProducerTableInfo(data).encode())
+        return request.answer(body=ProducerTableInfo(data).encode())
 
     # -- questions to clients -----------------------------------------------------------------------------------------
 
-    def _running_info(self, request: RemotingCommand, channel: Channel) -> None:
-        header = GetConsumerRunningInfoRequestHeader.from_ext(request.ext_fields)
-        self._relay(request, channel, header.consumer_group, header.client_id, dict(request.ext_fields), b"")
+    def _running_info(self, request: Plain[GetConsumerRunningInfoRequestHeader]) -> None:
+        header = request.header
+        self._relay(request, header.consumer_group, header.client_id, dict(request.command.ext_fields), b"")
 
-    def _consume_directly(self, request: RemotingCommand, channel: Channel) -> None:
-        header = ConsumeMessageDirectlyResultRequestHeader.from_ext(request.ext_fields)
+    def _consume_directly(self, request: Plain[ConsumeMessageDirectlyResultRequestHeader]) -> None:
+        header = request.header
         record = self._state.store.record_at(OffsetMessageId.decode(header.msg_id or "").offset)
         if record is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"can not find the message {header.msg_id}")
         completed = header.replace(broker_name=self._state.config.name)
-        self._relay(request, channel, header.consumer_group, header.client_id or "", completed.to_ext(), record)
+        self._relay(request, header.consumer_group, header.client_id or "", completed.to_ext(), record)
 
-    def _relay(self, request: RemotingCommand, channel: Channel, group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:
+    def _relay(self, request: Request[Any, Any], group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:
         """Ask a client, and hand its answer on unchanged."""
         member = self._state.clients.consumer(group, client_id)
         if member is None:
@@ -213,7 +221,7 @@ class MonitorProcessor:
             )
         question = RemotingCommand(request.code, opaque=next_opaque(), ext_fields=ext, body=body)
         deadline = self._state.monotonic() + _RELAY_TIMEOUT
-        member.channel.submit(question.opaque, encode(question), _Relay(request, channel, f"<{group}> <{client_id}>"), deadline)
+        member.channel.submit(question.opaque, encode(question), _Relay(request, f"<{group}> <{client_id}>"), deadline)
 
     # -- the broker itself --------------------------------------------------------------------------------------------
 
@@ -252,23 +260,20 @@ class MonitorProcessor:
 class _Relay:
     """Hands a client's answer on to the administrator who asked."""
 
-    __slots__ = ("_channel", "_request", "_who")
+    __slots__ = ("_request", "_who")
 
-    def __init__(self, request: RemotingCommand, channel: Channel, who: str) -> None:
+    def __init__(self, request: Request[Any, Any], who: str) -> None:
         self._request = request
-        self._channel = channel
         self._who = who
 
     def on_response(self, command: RemotingCommand) -> None:
-        command.serialize_type = self._request.serialize_type
-        self._channel.reply(self._request, command)
+        command.serialize_type = self._request.command.serialize_type
+        self._request.reply(command)
 
     def on_error(self, error: RemotingError) -> None:
         timed_out = isinstance(error, RequestTimeoutError)
         code = ResponseCode.CONSUME_MSG_TIMEOUT if timed_out else ResponseCode.SYSTEM_ERROR
-        self._channel.reply(
-            self._request, RemotingCommand.response(self._request, code, f"consumer {self._who} did not answer: {error.message}")
-        )
+        self._request.reply(self._request.answer(code, f"consumer {self._who} did not answer: {error.message}"))
 
 
 def _connection(member: Member) -> Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache, partial
-from typing import Final
+from typing import Any, Final
 
 from aiorocketmq.errors import BrokerError, ConfigError, ProtocolError, broker_error
 from aiorocketmq.model import names
@@ -13,12 +13,11 @@ from aiorocketmq.model.filters import SQL, SubscriptionData, build_subscription
 from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_client import PullMessageRequestHeader
 from aiorocketmq.protocol.sysflag import PullSysFlag
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.long_polling import ParkedPull
-from aiorocketmq.server.broker.processors.common import int_field, text_field
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler, failure, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 from aiorocketmq.server.store.records import QueueLog
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -34,30 +33,24 @@ _READ: Final = int(Permission.READ)
 _FORBIDDEN_BROKER, _FORBIDDEN_GROUP, _FORBIDDEN_TOPIC, _FORBIDDEN_BROADCAST = "1", "2", "3", "4"
 
 
+Asked = Plain[PullMessageRequestHeader]
+
+
 class _Pull:
-    """One pull request, checked; mutable only by its maker."""
+    """One pull request whose group, topic and subscription were found; mutable only by its maker."""
 
-    __slots__ = ("channel", "codes", "group", "header", "max_messages", "offset", "queue_id", "request", "suspend", "topic")
+    __slots__ = ("codes", "group", "header", "max_messages", "offset", "queue_id", "request", "suspend", "topic")
 
-    def __init__(
-        self,
-        request: RemotingCommand,
-        channel: Channel,
-        group: SubscriptionGroupConfig,
-        topic: TopicConfig,
-        codes: frozenset[int],
-    ) -> None:
-        ext = request.ext_fields
+    def __init__(self, request: Asked, group: SubscriptionGroupConfig, topic: TopicConfig, codes: frozenset[int]) -> None:
+        header = request.header
         self.request = request
-        self.channel = channel
         self.group = group.group_name
         self.topic = topic.topic_name
         self.codes = codes
-        self.queue_id = int_field(ext, "queueId")
-        self.offset = int_field(ext, "queueOffset")
-        self.max_messages = max(1, min(int_field(ext, "maxMsgNums"), MAX_MESSAGES))
-        suspends = int_field(ext, "sysFlag") & PullSysFlag.SUSPEND
-        self.suspend = int_field(ext, "suspendTimeoutMillis") / 1000 if suspends else 0.0
+        self.queue_id = header.queue_id
+        self.offset = header.queue_offset
+        self.max_messages = max(1, min(header.max_msg_nums, MAX_MESSAGES))
+        self.suspend = header.suspend_timeout_millis / 1000 if header.sys_flag & PullSysFlag.SUSPEND else 0.0
         self.header = {
             "suggestWhichBrokerId": str(group.broker_id),
             "topicSysFlag": str(topic.topic_sys_flag),
@@ -71,84 +64,84 @@ class PullProcessor:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        return {RequestCode.PULL_MESSAGE: guarded(self._pull), RequestCode.LITE_PULL_MESSAGE: guarded(self._pull)}
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """Its rows of the broker's table."""
+        needs = Need(Action.SUB, Resource.GROUP, "consumer_group"), Need(Action.SUB, Resource.TOPIC, "topic")
+        return tuple(
+            operation(code, PullMessageRequestHeader, self._pull, *needs)
+            for code in (RequestCode.PULL_MESSAGE, RequestCode.LITE_PULL_MESSAGE)
+        )
 
-    def _pull(self, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+    def _pull(self, request: Asked) -> RemotingCommand | None:
         refused = self._forbidden(request)
         if refused is not None:
             return refused
-        pull = self._checked(request, channel)
+        pull = self._checked(request)
         state = self._state
-        ext = request.ext_fields
-        if int_field(ext, "sysFlag") & PullSysFlag.COMMIT_OFFSET and (commit := int_field(ext, "commitOffset")) >= 0:
-            state.offsets.commit(pull.group, pull.topic, pull.queue_id, commit)
+        header = request.header
+        if header.sys_flag & PullSysFlag.COMMIT_OFFSET and header.commit_offset >= 0:
+            state.offsets.commit(pull.group, pull.topic, pull.queue_id, header.commit_offset)
         answer = self._answer(pull)
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:
             return answer
         suspend = pull.suspend if state.config.long_polling else min(1.0, pull.suspend)
-        parked = ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull), channel)
+        parked = ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull), request.channel)
         return None if state.polling.park(pull.topic, pull.queue_id, parked) else answer
 
     def _resume(self, pull: _Pull) -> None:
         """A parked pull is carried out again, and answered whatever comes of it."""
-        if pull.channel.closed:
-            return
         try:
             answer = self._answer(pull)
         except (BrokerError, ProtocolError) as error:
-            answer = failure(pull.request, error)
-        pull.channel.reply(pull.request, answer)
+            answer = pull.request.failure(error)
+        pull.request.reply(answer)
 
     # -- checks, in a real broker's order (6.4) -----------------------------------------------------------------------
 
-    def _forbidden(self, request: RemotingCommand) -> RemotingCommand | None:
+    def _forbidden(self, request: Asked) -> RemotingCommand | None:
         """The answer with code 16 and the reason's number, when something forbids the pull."""
         state = self._state
-        ext = request.ext_fields
+        header = request.header
         if not state.readable:
             return _no_permission(request, _FORBIDDEN_BROKER, f"the broker[{state.address}] pulling message is forbidden")
-        group_name = text_field(ext, "consumerGroup")
-        group = state.groups.require(group_name)
+        group = state.groups.require(header.consumer_group)
         if not group.consume_enable:
-            return _no_permission(request, _FORBIDDEN_GROUP, f"subscription group no permission, {group_name}")
-        topic = state.topics.require(text_field(ext, "topic"))
+            return _no_permission(request, _FORBIDDEN_GROUP, f"subscription group no permission, {header.consumer_group}")
+        topic = state.topics.require(header.topic)
         if not topic.perm & _READ:
             return _no_permission(request, _FORBIDDEN_TOPIC, f"the topic[{topic.topic_name}] pulling message is forbidden")
-        if not group.consume_broadcast_enable and not int_field(ext, "sysFlag") & PullSysFlag.SUBSCRIPTION:
-            members = state.clients.consumer_group(group_name)
+        if not group.consume_broadcast_enable and not header.sys_flag & PullSysFlag.SUBSCRIPTION:
+            members = state.clients.consumer_group(header.consumer_group)
             if members is not None and members.message_model is MessageModel.BROADCASTING:
-                return _no_permission(request, _FORBIDDEN_BROADCAST, f"the consumer group[{group_name}] can not consume by broadcast way")
+                remark = f"the consumer group[{header.consumer_group}] can not consume by broadcast way"
+                return _no_permission(request, _FORBIDDEN_BROADCAST, remark)
         return None
 
-    def _checked(self, request: RemotingCommand, channel: Channel) -> _Pull:
+    def _checked(self, request: Asked) -> _Pull:
         state = self._state
-        ext = request.ext_fields
-        group = state.groups.require(ext["consumerGroup"])
-        topic = state.topics.require(ext["topic"])
-        queue_id = int_field(ext, "queueId")
-        if not 0 <= queue_id < topic.read_queue_nums:
+        group = state.groups.require(request.header.consumer_group)
+        topic = state.topics.require(request.header.topic)
+        queue_id = request.header.queue_id
+        if queue_id >= topic.read_queue_nums:
             raise broker_error(
                 ResponseCode.INVALID_PARAMETER,
                 f"queueId[{queue_id}] is illegal, topic:[{topic.topic_name}] topicConfig.readQueueNums:[{topic.read_queue_nums}] "
-                f"consumer:[{channel.address}]",
+                f"consumer:[{request.session.address}]",
             )
-        subscription = self._subscription(request, group.group_name, topic.topic_name)
+        subscription = self._subscription(request.header)
         if not subscription.is_tag:
             raise broker_error(
                 ResponseCode.SYSTEM_ERROR, f"The broker does not support consumer to filter message by {subscription.expression_type}"
             )
         # A retry topic holds messages of the group alone; they were filtered on their first way.
         codes = frozenset[int]() if topic.topic_name.startswith(names.RETRY_PREFIX) else subscription.codes
-        return _Pull(request, channel, group, topic, codes)
+        return _Pull(request, group, topic, codes)
 
-    def _subscription(self, request: RemotingCommand, group: str, topic: str) -> SubscriptionData:
-        ext = request.ext_fields
-        version = int_field(ext, "subVersion")
-        if int_field(ext, "sysFlag") & PullSysFlag.SUBSCRIPTION:
+    def _subscription(self, header: PullMessageRequestHeader) -> SubscriptionData:
+        group, topic = header.consumer_group, header.topic
+        if header.sys_flag & PullSysFlag.SUBSCRIPTION:
             try:
-                return _parse_subscription(topic, ext.get("subscription"), ext.get("expressionType") or ExpressionType.TAG)
+                return _parse_subscription(topic, header.subscription, header.expression_type or ExpressionType.TAG)
             except ConfigError as error:
                 raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, f"parse the consumer's subscription failed: {error}") from None
         members = self._state.clients.consumer_group(group)
@@ -159,7 +152,7 @@ class PullProcessor:
             raise broker_error(
                 ResponseCode.SUBSCRIPTION_NOT_EXIST, f"the consumer's subscription not exist, group: {group}, topic: {topic}"
             )
-        if known.version < version:
+        if known.version < header.sub_version:
             raise broker_error(ResponseCode.SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest")
         return known
 
@@ -223,13 +216,13 @@ class PullProcessor:
         return found, offset
 
     def _response(self, pull: _Pull, code: int, status: str, following: int, low: int, high: int) -> RemotingCommand:
-        answer = RemotingCommand.response(pull.request, code, status)
+        answer = pull.request.answer(code, status)
         answer.ext_fields = {**pull.header, "nextBeginOffset": str(following), "minOffset": str(low), "maxOffset": str(high)}
         return answer
 
 
-def _no_permission(request: RemotingCommand, kind: str, remark: str) -> RemotingCommand:
-    return RemotingCommand.response(request, ResponseCode.NO_PERMISSION, remark, {"forbiddenType": kind})
+def _no_permission(request: Asked, kind: str, remark: str) -> RemotingCommand:
+    return request.answer(ResponseCode.NO_PERMISSION, remark, {"forbiddenType": kind})
 
 
 @lru_cache(maxsize=1024)

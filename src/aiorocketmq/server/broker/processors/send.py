@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from aiorocketmq.errors import BrokerError, InvalidNameError, ProtocolError, RocketMQError, broker_error
+from aiorocketmq.errors import ProtocolError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader
+from aiorocketmq.protocol.headers_client import (
+    ConsumerSendMsgBackRequestHeader,
+    RecallMessageRequestHeader,
+    SendMessageRequestHeader,
+    SendMessageRequestHeaderV2,
+)
 from aiorocketmq.protocol.message_codec import decode_batch
-from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.metadata import missing_group
 from aiorocketmq.server.broker.processors.common import (
     choose_queue,
@@ -27,12 +31,9 @@ from aiorocketmq.server.broker.processors.common import (
     decode_record,
     delay,
     illegal,
-    int_field,
-    peer_host,
-    text_field,
 )
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Handler, failure, guarded
+from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 from aiorocketmq.server.store.records import PendingMessage
 
 _V3_4_9: Final = 121
@@ -40,33 +41,7 @@ _V3_4_9: Final = 121
 _POP_CK: Final = "POP_CK"
 
 
-class _Names:
-    """Names of a send header's fields: long ones (10) or letters (310, 320)."""
-
-    __slots__ = (
-        "born",
-        "default_queues",
-        "default_topic",
-        "flag",
-        "max_reconsume",
-        "properties",
-        "queue_id",
-        "reconsume",
-        "sys_flag",
-        "topic",
-        "unit",
-    )
-
-    def __init__(self, *fields: str) -> None:
-        (self.topic, self.default_topic, self.default_queues, self.queue_id, self.sys_flag, self.born, self.flag, self.properties,
-         self.reconsume, self.unit, self.max_reconsume) = fields  # fmt: skip
-
-
-_V1: Final = _Names(
-    "topic", "defaultTopic", "defaultTopicQueueNums", "queueId", "sysFlag", "bornTimestamp", "flag", "properties",
-    "reconsumeTimes", "unitMode", "maxReconsumeTimes",
-)  # fmt: skip
-_V2: Final = _Names("b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l")
+Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
 
 
 class SendProcessor:
@@ -76,44 +51,31 @@ class SendProcessor:
         self._state = state
         self._trace = {"MSG_REGION": state.config.region_id, "TRACE_ON": "true"}
 
-    def handlers(self) -> dict[int, Handler]:
-        """Handlers by request code."""
-        return {
-            RequestCode.SEND_MESSAGE: self._traced(partial(self._send, _V1)),
-            RequestCode.SEND_MESSAGE_V2: self._traced(partial(self._send, _V2)),
-            RequestCode.SEND_BATCH_MESSAGE: self._traced(self._send_batch),
-            RequestCode.CONSUMER_SEND_MSG_BACK: guarded(self._send_back),
-            RequestCode.RECALL_MESSAGE: guarded(self._recall),
-        }
-
-    def _traced(self, handler: Handler) -> Handler:
-        """As `guarded`; answers to sends name the region, failures too."""
-
-        def handle(request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
-            try:
-                return handler(request, channel)
-            except (BrokerError, ProtocolError) as error:
-                return self._failure(request, error)
-
-        return handle
-
-    def _failure(self, request: RemotingCommand, error: BrokerError | ProtocolError) -> RemotingCommand:
-        answer = failure(request, error)
-        answer.ext_fields.update(self._trace)
-        return answer
+    def operations(self) -> tuple[Operation[Any, Any], ...]:
+        """Its rows of the broker's table; answers to sends name the region, failures too."""
+        trace = self._trace
+        publish = Need(Action.PUB, Resource.TOPIC, "topic")
+        own_group = Need(Action.SUB, Resource.GROUP, "group")
+        return (
+            operation(RequestCode.SEND_MESSAGE, SendMessageRequestHeader, self._send, publish, failure_ext=trace),
+            operation(RequestCode.SEND_MESSAGE_V2, SendMessageRequestHeaderV2, self._send, publish, failure_ext=trace),
+            operation(RequestCode.SEND_BATCH_MESSAGE, SendMessageRequestHeaderV2, self._send_batch, publish, failure_ext=trace),
+            operation(RequestCode.CONSUMER_SEND_MSG_BACK, ConsumerSendMsgBackRequestHeader, self._send_back, own_group),
+            operation(RequestCode.RECALL_MESSAGE, RecallMessageRequestHeader, self._recall, publish),
+        )
 
     # -- one message --------------------------------------------------------------------------------------------------
 
-    def _send(self, fields: _Names, request: RemotingCommand, channel: Channel) -> None:
+    def _send(self, request: Sent) -> None:
         state = self._state
-        ext = request.ext_fields
-        name = text_field(ext, fields.topic)
-        topic = self._topic(fields, ext, name)
-        queue_id = self._queue_id(topic, int_field(ext, fields.queue_id))
-        properties = props.decode_properties(ext.get(fields.properties, ""))
+        header = request.header
+        name = header.topic
+        topic = self._topic(header)
+        queue_id = self._queue_id(topic, header.queue_id)
+        properties = props.decode_properties(header.properties or "")
         properties.pop(_POP_CK, None)
         properties.update(self._trace)
-        if name.startswith(names.RETRY_PREFIX) and self._is_dead(fields, request, name):
+        if name.startswith(names.RETRY_PREFIX) and self._is_dead(request):
             topic = state.topics.create_derived(names.dlq_topic(name.removeprefix(names.RETRY_PREFIX)), 1)
             queue_id = 0
             properties[props.DELAY] = "-1"
@@ -123,26 +85,26 @@ class SendProcessor:
         properties[props.CLUSTER] = state.config.cluster
         if properties.get(props.TRANSACTION_PREPARED) == "true":
             raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending transaction message is forbidden")
-        message = self._message(fields, request, channel, topic.topic_name, queue_id)
+        message = self._message(request, topic.topic_name, queue_id)
         self._finish(message, properties)
         handle = self._recall_handle(message, properties)
-        message.done = partial(self._stored, request, channel, properties[props.UNIQ_KEY], queue_id, handle)
+        message.done = partial(self._stored, request, properties[props.UNIQ_KEY], queue_id, handle)
         state.store.append(message)
 
-    def _message(self, fields: _Names, request: RemotingCommand, channel: Channel, topic: str, queue_id: int) -> PendingMessage:
-        ext = request.ext_fields
-        host, port = peer_host(channel)
+    def _message(self, request: Sent, topic: str, queue_id: int) -> PendingMessage:
+        header = request.header
+        host, port = request.session.host
         return PendingMessage(
             topic,
             queue_id,
             request.body,
             b"",
-            flag=int_field(ext, fields.flag),
-            sys_flag=int_field(ext, fields.sys_flag),
-            born_timestamp=int_field(ext, fields.born),
+            flag=header.flag,
+            sys_flag=header.sys_flag,
+            born_timestamp=header.born_timestamp,
             born_host=host,
             born_port=port,
-            reconsume_times=int_field(ext, fields.reconsume, 0),
+            reconsume_times=header.reconsume_times or 0,
         )
 
     def _finish(self, message: PendingMessage, properties: dict[str, str]) -> None:
@@ -154,49 +116,52 @@ class SendProcessor:
         if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
             raise illegal(self._state)
 
-    def _topic(self, fields: _Names, ext: Mapping[str, str], name: str) -> TopicConfig:
+    def _topic(self, header: SendMessageRequestHeader | SendMessageRequestHeaderV2) -> TopicConfig:
         """Check the topic, and create it where that is allowed (6.2, 6.3)."""
         state = self._state
+        name = header.topic
         topic = state.topics.get(name)
         if topic is not None and topic.order and not state.writable:
             raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden", topic=name)
         if topic is None:
-            try:
-                names.check_topic(name)
-            except InvalidNameError as error:
-                raise broker_error(ResponseCode.INVALID_PARAMETER, error.message, topic=name) from None
+            names.check_topic(name)
         if name in names.NOT_ALLOWED_SEND_TOPICS:
             raise broker_error(ResponseCode.NO_PERMISSION, f"Sending message to topic[{name}] is forbidden.", topic=name)
         if topic is None:
-            unit = ext.get(fields.unit) == "true"
+            if header.default_topic_queue_nums < 1:
+                raise broker_error(
+                    ResponseCode.INVALID_PARAMETER,
+                    f"topic[{name}] cannot be created with {header.default_topic_queue_nums} queues (defaultTopicQueueNums)",
+                    topic=name,
+                )
             topic = state.topics.create_from_default(
-                name, text_field(ext, fields.default_topic), int_field(ext, fields.default_queues), unit=unit
+                name, header.default_topic, header.default_topic_queue_nums, unit=bool(header.unit_mode)
             )
         return topic
 
     def _queue_id(self, topic: TopicConfig, queue_id: int) -> int:
-        if queue_id < 0:
-            return choose_queue(topic)
-        if queue_id >= max(topic.write_queue_nums, topic.read_queue_nums):
+        most = max(topic.write_queue_nums, topic.read_queue_nums) if queue_id >= 0 else topic.write_queue_nums
+        if queue_id >= most or not most:
             raise broker_error(
                 ResponseCode.INVALID_PARAMETER,
                 f"request queueId[{queue_id}] is illegal, topic[{topic.topic_name}] read queues {topic.read_queue_nums}, "
                 f"write queues {topic.write_queue_nums}",
                 topic=topic.topic_name,
             )
-        return queue_id
+        return queue_id if queue_id >= 0 else choose_queue(topic)
 
-    def _is_dead(self, fields: _Names, request: RemotingCommand, topic: str) -> bool:
+    def _is_dead(self, request: Sent) -> bool:
         """True when a message to a retry topic was tried often enough, or belongs to an ordered group, which has no retry topic."""
         state = self._state
-        group_name = topic.removeprefix(names.RETRY_PREFIX)
+        header = request.header
+        group_name = header.topic.removeprefix(names.RETRY_PREFIX)
         group = state.groups.find(group_name)
         if group is None:
             raise missing_group(group_name)
-        most = int_field(request.ext_fields, fields.max_reconsume, group.retry_max_times)
-        if request.version < _V3_4_9:
-            most = group.retry_max_times
-        return int_field(request.ext_fields, fields.reconsume, 0) > most or state.locks.any_live(group_name)
+        most = group.retry_max_times
+        if request.version >= _V3_4_9 and header.max_reconsume_times is not None:
+            most = header.max_reconsume_times
+        return (header.reconsume_times or 0) > most or state.locks.any_live(group_name)
 
     def _check_size(self, topic: str, body: bytes) -> None:
         too_long = len(topic) > names.MAX_TOPIC_LENGTH and not topic.startswith((names.RETRY_PREFIX, names.DLQ_PREFIX))
@@ -212,18 +177,11 @@ class SendProcessor:
         return base64.urlsafe_b64encode(text.encode()).decode()
 
     def _stored(
-        self,
-        request: RemotingCommand,
-        channel: Channel,
-        unique: str,
-        queue_id: int,
-        handle: str | None,
-        message: PendingMessage,
-        error: RocketMQError | None,
+        self, request: Sent, unique: str, queue_id: int, handle: str | None, message: PendingMessage, error: RocketMQError | None
     ) -> None:
         """After the commit: answer the producer."""
         if error is not None:
-            channel.reply(request, self._failure(request, _as_broker_error(error)))
+            request.done(error)
             return
         self._state.stats.stored(message.topic, 1)
         ext = {
@@ -235,18 +193,18 @@ class SendProcessor:
         }
         if handle is not None:
             ext["recallHandle"] = handle
-        answer = RemotingCommand.response(request)
+        answer = request.answer()
         answer.ext_fields = ext
-        channel.reply(request, answer)
+        request.reply(answer)
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
-    def _send_batch(self, request: RemotingCommand, channel: Channel) -> None:
+    def _send_batch(self, request: Plain[SendMessageRequestHeaderV2]) -> None:
         state = self._state
-        ext = request.ext_fields
-        name = text_field(ext, _V2.topic)
-        topic = self._topic(_V2, ext, name)
-        queue_id = self._queue_id(topic, int_field(ext, _V2.queue_id))
+        header = request.header
+        name = header.topic
+        topic = self._topic(header)
+        queue_id = self._queue_id(topic, header.queue_id)
         if len(name) > names.MAX_TOPIC_LENGTH:
             raise illegal(state, f"message topic length over limit, {len(name)}, max: {names.MAX_TOPIC_LENGTH}")
         if name.startswith(names.RETRY_PREFIX):
@@ -256,16 +214,15 @@ class SendProcessor:
             items = decode_batch(request.body)
         except ProtocolError as error:
             raise illegal(state, f"the batch is damaged: {error.message}") from None
-        sys_flag = int_field(ext, _V2.sys_flag)
-        born = int_field(ext, _V2.born)
-        host, port = peer_host(channel)
-        answer = _BatchAnswer(self, request, channel, queue_id, len(items))
+        host, port = request.session.host
+        answer = _BatchAnswer(self, request, queue_id, len(items))
         messages = []
         for item in items:
             if not item.body or len(item.properties) > props.MAX_PROPERTIES_LENGTH:
                 raise illegal(state)
             message = PendingMessage(
-                name, queue_id, item.body, item.properties, flag=item.flag, sys_flag=sys_flag, born_timestamp=born,
+                name, queue_id, item.body, item.properties, flag=item.flag, sys_flag=header.sys_flag,
+                born_timestamp=header.born_timestamp,
                 born_host=host, born_port=port, done=answer.stored,
             )  # fmt: skip
             properties = props.decode_properties(item.properties)
@@ -276,20 +233,15 @@ class SendProcessor:
             state.store.append(message)
 
     def batch_stored(
-        self,
-        request: RemotingCommand,
-        channel: Channel,
-        queue_id: int,
-        messages: list[PendingMessage],
-        error: RocketMQError | None,
+        self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, messages: list[PendingMessage], error: RocketMQError | None
     ) -> None:
         """After the commit of a whole batch: answer the producer."""
         if error is not None:
-            channel.reply(request, self._failure(request, _as_broker_error(error)))
+            request.done(error)
             return
         self._state.stats.stored(messages[0].topic, len(messages))
         first = messages[0].keys[0] if messages[0].keys else ""
-        answer = RemotingCommand.response(request)
+        answer = request.answer()
         answer.ext_fields = {
             "msgId": ",".join([self._state.message_id(message.physical_offset) for message in messages]),
             "queueId": str(queue_id),
@@ -297,19 +249,19 @@ class SendProcessor:
             "transactionId": first,
             **self._trace,
         }
-        channel.reply(request, answer)
+        request.reply(answer)
 
     # -- send-back ----------------------------------------------------------------------------------------------------
 
-    def _send_back(self, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+    def _send_back(self, request: Plain[ConsumerSendMsgBackRequestHeader]) -> RemotingCommand | None:
         """A consumer gives a message back: to the retry topic with a delay, or to the dead-letter topic (6.6)."""
         state = self._state
-        header = ConsumerSendMsgBackRequestHeader.from_ext(request.ext_fields)
+        header = request.header
         group = state.groups.require(header.group)
         if not state.writable:
             raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden")
         if group.retry_queue_nums <= 0:
-            return RemotingCommand.response(request)
+            return request.answer()
         retry = state.topics.create_derived(names.retry_topic(header.group), group.retry_queue_nums, unit=header.unit_mode)
         record = state.store.record_at(header.offset)
         if record is None:
@@ -332,31 +284,24 @@ class SendProcessor:
         message = PendingMessage(
             target.topic_name, choose_queue(target), origin.stored_body, b"", flag=origin.flag, sys_flag=origin.sys_flag,
             born_timestamp=origin.born_timestamp, born_host=host, born_port=port, reconsume_times=origin.reconsume_times + 1,
-            done=partial(self._sent_back, request, channel),
+            done=lambda _, error: request.done(error),
         )  # fmt: skip
         self._finish(message, properties)
         state.store.append(message)
         return None
 
-    def _sent_back(self, request: RemotingCommand, channel: Channel, message: PendingMessage, error: RocketMQError | None) -> None:
-        if error is None:
-            channel.reply(request, RemotingCommand.response(request))
-        else:
-            channel.reply(request, failure(request, _as_broker_error(error)))
-
-    def _recall(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+    def _recall(self, request: Plain[RecallMessageRequestHeader]) -> RemotingCommand:
         raise broker_error(ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")
 
 
 class _BatchAnswer:
     """Collects the outcomes of a batch's messages, which one commit stores; answers when all are there."""
 
-    __slots__ = ("_channel", "_error", "_expected", "_messages", "_processor", "_queue_id", "_request")
+    __slots__ = ("_error", "_expected", "_messages", "_processor", "_queue_id", "_request")
 
-    def __init__(self, processor: SendProcessor, request: RemotingCommand, channel: Channel, queue_id: int, expected: int) -> None:
+    def __init__(self, processor: SendProcessor, request: Plain[SendMessageRequestHeaderV2], queue_id: int, expected: int) -> None:
         self._processor = processor
         self._request = request
-        self._channel = channel
         self._queue_id = queue_id
         self._expected = expected
         self._messages: list[PendingMessage] = []
@@ -366,8 +311,4 @@ class _BatchAnswer:
         self._messages.append(message)
         self._error = self._error or error
         if len(self._messages) == self._expected:
-            self._processor.batch_stored(self._request, self._channel, self._queue_id, self._messages, self._error)
-
-
-def _as_broker_error(error: RocketMQError) -> BrokerError:
-    return error if isinstance(error, BrokerError) else broker_error(ResponseCode.SYSTEM_ERROR, error.message)
+            self._processor.batch_stored(self._request, self._queue_id, self._messages, self._error)

@@ -33,8 +33,8 @@ class FeatureRecorder:
         self._features: dict[str, tuple[str, list[str]]] = {}
         self._outcomes: dict[str, str] = {}
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
             ids = [str(name) for mark in item.iter_markers("feature") for name in mark.args]
             if ids:
                 self._features[item.nodeid] = (cluster_of(item), ids)
@@ -51,8 +51,8 @@ class FeatureRecorder:
     def pytest_sessionfinish(self) -> None:
         results: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
         for nodeid, (cluster, ids) in self._features.items():
-            outcome = self._outcomes.get(nodeid)
-            for name in ids if outcome else ():
-                results[name][cluster][str(outcome)] += 1
+            for name in ids:
+                # A test that was chosen and has no outcome was never reached.
+                results[name][cluster][self._outcomes.get(nodeid, "skipped")] += 1
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._target.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,13 +28,59 @@ def test_results_of_several_processes_add_up() -> None:
         (None, "–"),
         ({}, "–"),
         ({"passed": 2}, "yes"),
-        ({"passed": 2, "skipped": 1}, "yes"),
+        ({"passed": 2, "skipped": 1}, "skipped"),
         ({"skipped": 1}, "skipped"),
         ({"passed": 9, "failed": 1}, "**fails**"),
     ],
 )
 def test_cells(outcomes: dict[str, int] | None, shown: str) -> None:
     assert compatibility.cell(outcomes) == shown
+
+
+def test_every_capability_has_a_row() -> None:
+    names = [name for _, features in compatibility.load_sections() for name in features]
+    assert len(names) == len(set(names)) == 315
+    page = compatibility.render({"A1": {"embedded": {"passed": 1}}})
+    assert "Of 315 capabilities 1 are shown by tests, 314 are missing." in page
+    assert [line.split()[1] for line in page.splitlines() if line.startswith("| ") and line.split()[1][1:].isdigit()] == names
+
+
+SAMPLES = """
+import pytest
+
+@pytest.mark.feature("A1")
+def test_good(): pass
+
+@pytest.mark.feature("A1")
+def test_bad(): assert False
+
+@pytest.mark.feature("A2")
+def test_skipped(): pytest.skip("no reason")
+
+@pytest.mark.feature("A2", "A3")
+def test_good_again(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"),
+    [
+        ([], {"A1": {"passed": 1, "failed": 1}, "A2": {"skipped": 1, "passed": 1}, "A3": {"passed": 1}}),
+        (["-x"], {"A1": {"passed": 1, "failed": 1}, "A2": {"skipped": 2}, "A3": {"skipped": 1}}),
+        (["-k", "good_again"], {"A2": {"passed": 1}, "A3": {"passed": 1}}),
+    ],
+)
+def test_what_was_not_reached_counts_as_skipped(tmp_path: Path, stop: list[str], expected: object) -> None:
+    (tmp_path / "test_samples.py").write_text(SAMPLES)
+    results = tmp_path / "results.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.support.feature_report", *stop),
+            *(f"--feature-results={results}", "-c", str(check_generated.ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "test_samples.py"),
+        ],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(check_generated.ROOT)}, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert {name: columns["unit"] for name, columns in json.loads(results.read_text()).items()} == expected
 
 
 def test_a_feature_without_any_test_is_missing() -> None:

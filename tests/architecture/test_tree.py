@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "aiorocketmq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_MODULE_LINES = 600
-MAX_CLASS_LINES = 375  # about 350 is meant; what comes near it wants to be split
+MAX_CLASS_LINES = 350
+MAX_FUNCTION_LINES = 80  # about 60 is meant; what comes near it wants to be split
+# What is above these limits and may not grow; each has to leave the list when it has been mended.
+TOO_LARGE_YET: dict[str, int] = {"consumer/rebalance.py: Rebalancer": 360}
+CIRCLES_YET = {frozenset({"consumer.assigned", "consumer.puller", "consumer.service"})}
 GENERATED = {"sync/clients.py"}
 
 
@@ -33,25 +37,76 @@ def test_every_module_says_what_it_owns(path: Path) -> None:
     assert len(text.split()) >= 5, f"{place(path)} says next to nothing"
 
 
-def code_lines(node: ast.ClassDef) -> int:
-    """Lines of a class without its docstrings: documentation is no reason to split."""
+Sized = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def code_lines(node: Sized) -> int:
+    """Lines of a class or function without its docstrings: documentation is no reason to split."""
     lines = (node.end_lineno or 0) - node.lineno + 1
     for inner in ast.walk(node):
-        if isinstance(inner, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(inner):
+        if isinstance(inner, Sized) and ast.get_docstring(inner):
             text = inner.body[0]
             lines -= (text.end_lineno or 0) - text.lineno + 1
     return lines
 
 
-def test_files_and_classes_stay_small() -> None:
-    large = []
-    for path in [path for path in MODULES if place(path) not in GENERATED]:
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        if lines > MAX_MODULE_LINES:
-            large.append(f"{place(path)}: {lines} lines")
-        sizes = {node.name: code_lines(node) for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)}
-        large += [f"{place(path)}: class {name} has {size} lines" for name, size in sizes.items() if size > MAX_CLASS_LINES]
-    assert large == [], "split these by family"
+def sizes(path: Path) -> Iterator[tuple[str, int, int]]:
+    """The file, its classes and its functions, each with its lines and the most it may have."""
+    yield place(path), len(path.read_text(encoding="utf-8").splitlines()), MAX_MODULE_LINES
+    for node in ast.walk(parse(path)):
+        if isinstance(node, Sized):
+            most = MAX_CLASS_LINES if isinstance(node, ast.ClassDef) else MAX_FUNCTION_LINES
+            yield f"{place(path)}: {node.name}", code_lines(node), most
+
+
+def test_files_classes_and_functions_stay_small() -> None:
+    measured = [each for path in MODULES if place(path) not in GENERATED for each in sizes(path)]
+    large = {what: lines for what, lines, most in measured if lines > max(most, TOO_LARGE_YET.get(what, 0))}
+    assert large == {}, "split these by family"
+    small = {what for what, lines, most in measured if lines <= most}
+    assert not small & TOO_LARGE_YET.keys(), "these are small enough now: take them from TOO_LARGE_YET"
+    assert TOO_LARGE_YET.keys() <= {what for what, _, _ in measured}, "these are gone: take them from TOO_LARGE_YET"
+
+
+NAMES = {".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path for path in MODULES}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of the package that a module names in any import: also those for type checkers, and those inside of functions."""
+    found: set[str] = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in NAMES else node.module for alias in node.names}
+    return found & NAMES.keys()
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of modules each of which leads to all others of its group."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for following in graph[todo.pop()] - seen:
+                seen.add(following)
+                todo.append(following)
+        reach[start] = seen
+    return {frozenset(other for other in reach[name] if name in reach[other]) for name in graph if name in reach[name]}
+
+
+def test_circles_are_found() -> None:
+    graph: dict[str, set[str]] = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a", "e"}}
+    assert circles(graph) == {frozenset("bc"), frozenset("e")}
+
+
+def test_no_modules_import_each_other() -> None:
+    """Import-linter passes over the imports for type checkers; a reader cannot."""
+    graph = {name: imported(path) - {name} for name, path in NAMES.items()}
+    found = {frozenset(name.removeprefix("aiorocketmq.") for name in circle) for circle in circles(graph)}
+    assert found - CIRCLES_YET == set(), "no module may need one that needs it"
+    assert found >= CIRCLES_YET, "this circle is gone: take it from CIRCLES_YET"
 
 
 def test_no_module_imports_the_root_package() -> None:

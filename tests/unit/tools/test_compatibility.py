@@ -76,7 +76,8 @@ def test_what_was_not_reached_counts_as_skipped(tmp_path: Path, stop: list[str],
     subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.support.feature_report", *stop),
-            *(f"--feature-results={results}", "-c", str(check_generated.ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "test_samples.py"),
+            *(f"--feature-results={results}", "-c", str(check_generated.ROOT / "pyproject.toml")),
+            *(f"--rootdir={tmp_path}", "test_samples.py"),
         ],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(check_generated.ROOT)}, capture_output=True, timeout=100, check=False,
     )  # fmt: skip

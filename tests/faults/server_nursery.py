@@ -23,7 +23,7 @@ def _announce(cluster: LocalCluster) -> None:
 def main() -> None:
     settings = json.loads(sys.argv[1])
     if "--forgetful" in sys.argv:
-        Store._commit = lambda self, changes, rows, made: None  # type: ignore[method-assign]
+        Store._transact = lambda self, database, changes, placed: None  # type: ignore[method-assign]
     for line in sys.stdin:
         if line.strip() != "start":
             break

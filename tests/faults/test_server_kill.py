@@ -256,7 +256,7 @@ async def check(server: Server, ledger: Ledger, reader: Reader) -> None:
 def still_scheduled(folder: Path) -> set[str]:
     """Unique ids of the messages that the database holds in its schedule."""
     with contextlib.closing(sqlite3.connect(folder / "broker-a.db")) as database:
-        records = database.execute("SELECT record FROM scheduled JOIN messages USING (physical_offset)").fetchall()
+        records = database.execute("SELECT record FROM due JOIN messages ON physical_offset = key").fetchall()
     parked = [message for (record,) in records for message in decode_messages(record, broker_name="", max_body=0)]
     return {message.properties["UNIQ_KEY"] for message in parked}
 

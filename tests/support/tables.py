@@ -70,7 +70,7 @@ MAY_HOLD = (
     # What a server knows outlives the clients that told it.
     "server.namesrv.*", "server.local_cluster.*", "server.store.records.*", "server.broker.processors.*",
     "server.broker.stats.*", "server.broker.metadata.*", "server.broker.offsets.*", "server.broker.registry.*", "server.broker.locks.*",
-    "server.broker.schedule.*", "server.dispatch.*",
+    "server.broker.schedule.*", "server.broker.tables.StoredTable._table", "server.dispatch.*",
     # Caches, and what was counted or told in the log.
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
     "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",

@@ -130,17 +130,26 @@ class BrokerBench:
         version: int = 479,
         oneway: bool = False,
     ) -> RemotingCommand:
-        """Ask, and wait for the answer."""
+        """Ask, and wait for the answer. What the test has changed before is committed first."""
+        await settle()
         channel = channel or FakeChannel()
         request = RemotingCommand.request(code, header, body, oneway=oneway)
         request.version = version
-        answer = self.table.handle(request, channel)  # type: ignore[arg-type]
+        answer = self.handle(request, channel)
         return answer if answer is not None else await channel.answer()
+
+    def handle(self, request: RemotingCommand, channel: FakeChannel) -> RemotingCommand | None:
+        """Let a request be handled as a broker does: as one unit of work."""
+        self.state.store.begin()
+        try:
+            return self.table.handle(request, channel)  # type: ignore[arg-type]
+        finally:
+            self.state.store.end()
 
     def park(self, header: Header, channel: FakeChannel) -> None:
         """Send a pull that is expected to wait."""
         request = RemotingCommand.request(RequestCode.PULL_MESSAGE, header)
-        assert self.table.handle(request, channel) is None  # type: ignore[arg-type]
+        assert self.handle(request, channel) is None
 
     async def send(
         self, topic: str, body: bytes = b"x", *, queue_id: int = 0, properties: str = "", channel: FakeChannel | None = None, **fields: Any

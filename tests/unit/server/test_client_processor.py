@@ -90,6 +90,7 @@ async def test_members_and_notices(bench: BrokerBench) -> None:
 
 async def test_the_retry_topic_comes_with_the_first_heartbeat(bench: BrokerBench) -> None:
     await beat(bench, FakeChannel(), heartbeat("a", "t"))
+    await settle()
     assert bench.state.topics.require("%RETRY%g").write_queue_nums == 1
     assert "%RETRY%g" in bench.changed_topics
 

@@ -120,6 +120,7 @@ async def test_subscriptions_of_heartbeats(bench: BrokerBench) -> None:
 async def test_a_pull_may_commit(bench: BrokerBench) -> None:
     await fill(bench, 3)
     await bench.pull("t", 2, commit=2)
+    await settle()
     assert bench.state.offsets.query("readers", "t", 0) == 2
     assert bench.state.offsets.pulled("readers", "t", 0) == 3
 
@@ -184,7 +185,7 @@ async def test_a_closed_connection_is_not_answered(bench: BrokerBench) -> None:
 async def test_one_arrival_wakes_all_and_an_answer_that_fails_harms_none(bench: BrokerBench) -> None:
     first, second = await parked(bench), FakeChannel()
     bench.park(pull_header("t", 1, suspend=15_000, group="others"), second)
-    bench.state.topics._table.pop("t")
+    bench.state.topics._stored._table.pop("t")
     bench.state.polling.wake("t")
     assert len(first.replies) == len(second.replies) == 1
 

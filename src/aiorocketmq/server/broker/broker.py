@@ -233,7 +233,18 @@ class Broker:
     def _process(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         if self.faults.armed and (fault := self.faults.take(request.code)) is not None:
             return self._suffer(fault, handler, request, channel)
-        return handler(request, channel)
+        return self._handle(handler, request, channel)
+
+    def _handle(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+        """Let a request be handled; what it changes is one unit of work of the store."""
+        if self._state is None:
+            return None
+        store = self._state.store
+        store.begin()
+        try:
+            return handler(request, channel)
+        finally:
+            store.end()
 
     def _suffer(self, fault: Fault, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         """Let a fault happen to a request."""
@@ -246,12 +257,16 @@ class Broker:
             return None
         if fault.answer is not None:
             return RemotingCommand.response(request, fault.answer, fault.remark)
-        return handler(request, channel)
+        return self._handle(handler, request, channel)
 
     def _late(self, fault: Fault, handler: Handler, request: RemotingCommand, channel: Channel) -> None:
         if self._server is None or channel.closed:
             return
-        answer = RemotingCommand.response(request, fault.answer, fault.remark) if fault.answer is not None else handler(request, channel)
+        answer = (
+            RemotingCommand.response(request, fault.answer, fault.remark)
+            if fault.answer is not None
+            else self._handle(handler, request, channel)
+        )
         if answer is not None:
             channel.reply(request, answer)
 

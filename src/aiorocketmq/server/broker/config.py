@@ -39,6 +39,9 @@ class BrokerConfig:
         register_interval: Seconds between two registrations with the name servers.
         lock_expiry: Seconds after its last renewal at which a queue lock falls.
         recent_bytes: Memory for recent messages.
+        retention_age: Seconds for which messages are kept; None keeps them for ever. Java's `fileReservedTime`.
+        retention_bytes: Bytes of stored messages beyond which the oldest leave; None for any number.
+        retention_interval: Seconds between two looks for messages that may leave.
         long_polling: False answers pulls that find nothing after one second at most.
     """
 
@@ -62,6 +65,9 @@ class BrokerConfig:
     register_interval: float = 30.0
     lock_expiry: float = 60.0
     recent_bytes: int = 8 * 1024 * 1024
+    retention_age: float | None = 72 * 3600.0
+    retention_bytes: int | None = None
+    retention_interval: float = 10.0
     long_polling: bool = True
 
     def __post_init__(self) -> None:

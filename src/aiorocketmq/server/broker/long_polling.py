@@ -155,16 +155,13 @@ class LongPolling:
 
     def stop(self) -> None:
         """Forget every parked pull, without answering."""
-        for handle in (self._timer, self._turn, self._retry):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._turn = self._retry = None
         for parked in self._parked.values():
             for pull in parked:
                 pull.done = True
-        for table in (self._parked, self._queues, self._owned, self._deadlines, self._woken, self._unread):
+        for table in (self._parked, self._queues, self._owned):
             table.clear()
         self._live = 0
+        self._rest()
 
     def __len__(self) -> int:
         return self._live
@@ -230,6 +227,17 @@ class LongPolling:
             owned.discard(pull)
             if not owned:
                 del self._owned[pull.owner]
+        if not self._live:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is parked: keep nothing, not even a timer."""
+        for table in (self._deadlines, self._woken, self._unread):
+            table.clear()
+        for handle in (self._timer, self._turn, self._retry):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._turn = self._retry = None
 
     def _arm(self) -> None:
         while self._deadlines and self._deadlines[0][2].done:

@@ -1,6 +1,6 @@
 """Topics and consumer groups of one broker (Java: `TopicConfigManager`, `SubscriptionGroupManager`).
 
-Changes are visible at once and in the database with the commit of the tick.
+Changes are visible after the commit of their tick; until then only to those who build on them (`latest`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiorocketmq.model.enums import Permission
 from aiorocketmq.protocol.bodies import DataVersion, SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.broker.tables import StoredTable
 from aiorocketmq.server.store.store import Store
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -55,15 +56,14 @@ class Topics:
         self._store = store
         self._now_ms = now_ms
         self._on_change = on_change
-        self._table: dict[str, TopicConfig] = {}
+        self._stored = StoredTable(store, _TOPIC_KIND, _text_of, lambda text: TopicConfig.decode(text.encode()), self._changed)
         self.version = DataVersion(timestamp=now_ms())
 
     def load(self) -> None:
         """Read the database; a fresh one gets the topics that every broker has."""
-        self._table = {name: TopicConfig.decode(text.encode()) for name, text in self._store.settings(_TOPIC_KIND).items()}
+        self._stored.load()
         for fresh in self._fresh():
-            if fresh.topic_name not in self._table:
-                self._put(fresh)
+            self._stored.seed(fresh.topic_name, fresh)
 
     def _fresh(self) -> Iterator[TopicConfig]:
         config = self._config
@@ -85,16 +85,21 @@ class Topics:
         yield topic(TIMER_TOPIC, 1)
 
     def __contains__(self, topic: str) -> bool:
-        return topic in self._table
+        return topic in self._stored
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._stored)
 
     def __iter__(self) -> Iterator[TopicConfig]:
-        return iter(self._table.values())
+        return iter(self._stored)
 
     def get(self, topic: str) -> TopicConfig | None:
-        return self._table.get(topic)
+        """The topic's configuration; None when it does not exist."""
+        return self._stored.get(topic)
+
+    def latest(self, topic: str) -> TopicConfig | None:
+        """As `get`, with what the commit under way makes of it; for those who store something in the topic."""
+        return self._stored.latest(topic)
 
     def require(self, topic: str) -> TopicConfig:
         """The topic's configuration.
@@ -102,7 +107,7 @@ class Topics:
         Raises:
             BrokerError: Code 17, the topic does not exist.
         """
-        found = self._table.get(topic)
+        found = self._stored.get(topic)
         if found is None:
             raise missing_topic(topic)
         return found
@@ -113,40 +118,43 @@ class Topics:
         return names.is_system_topic(topic) or topic in (config.cluster, config.name, f"{config.cluster}_REPLY_TOPIC")
 
     def put(self, topic: TopicConfig) -> None:
-        """Create or change a topic, and tell the name servers."""
-        self._put(topic)
-        logger.info("broker %s: topic %s has %d queues, perm %d", self._config.name, topic.topic_name, topic.write_queue_nums, topic.perm)
-        self._on_change(topic.topic_name)
-
-    def _put(self, topic: TopicConfig) -> None:
-        self._store.put_setting(_TOPIC_KIND, topic.topic_name, topic.encode().decode())
-        self._table[topic.topic_name] = topic
-        self._next_version()
+        """Create or change a topic with the commit of this tick; the name servers are told after it."""
+        self._stored.put(topic.topic_name, topic)
 
     def delete(self, topic: str) -> None:
         """Remove a topic and its messages; does nothing when there is none."""
-        if self._table.pop(topic, None) is not None:
-            self._store.put_setting(_TOPIC_KIND, topic, None)
-            self._next_version()
+        self._stored.put(topic, None)
         self._store.drop_topic(topic)
 
-    def _next_version(self) -> None:
+    def _changed(self, topic: str) -> None:
         self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)
+        known = self._stored.get(topic)
+        if known is not None:
+            logger.info("broker %s: topic %s has %d queues, perm %d", self._config.name, topic, known.write_queue_nums, known.perm)
+            self._on_change(topic)
 
     def create_from_default(self, topic: str, default_topic: str, queues: int, *, unit: bool) -> TopicConfig:
         """Create the topic that a producer sends to as a likeness of `default_topic` (6.3).
 
         Raises:
-            BrokerError: Code 17, the default topic does not exist or does not allow it.
+            BrokerError: Code 17, the default topic does not exist or does not allow it; code 29, it would have no queue.
         """
-        default = self._table.get(default_topic)
+        known = self._stored.latest(topic)
+        if known is not None:
+            return known
+        default = self._stored.latest(default_topic)
         if default is None or not default.perm & Permission.INHERIT:
             if names.is_retry_topic(topic):
                 return self.create_derived(topic, 1)
             raise missing_topic(topic)
         if default_topic == names.AUTO_CREATE_TOPIC_KEY and not self._config.auto_create_topics:
             raise missing_topic(topic)
-        count = max(0, min(queues, default.write_queue_nums))
+        count = min(queues, default.write_queue_nums)
+        if count < 1:
+            # A real broker makes a topic without queues, in which messages would be stored that nobody can read.
+            raise broker_error(
+                ResponseCode.INVALID_PARAMETER, f"topic[{topic}] cannot be created with {count} queues: ask for 1 at least", topic=topic
+            )
         created = default.replace(
             topic_name=topic,
             read_queue_nums=count,
@@ -159,7 +167,7 @@ class Topics:
 
     def create_derived(self, topic: str, queues: int, *, unit: bool = False, order: bool = False) -> TopicConfig:
         """The retry or dead-letter topic of a group, made when it is not there."""
-        found = self._table.get(topic)
+        found = self._stored.latest(topic)
         if found is None:
             found = TopicConfig(
                 topic_name=topic,
@@ -180,28 +188,28 @@ class Groups:
         self._config = config
         self._store = store
         self._now_ms = now_ms
-        self._table: dict[str, SubscriptionGroupConfig] = {}
+        self._stored = StoredTable(store, _GROUP_KIND, _text_of, lambda text: SubscriptionGroupConfig.decode(text.encode()), self._changed)
         self.version = DataVersion(timestamp=now_ms())
 
     def load(self) -> None:
         """Read the database; a fresh one gets the groups that every broker has."""
-        self._table = {name: SubscriptionGroupConfig.decode(text.encode()) for name, text in self._store.settings(_GROUP_KIND).items()}
+        self._stored.load()
         for name in _FRESH_GROUPS:
-            if name not in self._table:
-                self.put(SubscriptionGroupConfig(group_name=name))
+            self._stored.seed(name, SubscriptionGroupConfig(group_name=name))
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._stored)
 
     def __iter__(self) -> Iterator[SubscriptionGroupConfig]:
-        return iter(self._table.values())
+        return iter(self._stored)
 
     def get(self, group: str) -> SubscriptionGroupConfig | None:
-        return self._table.get(group)
+        """The group's configuration; None when it does not exist."""
+        return self._stored.get(group)
 
     def find(self, group: str) -> SubscriptionGroupConfig | None:
         """The group's configuration, created with defaults where that is allowed; None when it is not."""
-        found = self._table.get(group)
+        found = self._stored.latest(group)
         if found is None and self._config.auto_create_groups and _legal_group(group):
             found = SubscriptionGroupConfig(group_name=group)
             self.put(found)
@@ -220,19 +228,19 @@ class Groups:
         return found
 
     def put(self, group: SubscriptionGroupConfig) -> None:
-        """Create or change a group."""
-        self._store.put_setting(_GROUP_KIND, group.group_name, group.encode().decode())
-        self._table[group.group_name] = group
-        self._next_version()
+        """Create or change a group with the commit of this tick."""
+        self._stored.put(group.group_name, group)
 
     def delete(self, group: str) -> None:
-        """Remove a group; does nothing when there is none."""
-        if self._table.pop(group, None) is not None:
-            self._store.put_setting(_GROUP_KIND, group, None)
-            self._next_version()
+        """Remove a group with the commit of this tick; does nothing when there is none."""
+        self._stored.put(group, None)
 
-    def _next_version(self) -> None:
+    def _changed(self, group: str) -> None:
         self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)
+
+
+def _text_of(config: TopicConfig | SubscriptionGroupConfig) -> str:
+    return config.encode().decode()
 
 
 def _legal_group(group: str) -> bool:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
+from aiorocketmq.server.store.records import Unit
 from aiorocketmq.server.store.store import Store
+
+_Key = tuple[str, str, int]  # topic, group, queue id
+_GONE: Final = -1
 
 
 class ConsumerOffsets:
     """Offsets by (topic, group) and queue id.
 
-    A commit is visible at once and in the database with the commit of the tick. Pull offsets and resets live in memory, as in Java.
+    What is shown is what is committed to the database. Pull offsets and resets live in memory, as in Java.
     """
 
     def __init__(self, store: Store) -> None:
@@ -18,6 +24,9 @@ class ConsumerOffsets:
         self._committed: dict[tuple[str, str], dict[int, int]] = {}
         self._pulled: dict[tuple[str, str], dict[int, int]] = {}
         self._resets: dict[tuple[str, str], dict[int, int]] = {}
+        # On their way into the database: the writes of each queue that are not committed yet, and the resets among them.
+        self._writing: dict[_Key, int] = {}
+        self._resetting: dict[_Key, int] = {}
 
     def load(self) -> None:
         """Read what the database holds."""
@@ -27,16 +36,23 @@ class ConsumerOffsets:
 
     def commit(self, group: str, topic: str, queue_id: int, offset: int) -> bool:
         """Store an offset, forward or backward; False when a reset of the queue is pending and the commit is ignored."""
-        if queue_id in self._resets.get((topic, group), ()):
+        if queue_id in self._resets.get((topic, group), ()) or (topic, group, queue_id) in self._resetting:
             return False
-        self._put(group, topic, queue_id, offset)
+        known = self._committed.get((topic, group), {}).get(queue_id, _GONE)
+        if known != offset or (topic, group, queue_id) in self._writing:
+            self._put(group, topic, queue_id, offset)
         return True
 
-    def _put(self, group: str, topic: str, queue_id: int, offset: int) -> None:
-        queues = self._committed.setdefault((topic, group), {})
-        if queues.get(queue_id) != offset:
-            queues[queue_id] = offset
-            self._store.put_offset(group, topic, queue_id, offset)
+    def _put(self, group: str, topic: str, queue_id: int, offset: int) -> Unit:
+        key = (topic, group, queue_id)
+        unit = self._store.put_offset(group, topic, queue_id, offset, partial(self._apply, key, offset))
+        self._writing[key] = self._writing.get(key, 0) + 1
+        unit.callbacks.append(lambda error: _count_down(self._writing, key))
+        return unit
+
+    def _apply(self, key: _Key, offset: int) -> None:
+        topic, group, queue_id = key
+        self._committed.setdefault((topic, group), {})[queue_id] = offset
 
     def query(self, group: str, topic: str, queue_id: int) -> int:
         """The pending reset or committed offset; -1 when there is none."""
@@ -53,14 +69,25 @@ class ConsumerOffsets:
 
     def reset(self, group: str, topic: str, queue_id: int, offset: int) -> None:
         """Set an offset that the next pull of the queue is told of; until then commits are ignored."""
+        key = (topic, group, queue_id)
+        unit = self._put(group, topic, queue_id, offset)
+        unit.applied.append(partial(self._apply_reset, key, offset))
+        self._resetting[key] = self._resetting.get(key, 0) + 1
+        unit.callbacks.append(lambda error: _count_down(self._resetting, key))
+
+    def _apply_reset(self, key: _Key, offset: int) -> None:
+        topic, group, queue_id = key
         self._resets.setdefault((topic, group), {})[queue_id] = offset
-        self._put(group, topic, queue_id, offset)
 
     def take_reset(self, group: str, topic: str, queue_id: int) -> int:
         """The pending reset of a queue, which is thereby done; -1 when there is none."""
-        if not self._resets:
+        queues = self._resets.get((topic, group)) if self._resets else None
+        if queues is None:
             return -1
-        return self._resets.get((topic, group), {}).pop(queue_id, -1)
+        offset = queues.pop(queue_id, -1)
+        if not queues:
+            del self._resets[topic, group]
+        return offset
 
     def topics_of(self, group: str) -> list[str]:
         """Topics on which the group has offsets."""
@@ -77,7 +104,15 @@ class ConsumerOffsets:
 
     def drop(self, *, group: str | None = None, topic: str | None = None) -> None:
         """Forget the offsets of a group or of a topic."""
+        self._store.remove_offsets(group, topic, partial(self._apply_drop, group, topic))
+
+    def _apply_drop(self, group: str | None, topic: str | None) -> None:
         for table in (self._committed, self._pulled, self._resets):
             for key in [key for key in table if topic in (None, key[0]) and group in (None, key[1])]:
                 del table[key]
-        self._store.remove_offsets(group, topic)
+
+
+def _count_down(table: dict[_Key, int], key: _Key) -> None:
+    table[key] -= 1
+    if not table[key]:
+        del table[key]

@@ -1,7 +1,10 @@
-"""Delayed messages: parked with the store, moved to their queues when due (Java: `ScheduleMessageService`, `TimerMessageStore`).
+"""Work that is due at a time (Java: `ScheduleMessageService`, `TimerMessageStore`).
 
-Delay levels and messages delayed to the millisecond share one schedule. Moving a message and striking it from the schedule is one
-commit, so a kill in between neither loses nor doubles it. Memory holds only what is due within the horizon; the database has the rest.
+One table of the store holds all of it: delayed messages, by delay level or to the millisecond, and whatever else is to be done later. Each
+kind has a handler. Doing the work and striking it from the table is one unit of work of the store, so a kill in between neither loses nor
+doubles it. Memory holds only what is due within the horizon; the database has the rest.
+
+Work that cannot be done now is tried again, after 1 s at first and after 60 s at most, for as long as it stands in the table.
 """
 
 from __future__ import annotations
@@ -13,23 +16,28 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
-from aiorocketmq.errors import ProtocolError, RocketMQError
-from aiorocketmq.server.store.records import PendingMessage, ScheduleEntry
+from aiorocketmq.errors import RocketMQError
+from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage
 from aiorocketmq.server.store.store import Store
 
 logger = logging.getLogger("aiorocketmq.server")
 
 _HORIZON_MS: Final = 60_000
 _BATCH: Final = 256
-"""Messages moved in one tick at most, so that a backlog of due ones does not hold up the loop."""
-_RETRY_DELAY: Final = 1.0
+"""Works done in one tick at most, so that a backlog of due ones does not hold up the loop."""
+_RETRY_MS: Final = 1_000
+_LONGEST_RETRY_MS: Final = 60_000
+
+Done = Callable[[RocketMQError | None], None]
+Handler = Callable[[DueEntry, Done], None]
+"""Does the work in one unit with striking its entry, then calls back with the outcome of the commit. May raise at once."""
 
 
 class Schedule:
-    """Moves parked messages when they are due.
+    """Does what is due. Belongs to one event loop.
 
     Args:
-        store: Where they are parked.
+        store: Where the work is kept.
         now_ms: Wall clock in milliseconds.
         restore: Makes the message to deliver from a parked record; None when the record cannot be delivered any more.
     """
@@ -38,53 +46,84 @@ class Schedule:
         self._store = store
         self._now_ms = now_ms
         self._restore = restore
-        self._due: list[ScheduleEntry] = []
-        self._known: set[ScheduleEntry] = set()
+        self._handlers: dict[str, Handler] = {DELAY: self._deliver}
+        self._due: list[tuple[int, DueEntry]] = []
+        # What memory knows of and is not done: True while it waits in `_due`, False while it is being done.
+        self._known: dict[DueEntry, bool] = {}
+        self._tries: dict[DueEntry, int] = {}
         self._horizon = 0
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
 
+    def register(self, kind: str, handler: Handler) -> None:
+        """Let `handler` do the work of a kind."""
+        self._handlers[kind] = handler
+
     def start(self) -> None:
-        """Load what is due soon, and begin to deliver."""
+        """Load what is due soon, and begin."""
         self._running = True
         self._due.clear()
         self._known.clear()
+        self._tries.clear()
         self._horizon = 0
         self._extend()
         self._arm()
 
     def stop(self) -> None:
+        """Do nothing more. Work under way ends with its commit."""
         self._running = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def added(self, entry: ScheduleEntry) -> None:
-        """A message was parked, and is committed."""
-        if entry.deliver_at < self._horizon and self._push(entry) and self._running and self._due[0] == entry:
+    def proceed(self) -> None:
+        """Go on after `stop()`."""
+        self._running = True
+        self._arm()
+
+    def added(self, entry: DueEntry) -> None:
+        """Work was added, and is committed."""
+        # It can be met twice: read from the database while its commit is under way, and told of after it.
+        if entry.at < self._horizon and entry not in self._known:
+            self._push(entry.at, entry)
+
+    def cancel(self, entry: DueEntry) -> None:
+        """Strike work from the table with the commit of this tick. What is being done already may still be done."""
+        self._store.strike(entry, lambda: self._forget(entry))
+
+    def _push(self, at: int, entry: DueEntry) -> None:
+        self._known[entry] = True
+        heapq.heappush(self._due, (at, entry))
+        if self._running and self._due[0][1] == entry:
             self._arm()
 
-    def _push(self, entry: ScheduleEntry) -> bool:
-        # An entry can be met twice: read from the database while its commit is under way, and told of after it.
-        if entry in self._known:
-            return False
-        self._known.add(entry)
-        heapq.heappush(self._due, entry)
-        return True
+    def _forget(self, entry: DueEntry) -> None:
+        self._known.pop(entry, None)
+        self._tries.pop(entry, None)
 
     def _extend(self) -> None:
+        """Read what is due until the horizon; tried again later when the database cannot be read."""
         horizon = self._now_ms() + _HORIZON_MS
-        for entry in self._store.scheduled_between(self._horizon, horizon):
-            self._push(entry)
+        try:
+            entries = self._store.scheduled_between(self._horizon, horizon)
+        except (RocketMQError, sqlite3.Error) as error:
+            logger.error("what is due cannot be read, next try in %d s: %s", _RETRY_MS // 1000, error)
+            return
         self._horizon = horizon
+        for entry in entries:
+            if entry not in self._known:
+                self._known[entry] = True
+                heapq.heappush(self._due, (entry.at, entry))
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        now = self._now_ms()
         # Half of the horizon at most: entries beyond it are loaded before they are due.
-        due = self._due[0].deliver_at if self._due else self._horizon
-        delay = max(0.0, min((due - self._now_ms()) / 1000, _HORIZON_MS / 2000))
-        self._timer = asyncio.get_running_loop().call_later(delay, self._run)
+        wait = min(self._due[0][0] - now, _HORIZON_MS // 2) if self._due else _HORIZON_MS // 2
+        if self._horizon - now <= _HORIZON_MS // 2:
+            wait = min(wait, max(_RETRY_MS, self._horizon - now - _HORIZON_MS // 2))
+        self._timer = asyncio.get_running_loop().call_later(max(0, wait) / 1000, self._run)
 
     def _run(self) -> None:
         self._timer = None
@@ -93,34 +132,54 @@ class Schedule:
         now = self._now_ms()
         if self._horizon - now <= _HORIZON_MS // 2:
             self._extend()
-        moved = 0
-        while self._due and self._due[0].deliver_at <= now and moved < _BATCH:
-            entry = heapq.heappop(self._due)
-            try:
-                self._deliver(entry)
-            except (sqlite3.Error, ProtocolError) as error:
-                # It stays in the database: nothing that was stored is thrown away because it cannot be read now.
-                logger.error("the delayed message at %d cannot be read: %s", entry.physical_offset, error)
-            moved += 1
+        done = 0
+        while self._due and self._due[0][0] <= now and done < _BATCH:
+            _, entry = heapq.heappop(self._due)
+            if self._known.get(entry):
+                self._do(entry)
+                done += 1
         self._arm()
 
-    def _deliver(self, entry: ScheduleEntry) -> None:
-        record = self._store.record_at(entry.physical_offset)
+    def _do(self, entry: DueEntry) -> None:
+        handler = self._handlers.get(entry.kind)
+        if handler is None:
+            logger.error("nobody knows what to do with the due work %r of kind %r: it stays", entry.key, entry.kind)
+            return
+        self._known[entry] = False
+        self._store.begin()
+        try:
+            handler(entry, lambda error: self._done(entry, error))
+        except (RocketMQError, sqlite3.Error) as error:
+            self._again(entry, error)
+        except Exception as error:  # whatever it is, all other work must not wait for it
+            logger.exception("due work of kind %s at %d failed", entry.kind, entry.key)
+            self._again(entry, error)
+        finally:
+            self._store.end()
+
+    def _done(self, entry: DueEntry, error: RocketMQError | None) -> None:
+        if error is None:
+            self._forget(entry)
+        else:
+            self._again(entry, error)
+
+    def _again(self, entry: DueEntry, error: Exception) -> None:
+        """It stays in the database: nothing that was stored is thrown away because it cannot be read or written now."""
+        tries = self._tries.get(entry, 0)
+        self._tries[entry] = tries + 1
+        wait = min(_RETRY_MS << min(tries, 6), _LONGEST_RETRY_MS)
+        logger.error("due work of kind %s at %d stays, next try in %d s: %s", entry.kind, entry.key, wait // 1000, error)
+        self._push(self._now_ms() + wait, entry)
+
+    def _deliver(self, entry: DueEntry, done: Done) -> None:
+        """A delayed message moves to its queue."""
+        record = self._store.record_at(entry.key)
         message = self._restore(record) if record is not None else None
         if message is None:
-            logger.warning("the delayed message at %d cannot be delivered: its topic is gone", entry.physical_offset)
-            self._known.discard(entry)
+            logger.warning("the delayed message at %d cannot be delivered: its topic is gone", entry.key)
             self._store.strike(entry)
+            self._store.after_commit(done)
             return
         message.delivers = entry
-        message.done = self._delivered
+        message.done = lambda message, error: done(error)
         self._store.append(message)
-
-    def _delivered(self, message: PendingMessage, error: RocketMQError | None) -> None:
-        entry = message.delivers
-        if entry is None:
-            return
-        self._known.discard(entry)
-        if error is not None and self._running:
-            logger.error("a delayed message stays parked, next try in %.0f s: %s", _RETRY_DELAY, error)
-            asyncio.get_running_loop().call_later(_RETRY_DELAY, self.added, entry)

@@ -1,16 +1,19 @@
 """What can be asked of a store.
 
-Queues and their offsets show what is committed, and nothing else. While a `flush="sync"` store commits on its own thread, searches by key
-or by offset of the log may find a message a moment before it is acknowledged.
+Queues and their offsets show what is committed, and nothing else. While a store commits on its own thread, searches by key or by offset of
+the log may find a message a moment before it is acknowledged.
+
+Whatever asks the database may raise `ServiceNotAvailableError`: it is closed, or it cannot be read at the moment.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from aiorocketmq.errors import ServiceNotAvailableError
-from aiorocketmq.server.store.records import QueueLog, ScheduleEntry, StoredRecord
+from aiorocketmq.server.store.records import DueEntry, QueueLog, StoredRecord
 
 
 class Queries:
@@ -31,9 +34,21 @@ class Queries:
             raise ServiceNotAvailableError("the store is closed")
         return self._database
 
+    def _rows(self, statement: str, *parameters: object) -> Iterator[Any]:
+        """Rows as they are needed: those that nobody takes are not read."""
+        database = self._db
+        try:
+            yield from database.execute(statement, parameters)
+        except sqlite3.Error as error:
+            raise ServiceNotAvailableError(f"the store cannot be read: {error}", cause=error) from None
+
     def queue(self, topic: str, queue_id: int) -> QueueLog | None:
         """The queue, or None while nothing was ever stored in it."""
         return self._queues.get((topic, queue_id))
+
+    def queues(self) -> Iterable[QueueLog]:
+        """All queues in which something was stored."""
+        return self._queues.values()
 
     def bounds(self, topic: str, queue_id: int) -> tuple[int, int]:
         """Smallest offset kept, and the offset that the next message gets."""
@@ -57,27 +72,17 @@ class Queries:
         if offset >= queue.first_recent_offset:
             rows = queue.recent_from(offset, count)
         else:
-            cursor = self._db.execute(
+            found = self._rows(
                 "SELECT tags_code, store_timestamp, record FROM messages WHERE queue = ? AND queue_offset >= ? AND queue_offset < ?"
                 " ORDER BY queue_offset",
-                (queue.key, offset, offset + count),
-            )
-            rows = map(StoredRecord._make, cursor)
-        if max_bytes is None:
-            return list(rows)
-        found: list[StoredRecord] = []
-        for row in rows:
-            max_bytes -= len(row.record)
-            if found and max_bytes < 0:
-                break
-            found.append(row)
-            if max_bytes <= 0:
-                break
-        return found
+                queue.key, offset, offset + count,
+            )  # fmt: skip
+            rows = map(StoredRecord._make, found)
+        return list(rows) if max_bytes is None else _within(rows, max_bytes)
 
     def record_at(self, physical_offset: int) -> bytes | None:
         """The message that starts at this offset of the log, or None."""
-        row = self._db.execute("SELECT record FROM messages WHERE physical_offset = ?", (physical_offset,)).fetchone()
+        row = next(self._rows("SELECT record FROM messages WHERE physical_offset = ?", physical_offset), None)
         return row[0] if row else None
 
     def store_timestamp_at(self, queue: QueueLog, offset: int) -> int:
@@ -86,38 +91,69 @@ class Queries:
             return -1
         if offset >= queue.first_recent_offset:
             return queue.recent_from(offset, 1)[0].store_timestamp
-        row = self._db.execute("SELECT store_timestamp FROM messages WHERE queue = ? AND queue_offset = ?", (queue.key, offset)).fetchone()
+        row = next(self._rows("SELECT store_timestamp FROM messages WHERE queue = ? AND queue_offset = ?", queue.key, offset), None)
         return row[0] if row else -1
 
     def find_by_key(self, topic: str, key: str, begin_ms: int, end_ms: int, limit: int) -> list[bytes]:
         """The newest messages of a topic with this key or unique id, stored within [begin, end]."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT record FROM message_keys JOIN messages USING (physical_offset) WHERE topic = ? AND key = ?"
             " AND store_timestamp BETWEEN ? AND ? ORDER BY physical_offset DESC LIMIT ?",
-            (topic, key, begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit),
-        )
+            topic, key, begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit,
+        )  # fmt: skip
         return [row[0] for row in rows]
 
-    def scheduled_between(self, begin_ms: int, end_ms: int) -> list[ScheduleEntry]:
-        """Parked messages that are due in [begin, end), in order."""
-        rows = self._db.execute(
-            "SELECT deliver_at, physical_offset FROM scheduled WHERE deliver_at >= ? AND deliver_at < ?"
-            " ORDER BY deliver_at, physical_offset",
-            (begin_ms, end_ms),
+    def scheduled_between(self, begin_ms: int, end_ms: int) -> list[DueEntry]:
+        """What is due in [begin, end), in order."""
+        rows = self._rows("SELECT at, kind, key FROM due WHERE at >= ? AND at < ? ORDER BY at, kind, key", begin_ms, end_ms)
+        return [DueEntry._make(row) for row in rows]
+
+    def oldest(self, limit: int) -> Iterator[tuple[int, int, int, str, bytes]]:
+        """The messages that were stored first, but for those that due work still needs; read as they are taken.
+
+        Returns:
+            Offset of the log, key of the queue, store time in ms, topic, and record of each.
+        """
+        return self._rows(
+            "SELECT physical_offset, queue, store_timestamp, topic, record FROM messages JOIN queues ON queues.id = messages.queue"
+            " WHERE NOT EXISTS (SELECT 1 FROM due WHERE key = physical_offset) ORDER BY physical_offset LIMIT ?",
+            limit,
         )
-        return [ScheduleEntry(*row) for row in rows]
+
+    def first_offset_without(self, queue_key: int, removed: Sequence[int]) -> int | None:
+        """The smallest offset that a queue keeps when the messages at these offsets of the log are gone; None when it keeps none."""
+        marks = ",".join("?" * len(removed))
+        statement = f"SELECT queue_offset FROM messages WHERE queue = ? AND physical_offset NOT IN ({marks}) ORDER BY queue_offset LIMIT 1"
+        row = next(self._rows(statement, queue_key, *removed), None)
+        return row[0] if row else None
+
+    def stored_bytes(self) -> int:
+        """Bytes of all records; looks at every message."""
+        return int(next(self._rows("SELECT coalesce(sum(length(record)), 0) FROM messages"))[0])
 
     def offsets(self) -> Iterator[tuple[str, str, int, int]]:
         """All committed offsets: group, topic, queue id, offset."""
-        return iter(self._db.execute("SELECT consumer_group, topic, queue_id, committed FROM consumer_offsets").fetchall())
+        return iter(list(self._rows("SELECT consumer_group, topic, queue_id, committed FROM consumer_offsets")))
 
     def setting(self, kind: str, name: str) -> str | None:
-        row = self._db.execute("SELECT value FROM settings WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        row = next(self._rows("SELECT value FROM settings WHERE kind = ? AND name = ?", kind, name), None)
         return row[0] if row else None
 
     def settings(self, kind: str) -> dict[str, str]:
-        return dict(self._db.execute("SELECT name, value FROM settings WHERE kind = ?", (kind,)).fetchall())
+        return dict(self._rows("SELECT name, value FROM settings WHERE kind = ?", kind))
 
     @property
     def next_physical_offset(self) -> int:
         return self._next_physical
+
+
+def _within(rows: Iterable[StoredRecord], max_bytes: int) -> list[StoredRecord]:
+    found: list[StoredRecord] = []
+    for row in rows:
+        max_bytes -= len(row.record)
+        if found and max_bytes < 0:
+            break
+        found.append(row)
+        if max_bytes <= 0:
+            break
+    return found

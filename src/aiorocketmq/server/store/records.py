@@ -1,9 +1,9 @@
-"""What goes into the store and what comes out: pending messages, queues with their recent messages, and batches of changes."""
+"""What goes into the store and what comes out: pending messages, queues with their recent messages, units of work and their commits."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from aiorocketmq.errors import RocketMQError
@@ -21,8 +21,10 @@ class PendingMessage:
         tags_code: Java hash code of the tag, 0 without one.
         keys: Words by which the message can be found, its unique id included.
         deliver_at: Milliseconds since the epoch at which it moves to its real queue; 0 for messages that are not parked.
-        delivers: Entry of the schedule that this message fulfils; removed in the same transaction.
+        delivers: Due work that this message fulfils; removed in the same transaction.
         done: Called once with this message and None after the commit, or with the error that kept it from being stored.
+        unit: What it is stored together with, or not at all; None for a message by itself. Set by the store.
+        error: Why it alone is refused. Set by the store.
         queue_offset, physical_offset, store_timestamp: Set by the store before `done` is called without an error.
     """
 
@@ -34,6 +36,7 @@ class PendingMessage:
         "deliver_at",
         "delivers",
         "done",
+        "error",
         "flag",
         "keys",
         "physical_offset",
@@ -46,6 +49,7 @@ class PendingMessage:
         "sys_flag",
         "tags_code",
         "topic",
+        "unit",
     )
 
     def __init__(
@@ -65,7 +69,7 @@ class PendingMessage:
         tags_code: int = 0,
         keys: tuple[str, ...] = (),
         deliver_at: int = 0,
-        delivers: ScheduleEntry | None = None,
+        delivers: DueEntry | None = None,
         done: Callable[[PendingMessage, RocketMQError | None], None] | None = None,
     ) -> None:
         self.topic = topic
@@ -87,13 +91,26 @@ class PendingMessage:
         self.queue_offset = -1
         self.physical_offset = -1
         self.store_timestamp = 0
+        self.unit: Unit | None = None
+        self.error: RocketMQError | None = None
 
 
-class ScheduleEntry(NamedTuple):
-    """A parked message and when it is due, in milliseconds since the epoch."""
+class DueEntry(NamedTuple):
+    """Something to be done at a time.
 
-    deliver_at: int
-    physical_offset: int
+    Attributes:
+        at: Milliseconds since the epoch.
+        kind: What is to be done, for example `DELAY`.
+        key: What it is to be done with; for a delayed message the offset of the log at which it is parked.
+    """
+
+    at: int
+    kind: str
+    key: int
+
+
+DELAY: Final = "delay"
+"""Kind of due work: a parked message moves to its queue."""
 
 
 class StoredRecord(NamedTuple):
@@ -178,25 +195,53 @@ class RecentMessages:
         self._size = 0
 
 
-class Changes:
-    """All that one commit writes; filled during a loop tick."""
+class Unit:
+    """What one request changes: written whole or not at all, whatever becomes of the others in its commit. Mutable while it is filled.
 
-    __slots__ = ("callbacks", "messages", "offsets", "offsets_removed", "settings", "struck", "topics_dropped")
+    Attributes:
+        writes: Statements and their parameters, in order.
+        applied: Called after the commit, before anybody is told: tables in memory follow the database, never the other way round.
+        callbacks: Called at the end with None, or with the error that kept the unit from being written.
+        error: Why this unit alone was refused.
+    """
+
+    __slots__ = ("applied", "callbacks", "error", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, Sequence[object]]] = []
+        self.applied: list[Callable[[], None]] = []
+        self.callbacks: list[Callable[[RocketMQError | None], None]] = []
+        self.error: RocketMQError | None = None
+
+
+class Changes:
+    """All that one commit writes; filled during a loop tick.
+
+    Attributes:
+        messages: In order of their arrival; some of them belong to a unit.
+        units: In order of their first write.
+        dropped: Topics that end with this commit. Its messages come after that: they belong to the topic's next life.
+        callbacks: Called at the end, with the error when nothing was written.
+    """
+
+    __slots__ = ("callbacks", "dropped", "messages", "units")
 
     def __init__(self) -> None:
         self.messages: list[PendingMessage] = []
-        self.offsets: dict[tuple[str, str, int], int] = {}
-        self.offsets_removed: list[tuple[str | None, str | None]] = []
-        self.settings: dict[tuple[str, str], str | None] = {}
-        self.struck: list[ScheduleEntry] = []
-        self.topics_dropped: list[str] = []
+        self.units: list[Unit] = []
+        self.dropped: set[str] = set()
         self.callbacks: list[Callable[[RocketMQError | None], None]] = []
 
-    def take_back(self, failed: Changes) -> None:
-        """Keep the offsets and settings of a failed commit for the next one: memory shows them already, the database must not lag."""
-        for key, offset in failed.offsets.items():
-            if not any(group in (None, key[0]) and topic in (None, key[1]) for group, topic in self.offsets_removed):
-                self.offsets.setdefault(key, offset)
-        self.offsets_removed[:0] = failed.offsets_removed
-        for name, value in failed.settings.items():
-            self.settings.setdefault(name, value)
+
+class Placed(NamedTuple):
+    """Where the messages of a commit go.
+
+    Attributes:
+        messages: Those that are stored.
+        rows: Their records, in the same order.
+        made: Queues that get their first message now.
+    """
+
+    messages: list[PendingMessage]
+    rows: list[StoredRecord]
+    made: dict[tuple[str, int], QueueLog]

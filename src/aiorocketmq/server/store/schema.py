@@ -5,14 +5,28 @@ One schema serves files and memory. Java keeps the same facts in commit log, con
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 from typing import Final
 
 from aiorocketmq.errors import ConfigError
 
-SCHEMA_VERSION: Final = 1
-"""Written to `PRAGMA user_version`; a database of another version is refused, never changed."""
+logger = logging.getLogger("aiorocketmq.server")
+
+SCHEMA_VERSION: Final = 2
+"""Written to `PRAGMA user_version`. An older database is changed to this version when it is opened; a newer one is refused."""
+
+_DUE: Final = """
+-- whatever is to be done at a time: at in milliseconds since the epoch, kind says what, key with what
+CREATE TABLE due (
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (at, kind, key)
+) WITHOUT ROWID;
+CREATE INDEX due_by_key ON due (key);
+"""
 
 _TABLES: Final = """
 CREATE TABLE queues (
@@ -39,11 +53,6 @@ CREATE TABLE message_keys (
     physical_offset INTEGER NOT NULL,
     PRIMARY KEY (topic, key, physical_offset)
 ) WITHOUT ROWID;
-CREATE TABLE scheduled (
-    deliver_at INTEGER NOT NULL,
-    physical_offset INTEGER NOT NULL,
-    PRIMARY KEY (deliver_at, physical_offset)
-) WITHOUT ROWID;
 CREATE TABLE consumer_offsets (
     consumer_group TEXT NOT NULL,
     topic TEXT NOT NULL,
@@ -59,16 +68,22 @@ CREATE TABLE settings (
 ) WITHOUT ROWID;
 """
 
+_MIGRATIONS: Final = {
+    1: f"{_DUE} INSERT INTO due SELECT deliver_at, 'delay', physical_offset FROM scheduled; DROP TABLE scheduled;",
+}
+"""How a database of each older version becomes one of the next."""
+
 
 def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
-    """Open, and where needed create, the database of one broker or name server.
+    """Open, and where needed create or migrate, the database of one broker or name server.
 
     Args:
         path: File of the database; None keeps it in memory.
         sync: True makes every commit wait for the disk (`synchronous=FULL`).
 
     Raises:
-        ConfigError: The file is in use by another process, is no database of ours, or its folder cannot be made.
+        ConfigError: The file is in use by another process, is damaged or no database of ours, comes from a newer version, or its folder
+            cannot be made.
     """
     try:
         if path is not None:
@@ -80,20 +95,30 @@ def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
             f"data_dir: {path} cannot be opened: {error}", hint="give a folder that this user may write to", cause=error
         ) from None
     try:
-        _prepare(database, in_memory=path is None, sync=sync)
+        _prepare(database, path, sync=sync)
     except sqlite3.Error as error:
         database.close()
-        hint = "stop the other server, or give another folder" if "locked" in str(error) else "give an empty folder, or restore the file"
-        raise ConfigError(f"data_dir: database {path} cannot be used: {error}", hint=hint, cause=error) from None
+        raise unusable(path, error) from None
     except ConfigError:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, *, in_memory: bool, sync: bool) -> None:
+def unusable(path: Path | None, error: sqlite3.Error) -> ConfigError:
+    """The error for a database that does not do what it should; names the file and the cure."""
+    if "locked" in str(error):
+        hint = "stop the other server, or give another folder"
+    elif isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+        hint = "see that the disk has room, and that this user may write there"
+    else:
+        hint = f"it is damaged or no database: restore {path} from a copy, or move it away (with its -wal file) to begin anew"
+    return ConfigError(f"data_dir: database {path} cannot be used: {error}", hint=hint, cause=error)
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None, *, sync: bool) -> None:
     execute = database.execute
-    if not in_memory:
+    if path is not None:
         # One process owns a store folder. The lock also spares SQLite its shared-memory file.
         execute("PRAGMA locking_mode=EXCLUSIVE")
         execute("PRAGMA journal_mode=WAL")
@@ -104,6 +129,19 @@ def _prepare(database: sqlite3.Connection, *, in_memory: bool, sync: bool) -> No
     if version == SCHEMA_VERSION:
         execute("BEGIN IMMEDIATE").connection.rollback()
         return
-    if version or execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise ConfigError(f"data_dir: the database has schema version {version}, not {SCHEMA_VERSION}", hint="give an empty folder")
-    database.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"data_dir: database {path} was written by a newer aiorocketmq (schema version {version}, this one knows {SCHEMA_VERSION})",
+            hint="upgrade aiorocketmq, or give another folder",
+        )
+    if version <= 0 and execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise ConfigError(
+            f"data_dir: {path} is a database of another program (schema version {version})", hint="give an empty folder, or another one"
+        )
+    if version <= 0:
+        script = _TABLES + _DUE
+    else:
+        script = "".join(_MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
+        logger.warning("database %s is migrated from schema version %d to %d", path, version, SCHEMA_VERSION)
+    # One transaction: a kill in between leaves the old version.
+    database.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")

@@ -1,7 +1,8 @@
 """The store of one broker: messages, offsets, schedule and settings in one SQLite database (Java: `DefaultMessageStore`).
 
 Whatever changes during one tick of the event loop is written by one commit at its end, and every caller is told after that commit: an
-acknowledgement means committed.
+acknowledgement means committed. What one request changes is a unit of work: written whole or not at all. A unit whose values cannot be
+stored fails alone, and nothing of it comes back later. Tables in memory, here and in the broker, change after the commit.
 
 What a crash can take away:
 
@@ -12,10 +13,12 @@ What a crash can take away:
   and always whole commits: the database itself stays consistent, and so do messages, offsets and schedule among each other.
 * **In memory** (no path): everything ends with the process, by design.
 
-When a commit fails (disk full), all it held is rolled back and each caller gets `ServiceNotAvailableError`; later commits may succeed.
+When a commit fails (disk full), all it held is rolled back and forgotten, and each caller gets `ServiceNotAvailableError`; later commits
+may succeed.
 After an input/output error the store refuses further writes until it is opened anew: a failed fsync is never retried and called good.
 
-Commits run on the loop's thread, or, with `flush="sync"`, on one thread of the store's own, so that the loop does not wait for the disk.
+Commits run on the loop's thread. With `flush="sync"`, and when there are very many messages, they run on one thread of the store's own, so
+that the loop waits neither for the disk nor for them.
 """
 
 from __future__ import annotations
@@ -25,24 +28,36 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from aiorocketmq.errors import MessageIllegalError, ProtocolError, RocketMQError, ServiceNotAvailableError
+from aiorocketmq.errors import MessageIllegalError, ProtocolError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import encode_stored_message
 from aiorocketmq.server.store.queries import Queries
-from aiorocketmq.server.store.records import Changes, PendingMessage, QueueLog, RecentMessages, ScheduleEntry, StoredRecord
-from aiorocketmq.server.store.schema import open_database
-from aiorocketmq.server.store.transactions import write_changes
+from aiorocketmq.server.store.records import (
+    DELAY,
+    Changes,
+    DueEntry,
+    PendingMessage,
+    Placed,
+    QueueLog,
+    RecentMessages,
+    StoredRecord,
+)
+from aiorocketmq.server.store.schema import open_database, unusable
+from aiorocketmq.server.store.transactions import DATA_ERRORS, blame, refuse, write_changes
+from aiorocketmq.server.store.writing import Writes
 
 logger = logging.getLogger("aiorocketmq.server")
 
 Flush = Literal["async", "sync"]
+_MANY: Final = 2048
+"""Messages of one commit beyond which the loop does not wait for it."""
+
 Arrival = Callable[[QueueLog, list[PendingMessage]], None]
 
 
-class Store(Queries):
+class Store(Queries, Writes):
     """Messages, offsets, schedule and settings of one broker.
 
     All methods belong to one event loop's thread. Writing methods return at once; what they wrote is visible to reading methods after
@@ -65,22 +80,22 @@ class Store(Queries):
         flush: Flush = "async",
         recent_bytes: int = 8 * 1024 * 1024,
     ) -> None:
-        super().__init__()
+        Queries.__init__(self)
+        Writes.__init__(self)
         self._path = path
         self._sync = flush == "sync" and path is not None
         self.store_host = store_host
         self._now_ms = now_ms
         self._recent = RecentMessages(recent_bytes)
         self._next_queue_key = 1
-        self._changes = Changes()
-        self._armed = False
-        self._committing: asyncio.Future[str | None] | None = None
+        self._committing: asyncio.Future[tuple[Placed | None, str | None]] | None = None
         self._failed = ""
         self._refusing = False
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_arrival: Arrival = lambda queue, messages: None
-        self.on_scheduled: Callable[[ScheduleEntry], None] = lambda entry: None
+        self.drops = 0
+        """Topics dropped so far."""
         self.inject_error: str = ""
         """Fault hook: a text here makes the next commits fail with it."""
 
@@ -98,9 +113,11 @@ class Store(Queries):
         self._loop = asyncio.get_running_loop()
         self._database = memory or open_database(self._path, sync=self._sync)
         self._failed = ""
-        if self._sync:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="rocketmq-store")
-        self._load()
+        try:
+            self._load()
+        except sqlite3.Error as error:
+            self._shut()
+            raise unusable(self._path, error) from None
 
     def _load(self) -> None:
         execute = self._db.execute
@@ -138,6 +155,8 @@ class Store(Queries):
             As `close`.
         """
         self._changes = Changes()
+        self._sealed.clear()
+        self._armed = False
         return self._shut()
 
     def _shut(self) -> sqlite3.Connection | None:
@@ -151,47 +170,7 @@ class Store(Queries):
             database.close()
         return database if self._path is None else None
 
-    # -- writing ------------------------------------------------------------------------------------------------------
-
-    def append(self, message: PendingMessage) -> None:
-        """Store a message with the commit of this tick; its `done` tells the outcome."""
-        self._changes.messages.append(message)
-        if not self._armed:
-            self._arm()
-
-    def put_offset(self, group: str, topic: str, queue_id: int, offset: int) -> None:
-        """Store a committed offset with the commit of this tick."""
-        self._changes.offsets[group, topic, queue_id] = offset
-        if not self._armed:
-            self._arm()
-
-    def remove_offsets(self, group: str | None, topic: str | None) -> None:
-        """Remove the offsets of a group, of a topic, or of a group on a topic (None stands for all)."""
-        self._changes.offsets_removed.append((group, topic))
-        for key in [key for key in self._changes.offsets if group in (None, key[0]) and topic in (None, key[1])]:
-            del self._changes.offsets[key]
-        self._arm()
-
-    def put_setting(self, kind: str, name: str, value: str | None) -> None:
-        """Store a setting, or remove it (None), with the commit of this tick."""
-        self._changes.settings[kind, name] = value
-        self._arm()
-
-    def strike(self, entry: ScheduleEntry) -> None:
-        """Remove a parked message from the schedule, without delivering it, with the commit of this tick."""
-        self._changes.struck.append(entry)
-        self._arm()
-
-    def drop_topic(self, topic: str) -> None:
-        """Remove a topic's messages and queues with the commit of this tick; its offsets start from 0 again."""
-        self._changes.topics_dropped.append(topic)
-        self._arm()
-
-    def after_commit(self, callback: Callable[[RocketMQError | None], None]) -> None:
-        """Call back when all that was written so far is committed, or with the error that kept it from being so."""
-        self._changes.callbacks.append(callback)
-        if not self._armed:
-            self._arm()
+    # -- committing ---------------------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
         if not self._armed and self._loop is not None:
@@ -203,39 +182,51 @@ class Store(Queries):
         """End of a tick: write all changes in one transaction."""
         if not self._armed or self._committing is not None:
             return
-        self._armed = False
-        changes, self._changes = self._changes, Changes()
+        if self._sealed:
+            changes = self._sealed.popleft()
+        else:
+            changes, self._changes = self._changes, Changes()
+            self._armed = False
         if self._database is None:
-            self._finish(changes, [], {}, "the broker is stopped")
+            self._finish(changes, None, "the broker is stopped")
+            self._go_on()
             return
-        rows, queues = self._assign(changes)
-        if self._executor is None or self._loop is None:
-            self._finish(changes, rows, queues, self._commit(changes, rows, queues))
+        if self._loop is None or not (self._sync or len(changes.messages) > _MANY):
+            self._finish(changes, *self._commit(changes))
+            self._go_on()
             return
-        self._committing = self._loop.run_in_executor(self._executor, self._commit, changes, rows, queues)
-        self._committing.add_done_callback(lambda future: self._committed(changes, rows, queues, future))
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="rocketmq-store")
+        self._committing = self._loop.run_in_executor(self._executor, self._commit, changes)
+        self._committing.add_done_callback(lambda future: self._committed(changes, future))
 
-    def _committed(
-        self, changes: Changes, rows: list[StoredRecord], queues: dict[tuple[str, int], QueueLog], future: asyncio.Future[str | None]
-    ) -> None:
+    def _committed(self, changes: Changes, future: asyncio.Future[tuple[Placed | None, str | None]]) -> None:
         self._committing = None
-        self._finish(changes, rows, queues, future.result())
+        self._finish(changes, *future.result())
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._armed and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon(self._flush)
 
-    def _assign(self, changes: Changes) -> tuple[list[StoredRecord], dict[tuple[str, int], QueueLog]]:
-        """Give each message its offsets and bytes. Nothing is published yet: a failed commit leaves no trace."""
+    def _place(self, changes: Changes) -> Placed:
+        """Give each message its offsets and bytes. Nothing is published yet: a failed commit leaves no trace.
+
+        A message with an impossible field is refused, and its unit with it: they must not fail the others of their tick.
+        """
         next_offsets: dict[tuple[str, int], int] = {}
-        made: dict[tuple[str, int], QueueLog] = {}
-        rows: list[StoredRecord] = []
-        kept: list[PendingMessage] = []
+        placed = Placed([], [], {})
+        made = placed.made
         physical = self._next_physical
         now = self._now_ms()
         for message in changes.messages:
+            unit = message.unit
+            if message.error is not None or (unit is not None and unit.error is not None):
+                continue
             name = (message.topic, message.queue_id)
             offset = next_offsets.get(name, -1)
             if offset < 0:
-                queue = made.get(name) or (None if message.topic in changes.topics_dropped else self._queues.get(name))
+                queue = made.get(name) or (None if message.topic in changes.dropped else self._queues.get(name))
                 if queue is None:
                     queue = made[name] = QueueLog(self._next_queue_key + len(made), *name)
                 offset = queue.next_offset
@@ -246,16 +237,18 @@ class Store(Queries):
             message.store_timestamp = now
             try:
                 record = self._encode(message)
-            except ProtocolError as error:
-                # One message with an impossible field must not fail the others of its tick.
-                changes.callbacks.append(partial(_refuse, message, error))
+            except (ProtocolError, ValueError) as error:  # the latter: a text that has no encoding
+                refuse(message, MessageIllegalError(f"the message is illegal: {error}", topic=message.topic))
+                if unit is not None:
+                    return self._place(changes)  # without those of its messages that have a place already
+                if name not in next_offsets:
+                    made.pop(name, None)
                 continue
             next_offsets[name] = offset + 1
-            kept.append(message)
-            rows.append(StoredRecord(message.tags_code, now, record))
+            placed.messages.append(message)
+            placed.rows.append(StoredRecord(message.tags_code, now, record))
             physical += len(record)
-        changes.messages = kept
-        return rows, made
+        return placed
 
     def _encode(self, message: PendingMessage) -> bytes:
         store_ip, store_port = self.store_host
@@ -278,68 +271,92 @@ class Store(Queries):
             prepared_transaction_offset=message.prepared_offset,
         )
 
-    def _commit(self, changes: Changes, rows: list[StoredRecord], made: dict[tuple[str, int], QueueLog]) -> str | None:
-        """Write everything; returns the reason when nothing was written. May run on the store's own thread."""
+    def _commit(self, changes: Changes) -> tuple[Placed | None, str | None]:
+        """Write everything but what is refused by itself; or the reason why nothing was written. May run on the store's own thread."""
         if self._failed:
-            return self._failed
+            return None, self._failed
         database = self._db
         try:
-            if self.inject_error:
-                raise sqlite3.OperationalError(self.inject_error)
-            database.execute("BEGIN IMMEDIATE")
-            write_changes(database, changes, rows, made, self._queues, self._next_physical)
-            database.execute("COMMIT")
-        except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter two: a value that SQLite cannot take
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            while True:
+                placed = self._place(changes)
+                try:
+                    self._transact(database, changes, placed)
+                    break
+                except DATA_ERRORS as error:
+                    if database.in_transaction:
+                        database.rollback()
+                    if not blame(database, changes, placed, error):
+                        return None, f"the changes cannot be stored: {error}"
+        except sqlite3.Error as error:
             if database.in_transaction:
                 database.rollback()
-            if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT):
-                self._failed = f"the store failed and is read-only until the broker is restarted: {error}"
-                logger.critical("store %s: %s", self._path, self._failed)
-                return self._failed
-            if not self._refusing:
-                self._refusing = True
-                logger.error("store %s cannot write, what comes in is refused: %s", self._path, error)
-            return f"the store could not write: {error}"
+            return None, self._refused(error)
         if self._refusing:
             self._refusing = False
             logger.warning("store %s writes again", self._path)
-        return None
+        return placed, None
 
-    def _finish(self, changes: Changes, rows: list[StoredRecord], made: dict[tuple[str, int], QueueLog], failure: str | None) -> None:
+    def _transact(self, database: sqlite3.Connection, changes: Changes, placed: Placed) -> None:
+        if self.inject_error:
+            raise sqlite3.OperationalError(self.inject_error)
+        database.execute("BEGIN IMMEDIATE")
+        write_changes(database, changes, placed, self._queues)
+        database.execute("COMMIT")
+
+    def _refused(self, error: sqlite3.Error) -> str:
+        """Why nothing was written, when the fault is not in what was to be written."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT):
+            self._failed = f"the store failed and is read-only until the broker is restarted: {error}"
+            logger.critical("store %s: %s", self._path, self._failed)
+            return self._failed
+        if not self._refusing:
+            self._refusing = True
+            logger.error("store %s cannot write, what comes in is refused: %s", self._path, error)
+        return f"the store could not write: {error}"
+
+    def _finish(self, changes: Changes, placed: Placed | None, failure: str | None) -> None:
         """After the commit: publish what was written, then tell everybody who waits for it."""
         if failure is None and self._database is None:
             failure = "the broker was stopped before it could answer"
         error = None if failure is None else ServiceNotAvailableError(failure)
-        if error is not None:
-            self._changes.take_back(changes)
-        arrived = self._publish(changes, rows, made) if error is None else {}
+        arrived: dict[QueueLog, list[PendingMessage]] = {}
+        if error is None and placed is not None:
+            arrived = self._publish(changes, placed)
         for message in changes.messages:
             if message.done is not None:
-                _call(message.done, message, error)
+                refused = message.error if message.unit is None else message.unit.error
+                _call(message.done, message, error or refused)
+        for unit in changes.units:
+            for callback in unit.callbacks:
+                _call(callback, error or unit.error)
         for callback in changes.callbacks:
             _call(callback, error)
         for queue, messages in arrived.items():
             _call(self.on_arrival, queue, messages)
 
-    def _publish(
-        self, changes: Changes, rows: list[StoredRecord], made: dict[tuple[str, int], QueueLog]
-    ) -> dict[QueueLog, list[PendingMessage]]:
-        for topic in changes.topics_dropped:
-            for name in [name for name in self._queues if name[0] == topic]:
+    def _publish(self, changes: Changes, placed: Placed) -> dict[QueueLog, list[PendingMessage]]:
+        """Let the tables in memory follow the database."""
+        if changes.dropped:
+            for name in [name for name in self._queues if name[0] in changes.dropped]:
                 del self._queues[name]
-        self._queues.update(made)
-        self._next_queue_key += len(made)
+            self.drops += 1
+        self._queues.update(placed.made)
+        self._next_queue_key += len(placed.made)
         arrived: dict[QueueLog, list[PendingMessage]] = {}
-        for message, row in zip(changes.messages, rows, strict=True):
+        for message, row in zip(placed.messages, placed.rows, strict=True):
             queue = self._queues[message.topic, message.queue_id]
             self._recent.append(queue, row)
             arrived.setdefault(queue, []).append(message)
+        if placed.rows:
+            self._next_physical = placed.messages[-1].physical_offset + len(placed.rows[-1].record)
+        for unit in changes.units:
+            if unit.error is None:
+                for applied in unit.applied:
+                    _call(applied)
+        for message in placed.messages:
             if message.deliver_at:
-                self.on_scheduled(ScheduleEntry(message.deliver_at, message.physical_offset))
-        if rows:
-            last = changes.messages[-1]
-            self._next_physical = last.physical_offset + len(rows[-1].record)
+                _call(self.on_scheduled, DueEntry(message.deliver_at, DELAY, message.physical_offset))
         return arrived
 
 
@@ -349,8 +366,3 @@ def _call(callback: Callable[..., object], *args: object) -> None:
         callback(*args)
     except Exception:
         logger.exception("the outcome of a commit could not be told")
-
-
-def _refuse(message: PendingMessage, reason: ProtocolError, _: RocketMQError | None) -> None:
-    if message.done is not None:
-        message.done(message, MessageIllegalError(f"the message is illegal: {reason.message}", topic=message.topic))

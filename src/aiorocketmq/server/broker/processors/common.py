@@ -16,35 +16,18 @@ from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC, TIMER_TOPIC
 from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.store.keys import encode_text, index_keys
 from aiorocketmq.server.store.records import PendingMessage
 
-_INT32_MAX = 0x7FFFFFFF
 _TIMER_PRECISION_MS = 1000
 
 tag_hash = lru_cache(maxsize=4096)(names.java_hash)
 """Java's hash of a tag; producers use few tags, and the hash is slow in Python."""
 
 
-def encode_text(text: str) -> bytes:
-    """UTF-8 as Java writes it: what has no encoding becomes '?'."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")
-
-
 def choose_queue(topic: TopicConfig) -> int:
     """A random write queue."""
     return random.randrange(topic.write_queue_nums) if topic.write_queue_nums > 1 else 0
-
-
-def index_keys(properties: Mapping[str, str]) -> tuple[str, ...]:
-    """Words by which a message can be found: its unique id and each of its keys."""
-    unique = properties.get(props.UNIQ_KEY, "")
-    text = f"{unique} {keys}" if (keys := properties.get(props.KEYS)) else unique
-    if not text.isascii():
-        text = encode_text(text).decode("utf-8", "replace")  # the index takes proper Unicode only
-    return tuple(dict.fromkeys(text.split()))
 
 
 def illegal(state: BrokerState, remark: str = "") -> BrokerError:
@@ -135,12 +118,15 @@ def restore(state: BrokerState, record: bytes) -> PendingMessage | None:
     properties = parked.properties
     topic = properties.get(props.REAL_TOPIC, "")
     queue_id = number_or_none(properties.get(props.REAL_QUEUE_ID, "0"), 0)
-    if topic not in state.topics or queue_id is None:
+    config = state.topics.latest(topic)
+    if config is None or queue_id is None:
         return None
+    if queue_id >= max(config.read_queue_nums, config.write_queue_nums):
+        queue_id = choose_queue(config)  # the topic has shrunk meanwhile: not where nobody reads
     born_host, born_port = parked.born_address
     message = PendingMessage(
         topic,
-        min(queue_id, _INT32_MAX),
+        queue_id,
         parked.stored_body,
         b"",
         flag=parked.flag,

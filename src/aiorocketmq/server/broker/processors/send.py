@@ -120,7 +120,7 @@ class SendProcessor:
         """Check the topic, and create it where that is allowed (6.2, 6.3)."""
         state = self._state
         name = header.topic
-        topic = state.topics.get(name)
+        topic = state.topics.latest(name)
         if topic is not None and topic.order and not state.writable:
             raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden", topic=name)
         if topic is None:
@@ -229,8 +229,7 @@ class SendProcessor:
             complete(message, properties)
             message.properties = item.properties  # batched messages keep theirs byte for byte
             messages.append(message)
-        for message in messages:
-            state.store.append(message)
+        state.store.append_all(messages)
 
     def batch_stored(
         self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, messages: list[PendingMessage], error: RocketMQError | None

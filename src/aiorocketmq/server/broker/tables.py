@@ -1,0 +1,94 @@
+"""Tables in memory that follow the database (Java: `ConfigManager`, which writes its tables to files now and then)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Generic, TypeVar
+
+from aiorocketmq.errors import RocketMQError
+from aiorocketmq.server.store.store import Store
+
+_V = TypeVar("_V")
+
+
+class StoredTable(Generic[_V]):
+    """Values by name, kept as settings of one kind.
+
+    The table shows what is committed. Besides it the values on their way into the database are known: whoever builds on one of them makes
+    it part of the own unit of work, so that each stands or falls by itself.
+
+    Args:
+        store: Where they are kept.
+        kind: Kind of the settings.
+        encode: Makes a value's text.
+        decode: Reads it.
+        on_change: Called with a name after the commit that changed it.
+    """
+
+    def __init__(
+        self, store: Store, kind: str, encode: Callable[[_V], str], decode: Callable[[str], _V], on_change: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._kind = kind
+        self._encode = encode
+        self._decode = decode
+        self._on_change = on_change
+        self._table: dict[str, _V] = {}
+        self._pending: dict[str, list[_V | None]] = {}
+
+    def load(self) -> None:
+        """Read the database."""
+        self._table = {name: self._decode(text) for name, text in self._store.settings(self._kind).items()}
+
+    def seed(self, name: str, value: _V) -> None:
+        """Put a value that is there from the start; it is shown at once."""
+        if name not in self._table:
+            self._table[name] = value
+            self._store.put_setting(self._kind, name, self._encode(value))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[_V]:
+        return iter(self._table.values())
+
+    def get(self, name: str) -> _V | None:
+        """The committed value."""
+        return self._table.get(name)
+
+    def latest(self, name: str) -> _V | None:
+        """The value as it will be after the commit under way; it becomes part of the unit of work that asks."""
+        pending = self._pending.get(name)
+        if pending is None:
+            return self._table.get(name)
+        value = pending[-1]
+        if value is not None:
+            self.put(name, value)
+        return value
+
+    def put(self, name: str, value: _V | None) -> None:
+        """Set a value, or remove it (None), with the commit of this tick."""
+        text = self._encode(value) if value is not None else None
+        unit = self._store.put_setting(self._kind, name, text, partial(self._apply, name, value))
+        self._pending.setdefault(name, []).append(value)
+        unit.callbacks.append(partial(self._settled, name))
+
+    def _apply(self, name: str, value: _V | None) -> None:
+        changed = self._table.get(name) != value
+        if value is None:
+            self._table.pop(name, None)
+        else:
+            self._table[name] = value
+        if changed:
+            self._on_change(name)
+
+    def _settled(self, name: str, error: RocketMQError | None) -> None:
+        # Commits are told in the order of their writes, so the first of a name's values is the one that settled.
+        pending = self._pending[name]
+        del pending[0]
+        if not pending:
+            del self._pending[name]

@@ -1,0 +1,34 @@
+"""The words by which a message can be found (Java: `IndexService.buildIndex`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiorocketmq.errors import ProtocolError
+from aiorocketmq.model import properties as props
+from aiorocketmq.protocol.message_codec import decode_message
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8 as Java writes it: what has no encoding becomes '?'."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def index_keys(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """The unique id of a message and each of its keys."""
+    unique = properties.get(props.UNIQ_KEY, "")
+    text = f"{unique} {keys}" if (keys := properties.get(props.KEYS)) else unique
+    if not text.isascii():
+        text = encode_text(text).decode("utf-8", "replace")  # the index takes proper Unicode only
+    return tuple(dict.fromkeys(text.split()))
+
+
+def keys_of_record(record: bytes) -> tuple[str, ...]:
+    """The same of a stored message; none when it cannot be read."""
+    try:
+        return index_keys(decode_message(record, broker_name="", max_body=0).properties)
+    except ProtocolError:
+        return ()

@@ -17,13 +17,14 @@ from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.parsing import INT64_MAX, number_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.limits import Limit, Name, QueueId
-from aiorocketmq.protocol.record import Record, field, fields_of, split_hint, wire
+from aiorocketmq.protocol.limits import Items, Limit, Name, QueueId
+from aiorocketmq.protocol.record import Field, Record, field, fields_of, split_hint, wire
 
 __all__ = ["Bean", "check", "decode_object", "field", "from_json", "to_json", "wire"]
 
 Reader = Callable[[Any, str], Any]
 
+_MOST_TAGS: Final = 16 * 1024
 _NAME: Final = split_hint(Name)[1]
 _QUEUE_ID: Final = split_hint(QueueId)[1]
 
@@ -92,6 +93,8 @@ def _read_subscription(value: Any, path: str) -> SubscriptionData:
     fields = _object(value, path)
     tags = _list(fields.get("tagsSet") or [], f"{path}.tagsSet")
     codes = _list(fields.get("codeSet") or [], f"{path}.codeSet")
+    if len(tags) > _MOST_TAGS or len(codes) > _MOST_TAGS:
+        raise ProtocolError(f"{path} has {max(len(tags), len(codes))} tags; at most {_MOST_TAGS} are allowed")
     return SubscriptionData(
         topic=_read_str(fields.get("topic"), f"{path}.topic"),
         expression=_read_str(fields.get("subString") or "*", f"{path}.subString"),
@@ -150,9 +153,11 @@ def _reader(hint: Any) -> Reader:
 
 
 def _make_reader(hint: Any) -> Reader:
-    hint, _ = split_hint(hint)
-    if hint in _READERS:
-        return _READERS[hint]
+    plain, limit = split_hint(hint)
+    if isinstance(limit, Items):
+        return _limited(_reader(plain), limit)
+    if plain is not hint:
+        return _reader(plain)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (list, set, frozenset, tuple):
         item = _reader(arguments[0])
@@ -169,6 +174,15 @@ def _make_reader(hint: Any) -> Reader:
     if isinstance(hint, type) and issubclass(hint, Bean):
         return lambda value, path: _read_bean(hint, _object(value, path), path)
     raise TypeError(f"{hint!r} has no JSON form")
+
+
+def _limited(read: Reader, limit: Items) -> Reader:
+    def read_few(value: Any, path: str) -> Any:
+        if (problem := limit.problem(value)) is not None:
+            raise ProtocolError(f"{path} {problem}")
+        return read(value, path)
+
+    return read_few
 
 
 def _enum_reader(hint: type[Enum]) -> Reader:
@@ -189,11 +203,16 @@ _Entry = tuple[str, str, Reader, Any, "Callable[[], Any] | None", bool]  # attri
 _entries: Final[dict[type, tuple[_Entry, ...]]] = {}
 
 
+def _reader_of(each: Field) -> Reader:
+    read = _reader(each.hint)
+    return _limited(read, each.limit) if isinstance(each.limit, Items) else read
+
+
 def _fields(owner: type[Bean]) -> tuple[_Entry, ...]:
     known = _entries.get(owner)
     if known is None:
         known = _entries[owner] = tuple(
-            (each.attribute, each.name, _reader(each.hint), each.default, each.factory, each.required) for each in fields_of(owner)
+            (each.attribute, each.name, _reader_of(each), each.default, each.factory, each.required) for each in fields_of(owner)
         )
     return known
 
@@ -245,7 +264,7 @@ def _check_all(values: Iterable[Any], path: str) -> None:
 
 
 def _check_field(limit: Limit | None, value: Any, path: str) -> None:
-    if limit is None:
+    if limit is None or isinstance(limit, Items):
         check(value, path)
     elif (problem := limit.problem(value)) is not None:
         raise ConfigError(f"{path} {problem}")

@@ -5,7 +5,7 @@ Java: `org.apache.rocketmq.remoting.protocol.{admin,body,subscription,statictopi
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
@@ -14,7 +14,7 @@ from aiorocketmq.model.route import BrokerData
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, wire
 from aiorocketmq.protocol.bodies_client import broker_data_from_json, broker_data_to_json
-from aiorocketmq.protocol.limits import BrokerId, Int32, Name, OptionalName, Permissions, QueueCount
+from aiorocketmq.protocol.limits import BrokerId, Int32, Items, Name, OptionalName, Permissions, QueueCount
 from aiorocketmq.protocol.record import Record
 
 __all__ = [
@@ -123,7 +123,7 @@ class TopicConfig(Bean):
     topic_filter_type: OptionalName = "SINGLE_TAG"
     topic_sys_flag: Int32 = 0
     order: bool = False
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Annotated[dict[str, str], Items(1000)] = field(default_factory=dict)
 
 
 class TopicConfigWrapper(Bean):
@@ -139,7 +139,7 @@ class TopicConfigWrapper(Bean):
 class CreateTopicListRequestBody(Bean):
     """Several topics at once (18)."""
 
-    topic_config_list: list[TopicConfig] = field(default_factory=list)
+    topic_config_list: Annotated[list[TopicConfig], Items(1000)] = field(default_factory=list)
 
 
 class RegisterBrokerBody(Bean):
@@ -184,7 +184,7 @@ class SubscriptionGroupConfig(Bean):
     group_sys_flag: Int32 = 0
     consume_timeout_minute: Int32 = 15
     subscription_data_set: list[dict[str, Any]] | None = None
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Annotated[dict[str, str], Items(1000)] = field(default_factory=dict)
 
 
 class SubscriptionGroupWrapper(Bean):
@@ -198,7 +198,7 @@ class SubscriptionGroupWrapper(Bean):
 class SubscriptionGroupList(Bean):
     """Several groups at once (225)."""
 
-    group_config_list: list[SubscriptionGroupConfig] = field(default_factory=list)
+    group_config_list: Annotated[list[SubscriptionGroupConfig], Items(1000)] = field(default_factory=list)
 
 
 class GroupList(Bean):

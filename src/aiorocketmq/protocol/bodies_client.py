@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.enums import ConsumeType, MessageModel
@@ -12,7 +12,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, subscription_json, wire
-from aiorocketmq.protocol.limits import ClientId, Int64, Name, OptionalName
+from aiorocketmq.protocol.limits import ClientId, Int64, Items, Name, OptionalName
 
 __all__ = [
     "CheckClientRequestBody",
@@ -143,6 +143,9 @@ class KVTable(Bean):
     table: dict[str, str] = field(default_factory=dict)
 
 
+MAX_GROUPS: Final = 256
+"""Producer groups, and consumer groups, that one client tells a broker of."""
+
 # --- heartbeat ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +162,7 @@ class ConsumerData(Bean):
     consume_type: ConsumeType = ConsumeType.CONSUME_PASSIVELY
     message_model: MessageModel = MessageModel.CLUSTERING
     consume_from_where: OptionalName = "CONSUME_FROM_LAST_OFFSET"
-    subscription_data_set: list[SubscriptionData] = field(default_factory=list)
+    subscription_data_set: Annotated[list[SubscriptionData], Items(4096)] = field(default_factory=list)
     unit_mode: bool = False
 
 
@@ -175,8 +178,8 @@ class HeartbeatData(Bean):
     """
 
     client_id: ClientId = wire("clientID")
-    producer_data_set: list[ProducerData] = field(default_factory=list)
-    consumer_data_set: list[ConsumerData] = field(default_factory=list)
+    producer_data_set: Annotated[list[ProducerData], Items(MAX_GROUPS)] = field(default_factory=list)
+    consumer_data_set: Annotated[list[ConsumerData], Items(MAX_GROUPS)] = field(default_factory=list)
     heartbeat_fingerprint: Int64 = 0
     without_sub: bool = False
 
@@ -213,7 +216,7 @@ class LockBatchRequestBody(Bean):
 
     consumer_group: Name
     client_id: ClientId
-    mq_set: list[MessageQueue] = field(default_factory=list)
+    mq_set: Annotated[list[MessageQueue], Items(8192)] = field(default_factory=list)
     only_this_broker: bool = False
 
 
@@ -228,7 +231,7 @@ class UnlockBatchRequestBody(Bean):
 
     consumer_group: Name
     client_id: ClientId
-    mq_set: list[MessageQueue] = field(default_factory=list)
+    mq_set: Annotated[list[MessageQueue], Items(8192)] = field(default_factory=list)
     only_this_broker: bool = False
 
 

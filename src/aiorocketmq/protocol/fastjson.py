@@ -8,7 +8,9 @@ sorted tuple of pairs. Bare number keys become `int`.
 
 from __future__ import annotations
 
+import itertools
 import re
+from functools import cache
 from typing import Any, Final, NoReturn
 
 from aiorocketmq.errors import ProtocolError
@@ -16,17 +18,11 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import jsoncodec
 
 MAX_DEPTH: Final = 100
-MAX_DIALECT: Final = 256 * 1024
+MAX_DIALECT: Final = 128 * 1024
 """Bytes that a server takes of what is not strict JSON: so much is read in a few dozen milliseconds, however it is made."""
+_BYTES_OF_A_PART: Final = 4
 _QUEUE_NAMES: Final = {"brokerName", "queueId", "topic"}
 
-_BLANK: Final = re.compile(r"[ \t\r\n\f]*")
-_PLAIN_STRING: Final = re.compile(r'[^"\\]*')
-_SINGLE_STRING: Final = re.compile(r"[^'\\]*")
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[LSBFD]?", re.ASCII)
-_WORD: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_PATH_STEP: Final = re.compile(r"\.((?:[^.\[\\]|\\.)+)|\[(\d+)\]|\[\"([^\"]*)\"\]|\['([^']*)'\]")
-_QUEUE_TEXT: Final = re.compile(r"MessageQueue \[topic=(.*), brokerName=(.*), queueId=(-?\d{1,10})\]", re.DOTALL)
 _ESCAPES: Final = {
     "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0", "/": "/", "\\": "\\", '"': '"', "'": "'",
 }  # fmt: skip
@@ -44,7 +40,11 @@ def loads(data: bytes, max_dialect: int | None = None) -> Any:
         ProtocolError: It is no JSON of either kind; the text names the position.
     """
     try:
-        return _resolve_all(jsoncodec.loads(data)) if b'"$ref"' in data else jsoncodec.loads(data)
+        if b'"$ref"' not in data:
+            return jsoncodec.loads(data)
+        if max_dialect is not None and data.count(b"{") + data.count(b"[") > max_dialect // _BYTES_OF_A_PART:
+            raise ProtocolError("the body has references and too many parts")
+        return _resolve_all(jsoncodec.loads(data))
     except ValueError as error:
         if max_dialect is not None and len(data) > max_dialect:
             raise ProtocolError(f"the body of {len(data)} bytes is no strict JSON ({error}); at most {max_dialect} may be so") from None
@@ -108,158 +108,151 @@ def _pieces(value: Any) -> list[str]:
     return [jsoncodec.std_dumps(value).decode("ascii")]
 
 
-class _Parser:
-    """Recursive descent over the dialect."""
+@cache
+def _tokens() -> re.Pattern[str]:
+    """Splits a text into strings, signs, and what is between them; blanks are left out. A string may lack its end."""
+    return re.compile(r"""[{}\[\]:,]|"[^"\\]*(?:\\.[^"\\]*)*"?|'[^'\\]*(?:\\.[^'\\]*)*'?|[^ \t\r\n\f{}\[\]:,"']+""", re.DOTALL)
 
-    __slots__ = ("_depth", "_position", "_text")
+
+class _Parser:
+    """Recursive descent over the tokens of the dialect: the scanner does most of the work, so the time is linear and short."""
+
+    __slots__ = ("_count", "_depth", "_next", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._position = 0
         self._depth = 0
+        self._count = itertools.count(1)
+        # Counting costs little beside matching, and lets an error find its position again.
+        self._next = map(_counted, _tokens().finditer(text), self._count).__next__
 
     def document(self) -> Any:
-        value = self._value()
-        if self._peek():
+        try:
+            value = self._value(self._next())
+        except StopIteration:
+            self._fail("it ends too early")
+        if next(iter(self._next, None), None) is not None:
             self._fail("text follows the value")
         return value
 
     def _fail(self, what: str) -> NoReturn:
-        position = self._position
+        number = next(self._count) - 1
+        matches = itertools.islice(_tokens().finditer(self._text), max(0, number - 1), None)
+        match = next(matches, None)
+        position = match.start() if match else len(self._text)
         near = self._text[max(0, position - 20) : position + 20]
         raise ProtocolError(f"the JSON body does not parse at character {position}: {what}, near {near!r}")
 
-    def _peek(self) -> str:
-        match = _BLANK.match(self._text, self._position)
-        if match:
-            self._position = match.end()
-        return self._text[self._position : self._position + 1]
-
-    def _value(self) -> Any:
-        start = self._peek()
-        if start == "{":
+    def _value(self, token: str) -> Any:
+        if token == "{":
             return self._object()
-        if start == "[":
+        if token == "[":
             return self._array()
-        if start in ('"', "'"):
-            return self._string(start)
-        return self._number_or_word(start)
+        if token[0] in "\"'":
+            return self._string(token)
+        return self._number_or_word(token)
 
     def _enter(self) -> None:
-        self._position += 1
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self._fail(f"it is nested deeper than {MAX_DEPTH} levels")
 
     def _object(self) -> dict[Any, Any]:
         self._enter()
+        following = self._next
         out: dict[Any, Any] = {}
-        while True:
-            start = self._peek()
-            if start == "}":
-                break
-            if start == ",":
-                self._position += 1
+        while (token := following()) != "}":
+            if token == ",":
                 continue
-            key = self._key(start)
-            if self._peek() != ":":
+            key = self._key(token)
+            if following() != ":":
                 self._fail("a colon is missing")
-            self._position += 1
-            value = self._value()
-            out[key] = value
-            if self._peek() not in (",", "}"):
+            out[key] = self._value(following())
+            token = following()
+            if token == "}":
+                break
+            if token != ",":
                 self._fail("a comma or a closing brace is missing")
-        self._position += 1
         self._depth -= 1
         return out
 
-    def _key(self, start: str) -> Any:
-        if start == "{":
+    def _key(self, token: str) -> Any:
+        if token == "{":
             key = self._object()
             path = _reference_of(key)
             return _hashable(key) if path is None else _ReferenceKey(path)
-        if start == "[":
+        if token == "[":
             return _hashable(self._array())
-        if start in ('"', "'"):
-            return self._string(start)
-        word = _WORD.match(self._text, self._position)
-        if word:
-            self._position = word.end()
-            return word.group()
-        key = self._number_or_word(start)
+        if token[0] in "\"'":
+            return self._string(token)
+        if _is_word(token):
+            return token
+        key = self._number_or_word(token)
         return key if type(key) is int else str(key)
 
     def _array(self) -> list[Any]:
         self._enter()
+        following = self._next
         out: list[Any] = []
-        while True:
-            start = self._peek()
-            if start == "]":
-                break
-            if start == ",":
-                self._position += 1
+        while (token := following()) != "]":
+            if token == ",":
                 continue
-            out.append(self._value())
-            if self._peek() not in (",", "]"):
+            out.append(self._value(token))
+            token = following()
+            if token == "]":
+                break
+            if token != ",":
                 self._fail("a comma or a closing bracket is missing")
-        self._position += 1
         self._depth -= 1
         return out
 
-    def _string(self, quote: str) -> str:
-        text = self._text
-        plain = _PLAIN_STRING if quote == '"' else _SINGLE_STRING
-        self._position += 1
-        parts: list[str] = []
-        while True:
-            match = plain.match(text, self._position)
-            if match:
-                parts.append(match.group())
-                self._position = match.end()
-            stop = text[self._position : self._position + 1]
-            if not stop:
+    def _string(self, token: str) -> str:
+        quote = token[0]
+        if "\\" not in token:
+            if len(token) < 2 or token[-1] != quote:
                 self._fail("a string does not end")
-            self._position += 1
-            if stop == quote:
-                break
-            parts.append(self._escape())
-        joined = "".join(parts)
+            return token[1:-1]
+        pieces = re.split(r"(\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.))", token[1:], flags=re.DOTALL)
+        if pieces[-1][-1:] != quote:
+            self._fail("a string does not end")
+        pieces[-1] = pieces[-1][:-1]
+        pieces[1::2] = [self._escape(piece) for piece in pieces[1::2]]
+        joined = "".join(pieces)
         if not joined.isascii() and any("\ud800" <= char <= "\udbff" for char in joined):
             # Escaped surrogate pairs are one character; lone ones stay.
             joined = joined.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
         return joined
 
-    def _escape(self) -> str:
-        text, position = self._text, self._position
-        kind = text[position : position + 1]
-        width = {"u": 4, "x": 2}.get(kind)
-        if width is None:
-            if kind not in _ESCAPES:
-                self._fail(f"the escape {kind!r} is unknown")
-            self._position += 1
-            return _ESCAPES[kind]
-        digits = text[position + 1 : position + 1 + width]
-        if len(digits) != width or not re.fullmatch(r"[0-9a-fA-F]+", digits):
+    def _escape(self, text: str) -> str:
+        if len(text) > 2:
+            return chr(int(text[2:], 16))
+        if text[1] in "ux":
             self._fail("an escape is cut off")
-        self._position += 1 + width
-        return chr(int(digits, 16))
+        if text[1] not in _ESCAPES:
+            self._fail(f"the escape {text[1]!r} is unknown")
+        return _ESCAPES[text[1]]
 
-    def _number_or_word(self, start: str) -> Any:
-        if not start:
-            self._fail("it ends too early")
-        word = _WORD.match(self._text, self._position)
-        if word:
-            if word.group() not in _LITERALS:
-                self._fail(f"the word {word.group()[:20]!r} is unknown")
-            self._position = word.end()
-            return _LITERALS[word.group()]
-        number = _NUMBER.match(self._text, self._position)
-        if not number or len(number.group()) > 400:
+    def _number_or_word(self, token: str) -> Any:
+        if len(token) < 19 and token.isdigit() and token.isascii():
+            return int(token)
+        if _is_word(token):
+            if token not in _LITERALS:
+                self._fail(f"the word {token[:20]!r} is unknown")
+            return _LITERALS[token]
+        number = re.fullmatch(r"[+-]?(?:\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?[LSBFD]?", token, re.ASCII) if len(token) <= 400 else None
+        if not number:
             self._fail("a value was expected")
-        self._position = number.end()
-        digits = number.group().rstrip("LSBFD")
+        digits = token.rstrip("LSBFD")
         fraction, exponent = number.group(1), number.group(2)
         return int(digits) if fraction is None and exponent is None and "." not in digits else float(digits)
+
+
+def _counted(match: re.Match[str], number: int) -> str:
+    return match[0]
+
+
+def _is_word(token: str) -> bool:
+    return token.isascii() and token.replace("$", "_").isidentifier()
 
 
 def _hashable(value: Any) -> Any:
@@ -356,13 +349,18 @@ class _References:
         return known
 
 
+@cache
+def _path_step() -> re.Pattern[str]:
+    return re.compile(r"\.((?:[^.\[\\]|\\.)+)|\[(\d+)\]|\[\"([^\"]*)\"\]|\['([^']*)'\]")
+
+
 def _follow(path: str, root: Any) -> Any:
     """Walk `$.a.b[0]` from the root; None for a path that leads nowhere, and for the relative forms `@` and `..`."""
     if not path.startswith("$"):
         return None
     value, position = root, 1
     while position < len(path):
-        step = _PATH_STEP.match(path, position)
+        step = _path_step().match(path, position)
         if not step:
             return None
         position = step.end()
@@ -382,5 +380,5 @@ def _entry(table: dict[Any, Any], name: str) -> Any:
         return table[name]
     if name.isdecimal() and len(name) < 20:
         return table.get(int(name))
-    queue = _QUEUE_TEXT.fullmatch(name)
+    queue = re.fullmatch(r"MessageQueue \[topic=(.*), brokerName=(.*), queueId=(-?\d{1,10})\]", name, re.DOTALL)
     return table.get(MessageQueue(queue[1], queue[2], int(queue[3]))) if queue else None

@@ -70,6 +70,19 @@ class Text(Limit):
         return None
 
 
+class Items(Limit):
+    """Lists and tables of at most `most` entries; longer ones are not even read."""
+
+    __slots__ = ("most",)
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def problem(self, value: object) -> str | None:
+        size = len(value) if isinstance(value, list | dict | set) else 0
+        return f"has {size} entries; at most {self.most} are allowed" if size > self.most else None
+
+
 Int32 = Annotated[int, Between(-INT32_MAX - 1, INT32_MAX)]
 """Java's `int` and `Integer`."""
 Int64 = Annotated[int, Between(-INT64_MAX - 1, INT64_MAX)]

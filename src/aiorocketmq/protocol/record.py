@@ -106,7 +106,7 @@ class RecordType(type):
         super().__init__(name, bases, namespace)
 
 
-def fields_of(owner: RecordType) -> tuple[Field, ...]:
+def fields_of(owner: type[Record]) -> tuple[Field, ...]:
     """The fields of a record class in the order of their declaration, inherited ones first, with hints and limits."""
     if not owner.resolved:
         hints = get_type_hints(owner, include_extras=True)

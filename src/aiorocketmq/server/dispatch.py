@@ -25,7 +25,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import Header
 from aiorocketmq.remoting.channel import Channel
 
-MAX_BODY: Final = 1024 * 1024
+MAX_BODY: Final = 512 * 1024
 """Bytes of a body that is parsed, unless its row says otherwise."""
 _NO_EXT: Final[Mapping[str, str]] = {}
 

@@ -40,7 +40,7 @@ class QueueLocks:
         """Free the client's own locks among these queues; others stay."""
         held = self._groups.get(group, {})
         for queue in queues:
-            if held.get(queue, ("", 0.0))[0] == client_id:
+            if queue in held and held[queue][0] == client_id:
                 del held[queue]
 
     def any_live(self, group: str) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import aiorocketmq as rmq
-from aiorocketmq.protocol.message_id import OffsetMessageId
+from aiorocketmq.model.offset_id import OffsetMessageId
 from tests.behaviour.stored import read_topic, stored
 from tests.support.clusters import Cluster
 from tests.support.waiting import eventually

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiorocketmq.model.names import java_hash
+from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.properties import decode_properties, encode_properties
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import bodies, jsoncodec
@@ -24,7 +25,6 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
 )
 from aiorocketmq.protocol.message_codec import body_crc, decode_batch, decode_message, encode_stored_message
-from aiorocketmq.protocol.message_id import OffsetMessageId
 from tests.support.records import encode_batch
 
 VERSIONS = ("5.5.0", "4.9.7")

@@ -75,6 +75,7 @@ MAY_HOLD = (
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
     "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",
     "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.client.RemotingClient._unreachable",
+    "remoting.*._marks",
     "producer.dispatcher.SendDispatcher.targets", "producer.send.TopicTarget.*", "producer.prepare.Preparer._targets",
     "producer.attempts.Trouble.*", "producer.direct.DirectSender._targets", "producer.accumulator.Accumulator._targets",
     "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.members.MemberLists.*",

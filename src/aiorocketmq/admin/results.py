@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.parsing import time_or_none
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 
 
 def moment(milliseconds: int) -> datetime | None:
     """A time of the wire; 0 and below mean that there is none."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds > 0 else None
+    return time_or_none(milliseconds) if milliseconds > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def print_message(form: OutputForm, message: ReceivedMessage) -> None:
     if form == "json":
         json_line(message_record(message))
         return
-    when = message.stored_at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    when = message.stored_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if message.stored_at else "-"
     words = [f"{when} {message.topic}:{message.queue.broker_name}:{message.queue.queue_id}@{message.queue_offset}"]
     if message.tag:
         words.append(f"tag={message.tag}")

@@ -1,4 +1,4 @@
-"""Numbers and addresses out of text: the one parser for everything that users, files, name servers and peers write.
+"""Numbers, times and addresses: the one parser for everything that users, files, name servers and peers write.
 
 Java: `Integer.parseInt`, `Long.parseLong`, `RemotingHelper.string2SocketAddress`, `NetworkUtil.socketAddress2String`. Only the ASCII digits
 count: Python's `int()` and `str.isdigit()` know others, blanks and underscores too, and disagree about some of them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from aiorocketmq.errors import ConfigError, RocketMQError
@@ -26,6 +27,9 @@ _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9
 _HOST: Final = re.compile(r"[^\s\x00-\x1f\x7f:/;,@\[\]?#]+")
 _IPV6: Final = re.compile(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(?:%[^\s\x00-\x1f\x7f:/;,@\[\]?#]+)?")
 _LONGEST_SHOWN: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_MS: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 class Address(NamedTuple):
@@ -86,6 +90,14 @@ def decimal_or_none(text: str) -> float | None:
         return None
     value = float(text)
     return value if abs(value) != float("inf") else None
+
+
+def time_or_none(milliseconds: int) -> datetime | None:
+    """The time in UTC that is so long after the epoch; None where there is none: senders may write microseconds, or nonsense.
+
+    The first and the last day of the calendar are left out, so that the time can be shown in every time zone.
+    """
+    return _EPOCH + timedelta(milliseconds=milliseconds) if _FIRST_MS <= milliseconds <= _LAST_MS else None
 
 
 def format_address(host: str, port: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import ip_address
 
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none
+from aiorocketmq.model.offset_id import encode_offset_id
+from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none, time_or_none
 from aiorocketmq.model.queue import MessageQueue
 
 
@@ -151,15 +152,17 @@ class ReceivedMessage:
     @property
     def offset_message_id(self) -> str:
         """The broker's id in hex: store address, port and commit-log offset (A6)."""
-        return (self._store_ip + self._store_port.to_bytes(4) + self.commit_log_offset.to_bytes(8)).hex().upper()
+        return encode_offset_id(self._store_ip, self._store_port, self.commit_log_offset)
 
     @property
-    def born_at(self) -> datetime:
-        return datetime.fromtimestamp(self.born_timestamp / 1000, UTC)
+    def born_at(self) -> datetime | None:
+        """When the sender made it, in UTC; None when `born_timestamp` is no time, as from a sender that writes microseconds."""
+        return time_or_none(self.born_timestamp)
 
     @property
-    def stored_at(self) -> datetime:
-        return datetime.fromtimestamp(self.store_timestamp / 1000, UTC)
+    def stored_at(self) -> datetime | None:
+        """When the broker stored it, in UTC; None when `store_timestamp` is no time."""
+        return time_or_none(self.store_timestamp)
 
     @property
     def born_host(self) -> str:

@@ -370,7 +370,12 @@ class SendDispatcher:
         # In a thread; the topic's later sends wait behind it, so that their order stays.
         if self._compressor is None:
             self._compressor = ThreadPoolExecutor(1, thread_name_prefix="aiorocketmq-compress")
-        work = self.loop.run_in_executor(self._compressor, compress, operation.body, self.settings.compress_level)
+        work: asyncio.Future[bytes]
+        try:
+            work = self.loop.run_in_executor(self._compressor, compress, operation.body, self.settings.compress_level)
+        except RuntimeError:  # the interpreter is ending and starts no thread any more: nothing else waits for the loop
+            work = self.loop.create_future()
+            work.set_result(compress(operation.body, self.settings.compress_level))
         work.add_done_callback(partial(self._compressed, operation))
 
     def _compressed(self, operation: SendOperation, work: asyncio.Future[bytes]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from aiorocketmq.errors import ProtocolError
@@ -65,8 +65,4 @@ def decompress(body: bytes, sys_flag: int, limit: int) -> bytes:
 @lru_cache(maxsize=16)
 def inflater(limit: int) -> Callable[[bytes, int], bytes]:
     """`decompress` with a fixed limit, as `ReceivedMessage` wants it: called with (body, sys_flag)."""
-
-    def inflate(body: bytes, sys_flag: int) -> bytes:
-        return decompress(body, sys_flag, limit)
-
-    return inflate
+    return partial(decompress, limit=limit)  # not a function of its own: messages carry it when they are pickled

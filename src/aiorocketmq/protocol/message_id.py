@@ -1,56 +1,13 @@
-"""Ids of messages (Java: `MessageClientIDSetter`, `MessageDecoder.createMessageId`, `MessageId`). Features A5, A6."""
+"""The ids that clients give to messages (Java: `MessageClientIDSetter`). Feature A5."""
 
 from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from ipaddress import ip_address
-from typing import Final, NamedTuple
-
-from aiorocketmq.errors import ProtocolError
-from aiorocketmq.model.parsing import format_address
+from typing import Final
 
 _HEX: Final = tuple(f"{number:02X}" for number in range(256))
 """Bytes as two hex digits; looking one up takes a third of the time of formatting it."""
-
-
-class OffsetMessageId(NamedTuple):
-    """The broker's id of a message: where its commit log holds it. 32 hex digits with an IPv4 store host, 56 with IPv6."""
-
-    host: str
-    port: int
-    offset: int
-
-    def encode(self) -> str:
-        """The hex text, in capitals.
-
-        Raises:
-            ValueError: The host is not an IP address.
-        """
-        ip = ip_address(self.host).packed
-        return (ip + self.port.to_bytes(4, "big", signed=True) + self.offset.to_bytes(8, "big", signed=True)).hex().upper()
-
-    @classmethod
-    def decode(cls, text: str) -> OffsetMessageId:
-        """Read the hex text.
-
-        Raises:
-            ProtocolError: The text is not an offset message id.
-        """
-        if len(text) in (32, 56):
-            try:
-                data = bytes.fromhex(text)
-            except ValueError:
-                data = b""
-            if len(data) * 2 == len(text):  # fromhex() skips blanks
-                port = int.from_bytes(data[-12:-8], "big", signed=True)
-                return cls(str(ip_address(data[:-12])), port, int.from_bytes(data[-8:], "big", signed=True))
-        raise ProtocolError(f"{text[:64]!r} is not an offset message id", hint="it has 32 or 56 hex digits, see offset_message_id")
-
-    @property
-    def address(self) -> str:
-        """`host:port`; an IPv6 host is in brackets."""
-        return format_address(self.host, self.port)
 
 
 def month_bounds(now_ms: int) -> tuple[int, int]:

@@ -41,6 +41,8 @@ logger = logging.getLogger("aiorocketmq.remoting")
 
 # Answers of this size together are written without waiting for the end of the tick.
 _MUCH_TO_REPLY: Final = 1024 * 1024
+# What an answer that is held back takes besides its bytes.
+_HELD_OVERHEAD: Final = 512
 # A channel is not called silent before it has been so for this long, however short the time-outs of its requests.
 _MIN_SILENCE: Final = 1.0
 # Deadlines are met to this precision; event loops may fire a little early.
@@ -118,8 +120,8 @@ class Channel(FrameWriter):
 
     # fmt: off
     __slots__ = (
-        "_backlog", "_endpoint", "_in_flight", "_last_read", "_partial", "_pending", "_reads", "_receiver", "_replied",
-        "_replied_in", "_retired", "_timer", "context", "dropped", "local_address", "peer",
+        "_backlog", "_due_since", "_endpoint", "_held_replies", "_in_flight", "_last_read", "_partial", "_pending", "_reads",
+        "_receiver", "_replied", "_replied_in", "_retired", "_timer", "context", "dropped", "local_address", "peer",
     )
     # fmt: on
 
@@ -136,10 +138,12 @@ class Channel(FrameWriter):
         # Requests of a peer that does not read its answers, and bytes of answers since the last write.
         self._backlog: list[RemotingCommand] = []
         self._replied = self._replied_in = 0
+        self._held_replies = 0
         # Watching. All times are of `loop.time()`.
         self._timer = LazyTimer(self._check, self._stalled)
         self._partial = PartialFrame(endpoint.settings.partial_frame_timeout)
         self._retired = False
+        self._due_since = NEVER  # when the oldest request left that ran out of time after the last read
         self._reads = 0
         self._last_read = self._last_write
 
@@ -217,6 +221,8 @@ class Channel(FrameWriter):
         except ProtocolError as error:
             logger.error("the answer to request code %d of %s cannot be encoded: %s", request.code, self.address, error)
             parts = encode_parts(RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, f"answer cannot be encoded: {error}"))
+        if self._paused and not self._hold_reply(parts):
+            return
         self.send(*parts)
         if self._replied_in != self._flushes:
             self._replied, self._replied_in = 0, self._flushes
@@ -224,6 +230,21 @@ class Channel(FrameWriter):
         if self._replied > _MUCH_TO_REPLY:
             # Many small requests may ask for much: learn now, not at the end of the tick, whether the peer takes the answers.
             self._flush()
+
+    def _hold_reply(self, parts: list[bytes]) -> bool:
+        """Count an answer that is held back for a peer that does not read; one that asks on and on is dropped."""
+        self._held_replies += sum(map(len, parts)) + _HELD_OVERHEAD
+        limit = self._endpoint.settings.max_held_replies
+        if limit is None or self._held_replies <= limit:
+            return True
+        text = "closing the connection with %s: it sends requests and does not read the answers, which take more than %d bytes by now"
+        self._endpoint.sparse_log.record(self._loop.time(), f"unread {self.address}", text, self.address, limit)
+        self.abort(
+            ConnectionLostError(
+                f"the connection to {self.address} was closed: it sends requests and does not read the answers", address=self.address
+            )
+        )
+        return False
 
     # ------------------------------------------------------------------------------------------------------------ closing
 
@@ -272,7 +293,7 @@ class Channel(FrameWriter):
             return
         self._reads += 1
         self._last_read = now = self._loop.time()
-        self._unanswered_since = NEVER
+        self._due_since = NEVER
         receiver = self._receiver
         failure: ProtocolError | None = None
         try:
@@ -317,6 +338,7 @@ class Channel(FrameWriter):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._held_replies = 0
         super().resume_writing()
         backlog, self._backlog = self._backlog, []
         self._dispatch(backlog)
@@ -442,11 +464,14 @@ class Channel(FrameWriter):
             self._in_flight.used -= 1
             self._endpoint.counters.timeouts += 1
             maybe_sent = self._held.pop(opaque, None) is None and flushes < self._flushes
-            silent = silent or (maybe_sent and reads == self._reads and now - self._unanswered_since >= _MIN_SILENCE)
+            if maybe_sent and reads == self._reads:
+                # Only requests that are due count: what a peer may hold for long, such as a pull, says nothing about it.
+                self._due_since = min(self._due_since, self._written_at(flushes))
+                silent = now - self._due_since >= _MIN_SILENCE
             text = f"no answer from {self.address} in time" if maybe_sent else f"the request could not be sent to {self.address} in time"
             self._tell(waiter, RequestTimeoutError(text, address=self.address, maybe_sent=maybe_sent))
         if silent and self._endpoint.settings.close_if_silent and not self.closed:
-            length = now - self._unanswered_since
+            length = now - self._due_since
             text = "closing the connection to %s: silent for %.1f s while a request timed out"
             self._endpoint.sparse_log.record(now, f"silent {self.address}", text, self.address, length)
             text = f"the connection to {self.address} was closed: silent for {length:.1f} s while a request timed out"

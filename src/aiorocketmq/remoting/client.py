@@ -10,7 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import (
@@ -38,6 +38,11 @@ from aiorocketmq.remoting.tls import client_context
 from aiorocketmq.remoting.transport import Connector, open_connection
 
 logger = logging.getLogger("aiorocketmq.remoting")
+
+MAX_HELD_REPLIES: Final = 4 * 1024 * 1024
+"""Bytes of answers that are kept for a broker that asks and does not read: some thousand of the usual ones."""
+# Addresses whose failures are no news; after as many others they are told of once more.
+_MOST_UNREACHABLE: Final = 1024
 
 _T = TypeVar("_T")
 
@@ -81,6 +86,7 @@ class RemotingClient:
                 max_frame=config.frame_max_length,
                 idle_timeout=config.client_channel_max_idle_time,
                 close_if_silent=config.client_close_socket_if_timeout,
+                max_held_replies=MAX_HELD_REPLIES,
             ),
             in_flight_limit=config.client_async_semaphore_value,
             on_open=lambda channel: None,
@@ -219,6 +225,8 @@ class RemotingClient:
         self._endpoint.counters.connect_failures += 1
         # One warning when an address becomes unreachable; the tries after it are no news.
         level = logging.DEBUG if address in self._unreachable else logging.WARNING
+        if len(self._unreachable) >= _MOST_UNREACHABLE:  # where brokers get a new address at every start
+            self._unreachable.clear()
         self._unreachable.add(address)
         logger.log(level, "cannot connect: %s", error)
 

@@ -19,6 +19,7 @@ class ChannelSettings:
         close_if_silent: Close when a request timed out and nothing at all was received since it was sent (decision 0003).
         pause_reading_when_full: Take no more requests from a peer that does not read its answers. For servers only: two ends that
             both stop reading would wait for each other.
+        max_held_replies: Close when the answers that a peer does not read take more bytes than this; None for no limit.
     """
 
     max_frame: int = 16 * 1024 * 1024
@@ -26,6 +27,7 @@ class ChannelSettings:
     partial_frame_timeout: float = 30.0
     close_if_silent: bool = False
     pause_reading_when_full: bool = False
+    max_held_replies: int | None = None
 
 
 @dataclass(slots=True)

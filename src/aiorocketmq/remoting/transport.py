@@ -9,12 +9,17 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 PHASE_RESOLVE = "resolving the name"
 PHASE_TCP = "opening the TCP connection"
 PHASE_TLS = "TLS handshake"
+
+# When the next address of a name is tried beside those that have not answered yet; and in what time all of them are tried.
+_NEXT_ADDRESS: Final = 0.25
+_ALL_ADDRESSES: Final = 1.5
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -55,7 +60,7 @@ async def open_connection(
     server_hostname: str | None,
     on_phase: Callable[[str], None],
 ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-    """The `Connector` for TCP: resolves the name at each call and tries its addresses one after the other."""
+    """The `Connector` for TCP: resolves the name at each call and tries all its addresses."""
     loop = asyncio.get_running_loop()
     on_phase(PHASE_RESOLVE)
     addresses = await _resolve(loop, host, port)
@@ -76,7 +81,10 @@ async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> lis
     try:
         literal = ipaddress.ip_address(host)
     except ValueError:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except RuntimeError:  # the interpreter is ending and starts no thread any more: nothing else waits for the loop
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [(info[0], info[4]) for info in found]  # type: ignore[misc]  # SOCK_STREAM of AF_INET and AF_INET6 only
     # An IP address needs no resolver thread.
     if literal.version == 4:
@@ -85,21 +93,50 @@ async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> lis
 
 
 async def _dial(loop: asyncio.AbstractEventLoop, addresses: list[_Address]) -> socket.socket:
-    """Connect to the first address that answers; all but the last one may use a share of at most one second."""
-    last_error: OSError = OSError("the name has no address")
-    for number, (family, address) in enumerate(addresses, 1):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(1.0 if number < len(addresses) else None):
-                await loop.sock_connect(sock, address)
-        except OSError as error:  # TimeoutError is one
-            sock.close()
-            last_error = error
-        except asyncio.CancelledError:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise last_error
+    """Connect to the first address that answers. The next one is tried when one fails, or after a while beside it (RFC 8305)."""
+    if len(addresses) == 1:
+        return await _connect(loop, *addresses[0])
+    error: OSError = OSError("the name has no address")
+    waiting = deque(addresses)
+    running: set[asyncio.Task[socket.socket]] = set()
+    winner: socket.socket | None = None
+    pause = min(_NEXT_ADDRESS, _ALL_ADDRESSES / max(1, len(addresses)))
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(loop.create_task(_connect(loop, *waiting.popleft())))
+            done, running = await asyncio.wait(running, timeout=pause if waiting else None, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                failure = task.exception()
+                if failure is None and winner is None:
+                    winner = task.result()
+                elif failure is None:
+                    task.result().close()
+                elif isinstance(failure, OSError):
+                    error = failure
+                else:
+                    raise failure
+            if winner is not None:
+                return winner
+    finally:
+        for task in running:
+            task.cancel()
+            task.add_done_callback(_close_late)  # not awaited: a cancellation meanwhile would lose the winner
+    raise error
+
+
+def _close_late(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -7,10 +7,10 @@ the opaque of its request, so that one that is given up or times out meanwhile i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from aiorocketmq.errors import ConnectionLostError, fresh
-from aiorocketmq.remoting.watch import NEVER
 
 _HIGH_WATER: Final = 1024 * 1024
 _LOW_WATER: Final = 256 * 1024
@@ -18,6 +18,9 @@ _LOW_WATER: Final = 256 * 1024
 _LARGE_FRAME: Final = 64 * 1024
 # How long a closing connection may take to get rid of what is still to be written.
 _LINGER: Final = 1.0
+# How exactly the times of writes are remembered, and for how many of these intervals.
+_MARK_INTERVAL: Final = 0.1
+_MARKS: Final = 16
 
 
 class FrameWriter:
@@ -30,8 +33,8 @@ class FrameWriter:
 
     # fmt: off
     __slots__ = (
-        "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_loop", "_next_held", "_out",
-        "_paused", "_transport", "_unanswered_since", "address", "closed",
+        "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_loop", "_marks", "_next_held",
+        "_next_mark", "_out", "_paused", "_transport", "address", "closed",
     )
     # fmt: on
 
@@ -46,7 +49,9 @@ class FrameWriter:
         self._corked = False
         self._flushes = 0
         self._last_write = self._loop.time()
-        self._unanswered_since = NEVER  # the first write after the last read
+        # Some of the last writes, at least an interval apart: their number and time.
+        self._marks: deque[tuple[int, float]] = deque(maxlen=_MARKS)
+        self._next_mark = 0.0
         # `_held` waits while the transport is full: by opaque, or by a negative number for frames that no answer is awaited for.
         self._paused = False
         self._held: dict[int, list[bytes]] = {}
@@ -122,14 +127,24 @@ class FrameWriter:
         self._out = []
         self._flushes += 1
         self._last_write = now = self._loop.time()
-        if self._unanswered_since == NEVER:
-            self._unanswered_since = now
+        if now >= self._next_mark:
+            self._next_mark = now + _MARK_INTERVAL
+            self._marks.append((self._flushes, now))
         if len(out) == 1:
             transport.write(out[0])
         elif max(map(len, out)) >= _LARGE_FRAME:
             transport.writelines(out)
         else:
             transport.write(b"".join(out))
+
+    def _written_at(self, flushes: int) -> float:
+        """When something left that was handed over after so many writes; at most an interval too early, and too late for old writes."""
+        found = self._marks[0][1] if self._marks else self._last_write
+        for number, at in self._marks:
+            if number > flushes + 1:
+                break
+            found = at
+        return found
 
     def _lost_error(self, *, maybe_sent: bool) -> ConnectionLostError:
         """A fresh error for each waiter: raised in many places, one instance would collect all their tracebacks."""

@@ -234,3 +234,14 @@ def test_damaged_batch(data: bytes) -> None:
 def test_batch_item_too_large() -> None:
     with pytest.raises(ProtocolError, match="message 1 does not fit"):
         encode_batch([BatchItem(0, b"", b""), BatchItem(0, b"", b"x" * 40000)])
+
+
+@pytest.mark.feature("A4")
+def test_a_record_that_is_cut_anywhere_is_damaged() -> None:
+    whole = record(body=b"body", properties=b"TAGS\x01a\x02")
+    for length in range(4, len(whole)):
+        cut = length.to_bytes(4) + whole[4:length]  # as short as it says
+        with pytest.raises(ProtocolError):
+            decode(cut)
+        with pytest.raises(ProtocolError):
+            decode(record() + whole[:length])

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiorocketmq.errors import ProtocolError
-from aiorocketmq.protocol.message_id import OffsetMessageId, UniqueIdGenerator, month_bounds
+from aiorocketmq.model.offset_id import OffsetMessageId
+from aiorocketmq.protocol.message_id import UniqueIdGenerator, month_bounds
 
 NOW = int(datetime(2026, 11, 22, 13, 0, 0, 5000).timestamp() * 1000)
 LOOPBACK = bytes((127, 0, 0, 1))

@@ -353,6 +353,116 @@ async def test_short_time_outs_close_a_silent_channel_only_after_a_second() -> N
     assert 1.0 <= closed_at <= 1.3
 
 
+@pytest.mark.feature("O9")
+@virtual_time
+async def test_a_held_pull_says_nothing_about_the_peer() -> None:
+    it = pair(close_if_silent=True)
+    it.peer.silent = True
+    loop = asyncio.get_running_loop()
+    pull = it.submit(30.0)[1]
+    await asyncio.sleep(1.5)
+    other = it.submit(6.5)[1]
+    short = it.submit(loop.time() + 0.05)[1]
+    await asyncio.sleep(0.1)
+    assert isinstance(short.error, RequestTimeoutError)
+    assert not pull.calls and not other.calls and not it.channel.closed
+    await asyncio.sleep(5)
+    assert isinstance(other.error, RequestTimeoutError)  # five seconds without a byte: now it counts
+    assert isinstance(pull.error, ConnectionLostError) and "silent for 5.0 s" in str(pull.error) and it.channel.closed
+
+
+@pytest.mark.feature("O9")
+@virtual_time
+async def test_time_outs_before_a_read_do_not_count() -> None:
+    it = pair(close_if_silent=True)
+    it.peer.on(2, lambda request, _: None)
+    loop = asyncio.get_running_loop()
+    for _ in range(4):
+        slow = it.submit(loop.time() + 0.1, code=2)[1]
+        await asyncio.sleep(0.9)
+        quick = it.submit(loop.time() + 5)[1]
+        await asyncio.sleep(2)
+        assert isinstance(slow.error, RequestTimeoutError) and quick.response.code == 0
+        assert not it.channel.closed
+
+
+@pytest.mark.feature("O9")
+@virtual_time
+async def test_silence_is_found_among_many_writes() -> None:
+    it = pair(close_if_silent=True)
+    it.peer.silent = True
+    loop = asyncio.get_running_loop()
+    lost = [it.submit(2.0)[1]]
+    while not it.channel.closed and loop.time() < 10:
+        it.channel.send(encode(RemotingCommand(3, flag=2)))
+        await asyncio.sleep(0.003)
+    assert isinstance(lost[0].error, RequestTimeoutError) and abs(loop.time() - 2.0) < 0.1
+
+
+@pytest.mark.feature("O9", "O14")
+@virtual_time
+async def test_the_time_in_which_a_request_is_held_back_is_no_silence() -> None:
+    it = pair(close_if_silent=True)
+    it.peer.on(2, lambda request, _: None)
+    it.connection.transport.pause_reading()
+    loop = asyncio.get_running_loop()
+    big = it.submit(30.0, body=bytes(2 * 1024 * 1024), code=2)[1]
+    await settle()
+    held = it.submit(loop.time() + 5.05, code=2)[1]
+    await asyncio.sleep(5)
+    it.connection.transport.resume_reading()
+    await asyncio.sleep(0.2)
+    assert isinstance(held.error, RequestTimeoutError) and held.error.maybe_sent
+    assert not big.calls and not it.channel.closed
+
+
+@pytest.mark.feature("O14")
+@virtual_time
+async def test_what_is_given_up_while_it_is_held_back_never_leaves() -> None:
+    it = pair()
+    it.connection.transport.pause_reading()
+    it.submit(9.0, body=bytes(2 * 1024 * 1024))
+    await settle()
+    assert not it.channel.writable
+    opaque, _ = it.submit(9.0)
+    assert it.channel.forget(opaque) and not it.channel.forget(opaque)
+    it.connection.transport.resume_reading()
+    await asyncio.sleep(1)
+    assert len(it.peer.requests) == 1
+
+
+@virtual_time
+async def test_a_peer_that_asks_and_does_not_read_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    it = pair(max_held_replies=100_000)
+    it.endpoint.dispatcher.processors[40] = lambda request, channel: RemotingCommand.response(request, body=bytes(request.body))
+    it.connection.transport.pause_reading()
+    waiting = it.submit(9.0)[1]
+    asked = 0
+    while not it.channel.closed and asked < 4000:
+        it.connection.send(RemotingCommand(40, body=bytes(1000)))
+        asked += 1
+        await settle()
+    assert 750 < asked < 1300  # what the transport takes, 1 MiB, and then the limit
+    assert isinstance(waiting.error, ConnectionLostError) and "does not read the answers" in str(waiting.error)
+    assert not it.channel._held and [record.levelname for record in records(caplog)] == ["WARNING"]
+
+
+@virtual_time
+async def test_a_slow_reader_below_the_limit_gets_all_answers_and_the_count_begins_anew() -> None:
+    it = pair(max_held_replies=100_000)
+    it.endpoint.dispatcher.processors[40] = lambda request, channel: RemotingCommand.response(request, body=bytes(request.body))
+    for _ in range(3):
+        it.connection.transport.pause_reading()
+        it.submit(99.0, body=bytes(2 * 1024 * 1024))
+        await settle()
+        for _ in range(50):
+            it.connection.send(RemotingCommand(40, body=bytes(1000)))
+        await settle()
+        it.connection.transport.resume_reading()
+        await asyncio.sleep(1)
+    assert len(it.peer.responses) == 150 and not it.channel.closed
+
+
 @virtual_time
 async def test_the_switch_keeps_a_silent_channel() -> None:
     it = pair(close_if_silent=False)

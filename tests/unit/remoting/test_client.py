@@ -282,6 +282,7 @@ async def test_go_away_is_answered_by_one_resend_on_a_new_connection() -> None:
     assert (await pull).code == 0
     await asyncio.sleep(1)
     assert len(peer.connections) == 1
+    assert not client._retired  # the old connection is forgotten once it is gone
     await client.close()
 
 

@@ -259,6 +259,79 @@ async def test_a_name_is_resolved_again_at_each_connect(client: RemotingClient, 
     await servers["127.0.0.2"].stop()
 
 
+class Dialled:
+    """What is dialled through the loop: dark addresses never answer, others refuse at once or take as long as told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.connect = self.loop.sock_connect
+        self.times: dict[str, float] = {}
+        self.sockets: list[socket.socket] = []
+        self.delays: dict[str, float | None] = {}
+        self.addresses = addresses
+        monkeypatch.setattr(self.loop, "getaddrinfo", self.resolve)
+        monkeypatch.setattr(self.loop, "sock_connect", self.dial)
+
+    async def resolve(self, host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
+
+    async def dial(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self.times[address[0]] = self.loop.time()
+        self.sockets.append(sock)
+        delay = self.delays.get(address[0], 0.0)
+        if delay is None:
+            await self.loop.create_future()
+        await asyncio.sleep(delay or 0)
+        await self.connect(sock, address)
+
+
+@pytest.mark.feature("L9")
+@pytest.mark.parametrize("dark", [1, 3, 9, 20])
+async def test_dark_addresses_of_a_name_do_not_hide_the_one_that_answers(
+    client: RemotingClient, monkeypatch: pytest.MonkeyPatch, dark: int
+) -> None:
+    server = RemotingServer("127.0.0.1", processors={1: lambda request, channel: RemotingCommand.response(request)})
+    await server.start()
+    addresses = [f"127.0.1.{number}" for number in range(dark)]
+    dialled = Dialled(monkeypatch, [*addresses, "127.0.0.1"])
+    dialled.delays = dict.fromkeys(addresses)
+    assert (await client.invoke(f"ns.example:{server.port}", RemotingCommand.request(1), 3.0)).code == 0
+    await eventually(lambda: sum(sock.fileno() >= 0 for sock in dialled.sockets) <= 1)  # asyncio's transport has a socket of its own
+    await server.stop()
+
+
+@pytest.mark.feature("L9")
+async def test_a_slow_address_may_still_win_and_refusals_do_not_wait(client: RemotingClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = RemotingServer("127.0.0.1", processors={1: lambda request, channel: RemotingCommand.response(request)})
+    await server.start()
+    dialled = Dialled(monkeypatch, ["127.0.0.1", "127.0.1.1", "127.0.1.2", "127.0.1.3"])
+    dialled.delays = {"127.0.0.1": 0.6, "127.0.1.3": None}
+    assert (await client.invoke(f"ns.example:{server.port}", RemotingCommand.request(1), 3.0)).code == 0
+    assert dialled.times["127.0.1.2"] - dialled.times["127.0.1.1"] < dialled.times["127.0.1.1"] - dialled.times["127.0.0.1"]
+    await server.stop()
+
+
+@pytest.mark.feature("L9")
+async def test_a_connect_that_is_cut_off_leaves_no_socket(client: RemotingClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [f"127.0.1.{number}" for number in range(5)]
+    dialled = Dialled(monkeypatch, addresses)
+    dialled.delays = dict.fromkeys(addresses)
+    with pytest.raises(ConnectError, match="opening the TCP connection"):
+        await client.connect("ns.example:9", 0.4)
+    await client.close()
+    await eventually(lambda: len(dialled.sockets) > 1 and all(sock.fileno() < 0 for sock in dialled.sockets))
+
+
+@pytest.mark.feature("L9")
+async def test_a_name_whose_addresses_all_refuse(client: RemotingClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    Dialled(monkeypatch, ["127.0.0.1", "127.0.1.1", "127.0.1.2"])
+    with pytest.raises(ConnectError, match="refused the connection"):
+        await client.connect(f"ns.example:{port}")
+
+
 async def test_a_name_that_does_not_resolve_in_time_is_named_as_that_phase(client: RemotingClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(host: str, port: int, **_: object) -> list[object]:
         await asyncio.get_running_loop().create_future()

@@ -7,6 +7,7 @@ import pytest
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
     CheckClientRequestBody,
@@ -33,7 +34,6 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
     ViewMessageRequestHeader,
 )
-from aiorocketmq.protocol.message_id import OffsetMessageId
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, settle
 
 

@@ -7,11 +7,11 @@ import base64
 import pytest
 
 from aiorocketmq.model.names import java_hash
+from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
 from aiorocketmq.protocol.message_codec import BatchItem, decode_message
-from aiorocketmq.protocol.message_id import OffsetMessageId
 from tests.support.records import encode_batch
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, settle
 

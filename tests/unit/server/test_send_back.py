@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import SubscriptionGroupConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader
 from aiorocketmq.protocol.message_codec import decode_message
-from aiorocketmq.protocol.message_id import OffsetMessageId
 from tests.unit.server.harness import BrokerBench, settle
 
 GROUP = "workers"

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiorocketmq.errors import RemotingError, RequestTimeoutError, broker_error
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
     Connection,
@@ -39,7 +40,6 @@ from aiorocketmq.protocol.headers_admin import (
     QueryTopicsByConsumerRequestHeader,
 )
 from aiorocketmq.protocol.headers_client import ConsumeMessageDirectlyResultRequestHeader, GetConsumerRunningInfoRequestHeader
-from aiorocketmq.protocol.message_id import OffsetMessageId
 from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation

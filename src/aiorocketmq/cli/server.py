@@ -55,7 +55,7 @@ def run(
     flush:
         sync acknowledges a message only when it is on the disk for sure; async survives the end of the process, not of the machine.
     topic:
-        Topic to create at the start; may be given several times.
+        Topic to create at the start where it does not exist; may be given several times.
     auto_create_topics:
         Create topics at the first send to them.
     """
@@ -75,7 +75,7 @@ def run(
 async def _serve(cluster: LocalCluster, topics: list[str], common: Common, data_dir: Path | None) -> None:
     async with cluster:
         for name in topics:
-            await cluster.create_topic(name)
+            await cluster.create_topic(name, exist_ok=True)
         if common.output == "json":
             addresses = {broker.name: broker.address for broker in cluster.brokers}
             json_line({"name_servers": cluster.name_servers, "brokers": addresses, "data_dir": str(data_dir) if data_dir else None})

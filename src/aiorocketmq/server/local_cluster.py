@@ -15,13 +15,15 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack, cast
 
-from aiorocketmq.errors import ConfigError
+from aiorocketmq.errors import ConfigError, RocketMQError
+from aiorocketmq.model.checks import whole
 from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.server.broker.broker import Broker
-from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.broker.config import BrokerConfig, BrokerSettings, refuse_unknown
+from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.namesrv.name_server import NameServer
 from aiorocketmq.server.store.store import Flush
 
@@ -41,10 +43,10 @@ class LocalCluster:
         auto_create_topics: Unknown topics are created when a producer sends to them.
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
-        broker_settings: Further fields of `server.broker.config.BrokerConfig`.
+        broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
-        ConfigError: An argument cannot work.
+        ConfigError: An argument is unknown or cannot work.
     """
 
     def __init__(
@@ -59,12 +61,11 @@ class LocalCluster:
         auto_create_topics: bool = True,
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
-        **broker_settings: Any,
+        **broker_settings: Unpack[BrokerSettings],
     ) -> None:
-        if not 1 <= brokers <= 26:
-            raise ConfigError(f"brokers {brokers!r} is out of range", hint="use 1 to 26")
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"port {port!r} is out of range", hint="use 0 (any free port) to 65535")
+        refuse_unknown(broker_settings)
+        whole("brokers", brokers, 1, 26)
+        whole("port", port, 0, 65535)
         self._host = host
         self._port = port
         self._advertised_host = advertised_host
@@ -78,11 +79,12 @@ class LocalCluster:
                 path=self._folder / f"broker-{chr(ord('a') + index)}.db" if self._folder is not None else None,
                 flush=flush,
                 auto_create_topics=auto_create_topics,
-                **broker_settings,
+                **cast("Any", broker_settings),
             )
             for index in range(brokers)
         ]
         self._brokers: list[Broker] = []
+        self._life = asyncio.Lock()  # one start or end at a time
 
     @property
     def name_servers(self) -> str:
@@ -121,41 +123,58 @@ class LocalCluster:
     async def start(self) -> None:
         """Start everything; when this returns, clients can work. Does nothing while running.
 
+        Cancelling it, or an error, leaves nothing running.
+
         Raises:
             OSError: A port is taken.
             ConfigError: A store cannot be opened, or the host has no address.
         """
-        if self._name_server is not None:
-            return
-        listen = await _resolve(self._host)
-        if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
-            self._advertised_host = _outward_address()
-        advertised = await _resolve(self._advertised_host) if self._advertised_host is not None else listen
-        name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
+        async with self._life:
+            if self._name_server is not None:
+                return
+            listen = await _resolve(self._host)
+            if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
+                self._advertised_host = _outward_address()
+            advertised = await _resolve(self._advertised_host) if self._advertised_host is not None else listen
+            try:
+                await to_its_end(self._start(listen, advertised))
+            except BaseException:
+                await to_its_end(self._stop())
+                raise
+
+    async def _start(self, listen: str, advertised: str) -> None:
+        name_server = self._name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
         await name_server.start()
-        self._name_server = name_server
         self._port = parse_address(name_server.address, "name server").port
-        dialled = f"{f'[{advertised}]' if ':' in advertised else advertised}:{self._port}"
-        try:
-            for config in self._configs:
-                config.host = listen
-                config.name_servers = (dialled,)
-                broker = Broker(config, advertised_host=advertised)
-                self._brokers.append(broker)
-                await broker.start()
-        except BaseException:
-            await self.stop()
-            raise
+        dialled = format_address(advertised, self._port)
+        for config in self._configs:
+            config.host = listen
+            config.name_servers = (dialled,)
+            broker = Broker(config, advertised_host=advertised)
+            self._brokers.append(broker)
+            await broker.start()
 
     async def stop(self) -> None:
-        """Stop everything in order; what was acknowledged is stored. Does nothing when stopped already."""
-        brokers, self._brokers = self._brokers, []
-        for broker in brokers:
-            await broker.stop()
-            broker.discard()
-        name_server, self._name_server = self._name_server, None
-        if name_server is not None:
-            await name_server.stop()
+        """Stop everything in order; what was acknowledged is stored. Does nothing when stopped already.
+
+        A cancellation waits until all this is done.
+        """
+        async with self._life:
+            await to_its_end(self._stop())
+
+    async def _stop(self) -> None:
+        failure: Exception | None = None
+        while self._brokers:
+            try:
+                await self._brokers[0].stop()
+            except (RocketMQError, OSError) as error:  # the others are stopped all the same
+                failure = failure or error
+            self._brokers.pop(0).discard()
+        if self._name_server is not None:
+            await self._name_server.stop()
+            self._name_server = None
+        if failure is not None:
+            raise failure
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -166,16 +185,47 @@ class LocalCluster:
 
     async def kill_broker(self, name: str) -> None:
         """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection."""
-        await self.broker(name).kill()
+        async with self._life:
+            await self.broker(name).kill()
 
     async def start_broker(self, name: str) -> None:
         """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
-        await self.broker(name).start()
+        async with self._life:
+            await self.broker(name).start()
+
+    async def pause_broker(self, name: str) -> None:
+        """Let a broker hang, as a process that got SIGSTOP: its connections stay, and nothing is read, stored or answered.
+
+        Does nothing while it is paused already. Clients see time-outs, and the name server goes on naming the broker.
+
+        Args:
+            name: Name of the broker.
+
+        Raises:
+            ConfigError: There is no such broker.
+            ClientStateError: It does not run.
+        """
+        self.broker(name).pause()
+
+    async def resume_broker(self, name: str) -> None:
+        """End a pause: the broker handles and answers what came meanwhile. Does nothing when it is not paused.
+
+        Raises:
+            ConfigError: There is no such broker.
+        """
+        self.broker(name).proceed()
 
     async def create_topic(
-        self, topic: str, queues: int = 4, *, perm: int = 6, order: bool = False, brokers: Iterable[str] | None = None
+        self,
+        topic: str,
+        queues: int = 4,
+        *,
+        perm: int = 6,
+        order: bool = False,
+        brokers: Iterable[str] | None = None,
+        exist_ok: bool = False,
     ) -> None:
-        """Create or change a topic; the name server knows it when this returns.
+        """Create a topic; the name server knows it when this returns.
 
         Args:
             topic: Topic name.
@@ -183,18 +233,57 @@ class LocalCluster:
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
             brokers: Names of the brokers to have it; None takes all that run.
+            exist_ok: True leaves the topic as it is on brokers that have it already, and creates it on the others.
 
         Raises:
             InvalidNameError: The name is not legal.
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or the topic exists already.
         """
-        if not 1 <= queues <= 65535:
-            raise ConfigError(f"queues {queues!r} is out of range", hint="use 1 to 65535")
-        chosen = [self.broker(name) for name in brokers] if brokers is not None else [broker for broker in self._brokers if broker.running]
+        whole("queues", queues, 1, 65535)
+        chosen = self._chosen(brokers)
+        if exist_ok:
+            chosen = [broker for broker in chosen if broker.state.topics.latest(topic) is None]
+        else:
+            for broker in chosen:
+                broker.topics.refuse_known(topic)  # on any of them before it is made on the first
         for broker in chosen:
-            await broker.create_topic(
+            await broker.topics.create(
                 TopicConfig(topic_name=topic, read_queue_nums=queues, write_queue_nums=queues, perm=perm, order=order)
             )
+
+    async def update_topic(
+        self,
+        topic: str,
+        *,
+        queues: int | None = None,
+        perm: int | None = None,
+        order: bool | None = None,
+        brokers: Iterable[str] | None = None,
+    ) -> None:
+        """Change what is given of a topic, and nothing else; the name server knows it when this returns.
+
+        Args:
+            topic: Topic name.
+            queues: Read and write queues on each broker. Fewer than before hide the messages in the last ones, until there are more again.
+            perm: Permission bits: 2 write, 4 read.
+            order: Marks the topic as one for ordered messages.
+            brokers: Names of brokers that have it; None takes all that run and have it.
+
+        Raises:
+            ConfigError: A number is out of range, or there is no such topic.
+        """
+        if queues is not None:
+            whole("queues", queues, 1, 65535)
+        chosen = self._chosen(brokers)
+        if brokers is None:
+            chosen = [broker for broker in chosen if topic in broker.state.topics] or chosen
+        for broker in chosen:
+            await broker.topics.update(topic, queues=queues, perm=perm, order=order)
+
+    def _chosen(self, brokers: Iterable[str] | None) -> list[Broker]:
+        if brokers is not None:
+            return [self.broker(name) for name in brokers]
+        return [broker for broker in self._brokers if broker.running]
 
 
 async def run_server(*, ready: Callable[[LocalCluster], None] | None = None, **settings: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import Unpack, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, QueueRead, TopicStats
@@ -33,6 +33,7 @@ from aiorocketmq.producer.producer import Producer as AsyncProducer
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES
 from aiorocketmq.server.broker.broker import Broker
+from aiorocketmq.server.broker.config import BrokerSettings
 from aiorocketmq.server.local_cluster import LocalCluster as AsyncLocalCluster
 from aiorocketmq.server.store.store import Flush
 from aiorocketmq.sync.base import BlockingClient, BlockingConsumer, BlockingProducer
@@ -724,10 +725,10 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         auto_create_topics: Unknown topics are created when a producer sends to them.
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
-        broker_settings: Further fields of `server.broker.config.BrokerConfig`.
+        broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
-        ConfigError: An argument cannot work.
+        ConfigError: An argument is unknown or cannot work.
     """
 
     def __init__(
@@ -742,7 +743,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         auto_create_topics: bool = True,
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
-        **broker_settings: Any,
+        **broker_settings: Unpack[BrokerSettings],
     ) -> None:
         super().__init__(
             AsyncLocalCluster(
@@ -785,10 +786,39 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
         self._call(self._async.start_broker, name)
 
+    def pause_broker(self, name: str) -> None:
+        """Let a broker hang, as a process that got SIGSTOP: its connections stay, and nothing is read, stored or answered.
+
+        Does nothing while it is paused already. Clients see time-outs, and the name server goes on naming the broker.
+
+        Args:
+            name: Name of the broker.
+
+        Raises:
+            ConfigError: There is no such broker.
+            ClientStateError: It does not run.
+        """
+        self._call(self._async.pause_broker, name)
+
+    def resume_broker(self, name: str) -> None:
+        """End a pause: the broker handles and answers what came meanwhile. Does nothing when it is not paused.
+
+        Raises:
+            ConfigError: There is no such broker.
+        """
+        self._call(self._async.resume_broker, name)
+
     def create_topic(
-        self, topic: str, queues: int = 4, *, perm: int = 6, order: bool = False, brokers: Iterable[str] | None = None
+        self,
+        topic: str,
+        queues: int = 4,
+        *,
+        perm: int = 6,
+        order: bool = False,
+        brokers: Iterable[str] | None = None,
+        exist_ok: bool = False,
     ) -> None:
-        """Create or change a topic; the name server knows it when this returns.
+        """Create a topic; the name server knows it when this returns.
 
         Args:
             topic: Topic name.
@@ -796,9 +826,33 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
             brokers: Names of the brokers to have it; None takes all that run.
+            exist_ok: True leaves the topic as it is on brokers that have it already, and creates it on the others.
 
         Raises:
             InvalidNameError: The name is not legal.
-            ConfigError: A number is out of range.
+            ConfigError: A number is out of range, or the topic exists already.
         """
-        self._call(self._async.create_topic, topic, queues, perm=perm, order=order, brokers=brokers)
+        self._call(self._async.create_topic, topic, queues, perm=perm, order=order, brokers=brokers, exist_ok=exist_ok)
+
+    def update_topic(
+        self,
+        topic: str,
+        *,
+        queues: int | None = None,
+        perm: int | None = None,
+        order: bool | None = None,
+        brokers: Iterable[str] | None = None,
+    ) -> None:
+        """Change what is given of a topic, and nothing else; the name server knows it when this returns.
+
+        Args:
+            topic: Topic name.
+            queues: Read and write queues on each broker. Fewer than before hide the messages in the last ones, until there are more again.
+            perm: Permission bits: 2 write, 4 read.
+            order: Marks the topic as one for ordered messages.
+            brokers: Names of brokers that have it; None takes all that run and have it.
+
+        Raises:
+            ConfigError: A number is out of range, or there is no such topic.
+        """
+        self._call(self._async.update_topic, topic, queues=queues, perm=perm, order=order, brokers=brokers)

@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from aiorocketmq.errors import ClientStateError, RocketMQError
-from aiorocketmq.model import names
+from aiorocketmq.errors import ClientStateError
 from aiorocketmq.model.parsing import format_address
-from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
@@ -24,9 +22,12 @@ from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.registration import Registration
+from aiorocketmq.server.broker.retention import Retention
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.broker.topic_admin import TopicAdmin
 from aiorocketmq.server.dispatch import Handler, RequestTable
+from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.store.records import PendingMessage, QueueLog
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -56,7 +57,11 @@ class Broker:
         self._state: BrokerState | None = None
         self._registration: Registration | None = None
         self._schedule: Schedule | None = None
+        self._retention: Retention | None = None
+        self._topics: TopicAdmin | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: RemotingServer | None = None
+        self._held: list[Callable[[], None]] | None = None
         self._memory: sqlite3.Connection | None = None
 
     @property
@@ -88,29 +93,32 @@ class Broker:
     async def start(self) -> None:
         """Open the store, listen, and register with the name servers. Does nothing while running.
 
+        Cancelling it, or an error, leaves the broker stopped.
+
         Raises:
             OSError: The port is taken.
             ConfigError: The store cannot be opened.
         """
         if self._server is not None:
             return
-        server = RemotingServer(self.config.host, self._port)
+        try:
+            await to_its_end(self._start())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        await self._end()
+        server = self._ending = RemotingServer(self.config.host, self._port)
         if self._port:
             self._assemble(server)
-        try:
-            self._port = await server.start()
-        except OSError:
-            self._disassemble()
-            raise
+        self._port = await server.start()
         if self._state is None:
-            try:
-                self._assemble(server)  # nobody knows the port yet, so no request is missed
-            except RocketMQError:
-                await server.stop()
-                raise
-        self._server = server
-        assert self._registration is not None and self._schedule is not None
+            self._assemble(server)  # nobody knows the port yet, so no request is missed
+        self._server, self._ending = server, None
+        assert self._registration is not None and self._schedule is not None and self._retention is not None
         self._schedule.start()
+        self._retention.start()
         self._expire_clients()
         await self._registration.start()
         logger.info("broker %s listens on %s", self.name, self.address)
@@ -132,11 +140,20 @@ class Broker:
         state.topics.load()
         state.groups.load()
         state.offsets.load()
+        config = self.config
         self._schedule = Schedule(state.store, self._now_ms, partial(restore, state))
+        self._retention = Retention(
+            state.store,
+            self._now_ms,
+            max_age=config.retention_age,
+            max_bytes=config.retention_bytes,
+            interval=config.retention_interval,
+        )
         state.store.on_arrival = partial(_wake_pulls, state)
         state.store.on_scheduled = self._schedule.added
         self._state = state
         self._registration = registration
+        self._topics = TopicAdmin(state, registration)
         processors = (
             SendProcessor(state),
             PullProcessor(state),
@@ -148,21 +165,36 @@ class Broker:
         server.add_channel_listener(self)
 
     async def stop(self) -> None:
-        """Say goodbye to the name servers, answer and commit what came in, close. Does nothing when stopped already."""
-        server, self._server = self._server, None
+        """Say goodbye to the name servers, answer and commit what came in, close. Does nothing when stopped already.
+
+        A cancellation waits until all this is done.
+        """
+        if self._server is not None or self._ending is not None:
+            await to_its_end(self._end())
+
+    async def _end(self) -> None:
+        """Stop what runs, or what an earlier start or stop left behind."""
+        server = self._leave()
         if server is None:
             return
-        if self._registration is not None:
-            await self._registration.stop()
-        self._quiet()
-        self._memory = await self.state.store.close()
-        await server.stop()
+        try:
+            if self._registration is not None:
+                await self._registration.stop()
+        finally:
+            self._quiet()
+            if self._state is not None and not self._state.store.closed:
+                self._memory = await self._state.store.close()
+            await server.stop()
         self._disassemble()
         logger.info("broker %s stopped", self.name)
 
     async def kill(self) -> None:
         """Die as if the process were killed: every socket is reset, nothing pending is stored or answered, nobody is told."""
-        server, self._server = self._server, None
+        if self._server is not None:
+            await to_its_end(self._die())
+
+    async def _die(self) -> None:
+        server = self._leave()
         if server is None:
             return
         registration = self._registration
@@ -177,6 +209,47 @@ class Broker:
         self._disassemble()
         logger.info("broker %s was killed", self.name)
 
+    def _leave(self) -> RemotingServer | None:
+        """From now on the broker does not run; what is still to be ended stays known until it is."""
+        if self._server is not None:
+            self._server, self._ending = None, self._server
+        return self._ending
+
+    def pause(self) -> None:
+        """Be silent, as a process that got SIGSTOP: connections stay and are accepted, but nothing is done or answered until `proceed()`.
+
+        The name servers go on naming the broker. Does nothing while paused already.
+
+        Raises:
+            ClientStateError: The broker does not run.
+        """
+        state = self.state
+        if self._held is not None:
+            return
+        self._held = []
+        state.polling.pause()
+        for service in (self._schedule, self._retention):
+            if service is not None:
+                service.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        logger.info("broker %s is paused", self.name)
+
+    def proceed(self) -> None:
+        """End a pause: what came meanwhile is handled now, in its order. Does nothing when not paused."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        for work in held:
+            work()
+        self.state.polling.proceed()
+        if self._schedule is not None and self._retention is not None:
+            self._schedule.proceed()
+            self._retention.start()
+        self._expire_clients()
+        logger.info("broker %s goes on", self.name)
+
     def discard(self) -> None:
         """Give up what a stopped broker without a file keeps in memory for its next start."""
         memory, self._memory = self._memory, None
@@ -184,56 +257,60 @@ class Broker:
             memory.close()
 
     def _quiet(self) -> None:
+        self._held = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._schedule is not None:
-            self._schedule.stop()
-        self.state.polling.stop()
+        for service in (self._schedule, self._retention):
+            if service is not None:
+                service.stop()
+        if self._topics is not None:
+            self._topics.stop()
+        if self._state is not None:
+            self._state.polling.stop()
 
     def _disassemble(self) -> None:
-        if self._state is not None and not self._state.store.closed:
-            self._memory = self._state.store.abandon()
+        self._ending = None
         self._state = None
         self._registration = None
         self._schedule = None
+        self._retention = None
+        self._topics = None
 
     def _expire_clients(self) -> None:
         if self._state is not None:
             self._state.clients.expire()
+            self._state.locks.expire()
             self._timer = asyncio.get_running_loop().call_later(self.config.client_scan_interval, self._expire_clients)
 
-    # -- topics -------------------------------------------------------------------------------------------------------
-
-    async def create_topic(self, topic: TopicConfig) -> None:
-        """Create or change a topic; returns when it is stored and the name servers know it.
+    @property
+    def topics(self) -> TopicAdmin:
+        """Creates and changes topics.
 
         Raises:
-            InvalidNameError: The name is not legal.
-            BrokerError: It could not be stored.
+            ClientStateError: The broker does not run.
         """
-        names.check_topic(topic.topic_name)
-        state = self.state
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def stored(error: RocketMQError | None) -> None:
-            if done.done():
-                return
-            if error is not None:
-                done.set_exception(error)
-            elif self._registration is not None:
-                self._registration.when_registered(lambda: None if done.done() else done.set_result(None))
-
-        state.topics.put(topic)
-        state.store.after_commit(stored)
-        await done
+        if self._topics is None:
+            raise ClientStateError(f"broker {self.name} does not run", hint="start it first")
+        return self._topics
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def _process(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
+        if self._held is not None:
+            self._held.append(partial(self._resume, handler, request, channel))
+            return None
         if self.faults.armed and (fault := self.faults.take(request.code)) is not None:
             return self._suffer(fault, handler, request, channel)
         return self._handle(handler, request, channel)
+
+    def _resume(self, handler: Handler, request: RemotingCommand, channel: Channel) -> None:
+        """A request that came during a pause is handled, unless its client has gone."""
+        if channel.closed:
+            return
+        answer = self._process(handler, request, channel)
+        if answer is not None:
+            channel.reply(request, answer)
 
     def _handle(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         """Let a request be handled; what it changes is one unit of work of the store."""
@@ -262,6 +339,9 @@ class Broker:
     def _late(self, fault: Fault, handler: Handler, request: RemotingCommand, channel: Channel) -> None:
         if self._server is None or channel.closed:
             return
+        if self._held is not None:
+            self._held.append(partial(self._late, fault, handler, request, channel))
+            return
         answer = (
             RemotingCommand.response(request, fault.answer, fault.remark)
             if fault.answer is not None
@@ -275,9 +355,13 @@ class Broker:
 
     def on_close(self, address: str, channel: Channel) -> None:
         """A client's connection ended: its memberships and waiting pulls end with it."""
-        if self._state is not None and self._server is not None:
-            self._state.polling.cancel_all(channel)
+        if self._state is None or self._server is None:
+            return
+        self._state.polling.cancel_all(channel)
+        if self._held is None:
             self._state.clients.channel_closed(channel)
+        else:
+            self._held.append(partial(self._state.clients.channel_closed, channel))
 
 
 def _wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:

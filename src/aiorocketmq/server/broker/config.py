@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import duration, flag, whole
 from aiorocketmq.server.store.store import Flush
 
 DELAY_LEVELS: Final = (1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200)
 """Seconds of delay levels 1 to 18 (Java: `messageDelayLevel`)."""
 MAX_MESSAGE_SIZE: Final = 4 * 1024 * 1024
+
+Duration = float | timedelta
+"""Seconds, or a timedelta."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +80,54 @@ class BrokerConfig:
     def __post_init__(self) -> None:
         if self.flush not in ("async", "sync"):
             raise ConfigError(f"flush {self.flush!r} is unknown", hint='use "async" or "sync"')
-        if not 0 <= self.port <= 65535:
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port!r} is out of range", hint="use 0 (any free port) to 65535")
-        if not self.delay_levels or any(later < earlier for earlier, later in zip(self.delay_levels, self.delay_levels[1:], strict=False)):
+        for name in ("timer_max_delay", "client_expiry", "client_scan_interval", "register_interval", "lock_expiry", "retention_interval"):
+            setattr(self, name, duration(name, getattr(self, name)))
+        if self.retention_age is not None:
+            self.retention_age = duration("retention_age", self.retention_age)
+        if self.retention_bytes is not None:
+            whole("retention_bytes", self.retention_bytes, 0)
+        whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
+        whole("default_topic_queues", self.default_topic_queues, 1, 65535)
+        whole("recent_bytes", self.recent_bytes, 0)
+        for name in ("auto_create_topics", "auto_create_groups", "long_polling"):
+            flag(name, getattr(self, name))
+        self.delay_levels = tuple(duration("delay_levels", seconds, 0.0) for seconds in self.delay_levels)
+        if not self.delay_levels or any(later < earlier for earlier, later in pairwise(self.delay_levels)):
             raise ConfigError(f"delay_levels {self.delay_levels!r} do not grow", hint="give seconds in ascending order")
+
+
+class BrokerSettings(TypedDict, total=False):
+    """The fields of `BrokerConfig` that a `LocalCluster` takes besides its own arguments."""
+
+    max_message_size: int
+    default_topic_queues: int
+    region_id: str
+    auto_create_groups: bool
+    delay_levels: Sequence[float]
+    timer_max_delay: Duration
+    client_expiry: Duration
+    client_scan_interval: Duration
+    register_interval: Duration
+    lock_expiry: Duration
+    recent_bytes: int
+    retention_age: Duration | None
+    retention_bytes: int | None
+    retention_interval: Duration
+    long_polling: bool
+
+
+def refuse_unknown(settings: Iterable[str]) -> None:
+    """Do nothing when all of these are settings of a cluster's brokers.
+
+    Raises:
+        ConfigError: One is not; names the one that may be meant.
+    """
+    for name in settings:
+        if name not in BrokerSettings.__annotations__:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, BrokerSettings.__annotations__, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(BrokerSettings.__annotations__))}"
+            raise ConfigError(f"{name!r} is not a setting of LocalCluster", hint=hint)

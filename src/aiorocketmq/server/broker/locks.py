@@ -42,6 +42,17 @@ class QueueLocks:
         for queue in queues:
             if queue in held and held[queue][0] == client_id:
                 del held[queue]
+        if not held:
+            self._groups.pop(group, None)
+
+    def expire(self) -> None:
+        """Forget the locks that have fallen."""
+        now = self._now()
+        for group, held in list(self._groups.items()):
+            for queue in [queue for queue, (_, renewed) in held.items() if now - renewed > self._expiry]:
+                del held[queue]
+            if not held:
+                del self._groups[group]
 
     def any_live(self, group: str) -> bool:
         """True while the group holds a lock that has not expired: its consumers are ordered ones."""

@@ -174,6 +174,7 @@ class Registration:
         return True
 
     def _release(self) -> None:
+        self._changed.clear()
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()

@@ -155,6 +155,9 @@ class ClientRegistry:
             logger.warning("client %s at %s sent no heartbeat for %.0f s: closed", client_id, channel.address, self._expiry)
             self.channel_closed(channel)
             channel.close()
+        # Heartbeats may name groups that never came to be.
+        for group in [group for group in self._fingerprints if group not in self._consumers]:
+            del self._fingerprints[group]
 
     def _remove_producer(self, group: str, channel: Channel) -> None:
         members = self._producers.get(group, {})

@@ -34,7 +34,7 @@ _THREAD_PATIENCE: Final = 5.0
 """Seconds that a thread may take to end after its test; this bounds a hang."""
 _FREEZE_EVERY: Final = 100
 """Tests between two moments at which everything alive is left out of later collections: they stay as quick as the tests are small."""
-_OF_THE_SESSION: Final = ("embedded-cluster", "cluster-start", "asyncio_", "pytest_timeout", "Peer-reader")
+_OF_THE_SESSION: Final = ("embedded-cluster", "cluster-start", "asyncio_", "pytest_timeout", "Peer-reader", "rocketmq-store")
 """Names of threads that the session itself, or the executor of a loop that lives as long as it, has started."""
 
 _FAILED = pytest.StashKey[bool]()

@@ -12,7 +12,8 @@ from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.names import check_group
 from aiorocketmq.protocol.bodies import ConsumerConnection, ConsumeStats
 from aiorocketmq.protocol.codes import RequestCode, version_name
-from aiorocketmq.protocol.headers_admin import GetConsumerConnectionListRequestHeader, GetConsumeStatsRequestHeader
+from aiorocketmq.protocol.headers_admin import GetConsumeStatsRequestHeader
+from aiorocketmq.protocol.headers_client import GetConsumerConnectionListRequestHeader
 
 E = TypeVar("E", bound=Enum)
 

@@ -15,7 +15,7 @@ from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.errors import OffsetNotFoundError, QueryNotFoundError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.protocol.bodies import (
+from aiorocketmq.protocol.bodies_client import (
     CheckClientRequestBody,
     GetConsumerListByGroupResponseBody,
     HeartbeatData,

@@ -21,7 +21,7 @@ from aiorocketmq.config import ClientConfig
 from aiorocketmq.core.route_table import BrokerTable
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.route import MASTER_ID
-from aiorocketmq.protocol.bodies import ConsumerData, HeartbeatData, ProducerData
+from aiorocketmq.protocol.bodies_client import ConsumerData, HeartbeatData, ProducerData
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
 

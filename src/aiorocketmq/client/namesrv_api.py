@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.errors import TopicNotExistError, TopicNotFoundError
 from aiorocketmq.model.route import TopicRouteData
-from aiorocketmq.protocol.bodies import ClusterInfo, TopicList, decode_topic_route
+from aiorocketmq.protocol.bodies_client import ClusterInfo, TopicList, decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
 

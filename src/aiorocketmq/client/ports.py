@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
     from aiorocketmq.model.filters import SubscriptionData
     from aiorocketmq.model.queue import MessageQueue
-    from aiorocketmq.protocol.bodies import ConsumerRunningInfo
+    from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 
 class ProducerPort(Protocol):

@@ -31,7 +31,7 @@ from aiorocketmq.errors import NoNameServerError, RemotingError, RocketMQError, 
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
-from aiorocketmq.protocol.bodies import decode_topic_route
+from aiorocketmq.protocol.bodies_client import decode_topic_route
 
 DEFAULT_TOPIC_QUEUE_NUMS: Final = 4
 MIN_REFRESH_INTERVAL: Final = 0.2

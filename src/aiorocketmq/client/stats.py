@@ -12,7 +12,7 @@ from enum import Enum
 from functools import partial
 
 from aiorocketmq.client.scheduler import Scheduler
-from aiorocketmq.protocol.bodies import ConsumeStatus
+from aiorocketmq.protocol.bodies_client import ConsumeStatus
 
 
 class Window(Enum):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.filters import SubscriptionData
-from aiorocketmq.protocol.bodies import ConsumerConnection
+from aiorocketmq.protocol.bodies_client import ConsumerConnection
 from aiorocketmq.protocol.codes import RequestCode
-from aiorocketmq.protocol.headers_admin import GetConsumerConnectionListRequestHeader
+from aiorocketmq.protocol.headers_client import GetConsumerConnectionListRequestHeader
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance

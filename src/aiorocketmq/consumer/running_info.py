@@ -10,7 +10,7 @@ import traceback
 
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.settings import MIB, PushSettings
-from aiorocketmq.protocol.bodies import ProcessQueueInfo
+from aiorocketmq.protocol.bodies_client import ProcessQueueInfo
 
 
 def properties_of(settings: PushSettings, *, workers: int, made_at: float) -> dict[str, str]:

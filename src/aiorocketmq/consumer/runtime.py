@@ -34,7 +34,7 @@ from aiorocketmq.errors import ClientClosedError, NoNameServerError, RemotingErr
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.protocol.bodies import ConsumerRunningInfo
+from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance

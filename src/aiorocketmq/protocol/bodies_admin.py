@@ -5,27 +5,20 @@ Java: `org.apache.rocketmq.remoting.protocol.{admin,body,subscription,statictopi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import BrokerData
-from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, wire
-from aiorocketmq.protocol.bodies_client import broker_data_from_json, broker_data_to_json
+from aiorocketmq.protocol.beans import Bean, field, wire
+from aiorocketmq.protocol.bodies_client import Connection
 from aiorocketmq.protocol.limits import BrokerId, Int32, Items, Name, OptionalName, Permissions, QueueCount
-from aiorocketmq.protocol.record import Record
 
 __all__ = [
     "BrokerMemberGroup",
     "BrokerStatsData",
     "BrokerStatsItem",
-    "ClusterInfo",
-    "Connection",
     "ConsumeStats",
     "ConsumeStatsList",
-    "ConsumerConnection",
     "ConsumerOffsetWrapper",
     "CreateTopicListRequestBody",
     "DataVersion",
@@ -52,40 +45,6 @@ __all__ = [
 ]
 
 # --- clusters -----------------------------------------------------------------------------------------------------------------------
-
-
-class ClusterInfo(Record):
-    """All brokers that a name server knows (106)."""
-
-    broker_addr_table: dict[str, BrokerData] = field(default_factory=dict)
-    cluster_addr_table: dict[str, list[str]] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        """The body's bytes; broker ids are bare numbers, as Java writes them."""
-        return fastjson.dumps(
-            {
-                "brokerAddrTable": {name: broker_data_to_json(broker) for name, broker in self.broker_addr_table.items()},
-                "clusterAddrTable": self.cluster_addr_table,
-            }
-        )
-
-    @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """Read a body.
-
-        Raises:
-            ProtocolError: It does not parse, or a field has the wrong type.
-        """
-        value = decode_object(data, "ClusterInfo")
-        brokers = from_json(dict[str, Any], value.get("brokerAddrTable") or {}, "ClusterInfo.brokerAddrTable")
-        table = {}
-        for name, item in brokers.items():
-            path = f"ClusterInfo.brokerAddrTable[{name}]"
-            if not isinstance(item, dict):
-                raise ProtocolError(f"{path} is {str(item)[:60]!r}, not an object")
-            table[name] = broker_data_from_json(item, path)
-        clusters = from_json(dict[str, list[str]], value.get("clusterAddrTable") or {}, "ClusterInfo.clusterAddrTable")
-        return cls(table, clusters)
 
 
 class DataVersion(Bean):
@@ -285,25 +244,6 @@ class QueryCorrectionOffsetBody(Bean):
 
 
 # --- connections ----------------------------------------------------------------------------------------------------------------------
-
-
-class Connection(Bean):
-    """One client; `language` is a name of `LanguageCode`, `version` a number of `codes.version_name`."""
-
-    client_id: str = ""
-    client_addr: str = ""
-    language: str = "JAVA"
-    version: int = 0
-
-
-class ConsumerConnection(Bean):
-    """Members of a consumer group (203)."""
-
-    connection_set: list[Connection] = field(default_factory=list)
-    subscription_table: dict[str, SubscriptionData] = field(default_factory=dict)
-    consume_type: str | None = None
-    message_model: str | None = None
-    consume_from_where: str | None = None
 
 
 class ProducerConnection(Bean):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.enums import ConsumeType, MessageModel
@@ -13,11 +13,15 @@ from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, subscription_json, wire
 from aiorocketmq.protocol.limits import ClientId, Int64, Items, Name, OptionalName
+from aiorocketmq.protocol.record import Record
 
 __all__ = [
     "CheckClientRequestBody",
+    "ClusterInfo",
+    "Connection",
     "ConsumeMessageDirectlyResult",
     "ConsumeStatus",
+    "ConsumerConnection",
     "ConsumerData",
     "ConsumerRunningInfo",
     "GetConsumerListByGroupResponseBody",
@@ -143,6 +147,40 @@ class KVTable(Bean):
     table: dict[str, str] = field(default_factory=dict)
 
 
+class ClusterInfo(Record):
+    """All brokers that a name server knows (106)."""
+
+    broker_addr_table: dict[str, BrokerData] = field(default_factory=dict)
+    cluster_addr_table: dict[str, list[str]] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The body's bytes; broker ids are bare numbers, as Java writes them."""
+        return fastjson.dumps(
+            {
+                "brokerAddrTable": {name: broker_data_to_json(broker) for name, broker in self.broker_addr_table.items()},
+                "clusterAddrTable": self.cluster_addr_table,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a body.
+
+        Raises:
+            ProtocolError: It does not parse, or a field has the wrong type.
+        """
+        value = decode_object(data, "ClusterInfo")
+        brokers = from_json(dict[str, Any], value.get("brokerAddrTable") or {}, "ClusterInfo.brokerAddrTable")
+        table = {}
+        for name, item in brokers.items():
+            path = f"ClusterInfo.brokerAddrTable[{name}]"
+            if not isinstance(item, dict):
+                raise ProtocolError(f"{path} is {str(item)[:60]!r}, not an object")
+            table[name] = broker_data_from_json(item, path)
+        clusters = from_json(dict[str, list[str]], value.get("clusterAddrTable") or {}, "ClusterInfo.clusterAddrTable")
+        return cls(table, clusters)
+
+
 MAX_GROUPS: Final = 256
 """Producer groups, and consumer groups, that one client tells a broker of."""
 
@@ -266,6 +304,28 @@ class SetMessageRequestModeRequestBody(Bean):
     consumer_group: str
     mode: str = "PULL"
     pop_share_queue_num: int = 0
+
+
+# --- members ----------------------------------------------------------------------------------------------------------------------
+
+
+class Connection(Bean):
+    """One client; `language` is a name of `LanguageCode`, `version` a number of `codes.version_name`."""
+
+    client_id: str = ""
+    client_addr: str = ""
+    language: str = "JAVA"
+    version: int = 0
+
+
+class ConsumerConnection(Bean):
+    """Members of a consumer group (203)."""
+
+    connection_set: list[Connection] = field(default_factory=list)
+    subscription_table: dict[str, SubscriptionData] = field(default_factory=dict)
+    consume_type: str | None = None
+    message_model: str | None = None
+    consume_from_where: str | None = None
 
 
 # --- what brokers ask of consumers ----------------------------------------------------------------------------------------------------

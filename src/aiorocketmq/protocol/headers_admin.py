@@ -364,14 +364,6 @@ class UpdateGroupForbiddenRequestHeader(TopicHeader):
     readable: bool | None = None
 
 
-class GetConsumerConnectionListRequestHeader(RpcHeader):
-    """Ask for the members of a consumer group (203)."""
-
-    CODE: ClassVar[int | None] = RequestCode.GET_CONSUMER_CONNECTION_LIST
-
-    consumer_group: Name
-
-
 class GetProducerConnectionListRequestHeader(RpcHeader):
     """Ask for the members of a producer group (204)."""
 

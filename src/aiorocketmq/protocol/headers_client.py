@@ -356,6 +356,14 @@ class GetConsumerListByGroupRequestHeader(RpcHeader):
     consumer_group: Name
 
 
+class GetConsumerConnectionListRequestHeader(RpcHeader):
+    """Ask for the members of a consumer group (203)."""
+
+    CODE: ClassVar[int | None] = RequestCode.GET_CONSUMER_CONNECTION_LIST
+
+    consumer_group: Name
+
+
 # --- transactions -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -62,3 +64,28 @@ def test_a_changed_copy() -> None:
 def test_records_have_slots() -> None:
     with pytest.raises(AttributeError):
         TopicList().colour = "red"  # type: ignore[attr-defined]
+
+
+def test_records_are_made_without_compiling_code() -> None:
+    # A module that is imported for the first time may be compiled, too, but from its file.
+    code = (
+        "import importlib.util, sys\n"
+        "import aiorocketmq.protocol.record, aiorocketmq.protocol.beans, aiorocketmq.model.route, aiorocketmq.model.enums\n"
+        "from aiorocketmq.protocol import header\n"
+        "made = []\n"
+        "def hook(event, args):\n"
+        "    if event == 'exec' and args[0].co_filename.startswith('<') and 'frozen' not in args[0].co_filename:\n"
+        "        made.append(args[0].co_filename)\n"
+        "sys.addaudithook(hook)\n"
+        "from aiorocketmq.protocol import bodies, headers_admin, headers_client\n"
+        "assert not made, made\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_consumer_does_without_the_records_of_administrators() -> None:
+    code = (
+        "import aiorocketmq.consumer.push, sys\n"
+        "assert not {'aiorocketmq.protocol.bodies_admin', 'aiorocketmq.protocol.headers_admin'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -26,7 +26,6 @@ from aiorocketmq.protocol.headers_admin import (
     DeleteSubscriptionGroupRequestHeader,
     DeleteTopicRequestHeader,
     GetAllTopicConfigRequestHeader,
-    GetConsumerConnectionListRequestHeader,
     GetConsumeStatsRequestHeader,
     GetProducerConnectionListRequestHeader,
     GetSubscriptionGroupConfigRequestHeader,
@@ -34,7 +33,11 @@ from aiorocketmq.protocol.headers_admin import (
     GetTopicStatsInfoRequestHeader,
     QueryTopicConsumeByWhoRequestHeader,
 )
-from aiorocketmq.protocol.headers_client import GetConsumerRunningInfoRequestHeader, ResetOffsetRequestHeader
+from aiorocketmq.protocol.headers_client import (
+    GetConsumerConnectionListRequestHeader,
+    GetConsumerRunningInfoRequestHeader,
+    ResetOffsetRequestHeader,
+)
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel
 from tests.unit.server.test_client_processor import beat, commit, heartbeat
 

@@ -30,7 +30,6 @@ from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
-    GetConsumerConnectionListRequestHeader,
     GetConsumeStatsRequestHeader,
     GetProducerConnectionListRequestHeader,
     GetTopicStatsInfoRequestHeader,
@@ -39,7 +38,11 @@ from aiorocketmq.protocol.headers_admin import (
     QueryTopicConsumeByWhoRequestHeader,
     QueryTopicsByConsumerRequestHeader,
 )
-from aiorocketmq.protocol.headers_client import ConsumeMessageDirectlyResultRequestHeader, GetConsumerRunningInfoRequestHeader
+from aiorocketmq.protocol.headers_client import (
+    ConsumeMessageDirectlyResultRequestHeader,
+    GetConsumerConnectionListRequestHeader,
+    GetConsumerRunningInfoRequestHeader,
+)
 from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation

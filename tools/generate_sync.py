@@ -38,7 +38,7 @@ class Target:
         name: Its name, and that of the twin.
         base: Hand-written base class in `aiorocketmq.sync.base`.
         skip: Public methods that the base class has already.
-        quick: Coroutine methods that have a cheaper twin of the name `_<name>_into`.
+        quick: Coroutine methods that the base class has, cheaper, as `_<name>`; as it has plain ones that give a future as `_submit`.
         also: Further arguments for the constructor of the base class.
     """
 
@@ -218,13 +218,13 @@ class Generator:
                 return ""
             body = f"self._end({together})"
         elif item.name in target.quick:
-            body = f"return self._send(self._async._{item.name}_into, {together})"
+            body = f"return self._send({passed})"
         elif isinstance(item, ast.AsyncFunctionDef):
             body = f"{'' if returns == 'None' else 'return '}self._call({together})"
         elif match := re.fullmatch(r"asyncio\.Future\[(.*)\]|Future\[(.*)\]", returns):
             self.imports.add("from concurrent.futures import Future")
             returns = f"Future[{match[1] or match[2]}]"
-            body = f"return self._submit({call}, {call.removesuffix('_nowait')}, {passed})"
+            body = f"return self._submit({passed})"
         else:
             body = f"{'' if returns == 'None' else 'return '}self._run({together})"
         if returns != "None" and "AsyncIterator" in returns:

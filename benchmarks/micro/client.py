@@ -283,24 +283,25 @@ def push_ordered() -> AbstractAsyncContextManager[Run]:
 # --- calling from another thread --------------------------------------------------------------------------------------------------
 
 
-class _Holder:
+class _Resident:
     def stop(self) -> None: ...
+
+    def _mark_forked(self) -> None: ...
 
 
 @case("empty call into the loop thread and back, both threads", messages=0, orjson=False, threads=True)
 @asynccontextmanager
 async def portal_call() -> AsyncIterator[Run]:
-    holder = _Holder()
+    resident = _Resident()
     # uvloop may be installed or not: the standard loop is there always.
     with mock.patch.dict(os.environ, {NO_UVLOOP_ENV: "1"}):
-        portal = portals.acquire(holder)
+        portal = portals.current()
+        portal.call_plain(portal.enter, resident, resident)
     try:
-
-        def begin() -> asyncio.Future[None]:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            future.set_result(None)
-            return future
-
-        yield lambda: portal.call_future(begin)
+        yield lambda: portal.call_plain(_nothing)
     finally:
-        portals.release(portal, holder)
+        portal.call_plain(portal.leave, resident)
+        portal.join(5.0)
+
+
+def _nothing() -> None: ...

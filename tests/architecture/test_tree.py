@@ -136,9 +136,7 @@ MAY_MAKE_TASKS = {
     "client/scheduler.py": "the scheduler itself",
     "remoting/tasks.py": "the supervisor of the transport layer",
     "remoting/transport.py": "several addresses of one name at once, waited for in the same function",
-    "sync/calls.py": "calls from other threads",
-    "sync/portal.py": "the end of a client that was dropped",
-    "sync/base.py": "a send that waits for room on behalf of another thread",
+    "sync/portal.py": "calls from other threads",
 }
 
 

@@ -1,39 +1,39 @@
 """Sends of blocking callers past the event loop (no Java twin): the calling thread writes its request and reads the answer itself.
 
-That is for the usual case alone: a message to any queue of a known topic, whose broker is connected and takes it. Whatever is missing
-before goes the way of all other sends from the start; whatever goes wrong on the way is handed over to the event loop as the same
-`SendOperation`, which goes on with it as if the request had been its own: tries, time-outs and `maybe_stored` are the same on both ways.
-Decision 12 has the reasons. Features B1, B26; reliability P1, P2, P5.
+That is for the usual case alone: a message to a known topic, whose broker is connected and takes it. Whatever is missing before goes the
+way of all other sends from the start; whatever goes wrong on the way is handed over to the event loop as the same `SendOperation`, which
+goes on with it as if the request had been its own: tries, time-outs and `maybe_stored` are the same on both ways. Decision 12 has the
+reasons and figures. Features B1, B26; reliability P1, P2, P5.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import RemotingError
-from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.message import Message
+from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import STATUS_BY_CODE, SendPolicy
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import NOBODY
 from aiorocketmq.producer.prepare import Preparer
 from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.send import SendOperation
+from aiorocketmq.producer.send import Lane, SendOperation
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
-from aiorocketmq.remoting.channel import Channel
-from aiorocketmq.remoting.link import Link, LinkPool
+from aiorocketmq.remoting.link import Link, Links
 
-LINKS: Final = 16
-"""Links to one broker: so many threads at a time send by themselves."""
+THREADS: Final = 16
+"""So many threads at a time send by themselves."""
 CROWDED: Final = 0.5
-"""Seconds for which all sends go by the event loop after a thread found no link free. With many threads the loop is faster, as it takes the
+"""Seconds for which all sends go by the event loop after there was one thread more. With many threads the loop is faster, as it takes the
 requests of all with one write; some on each way would be slower than either."""
 WARM_UP: Final = 8
 """Blocking sends before the first link is made: who sends less needs no connection more."""
@@ -42,186 +42,185 @@ MAX_BODY: Final = 64 * 1024
 _UNUSED: Final = 60.0
 """Seconds after which a link that nobody used is closed; brokers close theirs after 120."""
 _SWEEP: Final = 20.0
+_CLOSING_LOOK: Final = 0.002
+"""Seconds between two looks at the sends under way while the producer stops."""
+_TO_LEAVE: Final = 1.0
+"""Seconds that threads have to leave the links that were shut under them."""
 _CUT_OFF: Final = SendPolicy(1, frozenset())
 """For sends whose links were shut because the producer stops: as on the event loop, nothing is tried again then."""
 _SEND_OK: Final = SendStatus.SEND_OK
 
 
-class Unfinished:
-    """A send that its thread could not bring to its end.
-
-    Args:
-        dispatcher: The producer's dispatcher.
-        pool: Where its link came from.
-        link: Counts as in use until the window counts the send.
-        operation: The send, with its first try made.
-        outcome: The broker's answer, or why there is none.
-    """
-
-    __slots__ = ("_dispatcher", "_link", "_operation", "_outcome", "_pool")
-
-    def __init__(
-        self, dispatcher: SendDispatcher, pool: LinkPool, link: Link, operation: SendOperation, outcome: RemotingCommand | RemotingError
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._pool = pool
-        self._link = link
-        self._operation = operation
-        self._outcome = outcome
-
-    def resume(self, reply: Reply) -> SendOperation:
-        """Go on with it on the event loop; its outcome goes to `reply`. Returns what can be cancelled."""
-        operation, outcome = self._operation, self._outcome
-        operation.reply = reply
-        self._dispatcher.window.take(operation.size)
-        self._pool.give(self._link)
-        if self._pool.cut:
-            operation.policy = _CUT_OFF
-        if isinstance(outcome, RemotingError):
-            operation.on_error(outcome)
-        else:
-            operation.on_response(outcome)
-        return operation
-
-
 class DirectSender:
-    """The way past the event loop of one running producer. Any thread may call `send()`; it is made on the event loop.
+    """The way past the event loop of one running producer. Any thread may call `send()`; everything else belongs to the event loop.
 
     Args:
         dispatcher: The producer's dispatcher.
-        policy: Tells the kind of its sends.
-        make_preparer: Makes a preparer that belongs to one link: unlike everything else, message ids cannot be shared by threads.
-        send_timeout: Seconds that sends under way get when it is closed.
+        policies: Gives the kinds of its sends: to any queue, and to a fixed one.
+        make_preparer: Makes a preparer for one thread: unlike everything else, message ids cannot be shared by threads.
+        hand_over: Calls a function on the event loop with a reply, and waits for the outcome that this is told.
         connect_timeout: Seconds for connecting a link at most.
 
     Attributes:
+        not_awaited: Threads that wait for the producer's stop themselves.
         warm_up: Sends still to be made the other way before the first link is made.
     """
 
     def __init__(
         self,
         dispatcher: SendDispatcher,
-        policy: Callable[[], SendPolicy],
+        policies: Callable[[], tuple[SendPolicy, SendPolicy]],
         make_preparer: Callable[[], Preparer],
-        send_timeout: float,
+        hand_over: Callable[[Callable[[Reply], Cancellable]], SendResult],
         connect_timeout: float,
     ) -> None:
         self.warm_up = WARM_UP
+        self.not_awaited: list[int] = []
         self._dispatcher = dispatcher
-        self._targets = dispatcher.targets
-        self._window = dispatcher.window
-        self._loop = dispatcher.loop
-        self._policy = policy
+        self._policies = policies
         self._make_preparer = make_preparer
-        self._send_timeout = send_timeout
+        self._hand_over = hand_over
         self._connect_timeout = connect_timeout
-        self._pool = LinkPool(LINKS)
+        self._local = threading.local()
+        self._links = Links()
+        self._under_way: dict[SendOperation, int] = {}  # with the threads
         self._crowded_until = 0.0
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._cut = False
+        self._sweeper = dispatcher.loop.call_later(_SWEEP, self._sweep)
 
-    def send(self, message: Any, timeout: float | timedelta | None) -> SendResult | Unfinished | float | None:
+    # -- any thread --------------------------------------------------------------------------------------------------------------------
+
+    def send(
+        self, message: Any, timeout: float | timedelta | None, queue: MessageQueue | None, sharding_key: str | None
+    ) -> SendResult | None:
         """Send one message and wait for the answer; arguments as in `Producer.send()`.
 
         Returns:
-            The result; or the send, for the event loop to go on with; or None: nothing was done, and it has to go the other way; or the
-            seconds that are left for that, after a connection was tried for.
+            The result; or None: nothing was done, and it has to go the other way.
 
         Raises:
-            InvalidMessageError: The message cannot be sent; nothing was.
-            ConfigError: The time-out is none.
-            ProtocolError: The properties are too long for a frame.
+            RocketMQError: As `Producer.send()`.
         """
-        target = self._targets.get(message.topic) if isinstance(message, Message) else None
+        target = self._dispatcher.targets.get(message.topic) if isinstance(message, Message) else None
         publish = target.publish if target is not None else None
         if target is None or publish is None or target.waiting or not self._may_send(len(message.body)):
             return None
-        queue = publish.select()
-        lane = target.lanes.get(queue.broker_name)
+        preparer: Preparer | None = getattr(self._local, "preparer", None)
+        if preparer is None:
+            preparer = self._local.preparer = self._make_preparer()
+        free, pinned = self._policies()
+        policy = free if queue is None and sharding_key is None else pinned
+        operation = preparer.single(message, policy, timeout, queue, None, sharding_key, NOBODY)
+        select = operation.select
+        if select is not None:
+            operation.queue = select(publish.queues)
+            operation.select = None
+            operation.pinned = True
+        chosen = operation.queue if operation.pinned else publish.select()
+        assert chosen is not None  # a pinned operation has its queue
+        lane = target.lanes.get(chosen.broker_name)
         if lane is None or lane.channel.closed:
-            publish.unselect()  # or else, with as many queues as brokers, the other way would never come to this one
-            return None
-        link = self._pool.take(lane.channel)
-        if link is None:
-            link, timeout = self._connect(lane.channel, timeout)
-            if link is None:
-                publish.unselect()
-                return timeout
-        try:
-            operation = self._preparer(link).single(message, self._policy(), timeout, None, None, None, NOBODY)
-            opaque = next_opaque()
-            response = link.exchange(opaque, operation.plain_frame(lane, queue, opaque), operation.deadline)
-        except RemotingError as error:
-            return Unfinished(self._dispatcher, self._pool, link, operation, error)
-        except BaseException:
-            self._pool.give(link)
-            raise
-        result = self._result(operation, response)
-        if result is None:
-            return Unfinished(self._dispatcher, self._pool, link, operation, response)
-        self._pool.give(link)
-        return result
-
-    def _connect(self, channel: Channel, timeout: float | timedelta | None) -> tuple[Link | None, float]:
-        """A new link, or None, and the seconds that are left of the time-out. At most half of it goes into this."""
-        seconds = self._send_timeout if timeout is None else duration("timeout", timeout)
-        began = time.monotonic()
-        link = self._pool.make(channel, min(self._connect_timeout, seconds / 2))
-        now = time.monotonic()
-        if link is None:
-            self._crowded_until = now + CROWDED
-        return link, seconds - (now - began)
-
-    def _result(self, operation: SendOperation, response: RemotingCommand) -> SendResult | None:
-        """What the answer says when all went well; of everything else the operation knows best what it means."""
-        status = STATUS_BY_CODE.get(response.code)
-        if status is not _SEND_OK:
+            if not operation.pinned:
+                publish.unselect()  # or else, with as many queues as brokers, the other way would never come to this one
             return None
         try:
-            return operation.result_of(response, status)
-        except (KeyError, ValueError):
-            return None
+            self._under_way[operation] = threading.get_ident()
+            if len(self._under_way) > THREADS:  # counted with all others that come just now: so none is one too many
+                self._crowded_until = time.monotonic() + CROWDED
+                return None
+            return self._exchange(operation, lane, chosen)
+        finally:
+            self._under_way.pop(operation, None)
 
     def _may_send(self, size: int) -> bool:
         if self.warm_up > 0:
             self.warm_up -= 1
             return False
-        if size > MAX_BODY or time.monotonic() < self._crowded_until:
+        if size > MAX_BODY or time.monotonic() < self._crowded_until or self._links.closed:
             return False
-        return self._dispatcher.usual and self._window.has_room(size, self._pool.busy)
+        return self._dispatcher.usual and self._dispatcher.window.has_room(size, len(self._under_way))
 
-    def _preparer(self, link: Link) -> Preparer:
-        preparer = link.context
-        if preparer is None:
-            preparer = link.context = self._make_preparer()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the client was stopped meanwhile
-                self._loop.call_soon_threadsafe(self._arm)
-        assert isinstance(preparer, Preparer)  # nobody else sets it
-        return preparer
+    def _exchange(self, operation: SendOperation, lane: Lane, queue: MessageQueue) -> SendResult:
+        link = self._links.take(lane.channel)
+        if link is None:
+            link = self._connect(operation, lane)
+            if link is None:
+                return self._go_on(operation, None)
+        opaque = next_opaque()
+        outcome: RemotingCommand | RemotingError
+        try:
+            frame = operation.plain_frame(lane, queue, opaque)
+            outcome = link.exchange(opaque, frame, operation.deadline)
+        except RemotingError as error:
+            outcome = error
+        finally:
+            self._links.give(link)
+        if not isinstance(outcome, RemotingError) and STATUS_BY_CODE.get(outcome.code) is _SEND_OK:
+            try:
+                return operation.result_of(outcome, _SEND_OK)
+            except (KeyError, ValueError):
+                pass  # the operation knows best what that means, as with everything else that is not as it should be
+        return self._go_on(operation, outcome)
 
-    # -- links that nobody uses --------------------------------------------------------------------------------------------------------
+    def _connect(self, operation: SendOperation, lane: Lane) -> Link | None:
+        """A new link, or None; at most half of the operation's time goes into this."""
+        now = time.monotonic()
+        try:
+            return self._links.connect(lane.channel, now + min(self._connect_timeout, (operation.deadline - now) / 2))
+        except OSError:
+            self._crowded_until = time.monotonic() + CROWDED  # where no connection can be had, none is tried for over and over
+            return None
 
-    def _arm(self) -> None:
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+    def _go_on(self, operation: SendOperation, outcome: RemotingCommand | RemotingError | None) -> SendResult:
+        """Let the event loop go on with a send whose first try ended so, or was not made."""
+
+        def resume(reply: Reply) -> SendOperation:
+            operation.reply = reply
+            dispatcher = self._dispatcher
+            dispatcher.window.take(operation.size)
+            self._under_way.pop(operation, None)
+            if self._cut:
+                operation.policy = _CUT_OFF
+            if outcome is None:
+                dispatcher.begin(operation)
+            elif isinstance(outcome, RemotingError):
+                operation.on_error(outcome)
+            else:
+                operation.on_response(outcome)
+            return operation
+
+        return self._hand_over(resume)
+
+    # -- the event loop ----------------------------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        self._sweeper = None
-        if self._pool.sweep(_UNUSED):
-            self._arm()
+        self._links.sweep(_UNUSED)
+        self._sweeper = self._dispatcher.loop.call_later(_SWEEP, self._sweep)
 
-    def close(self, timeout: float | timedelta | None) -> None:
-        """Close all links; sends under way get `timeout` seconds, None takes `send_msg_timeout`. Blocks: not on the event loop.
+    async def close(self, timeout: float) -> float:
+        """Let sends under way end for at most `timeout` seconds, then shut their links. Those of `not_awaited` threads go on by themselves.
 
-        Raises:
-            ConfigError: The time-out is none; all is closed, after the usual one.
+        Returns:
+            Seconds that are left of the time-out.
         """
-        seconds = self._send_timeout
-        try:
-            if timeout is not None:
-                seconds = duration("timeout", timeout)
-        finally:
-            self._pool.close(seconds)
+        deadline = time.monotonic() + timeout
+        self._sweeper.cancel()
+        self._links.close()
+        await self._ended(deadline)
+        if self._awaited():
+            self._cut = True
+            self._links.shut()
+            await self._ended(time.monotonic() + _TO_LEAVE)
+        return deadline - time.monotonic()
+
+    async def _ended(self, deadline: float) -> None:
+        while self._awaited() and time.monotonic() < deadline:  # noqa: ASYNC110 - threads that send must not have to tell the loop
+            await asyncio.sleep(_CLOSING_LOOK)
+
+    def _awaited(self) -> bool:
+        return any(thread not in self.not_awaited for thread in list(self._under_way.values()))
 
     def abandon(self) -> None:
-        """Close all links at once, for a producer that nobody uses any more. Never waits, never raises."""
-        self._pool.abandon()
+        """Close all links at once: nobody uses them any more, or they are those of the parent process. Never waits, never raises."""
+        self._sweeper.cancel()
+        self._links.abandon()

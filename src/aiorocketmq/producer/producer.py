@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -33,15 +32,12 @@ from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROU
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.accumulator import Accumulator
-from aiorocketmq.producer.direct import DirectSender
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
-from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings
-from aiorocketmq.remoting import link
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -356,49 +352,6 @@ class Producer:
         dispatcher.window.acquire_nowait(operation.size)
         dispatcher.begin(operation)
         return future
-
-    def _send_into(
-        self,
-        reply: Reply,
-        message: Message,
-        *,
-        queue: MessageQueue | None = None,
-        selector: QueueSelector | None = None,
-        sharding_key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> SendOperation | Gathered | None:
-        """`send()` without a task, for the blocking classes: the outcome goes to `reply`. Other arguments and errors as in `send()`.
-
-        Returns:
-            What can be cancelled; None when the window is full: nothing was done.
-        """
-        fixed = queue is not None or selector is not None or sharding_key is not None
-        policy = self._policies.sync_pinned if fixed else self._policies.sync
-        preparer = self._running()
-        accumulator = self._accumulator
-        if accumulator is not None:
-            gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
-            if gathered is not None:
-                return gathered if accumulator.add_at_once(gathered) else None
-        operation = preparer.single(message, policy, timeout, queue, selector, sharding_key, reply)
-        dispatcher = self._dispatcher
-        assert dispatcher is not None  # running
-        if not dispatcher.window.acquire_at_once(operation.size):
-            return None
-        dispatcher.begin(operation)
-        return operation
-
-    def _direct_sender(self) -> DirectSender | None:
-        """The way past the event loop for the blocking classes; None where there is none. Called on the loop while the producer runs."""
-        preparer = self._running()
-        if self._accumulator is not None or not self._policies.sync.plain or not link.POSSIBLE:
-            return None
-        dispatcher, settings, client_id, pid = preparer.dispatcher, self._settings, self.client_id, preparer.pid
-
-        def make_preparer() -> Preparer:
-            return Preparer(settings, dispatcher, client_id, pid, time.monotonic)
-
-        return DirectSender(dispatcher, lambda: self._policies.sync, make_preparer, settings.send_msg_timeout, self._config.connect_timeout)
 
     async def send_oneway(
         self,

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 from aiorocketmq.errors import (
     ConnectionLostError,
@@ -101,6 +101,20 @@ class Endpoint:
         self.on_lost = on_lost
 
 
+class Peer(NamedTuple):
+    """What a channel is connected to: enough for one more connection to the same.
+
+    Attributes:
+        address: IP address and port.
+        context: The TLS context, None for plain TCP.
+        server_hostname: The name that the peer's certificate is checked against.
+    """
+
+    address: tuple[str, int]
+    context: ssl.SSLContext | None
+    server_hostname: str | None
+
+
 _Entry = tuple[ResponseWaiter, float, int, int]  # waiter, deadline, and the channel's counts of writes and reads when it was submitted
 
 
@@ -112,7 +126,7 @@ class Channel(FrameWriter):
     Attributes:
         address: `host:port` of the peer: as it was dialled on a client, as it connected on a server.
         local_address: `host:port` of this end, "" before the connection stands.
-        peer: IP address and port that a plain TCP connection is connected to; None before, for TLS, and for what is no socket.
+        peer: What it is connected to; None before, and for what is no socket.
         closed: True as soon as nothing can be sent any more.
         dropped: Responses that nobody waited for.
         context: A place for the owner's own data, None at first.
@@ -128,7 +142,7 @@ class Channel(FrameWriter):
     def __init__(self, endpoint: Endpoint, address: str = "") -> None:
         super().__init__(address)
         self.local_address = ""
-        self.peer: tuple[str, int] | None = None
+        self.peer: Peer | None = None
         self.dropped = 0
         self.context: object = None
         self._endpoint = endpoint
@@ -282,7 +296,7 @@ class Channel(FrameWriter):
         self.local_address = _format_address(transport.get_extra_info("sockname"))
         if not self.address:
             self.address = _format_address(transport.get_extra_info("peername"))
-        self.peer = _plain_peer(transport)
+        self.peer = _peer_of(transport)
         self._last_read = self._last_write
         self._timer.arm(self._last_read + self._endpoint.settings.idle_timeout)
         self._endpoint.counters.opened += 1
@@ -503,12 +517,15 @@ def wrong_protocol_of(error: RemotingError) -> WrongProtocolError | None:
     return WrongProtocolError(f"{error.address}: {cause.message}", hint=cause.hint)
 
 
-def _plain_peer(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+def _peer_of(transport: asyncio.BaseTransport) -> Peer | None:
     # Looked up once, on the loop: other threads read it, and a transport that is just being closed may refuse to tell.
-    if transport.get_extra_info("ssl_object") is not None or transport.get_extra_info("socket") is None:
+    name = transport.get_extra_info("peername") if transport.get_extra_info("socket") is not None else None
+    if not isinstance(name, tuple) or len(name) < 2:
         return None
-    name = transport.get_extra_info("peername")
-    return (name[0], name[1]) if isinstance(name, tuple) and len(name) >= 2 else None
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return Peer((name[0], name[1]), None, None)
+    return Peer((name[0], name[1]), secured.context, secured.server_hostname)
 
 
 def _format_address(name: object) -> str:

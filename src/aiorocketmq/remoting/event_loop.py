@@ -5,11 +5,15 @@ The library itself never sets an event-loop policy; an application that awaits o
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import contextlib
 import os
 import socket
-from functools import cache
-from typing import Any, Final
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 NO_UVLOOP_ENV: Final = "AIOROCKETMQ_NO_UVLOOP"
 """Set to any non-empty value to use the loop of the standard library even where uvloop is installed."""
@@ -22,7 +26,61 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
             return _uvloop_class()()
         except ImportError:
             pass
-    return asyncio.new_event_loop()
+    return _standard_class()()
+
+
+if TYPE_CHECKING:
+    _Base = asyncio.BaseEventLoop
+else:
+    _Base = object
+
+
+class _OwnLookups(_Base):
+    """A loop that looks names up on threads of its own, one for each look-up, which nobody ever waits for.
+
+    A resolver that does not answer takes 10 seconds and more. The loop's usual threads would hold up the end of the loop, and that of the
+    process, for as long; they also take locks to start that a thread which waits for this loop may hold.
+    """
+
+    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
+        lookups: dict[Any, asyncio.Future[Any]] = self.__dict__.setdefault("_lookups", {})
+        wanted = (host, port, family, type, proto, flags)
+        future = lookups.get(wanted)
+        if future is None:
+            future = lookups[wanted] = self.create_future()
+            future.add_done_callback(lambda _: lookups.pop(wanted))
+            _thread.start_new_thread(_look_up, (partial(socket.getaddrinfo, *wanted), partial(_tell, self, future)))
+        return await asyncio.shield(future)
+
+
+def _look_up(ask: Callable[[], Any], tell: Callable[[Any, Exception | None], None]) -> None:
+    try:
+        found, error = ask(), None
+    except Exception as failed:  # noqa: BLE001 - whatever it is, it belongs to the one who asked
+        found, error = None, failed
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+        tell(found, error)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], found: Any, error: Exception | None) -> None:
+    def tell() -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
+            future.exception()  # nobody may be left who asked
+
+    loop.call_soon_threadsafe(tell)
+
+
+@cache
+def _standard_class() -> type[asyncio.AbstractEventLoop]:
+    base: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
+    if sys.platform == "win32":
+        base = asyncio.ProactorEventLoop
+    return type("Loop", (_OwnLookups, base), {})
 
 
 @cache
@@ -35,10 +93,7 @@ def _uvloop_class() -> type[asyncio.AbstractEventLoop]:
     """
     import uvloop
 
-    class Loop(uvloop.Loop):
-        async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
-            return await self.run_in_executor(None, socket.getaddrinfo, host, port, family, type, proto, flags)
-
+    class Loop(_OwnLookups, uvloop.Loop):  # type: ignore[misc]
         async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
             if not isinstance(host, str) or options.get("sock") is not None:
                 return await super().create_server(protocol_factory, host, port, **options)

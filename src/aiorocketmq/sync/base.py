@@ -2,6 +2,9 @@
 
 The classes of `aiorocketmq.sync.clients` are generated on top of these; only what blocking code needs in another shape than `await`
 gives it is written here by hand. There is no Java twin.
+
+Starting and stopping are done on the loop, one after the other, so no lock is needed for them: any thread may ask for either at any time,
+and so may a signal handler whose own thread is in the middle of one.
 """
 
 from __future__ import annotations
@@ -11,27 +14,33 @@ import contextlib
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.client.direct_reply import Cancellable
-from aiorocketmq.errors import ClientClosedError, RocketMQError, WindowFullError
+from aiorocketmq.errors import ClientClosedError, WindowFullError
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.direct import DirectSender, Unfinished
+from aiorocketmq.producer import blocking
+from aiorocketmq.producer.direct import DirectSender
+from aiorocketmq.producer.producer import Producer
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.sync import portal as portals
+from aiorocketmq.sync.calls import WAIT_SLICE, PortalEndedError
+from aiorocketmq.sync.futures import SendFuture
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_RUN_SLICE: Final = 0.5
-"""Seconds between two looks of `run()` for a stop that came without a signal, where locks cannot be interrupted."""
+_GRACE: Final = 5.0
+"""Seconds beyond its time-out that `stop()` waits at most: leaving the brokers and closing the connections takes one or two."""
 
 
 class AsyncLife(Protocol):
@@ -54,59 +63,54 @@ class BlockingClient(Generic[A]):
 
     _async: A
     _portal: portals.Portal | None = None
+    """Where it runs, from the moment at which the loop begins to start it until it has stopped; set there."""
 
     def __init__(self, client: A) -> None:
         self._async = client
-        self._life = threading.Lock()
+        self._stops = 0
+        self._starting: asyncio.Task[Any] | None = None
+        self._stopping: asyncio.Task[Any] | None = None
+
+    # -- any thread --------------------------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Start the client; does nothing when it runs. Returns the client itself.
 
         Raises:
             RocketMQError: As the asyncio twin; a client whose start failed cannot be started again.
+            ClientClosedError: `stop()` was called meanwhile, by another thread or a signal handler.
         """
-        with self._life:
-            leased = self._portal is None
-            portal = self._portal or portals.acquire(self)
-            try:
-                portal.call(self._async.start)
-            except BaseException:
-                if leased:
-                    with contextlib.suppress(RocketMQError):  # the first error is the one to tell
-                        portal.call(self._async.stop)
-                    portals.release(portal, self)
-                raise
-            self._portal = portal
-            self._started(portal)
+        self._on_portal(self._begin, self._stops)
         return self
 
-    def _started(self, portal: portals.Portal) -> None:
-        """The client runs, and no other thread can stop it yet."""
-
-    def _stopping(self, portal: portals.Portal, timeout: Any) -> None:
-        """The client is about to be stopped within `timeout`, and no other thread can do that or start it meanwhile."""
-
     def stop(self) -> None:
-        """Stop the client and wait until it has stopped; does nothing when it is not running."""
+        """Stop the client and wait until it has stopped; does nothing when it is not running.
+
+        A start that is under way is given up, and a stop that is under way is waited for. May be called by a signal handler at any moment.
+        """
         self._end(self._async.stop)
 
     def _end(self, function: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Stop the client by this method of the asyncio client, and give the portal back."""
-        with self._life:
-            portal = self._portal
-            if portal is None:
-                return
-            if portal.forked:  # the parent's client: nothing here to stop
-                self._portal = None
-                return
-            try:
-                try:
-                    self._stopping(portal, args[0] if args else None)  # the one argument of `stop()`
-                finally:
-                    portal.call(function, *args, **kwargs)
-            finally:
-                self._portal = None
-                portals.release(portal, self)
+        """Stop the client by this method of the asyncio client, and wait for the end of the portal if it was the last one on it."""
+        portal = self._portal or portals.peek()
+        if portal is not None and portal.forked:  # the parent's client: nothing here to stop
+            return
+        limit = self._stop_limit(args[0] if args else None)  # the one argument of `stop()`
+        self._stops += 1  # a start that has not come to the loop yet shall not begin
+        if portal is None:
+            return
+        try:
+            if limit is None:
+                portal.call(self._finish, function, threading.get_ident(), *args)
+            else:
+                portal.call_within(limit + _GRACE, self._finish, function, threading.get_ident(), *args)
+        except PortalEndedError:
+            return  # with the last client: this one was not on it, or has been stopped
+        portal.join(_GRACE)
+
+    def _stop_limit(self, timeout: Any) -> float | None:
+        """Seconds after which a stop with this time-out should have ended, None when the client does not tell."""
+        return None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -117,48 +121,112 @@ class BlockingClient(Generic[A]):
     def __del__(self) -> None:
         portal = self._portal
         if portal is not None and not portal.forked:
-            warnings.warn(f"{type(self).__name__} was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
             client = self._async
+            portal.launch(partial(_stop_dropped, portal, client, self._remains()))
+            warnings.warn(f"{type(self).__name__} was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
 
-            async def end() -> None:
-                try:
-                    await client.stop()
-                finally:
-                    portals.release(portal)
+    def _remains(self) -> Callable[[], object]:
+        """What is to be done for a dropped client before its asyncio twin is stopped; must not refer to the client."""
+        return _nothing
 
-            portal.launch(end)
+    def _mark_forked(self) -> None:
+        """This is a forked child, and the client is the parent's."""
 
     def _call(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a coroutine method of the asyncio client and wait for it."""
+        """Run a coroutine method of the asyncio client and wait for it. It knows best whether it can be used before and after its run."""
         portal = self._portal
         if portal is not None:
             return portal.call(function, *args, **kwargs)
-        # Not running: the asyncio client knows best whether that is an error, and which.
-        portal = portals.acquire(self)
-        try:
-            return portal.call(function, *args, **kwargs)
-        finally:
-            portals.release(portal, self)
+
+        async def run(portal: portals.Portal) -> T:
+            return await function(*args, **kwargs)
+
+        return self._on_portal(run)
 
     def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a plain method of the asyncio client: on the loop while the client runs, here and now before and after."""
         portal = self._portal
-        if portal is None:
-            return function(*args, **kwargs)
+        return function(*args, **kwargs) if portal is None else portal.call_plain(function, *args, **kwargs)
 
-        async def run() -> T:
-            return function(*args, **kwargs)
+    def _on_portal(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run a coroutine function, which gets the portal too, on the client's portal or on that of the process."""
+        while True:
+            portal = self._portal or portals.current()
+            try:
+                return portal.call(function, portal, *args)
+            except PortalEndedError:
+                continue  # it came to its end just then: take the next one
+            finally:
+                portal.join(_GRACE)  # if it was there for this call alone
 
-        return portal.call(run)
+    # -- the loop ----------------------------------------------------------------------------------------------------------------------
+
+    async def _begin(self, portal: portals.Portal, stops: int) -> None:
+        while self._starting is not None or self._stopping is not None:
+            await asyncio.wait([task for task in (self._starting, self._stopping) if task is not None])
+        if self._portal is not None:
+            return  # it runs
+        if self._stops != stops:
+            raise ClientClosedError(f"{type(self).__name__} was stopped while it was being started")
+        self._portal = portal
+        portal.enter(self._async, self)
+        self._starting = asyncio.current_task()
+        try:
+            await self._async.start()
+            self._started(portal)
+        except BaseException:
+            try:
+                await self._async.stop()  # what failed or was cut off half-way
+            finally:
+                self._left(portal)
+            raise
+        finally:
+            self._starting = None
+
+    def _started(self, portal: portals.Portal) -> None:
+        """The client runs, and no thread has used it yet."""
+
+    async def _finish(self, function: Callable[..., Coroutine[Any, Any, Any]], caller: int, *args: Any) -> None:
+        with self._not_awaiting(caller):
+            if self._starting is not None:
+                self._starting.cancel()
+                await asyncio.wait([self._starting])
+            if self._stopping is not None:
+                await asyncio.wait([self._stopping])
+            portal = self._portal
+            if portal is None:
+                return  # it never ran, or has stopped
+            self._stopping = asyncio.current_task()
+            try:
+                await self._stop_twin(function, *args)
+            finally:
+                self._stopping = None
+                self._left(portal)
+
+    def _not_awaiting(self, thread: int) -> contextlib.AbstractContextManager[None]:
+        """While a thread waits for the stop: what it was doing before, beneath a signal handler, ends only after that."""
+        return contextlib.nullcontext()
+
+    async def _stop_twin(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        await function(*args)
+
+    def _left(self, portal: portals.Portal) -> None:
+        self._portal = None
+        portal.leave(self._async)
 
 
-class AsyncSender(AsyncLife, Protocol):
-    """What a blocking producer needs of its asyncio twin."""
+async def _stop_dropped(portal: portals.Portal, client: AsyncLife, first: Callable[[], object]) -> None:
+    try:
+        first()
+        await client.stop()
+    finally:
+        portal.leave(client)
 
-    def _direct_sender(self) -> DirectSender | None: ...
+
+def _nothing() -> None: ...
 
 
-S = TypeVar("S", bound=AsyncSender)
+S = TypeVar("S", bound=Producer)
 
 
 class BlockingProducer(BlockingClient[S]):
@@ -173,101 +241,174 @@ class BlockingProducer(BlockingClient[S]):
 
     def __init__(self, client: S, max_in_flight: int) -> None:
         super().__init__(client)
-        self._room = threading.Semaphore(max_in_flight)
+        self._room = _Room(max_in_flight)
+
+    # -- life --------------------------------------------------------------------------------------------------------------------------
 
     def _started(self, portal: portals.Portal) -> None:
-        if self._direct is None:
-            self._direct = self._run(self._async._direct_sender)
+        self._direct = blocking.direct_sender(self._async, partial(_hand_over, portal))
 
-    def _stopping(self, portal: portals.Portal, timeout: Any) -> None:
-        if portal.on_loop_thread:
-            return  # where stopping is refused, and nothing may wait
-        direct, self._direct = self._direct, None
-        if direct is not None:
-            direct.close(timeout)
+    def _stop_limit(self, timeout: Any) -> float | None:
+        return blocking.stop_timeout(self._async) if timeout is None else duration("timeout", timeout)
 
-    def _end(self, function: Callable[P, Coroutine[Any, Any, Any]], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        portal = self._portal
-        if portal is not None and portal.forked and self._direct is not None:
-            portals.keep(self._direct)
-            self._direct = None
-        super()._end(function, *args, **kwargs)
+    @contextlib.contextmanager
+    def _not_awaiting(self, thread: int) -> Iterator[None]:
+        direct = self._direct
+        if direct is None:
+            yield
+            return
+        direct.not_awaited.append(thread)
+        try:
+            yield
+        finally:
+            direct.not_awaited.remove(thread)
 
-    def __del__(self) -> None:
-        portal, direct = self._portal, self._direct
-        if direct is not None and not (portal is not None and portal.forked):
-            direct.abandon()
-        super().__del__()
+    async def _stop_twin(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        limit = self._stop_limit(args[0] if args else None)
+        if self._direct is not None and limit is not None:
+            # One deadline for both, and for the loop's own sends a moment at least in which to see what is there already.
+            limit = max(0.001, await self._direct.close(limit))
+        await function(limit)
+
+    def _left(self, portal: portals.Portal) -> None:
+        self._direct = None
+        super()._left(portal)
+
+    def _remains(self) -> Callable[[], object]:
+        return _nothing if self._direct is None else self._direct.abandon
+
+    def _mark_forked(self) -> None:
+        if self._direct is not None:
+            self._direct.abandon()
+
+    # -- sending -----------------------------------------------------------------------------------------------------------------------
 
     def _send(
         self,
-        into: Callable[..., Cancellable | None],
-        patient: Callable[..., Coroutine[Any, Any, T]],
         message: Message,
-        /,
         *,
         queue: MessageQueue | None,
         selector: QueueSelector | None,
         sharding_key: str | None,
         timeout: float | timedelta | None,
-    ) -> T | SendResult:
-        """Send one message and wait for its answer: past the event loop where that can be, else on it. Other arguments as in `send()`.
-
-        Args:
-            into: `_send_into`, the cheap way onto the loop; None says that there is no room in the window.
-            patient: `send`, which waits for room.
-        """
+    ) -> SendResult:
+        """Send one message and wait for its answer: past the event loop where that can be, else on it. Arguments as in `send()`."""
         portal = self._portal
         if portal is None:
-            return self._call(patient, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
+            return self._call(self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
+        portal.check()
         direct = self._direct
-        if direct is not None and queue is None and selector is None and sharding_key is None:
-            portal.check()
-            result = direct.send(message, timeout)
-            if isinstance(result, SendResult):
-                return result
-            if isinstance(result, Unfinished):
-                return portal.call_direct(result.resume, patient, (), {})
+        if direct is not None and selector is None:
+            result = direct.send(message, timeout, queue, sharding_key)
             if result is not None:
-                timeout = result
-        fixed = {"queue": queue, "selector": selector, "sharding_key": sharding_key, "timeout": timeout}
-        return portal.call_direct(into, patient, (message,), fixed)
+                return result
+        what = (self._async, False, message, queue, selector, sharding_key, timeout)
+        return portal.call_direct(blocking.begin, blocking.send, what)
 
     def _submit(
         self,
-        now: Callable[P, asyncio.Future[T]],
-        patient: Callable[P, Coroutine[Any, Any, T]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Future[T]:
-        """Send one message without waiting for its answer, but while `max_in_flight` of the futures are open. Arguments as in `_send()`."""
+        message: Message,
+        *,
+        queue: MessageQueue | None,
+        selector: QueueSelector | None,
+        sharding_key: str | None,
+        timeout: float | timedelta | None,
+    ) -> SendFuture[SendResult]:
+        """Send one message without waiting for its answer, but while `max_in_flight` of the futures are open. Arguments as in `send()`."""
         portal = self._portal
         if portal is None:
-            self._call(patient, *args, **kwargs)  # the asyncio producer says best why it cannot be used
+            self._call(self._async.send, message)  # the asyncio producer says best why it cannot be used
             raise ClientClosedError(f"{type(self).__name__} is not running")
+        portal.check_process()
         room = self._room
-        if not room.acquire(blocking=False):
-            if portal.on_loop_thread:
-                raise WindowFullError("the window of unanswered sends is full, and this thread has to empty it")
-            room.acquire()
+        room.wait(portal)
+        future: SendFuture[SendResult] = SendFuture(portal, room.leave)
+        what = (self._async, True, message, queue, selector, sharding_key, timeout)
         try:
-            future = portal.submit(partial(_begin, now, patient, *args, **kwargs))
+            room.open.add(future)
+            portal.submit(blocking.begin, blocking.send, what, future)
         except BaseException:
-            room.release()
+            room.open.discard(future)  # interrupted before it was on its way, or just after that
             raise
-        future.add_done_callback(lambda _: room.release())
         return future
 
 
-def _begin(
-    now: Callable[P, asyncio.Future[T]], patient: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-) -> asyncio.Future[T]:
-    """Send at once, or wait for room when other threads have filled the window. Runs on the loop."""
+class _Room:
+    """Bounds the futures that are open. Who is in is told by a set alone, so that an interrupt at any moment costs no place.
+
+    Args:
+        limit: Open futures at most; a few more when threads come at the same time.
+
+    Attributes:
+        open: The open futures.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.open: set[SendFuture[Any]] = set()
+        self._limit = limit
+        self._waiting: deque[Any] = deque()
+
+    def wait(self, portal: portals.Portal) -> None:
+        """Wait until there is room.
+
+        Raises:
+            WindowFullError: There is none, and this is the loop's own thread, which makes it.
+        """
+        while len(self.open) >= self._limit:
+            if portal.on_loop_thread:
+                raise WindowFullError("the window of unanswered sends is full, and this thread has to empty it")
+            portal.check_process()
+            lock = threading.Lock()
+            lock.acquire()
+            self._waiting.append(lock)
+            if len(self.open) >= self._limit:  # still, after the append: whoever leaves now sees the lock
+                lock.acquire(timeout=WAIT_SLICE)
+
+    def leave(self, future: SendFuture[Any]) -> None:
+        """A future has ended, or was given up."""
+        self.open.discard(future)
+        if self._waiting:
+            try:
+                self._waiting.popleft().release()
+            except IndexError:
+                return  # another thread took the last one
+
+
+def _hand_over(portal: portals.Portal, resume: Callable[..., Cancellable]) -> SendResult:
+    """Let the loop go on with a send; when it has ended meanwhile, the send does here."""
     try:
-        return now(*args, **kwargs)
-    except WindowFullError:
-        return asyncio.ensure_future(patient(*args, **kwargs))
+        return portal.call_direct(resume, _impatient, ())
+    except PortalEndedError:
+        reply = _Told()
+        resume(reply)
+        return reply.outcome()
+
+
+async def _impatient() -> SendResult:
+    raise AssertionError("a send that is under way needs no room")
+
+
+class _Told:
+    """The reply of a send that ends at once."""
+
+    def __init__(self) -> None:
+        self._result: SendResult | None = None
+        self._error: BaseException | None = ClientClosedError("the producer was stopped")
+
+    def done(self) -> bool:
+        return self._result is not None
+
+    def set_result(self, result: SendResult | None, /) -> None:
+        self._result, self._error = result, None
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self._error = error
+
+    def outcome(self) -> SendResult:
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None  # one of both was told
+        return self._result
 
 
 class BlockingConsumer(BlockingClient[A]):
@@ -276,24 +417,32 @@ class BlockingConsumer(BlockingClient[A]):
     def run(self) -> None:
         """Start, consume until SIGINT or SIGTERM, or until another thread calls `stop()`, and stop: running listeners may end first.
 
-        A second signal does not wait for them. On a thread other than the main one no signal is caught.
+        A second signal does not wait for them. On a thread other than the main one no signal is caught, nor is one that the program that
+        Python runs in handles itself.
 
         Raises:
             RocketMQError: The start failed.
             KeyboardInterrupt: A second SIGINT came while stopping.
         """
-        with _termination() as asked, self:
-            # A plain lock, because a signal handler may release it at any moment; an Event or Condition could deadlock there.
-            while not asked.acquire(timeout=_RUN_SLICE):
-                if self._portal is None:
-                    return
+        stops = self._stops
+        with _termination() as asked:
+            try:
+                self.start()
+                while self._portal is not None:
+                    with contextlib.suppress(Empty):
+                        asked.get(timeout=WAIT_SLICE)
+                        break
+            except ClientClosedError:
+                if self._stops == stops:  # else it was stopped meanwhile, which is one of the ways to end this
+                    raise
+            finally:
+                self.stop()
 
 
 @contextlib.contextmanager
-def _termination() -> Iterator[threading.Lock]:
-    """A lock that SIGINT and SIGTERM release; the second signal is treated as if nobody had caught the first."""
-    asked = threading.Lock()
-    asked.acquire()
+def _termination() -> Iterator[SimpleQueue[int]]:
+    """Gets SIGINT and SIGTERM; the second signal is treated as if nobody had caught the first."""
+    asked: SimpleQueue[int] = SimpleQueue()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -306,11 +455,14 @@ def _termination() -> Iterator[threading.Lock]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         restore()
-        asked.release()
+        asked.put(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, on_signal)
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler is not None:  # one that was not set from Python could not be put back
+                previous[number] = handler
+                signal.signal(number, on_signal)
         yield asked
     finally:
         restore()

@@ -1,6 +1,8 @@
 """Calls from blocking code into the event loop: what each carries there, and how its outcome comes back (no Java twin).
 
-A call is made by the calling thread, begun on the loop and ended there; then its thread is woken. `portal.py` says how it gets there.
+A call is made by the calling thread, begun on the loop and ended there; then its thread is woken. `portal.py` says how it gets there. A
+signal may interrupt the main thread between any two steps of this, and its handler may make calls of its own. So nothing here waits on
+the loop for anything that a caller holds: a thread sleeps on a lock of its own, which the loop only ever releases.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from aiorocketmq.client.direct_reply import Cancellable
@@ -22,13 +23,19 @@ WAIT_SLICE: Final = 0.1 if sys.platform == "win32" else 0.5
 does: Ctrl-C is seen between two waits at the latest."""
 
 
+class PortalEndedError(ClientClosedError):
+    """The loop ended before a call began; nothing of it was done."""
+
+
 class Waker(Protocol):
     """The portal as its calls see it."""
 
-    loop: asyncio.AbstractEventLoop
-
     def wake_soon(self, waiter: Waiter) -> None:
         """Wake a thread at the end of this turn of the loop."""
+        ...
+
+    def begin_task(self, function: Callable[[], Coroutine[Any, Any, Any]], reply: Call[Any], /) -> Cancellable:
+        """Run a coroutine function as a task that tells its outcome to a call."""
         ...
 
 
@@ -67,27 +74,22 @@ def keep_waiter(waiter: Waiter) -> None:
     _local.waiter = waiter
 
 
-def start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run a coroutine as a task, which begins at once where Python can do that (3.12), else in the next turn of the loop."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
-
-
 class Call(Generic[T]):
     """One blocking call, made by the calling thread: called on the loop it begins there, and its outcome ends it.
 
     Args:
         waiter: Where the calling thread sleeps.
+        portal: Wakes it.
 
     Attributes:
         ended: It has an outcome.
     """
 
-    __slots__ = ("_error", "_inner", "_result", "_waiter", "ended")
+    __slots__ = ("_error", "_inner", "_portal", "_result", "_waiter", "ended")
 
-    def __init__(self, waiter: Waiter) -> None:
+    def __init__(self, waiter: Waiter, portal: Waker) -> None:
         self._waiter = waiter
+        self._portal = portal
         # What it has begun. That refers to this call: with the outcome it is let go, so that no cycle is left to the collector.
         self._inner: Cancellable | None = None
         self._result: T | None = None
@@ -95,47 +97,51 @@ class Call(Generic[T]):
         self.ended = False
 
     def __call__(self) -> None:
-        """Begin; on the loop. What that is, the kinds of calls say."""
-
-    def _watch(self, begin: Callable[[], asyncio.Future[T]]) -> None:
-        """Begin, and end with the future that this gives."""
+        """Begin; on the loop. Never raises."""
+        if self.ended:
+            return  # cancelled before it got here
         try:
-            self._inner = inner = begin()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            inner = self._begin()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, SystemExit of a user's function included, the caller gets it
             self.set_exception(error)
         else:
-            inner.add_done_callback(self._on_done)
+            if not self.ended:
+                self._inner = inner
 
-    def _on_done(self, inner: asyncio.Future[T]) -> None:
-        if inner.cancelled():
-            self.set_exception(ClientClosedError("the call was cancelled because its client was stopped"))
-        elif (error := inner.exception()) is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(inner.result())
+    def _begin(self) -> Cancellable | None:
+        """Begin; what that is, the kinds of calls say. Returns what can be cancelled."""
+        return None
+
+    def done(self) -> bool:
+        """True once there is an outcome."""
+        return self.ended
 
     def set_result(self, result: T, /) -> None:
         """End with a result; on the loop."""
         self._inner = None
         self._result = result
         self.ended = True
-        self._waiter.wake()
+        self._portal.wake_soon(self._waiter)
 
     def set_exception(self, error: BaseException, /) -> None:
-        """End with an error; on the loop."""
+        """End with an error; on the loop, or on any thread once the loop has ended."""
         self._inner = None
         self._error = error
         self.ended = True
         self._waiter.wake()
 
     def cancel(self) -> None:
-        """Cancel what was begun; on the loop."""
-        if self._inner is not None:
-            self._inner.cancel()
+        """Cancel what was begun, or what never will be; on the loop."""
+        inner = self._inner
+        if inner is not None:
+            inner.cancel()
+        # A task tells its end by itself. A call that was interrupted before it was on its way comes here without ever having begun.
+        if not self.ended and not isinstance(inner, asyncio.Future):
+            self.set_exception(ClientClosedError("the call was cancelled"))
 
-    def refuse(self) -> None:
+    def refuse(self, error: BaseException) -> None:
         """The loop has ended before the call began."""
-        self.set_exception(ClientClosedError("the call came too late: the last client was stopped"))
+        self.set_exception(error)
 
     def outcome(self) -> T:
         """The result; raises the error when there is one."""
@@ -149,22 +155,43 @@ class Call(Generic[T]):
         return cast("T", self._result)
 
 
-class FutureCall(Call[T]):
-    """A call that is ended by the asyncio future or task that it has begun.
+class TaskCall(Call[T]):
+    """A call of a coroutine function.
 
     Args:
-        begin: Called on the loop; gives the future.
+        function: Called on the loop, without arguments.
         waiter: Where the calling thread sleeps.
+        portal: Wakes it.
     """
 
-    __slots__ = ("_begin",)
+    __slots__ = ("_function",)
 
-    def __init__(self, begin: Callable[[], asyncio.Future[T]], waiter: Waiter) -> None:
-        super().__init__(waiter)
-        self._begin = begin
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, T]], waiter: Waiter, portal: Waker) -> None:
+        super().__init__(waiter, portal)
+        self._function = function
 
-    def __call__(self) -> None:
-        self._watch(self._begin)
+    def _begin(self) -> Cancellable | None:
+        return self._portal.begin_task(self._function, self)
+
+
+class PlainCall(Call[T]):
+    """A call of a plain function, which has ended when it returns.
+
+    Args:
+        function: Called on the loop, without arguments.
+        waiter: Where the calling thread sleeps.
+        portal: Wakes it.
+    """
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], T], waiter: Waiter, portal: Waker) -> None:
+        super().__init__(waiter, portal)
+        self._function = function
+
+    def _begin(self) -> Cancellable | None:
+        self.set_result(self._function())
+        return None
 
 
 class DirectCall(Call[T]):
@@ -174,91 +201,31 @@ class DirectCall(Call[T]):
         begin: Called on the loop with the call, whose `set_result()` or `set_exception()` ends it, and the arguments; returns what can be
             cancelled, or None when it could not begin.
         patient: Coroutine function for that case; takes the arguments.
-        args: Positional arguments.
-        kwargs: Arguments by name.
+        args: The arguments.
         waiter: Where the calling thread sleeps.
         portal: Wakes it.
     """
 
-    __slots__ = ("_args", "_begin", "_kwargs", "_patient", "_portal")
+    __slots__ = ("_args", "_function", "_patient")
 
     def __init__(
         self,
         begin: Callable[..., Cancellable | None],
         patient: Callable[..., Coroutine[Any, Any, T]],
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],
         waiter: Waiter,
         portal: Waker,
     ) -> None:
-        super().__init__(waiter)
-        self._begin = begin
+        super().__init__(waiter, portal)
+        self._function = begin
         self._patient = patient
         self._args = args
-        self._kwargs = kwargs
-        self._portal = portal
 
-    def __call__(self) -> None:
-        try:
-            inner = self._begin(self, *self._args, **self._kwargs)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
-            self.set_exception(error)
-            return
-        if inner is None:
-            self._watch(self._start_patient)
-        elif not self.ended:
-            self._inner = inner
+    def _begin(self) -> Cancellable | None:
+        inner = self._function(self, *self._args)
+        if inner is None and not self.ended:
+            return self._portal.begin_task(self._start_patient, self)
+        return inner
 
-    def _start_patient(self) -> asyncio.Future[T]:
-        return start_task(self._portal.loop, self._patient(*self._args, **self._kwargs))
-
-    def set_result(self, result: T, /) -> None:
-        self._inner = None
-        self._result = result
-        self.ended = True
-        self._portal.wake_soon(self._waiter)
-
-    def done(self) -> bool:
-        """True once there is an outcome."""
-        return self.ended
-
-    def cancel(self) -> None:
-        inner = self._inner
-        super().cancel()
-        if not self.ended and not isinstance(inner, asyncio.Future):
-            self.set_exception(ClientClosedError("the call was cancelled"))
-
-
-class Submission(Generic[T]):
-    """One call that is not waited for: a function run on the loop; the result of its asyncio future goes to a thread-safe one."""
-
-    __slots__ = ("_function", "future")
-
-    def __init__(self, function: Callable[[], asyncio.Future[T]], future: Future[T]) -> None:
-        self._function = function
-        self.future = future
-
-    def __call__(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            inner = self._function()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it through the future
-            self.future.set_exception(error)
-        else:
-            inner.add_done_callback(self._on_done)
-
-    def _on_done(self, inner: asyncio.Future[T]) -> None:
-        if inner.cancelled():
-            self.future.set_exception(ClientClosedError("the send was cancelled because its client was stopped"))
-            return
-        error = inner.exception()
-        if error is None:
-            self.future.set_result(inner.result())
-        else:
-            self.future.set_exception(error)
-
-    def refuse(self) -> None:
-        """The loop has ended before the call began."""
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(ClientClosedError("the send came too late: the last client was stopped"))
+    def _start_patient(self) -> Coroutine[Any, Any, T]:
+        return self._patient(*self._args)

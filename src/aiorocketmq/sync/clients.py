@@ -197,9 +197,7 @@ class Producer(BlockingProducer[AsyncProducer]):
             SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
-        return self._send(
-            self._async._send_into, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
-        )
+        return self._send(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
 
     def send_nowait(
         self,
@@ -224,9 +222,7 @@ class Producer(BlockingProducer[AsyncProducer]):
             InvalidNameError: Its topic is not legal; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
-        return self._submit(
-            self._async.send_nowait, self._async.send, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout
-        )
+        return self._submit(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
 
     def send_oneway(
         self,

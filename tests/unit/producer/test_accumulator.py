@@ -14,7 +14,7 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.properties import decode_properties
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer import Producer
+from aiorocketmq.producer import Producer, blocking
 from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.message_codec import decode_batch
@@ -420,12 +420,18 @@ async def test_the_way_of_the_blocking_classes_is_gathered_and_can_be_cancelled(
     async with producer:
         loop = asyncio.get_running_loop()
         replies = [loop.create_future() for _ in range(4)]
-        handles = [producer._send_into(reply, Message(TOPIC, body)) for reply, body in zip(replies, bodies(4), strict=True)]
+        handles = [
+            blocking.begin(reply, producer, False, Message(TOPIC, body), None, None, None, None)
+            for reply, body in zip(replies, bodies(4), strict=True)
+        ]
         assert handles[2] is not None and handles[3] is None
         await asyncio.gather(*replies[:3])
         assert made.sizes == [3]
         replies = [loop.create_future() for _ in range(3)]
-        handles = [producer._send_into(reply, Message(TOPIC, body)) for reply, body in zip(replies, bodies(3), strict=True)]
+        handles = [
+            blocking.begin(reply, producer, False, Message(TOPIC, body), None, None, None, None)
+            for reply, body in zip(replies, bodies(3), strict=True)
+        ]
         assert handles[1] is not None
         handles[1].cancel()
         await asyncio.gather(replies[0], replies[2])

@@ -36,17 +36,13 @@ def test_uvloop_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
 
 LOOKS_UP_AND_FORKS = """
     import os, sys
-    from aiorocketmq.sync.portal import acquire
-
-    class Holder:
-        def stop(self): ...
+    from aiorocketmq.sync.portal import current
 
     async def look_up():
         import asyncio
         return await asyncio.get_running_loop().getaddrinfo("localhost", 80)
 
-    holder = Holder()
-    assert acquire(holder).call(look_up)
+    assert current().call(look_up)
     child = os.fork()
     if child == 0:
         sys.exit(7)  # the ordinary way out, with everything that C libraries do at the end of a process

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trustme
@@ -20,13 +21,17 @@ from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.remoting.channel import Channel
-from aiorocketmq.remoting.link import Link, LinkPool
+from aiorocketmq.remoting.link import Link, Links
 from aiorocketmq.remoting.server import RemotingServer
 from tests.support.waiting import eventually
 from tests.unit.remoting.harness import started
 from tests.unit.remoting.test_sockets import Handler, raw_server
 
 CODE = 1
+
+
+def soon() -> float:
+    return time.monotonic() + 3.0
 
 
 @contextlib.asynccontextmanager
@@ -54,7 +59,7 @@ async def beside(handle: Handler) -> AsyncIterator[Channel]:
 async def linked(handle: Handler) -> AsyncIterator[Link]:
     """A link to such a server."""
     async with beside(handle) as channel:
-        link = await asyncio.to_thread(Link, channel, 3.0)
+        link = await asyncio.to_thread(Link, channel, soon())
         try:
             yield link
         finally:
@@ -265,74 +270,103 @@ async def test_shut_ends_the_exchange_of_another_thread() -> None:
         link.shut()  # of no effect
 
 
-async def test_there_is_no_link_beside_a_tls_channel() -> None:
-    authority = trustme.CA()
+@pytest.mark.feature("M4")
+async def test_a_link_beside_a_tls_channel_speaks_tls_and_checks_as_much(tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    stranger.issue_cert("127.0.0.1").configure_cert(other)
+    async with echoing(context) as server, echoing(other) as impostor:
+        client = await started(tls=TLS(ca_file=tmp_path / "ca.pem"))
+        channel = await client.connect(server.address)
+        link = await asyncio.to_thread(Link, channel, soon())
+        for size in (1, 100_000, 3_000_000):  # one record, several, and more than all buffers
+            body = bytes(range(100)) * (size // 100)
+            assert (await ask(link, body)).body == body
+        assert link.is_good(time.monotonic() + 60)
+        assert channel.peer is not None
+        channel.peer = channel.peer._replace(address=("127.0.0.1", impostor.port))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(Link, channel, soon())
+        await server.stop(abort=True)
+        await eventually(lambda: not link.is_good(time.monotonic() + 60))
+        link.close()
+        await client.close()
+
+
+async def test_a_tls_handshake_that_does_not_go_on_is_given_up() -> None:
+    async def read_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    context = TLS(insecure_skip_verify=True).make_context()
+    async with beside(read_on) as channel:
+        assert channel.peer is not None
+        channel.peer = channel.peer._replace(context=context)
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            await asyncio.to_thread(Link, channel, began + 0.3)
+        assert 0.3 <= time.monotonic() - began < 20
+
+
+@contextlib.asynccontextmanager
+async def echoing(context: ssl.SSLContext | None) -> AsyncIterator[RemotingServer]:
     server = RemotingServer(ssl_context=context)
+    server.register_processor(CODE, lambda request, _: RemotingCommand.response(request, body=request.body))
     await server.start()
-    client = await started(tls=TLS(insecure_skip_verify=True))
-    channel = await client.connect(server.address)
-    assert channel.peer is None
-    with pytest.raises(OSError, match="no plain one"):
-        await asyncio.to_thread(Link, channel, 3.0)
-    await client.close()
-    await server.stop()
+    try:
+        yield server
+    finally:
+        await server.stop(abort=True)
 
 
 async def test_a_plain_channel_knows_its_peer() -> None:
     async with beside(echo) as channel:
-        assert channel.peer == ("127.0.0.1", int(channel.address.rpartition(":")[2]))
+        assert channel.peer == (("127.0.0.1", int(channel.address.rpartition(":")[2])), None, None)
 
 
-# -- the pool ------------------------------------------------------------------------------------------------------------------------------
+# -- all of a producer ---------------------------------------------------------------------------------------------------------------------
 
 
-def made(pool: LinkPool, channel: Channel) -> Link:
-    link = pool.take(channel) or pool.make(channel, 3.0)
-    assert link is not None
-    return link
+def made(links: Links, channel: Channel) -> Link:
+    return links.take(channel) or links.connect(channel, soon())
 
 
 def is_open(link: Link) -> bool:
     return link._socket.fileno() >= 0
 
 
-async def test_a_pool_makes_as_many_as_it_may_and_uses_them_again() -> None:
+async def test_links_are_used_again() -> None:
     async with beside(echo) as channel:
-        pool = LinkPool(2)
-        assert pool.take(channel) is None
-        one, two = made(pool, channel), made(pool, channel)
-        assert pool.busy == 2
-        assert pool.make(channel, 3.0) is None
-        pool.give(one)
-        assert pool.busy == 1
-        assert pool.take(channel) is one
-        assert pool.take(channel) is None
-        pool.give(one)
-        pool.give(two)
-        assert pool.take(channel) is two
-        pool.give(two)
-        pool.close(1.0)
+        links = Links()
+        assert links.take(channel) is None
+        one, two = made(links, channel), made(links, channel)
+        links.give(one)
+        assert links.take(channel) is one
+        assert links.take(channel) is None
+        links.give(one)
+        links.give(two)
+        assert links.take(channel) is two
+        links.give(two)
+        links.close()
         assert not is_open(one)
         assert not is_open(two)
-        assert pool.busy == 0
+        assert not links._all
 
 
-async def test_a_broken_link_makes_room_for_another() -> None:
+async def test_a_broken_link_is_not_kept() -> None:
     async with beside(echo) as channel:
-        pool = LinkPool(1)
-        for _ in range(3):
-            link = made(pool, channel)
-            link.close()
-            pool.give(link)
-            assert pool.take(channel) is None
-        link = made(pool, channel)
-        link.channel.close()
-        pool.give(link)
+        links = Links()
+        link = made(links, channel)
+        link.close()
+        links.give(link)
+        assert links.take(channel) is None
+        link = made(links, channel)
+        channel.close()
+        links.give(link)
         assert not is_open(link)
-        assert pool.make(channel, 3.0) is None
-        pool.close(0.1)
+        assert not links._all
 
 
 async def test_a_link_that_the_peer_closed_is_not_taken() -> None:
@@ -342,164 +376,93 @@ async def test_a_link_that_the_peer_closed_is_not_taken() -> None:
         await closed.wait()
 
     async with beside(leave) as channel:
-        pool = LinkPool(1)
-        link = made(pool, channel)
-        pool.give(link)
+        links = Links()
+        link = made(links, channel)
+        links.give(link)
         closed.set()
         await eventually(lambda: not link.is_good(time.monotonic() + 60))
         link.used_at -= 60
-        assert pool.take(channel) is None
+        assert links.take(channel) is None
         assert not is_open(link)
-        assert pool.busy == 0
-        pool.close(0.1)
-
-
-async def test_dials_that_failed_count() -> None:
-    client = await started()
-    server = RemotingServer()
-    await server.start()
-    channel = await client.connect(server.address)
-    channel.peer = ("127.0.0.1", 1)  # nobody listens there
-    pool = LinkPool(2)
-    assert pool.make(channel, 1.0) is None
-    assert pool.make(channel, 1.0) is None
-    channel.peer = ("127.0.0.1", server.port)
-    assert pool.make(channel, 1.0) is None  # it could be had now, but is not tried for any more
-    assert pool.busy == 0
-    await client.close()
-    await server.stop()
-    assert not pool.sweep(0.0)
-
-
-async def test_an_interrupted_dial_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupt(BaseException):
-        pass
-
-    def interrupted(*_: object) -> None:
-        raise Interrupt
-
-    async with beside(echo) as channel:
-        pool = LinkPool(1)
-        with monkeypatch.context() as patch:
-            patch.setattr(socket, "create_connection", interrupted)
-            with pytest.raises(Interrupt):
-                pool.make(channel, 1.0)
-        pool.give(made(pool, channel))
-        pool.close(0.1)
+        links.close()
 
 
 async def test_sweeping_closes_what_is_not_used() -> None:
     async with beside(echo) as channel:
-        pool = LinkPool(3)
-        old, young, used = made(pool, channel), made(pool, channel), made(pool, channel)
-        pool.give(old)
-        pool.give(young)
+        links = Links()
+        old, young, used = made(links, channel), made(links, channel), made(links, channel)
+        links.give(old)
+        links.give(young)
         for link in (old, used):
             link.used_at -= 60.0
-        assert pool.sweep(30.0)
+        links.sweep(30.0)
         assert not is_open(old)
         assert is_open(young)
         assert is_open(used)
-        assert pool.take(channel) is young
-        pool.give(young)
+        assert links.take(channel) is young
+        links.give(young)
         channel.close()
-        assert pool.sweep(30.0)  # one is in use
+        links.sweep(30.0)
         assert not is_open(young)
-        pool.give(used)
+        assert not links._idle
+        links.give(used)
         assert not is_open(used)
-        assert not pool.sweep(30.0)
 
 
-async def test_sweeping_finds_links_that_were_lost() -> None:
+async def test_a_link_in_use_is_closed_when_it_is_given_back_after_the_end() -> None:
     async with beside(echo) as channel:
-        pool = LinkPool(1)
-        lost = made(pool, channel)  # as when an interrupt comes before it is used
-        lost.until -= 60
-        assert pool.sweep(30.0)
-        assert not is_open(lost)
-        assert pool.busy == 0
-        pool.give(made(pool, channel))
-        pool.close(0.1)
-
-
-async def test_closing_waits_for_a_link_in_use() -> None:
-    @answering
-    async def late(writer: asyncio.StreamWriter, request: RemotingCommand) -> None:
-        await asyncio.sleep(0.3)
-        writer.write(answer_to(request))
-
-    async with beside(late) as channel:
-        pool = LinkPool(1)
-        link = made(pool, channel)
-
-        async def use() -> bytes:
-            body = (await ask(link, b"in time")).body
-            pool.give(link)
-            return body
-
-        using = asyncio.ensure_future(use())
-        await asyncio.sleep(0.05)
-        await asyncio.to_thread(pool.close, 10.0)
-        assert await using == b"in time"
-        assert not pool.cut
+        links = Links()
+        link = made(links, channel)
+        links.close()
+        assert (await ask(link, b"still")).body == b"still"
+        links.give(link)
         assert not is_open(link)
-        assert pool.take(channel) is None
-        assert pool.make(channel, 1.0) is None
+        assert not links._idle
+        assert not links._all
 
 
-async def test_closing_ends_a_link_in_use_when_the_time_is_over() -> None:
+async def test_shutting_ends_the_links_in_use() -> None:
     async with beside(silent) as channel:
-        pool = LinkPool(1)
-        link = made(pool, channel)
-
-        async def use() -> None:
-            try:
-                await ask(link, timeout=30.0)
-            finally:
-                pool.give(link)
-
-        using = asyncio.ensure_future(use())
-        await asyncio.sleep(0.05)
-        began = time.monotonic()
-        await asyncio.to_thread(pool.close, 0.2)
-        assert 0.2 <= time.monotonic() - began < 5
-        assert pool.cut
-        with pytest.raises(ConnectionLostError):
-            await using
-        assert not is_open(link)
-        assert pool.busy == 0
+        links = Links()
+        link = made(links, channel)
+        asking = asyncio.ensure_future(ask(link, timeout=30.0))
+        await asyncio.sleep(0.1)
+        links.close()
+        links.shut()
+        with pytest.raises(ConnectionLostError) as failed:
+            await asking
+        assert failed.value.maybe_sent
+        links.give(link)
 
 
-async def test_closing_does_not_wait_for_a_link_that_was_lost() -> None:
+async def test_abandoning_closes_all() -> None:
     async with beside(silent) as channel:
-        pool = LinkPool(1)
-        link = made(pool, channel)
-        link.until = time.monotonic() - 1
-        began = time.monotonic()
-        await asyncio.to_thread(pool.close, 30.0)
-        assert time.monotonic() - began < 5
-        assert not is_open(link)
+        links = Links()
+        idle, used = made(links, channel), links.connect(channel, soon())
+        links.give(idle)
+        links.abandon()
+        assert not is_open(idle)
+        assert not is_open(used)
+        assert not links._all
 
 
-async def test_threads_that_use_a_pool_while_it_is_closed_leave_no_link_open() -> None:
+async def test_threads_that_use_links_while_they_are_closed_leave_none_open() -> None:
     async with beside(echo) as channel:
         for _ in range(20):
-            pool = LinkPool(4)
-            links: set[Link] = set()
+            links = Links()
+            seen: set[Link] = set()
             go = threading.Event()
 
-            def use(pool: LinkPool = pool, links: set[Link] = links, go: threading.Event = go) -> None:
+            def use(links: Links = links, seen: set[Link] = seen, go: threading.Event = go) -> None:
                 go.wait(10)
                 for _ in range(20):
-                    link = pool.take(channel) or pool.make(channel, 1.0)
-                    if link is not None:
-                        links.add(link)
-                        pool.give(link)
+                    link = made(links, channel)
+                    seen.add(link)
+                    links.give(link)
 
             users = [asyncio.ensure_future(asyncio.to_thread(use)) for _ in range(4)]
             await asyncio.sleep(0)
             go.set()
-            await asyncio.to_thread(pool.close, 1.0)
+            links.close()
             await asyncio.gather(*users)
-            assert not [link for link in links if is_open(link)]
-            assert pool.busy == 0
+            assert not [link for link in seen if is_open(link)]

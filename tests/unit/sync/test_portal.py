@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,19 +22,35 @@ import pytest
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError
 from aiorocketmq.sync import portal as portals
 from aiorocketmq.sync.base import BlockingClient
+from aiorocketmq.sync.calls import DirectCall, PortalEndedError, Waiter
 from aiorocketmq.sync.portal import Portal
+from tests.support.waiting import eventually_sync
 
 
-class Holder:
+class Resident:
     def stop(self) -> None: ...
+
+    def _mark_forked(self) -> None: ...
+
+
+def move_in() -> tuple[Portal, Resident]:
+    resident = Resident()
+    portal = portals.current()
+    portal.call_plain(portal.enter, resident, resident)
+    return portal, resident
+
+
+def move_out(portal: Portal, resident: Resident) -> None:
+    portal.call_plain(portal.leave, resident)
+    portal.join(5)
 
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
-    holder = Holder()
-    leased = portals.acquire(holder)
-    yield leased
-    portals.release(leased, holder)
+    portal, resident = move_in()
+    yield portal
+    move_out(portal, resident)
+    assert not portal._thread.is_alive()
 
 
 async def add(a: int, b: int) -> int:
@@ -63,22 +80,6 @@ def test_64_threads_get_their_own_results(portal: Portal) -> None:
 
     with ThreadPoolExecutor(64) as pool:
         assert sum(pool.map(many, range(64))) == 0
-
-
-def test_a_submission_gives_a_thread_safe_future(portal: Portal) -> None:
-    def begin() -> asyncio.Future[int]:
-        return asyncio.ensure_future(add(1, 2))
-
-    futures = [portal.submit(begin) for _ in range(100)]
-    assert [future.result(5) for future in futures] == [3] * 100
-
-
-def test_an_error_of_a_submitted_function_comes_through_its_future(portal: Portal) -> None:
-    def begin() -> asyncio.Future[int]:
-        raise ConfigError("refused")
-
-    with pytest.raises(ConfigError, match="refused"):
-        portal.submit(begin).result(5)
 
 
 def test_a_blocking_call_on_the_loop_thread_is_refused_instead_of_hanging(portal: Portal) -> None:
@@ -137,20 +138,123 @@ def test_sys_exit_in_a_callback_does_not_end_the_loop(portal: Portal, caplog: py
     assert portal.call(add, 1, 1) == 2
 
 
-def test_the_thread_ends_with_the_last_lease_and_a_new_one_starts_later() -> None:
-    first, second = Holder(), Holder()
-    portal = portals.acquire(first)
-    assert portals.acquire(second) is portal
-    portals.release(portal, first)
-    assert len(loop_threads()) == 1
-    portals.release(portal, second)
-    assert loop_threads() == []
-    with pytest.raises(ClientClosedError):
+def test_an_interrupt_before_a_call_is_on_its_way_does_not_wait_for_it(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Requests(deque[Any]):
+        def append(self, request: Any) -> None:
+            monkeypatch.setattr(portal, "_requests", before)
+            raise KeyboardInterrupt
+
+    before = portal._requests
+    monkeypatch.setattr(portal, "_requests", Requests())
+    with pytest.raises(KeyboardInterrupt):
         portal.call(add, 1, 1)
-    again = portals.acquire(first)
-    assert again is not portal
-    assert again.call(add, 1, 1) == 2
-    portals.release(again, first)
+    assert portal.call(add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("eventfd", [True, False])
+def test_an_interrupt_while_the_loop_is_woken_stops_no_wake_up(eventfd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not eventfd:
+        monkeypatch.delattr(os, "eventfd", raising=False)
+    portal, resident = move_in()
+    wake, hits = portal._wake, []
+
+    def interrupted() -> object:
+        if not hits:
+            hits.append(True)
+            raise KeyboardInterrupt
+        return wake()
+
+    portal._wake = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        portal.call(add, 1, 1)
+    done = threading.Event()
+    portal._post(done.set)
+    assert done.wait(10)
+    move_out(portal, resident)
+
+
+def test_a_request_that_comes_in_while_others_are_taken_is_not_left(portal: Portal) -> None:
+    done = threading.Event()
+    portal._post(lambda: portal._post(done.set))
+    assert done.wait(10)
+
+
+def test_a_direct_call_that_is_cancelled_ends(portal: Portal) -> None:
+    class Inner:
+        def cancel(self) -> None: ...
+
+    call: DirectCall[int] = DirectCall(lambda call: Inner(), add, (), Waiter(), portal)
+    call()
+    assert not call.ended
+    call.cancel()
+    assert call.ended
+    with pytest.raises(ClientClosedError, match="cancelled"):
+        call.outcome()
+
+
+def test_sys_exit_in_a_function_that_a_call_begins_with_comes_to_its_caller(portal: Portal) -> None:
+    def leave(reply: object) -> None:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        portal.call_direct(leave, add, ())
+    with pytest.raises(SystemExit):
+        portal.call_plain(sys.exit, 3)
+    assert portal.call(add, 1, 1) == 2
+
+
+def test_sys_exit_in_a_callback_of_the_loop_leaves_no_caller_waiting(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    portal._post(lambda: portal.loop.call_soon(sys.exit, 3))
+    assert [portal.call(add, number, 1) for number in range(100)] == list(range(1, 101))
+    assert "it goes on" in caplog.text
+
+
+def test_the_thread_ends_with_the_last_resident_and_a_new_one_starts_later() -> None:
+    portal, first = move_in()
+    again, second = move_in()
+    assert again is portal
+    portal.call_plain(portal.leave, first)
+    assert len(loop_threads()) == 1
+    move_out(portal, second)
+    assert loop_threads() == []
+    with pytest.raises(PortalEndedError):
+        portal.call(add, 1, 1)
+    new, third = move_in()
+    assert new is not portal
+    assert new.call(add, 1, 1) == 2
+    move_out(new, third)
+
+
+def test_a_portal_that_nobody_comes_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portals, "_UNUSED", 0.05)
+    portal = portals.current()
+    eventually_sync(lambda: portal.ended and loop_threads() == [], 10)
+
+
+def test_threads_that_make_a_portal_at_the_same_time_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portals, "_UNUSED", 0.05)
+    barrier = threading.Barrier(8)
+
+    def make(_: int) -> tuple[Portal, Resident]:
+        barrier.wait(10)
+        return move_in()
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(make, range(8)))
+    assert len({id(portal) for portal, _ in made}) == 1
+    eventually_sync(lambda: len(loop_threads()) == 1, 10)
+    for portal, resident in made:
+        portal.call_plain(portal.leave, resident)
+    eventually_sync(lambda: loop_threads() == [], 10)
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(portals._thread, "start_new_thread", refuse)
+    with pytest.raises(ClientStateError, match="can't start new thread"):
+        Client(Inner()).start()
 
 
 class Inner:
@@ -188,7 +292,7 @@ def test_a_client_lives_between_enter_and_exit() -> None:
         assert client.work(4) == 8
         client.start()
     client.stop()
-    assert client._async.events == ["start", "start", "stop"]
+    assert client._async.events == ["start", "stop"]
     with pytest.raises(ClientClosedError):
         client.work(1)
     assert loop_threads() == []
@@ -265,11 +369,10 @@ def test_a_forked_child_gets_an_error_for_the_old_client_and_a_portal_of_its_own
     assert lines == ["refused", "True", "2", "6", "stopped", "False", "stopped", "False", "10", "stopped", "True"], done
 
 
-def test_holders_are_weak(portal: Portal) -> None:
-    before = len(portal.clients)
-    holder: Any = Holder()
-    portals.acquire(holder)
-    del holder
+def test_residents_are_weak(portal: Portal) -> None:
+    resident: Any = Resident()
+    portal.call_plain(portal.enter, "key", resident)
+    del resident
     gc.collect()
-    assert len(portal.clients) == before
-    portals.release(portal)
+    assert portal.residents["key"]() is None
+    portal.call_plain(portal.leave, "key")

@@ -98,7 +98,7 @@ class MemoryTransport(asyncio.Transport):
 
     def _push(self) -> None:
         self._pushing = False
-        if self._lost or not self.other._reading:
+        if self._lost or (self._buffer and not self.other._reading):
             return
         if self._buffer:
             data = bytes(self._buffer)

@@ -17,6 +17,8 @@ DEFAULT_MAX_FRAME: Final = 16 * 1024 * 1024
 
 _PREFIX: Final = struct.Struct(">iI")
 _HEADER_LENGTH: Final = 0xFFFFFF
+# Headers that are accepted; the largest of sane peers hold properties of 32 KiB, and one of 16 MiB takes seconds and a gigabyte to parse.
+_MAX_HEADER: Final = 1024 * 1024
 _PREFIX_LENGTH: Final = 8
 _SMALL_CHUNK: Final = 4096
 
@@ -91,7 +93,7 @@ class FrameReceiver:
         mark: int
         if not self.pending and len(data) >= _PREFIX_LENGTH:
             total, mark = _PREFIX.unpack_from(data)
-            if total + 4 == len(data) and MIN_JSON_HEADER <= mark <= total - 4 and mark <= _HEADER_LENGTH and total <= self.max_frame:
+            if total + 4 == len(data) and MIN_JSON_HEADER <= mark <= total - 4 and mark <= _MAX_HEADER and total <= self.max_frame:
                 # The usual case: the chunk is one frame with a JSON header.
                 command = decode_json(data[_PREFIX_LENGTH : _PREFIX_LENGTH + mark], data[_PREFIX_LENGTH + mark :])
                 self._first = False
@@ -111,7 +113,7 @@ class FrameReceiver:
             end = len(data)
             while end - position >= _PREFIX_LENGTH:
                 total, mark = _PREFIX.unpack_from(data, position)
-                is_json = MIN_JSON_HEADER <= mark <= total - 4 and mark <= _HEADER_LENGTH and total <= self.max_frame
+                is_json = MIN_JSON_HEADER <= mark <= total - 4 and mark <= _MAX_HEADER and total <= self.max_frame
                 if not is_json:
                     self._check(total, mark, data, position)
                 stop = position + 4 + total
@@ -153,7 +155,8 @@ class FrameReceiver:
     def _check(self, total: int, mark: int, data: bytes, position: int) -> None:
         """Raise unless the first 8 bytes of a frame, which are at `position`, are legal."""
         kind, header_length = mark >> 24, mark & _HEADER_LENGTH
-        if (MIN_BINARY_HEADER if kind else MIN_JSON_HEADER) <= header_length <= total - 4 and total <= self.max_frame and kind <= 1:
+        least = MIN_BINARY_HEADER if kind else MIN_JSON_HEADER
+        if least <= header_length <= total - 4 and header_length <= _MAX_HEADER and total <= self.max_frame and kind <= 1:
             return
         start = data[position : position + 16]
         guess = guess_protocol(start) if self._first and not position else None
@@ -163,6 +166,8 @@ class FrameReceiver:
             raise ProtocolError(f"a frame claims a length of {total} bytes; legal are 4 to {self.max_frame}", hint=_DEFAULT_HINT)
         if kind > 1:
             raise ProtocolError(f"a frame claims header encoding {kind}; legal are 0 (JSON) and 1 (ROCKETMQ)", hint=_DEFAULT_HINT)
+        if _MAX_HEADER < header_length <= total - 4:
+            raise ProtocolError(f"a frame claims a header of {header_length} bytes; at most {_MAX_HEADER} are accepted", hint=_DEFAULT_HINT)
         raise ProtocolError(f"a frame of {total} bytes claims a header of {header_length} bytes", hint=_DEFAULT_HINT)
 
     def _keep(self, data: bytes | memoryview) -> None:

@@ -82,7 +82,7 @@ class InFlight:
 class Endpoint:
     """What the channels of one client or one server share."""
 
-    __slots__ = ("counters", "dispatcher", "in_flight", "on_lost", "on_open", "settings", "sparse_log")
+    __slots__ = ("closing", "counters", "dispatcher", "in_flight", "on_lost", "on_open", "settings", "sparse_log")
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class Endpoint:
     ) -> None:
         self.settings = settings
         self.counters = Counters()
+        self.closing: set[Channel] = set()  # channels that are closed, while their sockets are not yet gone
         self.in_flight = InFlight(in_flight_limit)
         self.sparse_log = SparseLog()
         self.dispatcher: Dispatcher[Channel] = Dispatcher(self.sparse_log)
@@ -344,6 +345,7 @@ class Channel(FrameWriter):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
             self._finish(self._loss(exc))
+        self._endpoint.closing.discard(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -420,6 +422,7 @@ class Channel(FrameWriter):
         self._in_flight.used -= len(entries)
         if self._transport is not None:
             self._endpoint.counters.lost += 1
+            self._endpoint.closing.add(self)
             self._endpoint.on_lost(self)
         for opaque, (waiter, _, flushes, _) in entries.items():
             self._tell(waiter, self._lost_error(maybe_sent=flushes < self._flushes and opaque not in held))

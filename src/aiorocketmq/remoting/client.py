@@ -122,7 +122,7 @@ class RemotingClient:
         for attempt in self._attempts.values():
             attempt.fail(ClientClosedError("the client was stopped while connecting"))
         await self._endpoint.dispatcher.tasks.stop()
-        channels = {*self._channels.values(), *self._retired}
+        channels = {*self._channels.values(), *self._retired, *self._endpoint.closing}
         await close_all(channels, "closed: the client stops")
 
     # -------------------------------------------------------------------------------------------------------- set-up

@@ -141,7 +141,7 @@ class RemotingServer:
             for channel in self.channels:
                 channel.abort()
         await self._endpoint.dispatcher.tasks.stop()
-        await close_all(self.channels, "closed: the server stops")
+        await close_all({*self.channels, *self._endpoint.closing}, "closed: the server stops")
         try:
             async with asyncio.timeout(_HANDSHAKE_PATIENCE):
                 await server.wait_closed()

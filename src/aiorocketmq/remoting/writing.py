@@ -33,8 +33,8 @@ class FrameWriter:
 
     # fmt: off
     __slots__ = (
-        "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_loop", "_marks", "_next_held",
-        "_next_mark", "_out", "_paused", "_transport", "address", "closed",
+        "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_linger", "_loop", "_marks",
+        "_next_held", "_next_mark", "_out", "_paused", "_transport", "address", "closed",
     )
     # fmt: on
 
@@ -57,6 +57,7 @@ class FrameWriter:
         self._held: dict[int, list[bytes]] = {}
         self._next_held = -1
         self._drain_waiters: list[asyncio.Future[None]] = []
+        self._linger: asyncio.TimerHandle | None = None
         self._close_waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -105,6 +106,8 @@ class FrameWriter:
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._linger is not None:
+            self._linger.cancel()
         _wake(self._close_waiters)
 
     def pause_writing(self) -> None:
@@ -162,7 +165,7 @@ class FrameWriter:
         """Close once everything is written; a peer that does not read, or answer the TLS farewell, must not keep the socket for long."""
         transport.close()
         if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
-            self._loop.call_later(_LINGER, transport.abort)
+            self._linger = self._loop.call_later(_LINGER, transport.abort)
 
     async def _wait_in(self, waiters: list[asyncio.Future[None]]) -> None:
         waiter = self._loop.create_future()

@@ -71,6 +71,8 @@ def test_empty_chunk() -> None:
         (struct.pack(">iI", 100, 97), "claims a header of 97"),
         (struct.pack(">iI", 100, 1), "claims a header of 1 "),
         (struct.pack(">iI", 100, 1 << 24 | 20), "claims a header of 20"),
+        (struct.pack(">iI", 2 << 20, (1 << 20) + 1), "claims a header of 1048577 bytes; at most 1048576"),
+        (struct.pack(">iI", 2 << 20, 1 << 24 | (1 << 20) + 1), "claims a header of 1048577 bytes; at most 1048576"),
         (struct.pack(">iI", 100, 2 << 24 | 50), "header encoding 2"),
         (struct.pack(">iI", 100, 0xFF000032), "header encoding 255"),
     ],

@@ -414,6 +414,7 @@ async def test_the_time_in_which_a_request_is_held_back_is_no_silence() -> None:
     await asyncio.sleep(0.2)
     assert isinstance(held.error, RequestTimeoutError) and held.error.maybe_sent
     assert not big.calls and not it.channel.closed
+    it.channel.abort()
 
 
 @pytest.mark.feature("O14")
@@ -429,6 +430,7 @@ async def test_what_is_given_up_while_it_is_held_back_never_leaves() -> None:
     it.connection.transport.resume_reading()
     await asyncio.sleep(1)
     assert len(it.peer.requests) == 1
+    it.channel.abort()
 
 
 @virtual_time
@@ -461,6 +463,7 @@ async def test_a_slow_reader_below_the_limit_gets_all_answers_and_the_count_begi
         it.connection.transport.resume_reading()
         await asyncio.sleep(1)
     assert len(it.peer.responses) == 150 and not it.channel.closed
+    it.channel.abort()
 
 
 @virtual_time

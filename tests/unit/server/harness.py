@@ -206,3 +206,21 @@ async def settle(ticks: int = 4) -> None:
     """Let the loop run what is due: commits end with their tick."""
     for _ in range(ticks):
         await asyncio.sleep(0)
+
+
+def assert_memory_is_the_database(bench: BrokerBench) -> None:
+    """The tables in memory show what is committed, and nothing is on its way."""
+    state = bench.state
+    for table, kind in ((state.topics._stored, "topic"), (state.groups._stored, "group")):
+        assert {name: table._encode(value) for name, value in table._table.items()} == state.store.settings(kind)  # type: ignore[attr-defined]
+        assert not table._pending  # type: ignore[attr-defined]
+    in_memory = {(group, topic, queue, offset) for topic, group, queues in state.offsets.items() for queue, offset in queues.items()}
+    assert in_memory == set(state.store.offsets())
+    assert not state.offsets._writing and not state.offsets._resetting
+    queues = {(queue.topic, queue.queue_id): (queue.key, queue.min_offset) for queue in state.store.queues()}
+    rows = state.store._db.execute("SELECT topic, queue_id, id, min_offset FROM queues").fetchall()
+    assert queues == {(topic, queue_id): (key, low) for topic, queue_id, key, low in rows}
+    ends = state.store._db.execute(
+        "SELECT topic, queue_id, max(queue_offset) + 1 FROM messages JOIN queues ON queues.id = messages.queue GROUP BY queue"
+    )
+    assert all(state.store.bounds(topic, queue_id)[1] == end for topic, queue_id, end in ends)

@@ -10,7 +10,7 @@ from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_admin import CreateTopicRequestHeader, DeleteTopicRequestHeader
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
-from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, settle
+from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, assert_memory_is_the_database, settle
 
 
 def send_request(topic: str, queues: int = 4, queue_id: int = 0) -> RemotingCommand:
@@ -38,16 +38,6 @@ async def in_one_tick(bench: BrokerBench, *requests: RemotingCommand) -> list[in
             channel.reply(request, answer)
     await settle(12)
     return [answer.code for answer in channel.replies]
-
-
-def assert_memory_is_the_database(bench: BrokerBench) -> None:
-    state = bench.state
-    for table, kind in ((state.topics._stored, "topic"), (state.groups._stored, "group")):
-        assert {name: table._encode(value) for name, value in table._table.items()} == state.store.settings(kind)
-        assert not table._pending, "nothing is on its way at rest"
-    in_memory = {(group, topic, queue, offset) for topic, group, queues in state.offsets.items() for queue, offset in queues.items()}
-    assert in_memory == set(state.store.offsets())
-    assert not state.offsets._writing and not state.offsets._resetting
 
 
 async def test_a_failed_deletion_leaves_the_topic_as_it_was(bench: BrokerBench) -> None:
@@ -101,8 +91,8 @@ async def test_requests_of_one_tick_build_on_each_other(bench: BrokerBench) -> N
     assert_memory_is_the_database(bench)
 
 
-async def test_the_second_request_survives_the_failure_of_the_first(bench: BrokerBench) -> None:
-    """Two sends of one tick make the same topic; what the first one wrote besides cannot be stored."""
+async def test_who_builds_on_what_is_refused_is_refused_too(bench: BrokerBench) -> None:
+    """Two sends of one tick, the first of which makes the topic; what that wrote besides cannot be stored."""
     store = bench.state.store
     channel = FakeChannel()
     store.begin()
@@ -111,9 +101,27 @@ async def test_the_second_request_survives_the_failure_of_the_first(bench: Broke
     store.end()
     bench.handle(send_request("t"), channel)
     await settle()
-    assert [answer.code for answer in channel.replies] == [ResponseCode.SYSTEM_ERROR, 0]
-    assert await bench.bodies("t") == [b"x"] and "t" in bench.state.topics
-    await settle()
+    assert sorted(answer.code for answer in channel.replies) == [ResponseCode.SYSTEM_ERROR, ResponseCode.SERVICE_NOT_AVAILABLE]
+    assert "t" not in bench.state.topics and bench.state.store.queue("t", 0) is None
+    assert_memory_is_the_database(bench)
+    assert await in_one_tick(bench, send_request("t"), send_request("t")) == [0, 0], "trying again helps"
+    assert_memory_is_the_database(bench)
+
+
+async def test_a_refused_deletion_changes_nothing_for_the_sends_after_it(bench: BrokerBench) -> None:
+    assert await in_one_tick(bench, topic_request("t", 3), send_request("t")) == [0, 0]
+    store = bench.state.store
+    channel = FakeChannel()
+    store.begin()
+    bench.table.handle(delete_request("t"), channel)  # type: ignore[arg-type]
+    store.put_setting("topic", "\udcff", "{}")
+    store.end()
+    bench.handle(send_request("t", 2), channel)
+    await settle(12)
+    assert sorted(answer.code for answer in channel.replies) == [ResponseCode.SYSTEM_ERROR, ResponseCode.SERVICE_NOT_AVAILABLE]
+    assert bench.state.topics.require("t").write_queue_nums == 3 and store.bounds("t", 0) == (0, 1)
+    assert await in_one_tick(bench, send_request("t")) == [0]
+    assert store.bounds("t", 0) == (0, 2)
     assert_memory_is_the_database(bench)
 
 

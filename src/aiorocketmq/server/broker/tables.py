@@ -7,6 +7,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from aiorocketmq.errors import RocketMQError
+from aiorocketmq.server.store.records import Unit
 from aiorocketmq.server.store.store import Store
 
 _V = TypeVar("_V")
@@ -15,8 +16,8 @@ _V = TypeVar("_V")
 class StoredTable(Generic[_V]):
     """Values by name, kept as settings of one kind.
 
-    The table shows what is committed. Besides it the values on their way into the database are known: whoever builds on one of them makes
-    it part of the own unit of work, so that each stands or falls by itself.
+    The table shows what is committed. Besides it the values on their way into the database are known: whoever builds on one of them is
+    refused when that cannot be stored.
 
     Args:
         store: Where they are kept.
@@ -35,7 +36,7 @@ class StoredTable(Generic[_V]):
         self._decode = decode
         self._on_change = on_change
         self._table: dict[str, _V] = {}
-        self._pending: dict[str, list[_V | None]] = {}
+        self._pending: dict[str, list[tuple[Unit, _V | None]]] = {}
 
     def load(self) -> None:
         """Read the database."""
@@ -61,20 +62,19 @@ class StoredTable(Generic[_V]):
         return self._table.get(name)
 
     def latest(self, name: str) -> _V | None:
-        """The value as it will be after the commit under way; it becomes part of the unit of work that asks."""
+        """The value as it will be after the commit under way; the request that asks builds on it."""
         pending = self._pending.get(name)
         if pending is None:
             return self._table.get(name)
-        value = pending[-1]
-        if value is not None:
-            self.put(name, value)
+        unit, value = pending[-1]
+        self._store.build_on(unit)
         return value
 
     def put(self, name: str, value: _V | None) -> None:
         """Set a value, or remove it (None), with the commit of this tick."""
         text = self._encode(value) if value is not None else None
         unit = self._store.put_setting(self._kind, name, text, partial(self._apply, name, value))
-        self._pending.setdefault(name, []).append(value)
+        self._pending.setdefault(name, []).append((unit, value))
         unit.callbacks.append(partial(self._settled, name))
 
     def _apply(self, name: str, value: _V | None) -> None:

@@ -127,7 +127,9 @@ class QueueLog:
     Mutable: only the store changes it, and only with what is committed. `recent[head:]` ends at `next_offset`.
     """
 
-    __slots__ = ("head", "key", "last_store_timestamp", "min_offset", "next_offset", "queue_id", "recent", "topic")
+    # fmt: off
+    __slots__ = ("forgotten", "head", "key", "last_store_timestamp", "min_offset", "next_offset", "queue_id", "recent", "topic")
+    # fmt: on
 
     def __init__(
         self, key: int, topic: str, queue_id: int, min_offset: int = 0, next_offset: int = 0, last_store_timestamp: int = 0
@@ -140,6 +142,7 @@ class QueueLog:
         self.last_store_timestamp = last_store_timestamp
         self.recent: list[StoredRecord | None] = []
         self.head = 0
+        self.forgotten = 0  # messages that left memory before their turn
 
     @property
     def first_recent_offset(self) -> int:
@@ -151,6 +154,14 @@ class QueueLog:
         self.next_offset += 1
         self.last_store_timestamp = record.store_timestamp
 
+    def skip(self, count: int, last_store_timestamp: int) -> None:
+        """Take messages that do not stay in memory; those before them cannot stay either."""
+        self.forgotten += len(self.recent) - self.head
+        self.recent.clear()
+        self.head = 0
+        self.next_offset += count
+        self.last_store_timestamp = last_store_timestamp
+
     def recent_from(self, offset: int, count: int) -> list[StoredRecord]:
         """Up to `count` messages from `offset` on, which must not lie before `first_recent_offset`."""
         start = len(self.recent) - (self.next_offset - offset)
@@ -158,6 +169,9 @@ class QueueLog:
 
     def forget_oldest(self) -> None:
         """Drop the oldest message from memory; the list is compacted now and then, so that this stays cheap."""
+        if self.forgotten:
+            self.forgotten -= 1
+            return
         self.recent[self.head] = None
         self.head += 1
         if self.head >= 1024 and self.head * 2 > len(self.recent):
@@ -202,15 +216,17 @@ class Unit:
         writes: Statements and their parameters, in order.
         applied: Called after the commit, before anybody is told: tables in memory follow the database, never the other way round.
         callbacks: Called at the end with None, or with the error that kept the unit from being written.
-        error: Why this unit alone was refused.
+        needs: Earlier units that it builds on: it is refused when one of them was.
+        error: Why it was refused.
     """
 
-    __slots__ = ("applied", "callbacks", "error", "writes")
+    __slots__ = ("applied", "callbacks", "error", "needs", "writes")
 
     def __init__(self) -> None:
         self.writes: list[tuple[str, Sequence[object]]] = []
         self.applied: list[Callable[[], None]] = []
         self.callbacks: list[Callable[[RocketMQError | None], None]] = []
+        self.needs: list[Unit] = []
         self.error: RocketMQError | None = None
 
 
@@ -220,17 +236,22 @@ class Changes:
     Attributes:
         messages: In order of their arrival; some of them belong to a unit.
         units: In order of their first write.
-        dropped: Topics that end with this commit. Its messages come after that: they belong to the topic's next life.
+        drops: Topics that end with this commit, and the units that say so. Its messages come after that: they belong to the topic's
+            next life.
         callbacks: Called at the end, with the error when nothing was written.
     """
 
-    __slots__ = ("callbacks", "dropped", "messages", "units")
+    __slots__ = ("callbacks", "drops", "messages", "units")
 
     def __init__(self) -> None:
         self.messages: list[PendingMessage] = []
         self.units: list[Unit] = []
-        self.dropped: set[str] = set()
+        self.drops: dict[str, Unit] = {}
         self.callbacks: list[Callable[[RocketMQError | None], None]] = []
+
+    def dropped(self) -> set[str]:
+        """Topics that really end: a unit that is refused drops nothing."""
+        return {topic for topic, unit in self.drops.items() if unit.error is None}
 
 
 class Placed(NamedTuple):

@@ -195,10 +195,15 @@ class Store(Queries, Writes):
             self._finish(changes, *self._commit(changes))
             self._go_on()
             return
+        self._committing = self._loop.run_in_executor(self.workers, self._commit, changes)
+        self._committing.add_done_callback(lambda future: self._committed(changes, future))
+
+    @property
+    def workers(self) -> ThreadPoolExecutor:
+        """The store's own thread, for what would keep the loop for too long."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="rocketmq-store")
-        self._committing = self._loop.run_in_executor(self._executor, self._commit, changes)
-        self._committing.add_done_callback(lambda future: self._committed(changes, future))
+        return self._executor
 
     def _committed(self, changes: Changes, future: asyncio.Future[tuple[Placed | None, str | None]]) -> None:
         self._committing = None
@@ -214,9 +219,13 @@ class Store(Queries, Writes):
 
         A message with an impossible field is refused, and its unit with it: they must not fail the others of their tick.
         """
+        for built in changes.units:
+            if built.needs and built.error is None and any(each.error is not None for each in built.needs):
+                built.error = ServiceNotAvailableError("a change that this one builds on could not be stored: try again")
         next_offsets: dict[tuple[str, int], int] = {}
         placed = Placed([], [], {})
         made = placed.made
+        dropped = changes.dropped() if changes.drops else ()
         physical = self._next_physical
         now = self._now_ms()
         for message in changes.messages:
@@ -226,7 +235,7 @@ class Store(Queries, Writes):
             name = (message.topic, message.queue_id)
             offset = next_offsets.get(name, -1)
             if offset < 0:
-                queue = made.get(name) or (None if message.topic in changes.dropped else self._queues.get(name))
+                queue = made.get(name) or (None if message.topic in dropped else self._queues.get(name))
                 if queue is None:
                     queue = made[name] = QueueLog(self._next_queue_key + len(made), *name)
                 offset = queue.next_offset
@@ -328,8 +337,9 @@ class Store(Queries, Writes):
                 refused = message.error if message.unit is None else message.unit.error
                 _call(message.done, message, error or refused)
         for unit in changes.units:
+            unit.error = error or unit.error
             for callback in unit.callbacks:
-                _call(callback, error or unit.error)
+                _call(callback, unit.error)
         for callback in changes.callbacks:
             _call(callback, error)
         for queue, messages in arrived.items():
@@ -337,17 +347,23 @@ class Store(Queries, Writes):
 
     def _publish(self, changes: Changes, placed: Placed) -> dict[QueueLog, list[PendingMessage]]:
         """Let the tables in memory follow the database."""
-        if changes.dropped:
-            for name in [name for name in self._queues if name[0] in changes.dropped]:
+        if changes.drops:
+            dropped = changes.dropped()
+            for name in [name for name in self._queues if name[0] in dropped]:
                 del self._queues[name]
             self.drops += 1
         self._queues.update(placed.made)
         self._next_queue_key += len(placed.made)
         arrived: dict[QueueLog, list[PendingMessage]] = {}
+        many = len(placed.messages) > _MANY  # so many would take turns in leaving memory, one by one
         for message, row in zip(placed.messages, placed.rows, strict=True):
             queue = self._queues[message.topic, message.queue_id]
-            self._recent.append(queue, row)
+            if not many:
+                self._recent.append(queue, row)
             arrived.setdefault(queue, []).append(message)
+        if many:
+            for queue, messages in arrived.items():
+                queue.skip(len(messages), messages[-1].store_timestamp)
         if placed.rows:
             self._next_physical = placed.messages[-1].physical_offset + len(placed.rows[-1].record)
         for unit in changes.units:

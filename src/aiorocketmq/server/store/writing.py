@@ -66,6 +66,11 @@ class Writes(ABC):
         self._arm()
         return unit
 
+    def build_on(self, unit: Unit) -> None:
+        """What the request at work writes depends on what another has written in this tick or the one before."""
+        if self._in_request and unit is not self._unit:
+            self._writing().needs.append(unit)
+
     def _write(self, statement: str, parameters: Sequence[object], applied: Callable[[], None] | None = None) -> Unit:
         unit = self._writing()
         unit.writes.append((statement, parameters))
@@ -82,12 +87,17 @@ class Writes(ABC):
         if not self._armed:
             self._arm()
 
-    def append_all(self, messages: Sequence[PendingMessage]) -> None:
-        """Store messages in one commit, all or none, at consecutive offsets of their queue when it is the same."""
+    def append_all(self, messages: Sequence[PendingMessage]) -> Unit:
+        """Store messages in one commit, all or none, at consecutive offsets of their queue when it is the same.
+
+        Returns:
+            Their unit, whose callbacks tell the outcome for all together.
+        """
         unit = self._writing()
         for message in messages:
             message.unit = unit
         self._changes.messages += messages
+        return unit
 
     def put_offset(self, group: str, topic: str, queue_id: int, offset: int, applied: Callable[[], None] | None = None) -> Unit:
         """Store a committed offset with the commit of this tick.
@@ -119,10 +129,9 @@ class Writes(ABC):
 
     def drop_topic(self, topic: str) -> None:
         """Remove a topic's messages and queues with the commit of this tick; its offsets start from 0 again."""
-        if topic in self._changes.dropped or any(message.topic == topic for message in self._changes.messages):
+        if topic in self._changes.drops or any(message.topic == topic for message in self._changes.messages):
             self._seal()
-        self._changes.dropped.add(topic)
-        self._write(KEEP_LOG_OFFSET, ())
+        self._changes.drops[topic] = self._write(KEEP_LOG_OFFSET, ())
         for statement in DROP_TOPIC:
             self._write(statement, (topic,))
 

@@ -6,12 +6,13 @@ gets the same answer from both.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from aiorocketmq.errors import ProtocolError, RocketMQError, broker_error
+from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.protocol.bodies import TopicConfig
@@ -38,6 +39,8 @@ from aiorocketmq.server.store.records import PendingMessage
 
 _V3_4_9: Final = 121
 """Clients from this version on may say how often a message is tried (1.6)."""
+_LARGE_BATCH: Final = 256 * 1024
+"""Bytes of a batch beyond which its messages are made on another thread."""
 _POP_CK: Final = "POP_CK"
 
 
@@ -210,26 +213,56 @@ class SendProcessor:
         if name.startswith(names.RETRY_PREFIX):
             raise illegal(state, "batch request does not support retry group " + name)
         self._check_size(name, request.body)
+        if len(request.body) <= _LARGE_BATCH:
+            self._store_batch(request, queue_id, self._batched(request, queue_id))
+            return
+        # Thousands of small messages: others must not wait while they are made.
+        loop = asyncio.get_running_loop()
+        made = loop.run_in_executor(state.store.workers, self._batched, request, queue_id)
+        made.add_done_callback(partial(self._batch_made, request, queue_id))
+
+    def _batch_made(self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, made: asyncio.Future[list[PendingMessage]]) -> None:
+        store = self._state.store
+        if made.cancelled() or store.closed:
+            return
+        store.begin()
+        try:
+            self._topic(request.header)  # it may have gone meanwhile
+            self._store_batch(request, queue_id, made.result())
+        except (BrokerError, ProtocolError) as error:
+            request.done(error)
+        finally:
+            store.end()
+
+    def _batched(self, request: Plain[SendMessageRequestHeaderV2], queue_id: int) -> list[PendingMessage]:
+        """The messages of a batch; may run on another thread.
+
+        Raises:
+            BrokerError: Code 13, the batch is damaged or one of its messages is illegal.
+        """
+        header = request.header
         try:
             items = decode_batch(request.body)
         except ProtocolError as error:
-            raise illegal(state, f"the batch is damaged: {error.message}") from None
+            raise illegal(self._state, f"the batch is damaged: {error.message}") from None
         host, port = request.session.host
-        answer = _BatchAnswer(self, request, queue_id, len(items))
         messages = []
         for item in items:
             if not item.body or len(item.properties) > props.MAX_PROPERTIES_LENGTH:
-                raise illegal(state)
+                raise illegal(self._state)
             message = PendingMessage(
-                name, queue_id, item.body, item.properties, flag=item.flag, sys_flag=header.sys_flag,
-                born_timestamp=header.born_timestamp,
-                born_host=host, born_port=port, done=answer.stored,
+                header.topic, queue_id, item.body, item.properties, flag=item.flag, sys_flag=header.sys_flag,
+                born_timestamp=header.born_timestamp, born_host=host, born_port=port,
             )  # fmt: skip
-            properties = props.decode_properties(item.properties)
-            complete(message, properties)
-            message.properties = item.properties  # batched messages keep theirs byte for byte
+            if item.properties:
+                complete(message, props.decode_properties(item.properties))
+                message.properties = item.properties  # batched messages keep theirs byte for byte
             messages.append(message)
-        state.store.append_all(messages)
+        return messages
+
+    def _store_batch(self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, messages: list[PendingMessage]) -> None:
+        unit = self._state.store.append_all(messages)
+        unit.callbacks.append(partial(self.batch_stored, request, queue_id, messages))
 
     def batch_stored(
         self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, messages: list[PendingMessage], error: RocketMQError | None
@@ -291,23 +324,3 @@ class SendProcessor:
 
     def _recall(self, request: Plain[RecallMessageRequestHeader]) -> RemotingCommand:
         raise broker_error(ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")
-
-
-class _BatchAnswer:
-    """Collects the outcomes of a batch's messages, which one commit stores; answers when all are there."""
-
-    __slots__ = ("_error", "_expected", "_messages", "_processor", "_queue_id", "_request")
-
-    def __init__(self, processor: SendProcessor, request: Plain[SendMessageRequestHeaderV2], queue_id: int, expected: int) -> None:
-        self._processor = processor
-        self._request = request
-        self._queue_id = queue_id
-        self._expected = expected
-        self._messages: list[PendingMessage] = []
-        self._error: RocketMQError | None = None
-
-    def stored(self, message: PendingMessage, error: RocketMQError | None) -> None:
-        self._messages.append(message)
-        self._error = self._error or error
-        if len(self._messages) == self._expected:
-            self._processor.batch_stored(self._request, self._queue_id, self._messages, self._error)

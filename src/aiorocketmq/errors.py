@@ -34,6 +34,7 @@
     ├── SendError                            a send failed for good; the three above, and what is none of them
     ├── ProtocolError                        the peer's bytes are not a legal frame, header or body
     │   └── WrongProtocolError               the peer speaks HTTP, TLS, gRPC, ... instead
+    ├── NotSupportedByBrokerError            the broker is too old for what was asked; nothing was sent
     └── WindowFullError                      send_nowait() while the window of unanswered sends is full
 
 Every error carries `hint`: what the user can do, and `cause`: the error that led to it, whose reason the text names in one line. There
@@ -70,6 +71,7 @@ __all__ = [
     "NoAnswerError",
     "NoNameServerError",
     "NoPermissionError",
+    "NotSupportedByBrokerError",
     "OffsetNotFoundError",
     "ProtocolError",
     "QueryNotFoundError",
@@ -527,6 +529,22 @@ def send_error_kind(cause: BaseException | None, *, maybe_stored: bool, timed_ou
     if isinstance(cause, BrokerError) and not maybe_stored:
         return MessageRefusedError if cause.code == MessageIllegalError.default_code else SendRefusedError
     return SendTimeoutError if isinstance(cause, RequestTimeoutError) else SendError
+
+
+class NotSupportedByBrokerError(RocketMQError):
+    """The broker is too old, or not set up, for what was asked; nothing was sent.
+
+    Attributes:
+        feature: What was asked for.
+        broker: Name of the broker.
+        broker_version: Its version, for example `V4_9_7`.
+    """
+
+    def __init__(self, message: str, *, feature: str = "", broker: str = "", broker_version: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.feature = feature
+        self.broker = broker
+        self.broker_version = broker_version
 
 
 class WindowFullError(RocketMQError):

@@ -76,14 +76,14 @@ MAY_HOLD = (
     "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",
     "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.client.RemotingClient._unreachable",
     "remoting.*._marks",
-    "producer.dispatcher.SendDispatcher.targets", "producer.send.TopicTarget.*", "producer.prepare.Preparer._targets",
+    "producer.dispatcher.SendDispatcher.targets", "producer.topics.Topics.targets", "producer.send.TopicTarget.*lanes",
+    "producer.send.TopicTarget.*templates", "producer.send.TopicTarget.brokers", "producer.send.TopicTarget.served_by",
+    "producer.prepare.Preparer._targets",
     "producer.attempts.Trouble.*", "producer.direct.DirectSender._targets", "producer.accumulator.Accumulator._targets",
     "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.members.MemberLists.*",
     "consumer.runtime.PushRuntime._thresholds", "consumer.runtime.PushRuntime._missing",
     "consumer.rebalance.Rebalancer._last_seen", "consumer.rebalance.Rebalancer._connections",
     "consumer.group_check.GroupCheck.conflicts", "consumer.orderly.Run.messages", "sync.calls.DirectCall._kwargs",
-    # A broker that leaves while it is waited for keeps its lobby.
-    "producer.connecting.Lobbies.by_address", "producer.dispatcher.SendDispatcher._waited_for",
 )  # fmt: skip
 """Tables that may have entries in the end, by module, class and attribute. Anything else that grows has to be empty again."""
 _WATCHED: dict[type, bool] = {}

@@ -107,6 +107,14 @@ class HeartbeatService:
                 await self._scheduler.gather("heartbeat", {address: self._tell(name, address, data) for address, name in targets.items()})
             return True
 
+    async def learn_version(self, broker_name: str, address: str) -> int:
+        """The version number of a broker, asked for by a heartbeat when it is not known yet; 0 when that failed, which is logged."""
+        version = self._brokers.version(broker_name, address)
+        if not version and self._has_groups():
+            await self._tell(broker_name, address, self._data())
+            version = self._brokers.version(broker_name, address)
+        return version
+
     async def unregister(self, *, producer_groups: Collection[str] = (), consumer_groups: Collection[str] = ()) -> None:
         """Say goodbye for groups that have left the tables, to every broker that is connected; failures are logged (K12).
 

@@ -196,7 +196,7 @@ class Message:
     """
 
     __slots__ = (
-        "_body", "_buyer_id", "_delay", "_delay_level", "_deliver_at", "_flag", "_keys", "_properties", "_rest", "_rest_size",
+        "_anywhere", "_body", "_buyer_id", "_delay", "_delay_level", "_deliver_at", "_flag", "_keys", "_properties", "_rest", "_rest_size",
         "_sharding_key", "_simple", "_tag", "_topic", "_wait_store_ok",
     )  # fmt: skip
 
@@ -238,6 +238,8 @@ class Message:
         self._buyer_id: str | None = None
         # Nothing but a topic, a body, a flag, a tag in ASCII and `wait_store_ok`.
         self._simple: bool = True
+        # Any queue of any broker will do: no sharding key, and no delay by time.
+        self._anywhere: bool = True
         # The text of the wire from the end of the id on, and its bytes.
         self._rest: str = _WAIT
         self._rest_size: int = len(_WAIT)
@@ -289,6 +291,7 @@ class Message:
             self._set_delay(delay, deliver_at, delay_level)
         if self._keys or self._properties or self._sharding_key is not None or self._buyer_id is not None or self.delayed:
             self._simple = False
+        self._anywhere = self._sharding_key is None and not self.timed
         self._rest = rest = self._joined(self._sharding_key)
         self._rest_size = self.checked_size(rest)
 
@@ -418,6 +421,11 @@ class Message:
     def timed(self) -> bool:
         """True when the message asks for a delay by time, which only brokers with timers (5.x) know."""
         return self._delay is not None or self._deliver_at is not None
+
+    @property
+    def goes_anywhere(self) -> bool:
+        """True when any queue of any broker will do: it has no sharding key, and no delay by time."""
+        return self._anywhere
 
     # -- copies ------------------------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from aiorocketmq.errors import WindowFullError
+from aiorocketmq.errors import WindowFullError, fresh
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_dlq_topic, is_retry_topic
@@ -27,10 +27,10 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
-from aiorocketmq.producer.gathered import ENDED, Batch, Gathered, Key
+from aiorocketmq.producer.gathered import TOLD, Batch, Gathered, GatheredOperation, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
-from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.selectors import SelectByHash, checked
+from aiorocketmq.producer.reply import Reply, tell_error
+from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_codec import BatchEncoder
@@ -118,6 +118,8 @@ class Accumulator:
                 return None
             rest = (message._rest if sharding_key is None else message.rest_with(sharding_key)).encode()
             record += len(rest)
+            if queue is None and selector is None and sharding_key is None:
+                sharding_key = message._sharding_key
         else:
             record += message._rest_size
         now = self._now()
@@ -127,9 +129,10 @@ class Accumulator:
             if found is None:
                 return None
             if not isinstance(found, MessageQueue):
-                reply.set_exception(found)
-                return ENDED
+                tell_error(reply, found)
+                return TOLD
             queue = found
+            policy = policy.fixed or policy
         key = (topic, queue, wait_store_ok, tag, id(policy))
         return Gathered(reply, target, policy, key, body, rest, message._flag, now, deadline, size, record)
 
@@ -139,7 +142,7 @@ class Accumulator:
         Raises:
             WindowFullError: There is no room.
         """
-        if message is ENDED:
+        if message is TOLD:
             return
         try:
             self.window.acquire_nowait(message.size)
@@ -150,7 +153,7 @@ class Accumulator:
 
     def add_at_once(self, message: Gathered) -> bool:
         """The same; False when there is no room."""
-        if message is ENDED:
+        if message is TOLD:
             return True
         if not self.window.acquire_at_once(message.size):
             self._hurry()
@@ -226,16 +229,20 @@ class Accumulator:
     def _leave(self, batch: Batch) -> None:
         del self._batches[batch.key]
         self._waiting -= len(batch.messages)
-        timer = batch.timer
-        assert timer is not None  # it has not left
-        timer.cancel()
-        batch.timer = None
+        batch.stop_timer()
         messages = [message for message in batch.messages if not message.reply.done()]
         if len(messages) < len(batch.messages):
             self._drop_cancelled(batch)
         if len(messages) > 1:
             batch.messages = messages
-            self._send(batch)
+            try:
+                operation = self._operation(batch)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the callers get it, and the room is given back
+                self.held -= batch.size
+                self._broke(messages, error)
+                return
+            batch.watch(operation)
+            self._begin(operation, batch.key[1])
         else:
             self.held -= batch.size
             if messages:
@@ -246,10 +253,17 @@ class Accumulator:
             if message.reply.done():
                 self.window.release(message.size)
 
-    def _send(self, batch: Batch) -> None:
+    def _broke(self, messages: list[Gathered], error: BaseException) -> None:
+        # They hold their own room: none of them has become a part of an operation.
+        for message in messages:
+            self.window.release(message.size)
+            if not message.reply.done():
+                tell_error(message.reply, fresh(error))
+
+    def _operation(self, batch: Batch) -> SendOperation:
         messages = batch.messages
         first = messages[0]
-        topic, queue, wait_store_ok, tag, _ = batch.key
+        topic, _, wait_store_ok, tag, _ = batch.key
         common = common_text(wait_store_ok, tag)
         born_at = time.time_ns() // 1_000_000
         batch.ids = ids = self._ids.next_ids(born_at, len(messages))
@@ -260,9 +274,9 @@ class Accumulator:
             text = texts[index * width : (index + 1) * width] if rest is None else (ID_FIELD + ids[index]).encode() + rest
             encoder.add(message.flag, message.body, text)
         latest = max(messages, key=_deadline)
-        operation = SendOperation(
+        operation = GatheredOperation(
             self._dispatcher,
-            self._dispatcher.target(topic),
+            self._dispatcher.topics.target(topic),
             first.policy,
             batch,
             ",".join(ids),
@@ -273,15 +287,24 @@ class Accumulator:
             born_at,
             latest.started,
             latest.deadline,
-            first.size,
+            sum([message.size for message in messages]),
         )
+        operation.gathered = batch
+        operation.count = len(messages)
         operation.batch = True
         operation.plain = False
-        self._begin(operation, queue)
-        batch.watch(operation)
+        return operation
 
     def _send_alone(self, message: Gathered) -> None:
-        topic, queue, wait_store_ok, tag, _ = message.key
+        try:
+            operation = message.alone = self._alone(message)
+        except BaseException as error:  # noqa: BLE001 - as for a batch
+            self._broke([message], error)
+        else:
+            self._begin(operation, message.key[1])
+
+    def _alone(self, message: Gathered) -> SendOperation:
+        topic, _, wait_store_ok, tag, _ = message.key
         rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode()
         born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
         message_id = self._ids.next_id(born_at)
@@ -291,9 +314,9 @@ class Accumulator:
             packed = compress(body, self._dispatcher.settings.compress_level)
             if len(packed) < size:
                 body, sys_flag = packed, ZLIB_FLAGS
-        operation = message.alone = SendOperation(
+        operation = SendOperation(
             self._dispatcher,
-            self._dispatcher.target(topic),
+            self._dispatcher.topics.target(topic),
             message.policy,
             message.reply,
             message_id,
@@ -308,7 +331,7 @@ class Accumulator:
         )
         if large and size >= COMPRESS_IN_THREAD:
             operation.ready = operation.plain = False
-        self._begin(operation, queue)
+        return operation
 
     def _begin(self, operation: SendOperation, queue: MessageQueue | None) -> None:
         if queue is not None:
@@ -324,14 +347,11 @@ _deadline = attrgetter("deadline")
 def _queue_now(message: Message, target: TopicTarget, queue: Any, selector: Any, sharding_key: Any) -> MessageQueue | Exception | None:
     """The queue that a message is fixed to, or the error of its selector; None when the message has to go alone."""
     if queue is not None:
-        usable = selector is None and sharding_key is None and isinstance(queue, MessageQueue) and queue.topic == message.topic
-        return queue if usable else None
+        return checked_queue(queue, message) if selector is None and sharding_key is None else None
     publish = target.publish
     if publish is None or (selector is not None and sharding_key is not None):
         return None
     if selector is None:
-        if not isinstance(sharding_key, str) or not sharding_key:
-            return None
         selector = SelectByHash(sharding_key)
     try:
         return checked(selector, message)(publish.queues)

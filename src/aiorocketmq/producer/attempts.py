@@ -6,12 +6,14 @@ Java: the constants of `DefaultMQProducer` and `SendStatus`. Features A24, B8-B1
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiorocketmq.errors import RocketMQError
+from aiorocketmq.errors import BrokerError, RocketMQError
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.results import SendResult
+from aiorocketmq.protocol.codes import ResponseCode
 
 STATUS_BY_CODE: Final = {
     0: SendStatus.SEND_OK,
@@ -24,6 +26,18 @@ STATUS_BY_CODE: Final = {
 REFUSALS: Final = frozenset({2, 3, 13, 14, 15, 16, 17, 26, 29, 204, 205, 215, 501, 604, 1500, 2017, 2018})
 """Codes that brokers give before they store anything. Code 1 stands for any exception inside the broker, also one after the message
 was appended, and codes that this client does not know may mean anything: after those the message may be stored."""
+
+_NO_QUEUE_CODES: Final = (ResponseCode.INVALID_PARAMETER, ResponseCode.SYSTEM_ERROR)
+_NO_SUCH_QUEUE: Final = re.compile(r"queueId\[-?\d+\] is illegal", re.IGNORECASE)
+
+
+def names_no_queue(error: BrokerError) -> bool:
+    """True for the refusal of a queue that the broker does not have (any more): code 29, and code 1 of brokers before 5.0.
+
+    Both codes have other meanings too, so the text has to tell; nothing was stored.
+    """
+    return error.code in _NO_QUEUE_CODES and _NO_SUCH_QUEUE.search(error.remark) is not None
+
 
 BACK_OFF_FIRST: Final = 0.05
 BACK_OFF_MAX: Final = 2.0
@@ -44,6 +58,7 @@ class SendPolicy:
         resend_not_ok: Statuses other than SEND_OK are tried again (Java: `retryAnotherBrokerWhenNotStoreOK`).
         per_try: Seconds that one try may take, or None for the whole time-out.
         oneway: No answer is awaited.
+        fixed: The policy of the same kind of send once its queue is fixed; None when it is the same.
         plain: Nothing but the usual: a message may take the short way to its broker.
     """
 
@@ -52,6 +67,7 @@ class SendPolicy:
     resend_not_ok: bool = False
     per_try: float | None = None
     oneway: bool = False
+    fixed: SendPolicy | None = None
     plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,9 +91,21 @@ class Attempt:
 
 
 class Trouble:
-    """What an operation remembers once something was missing or failed. Mutable."""
+    """What an operation remembers once something was missing or failed. Mutable.
 
-    __slots__ = ("attempts", "doubt", "error", "failures", "phase", "stored", "tried", "went_away")
+    Attributes:
+        attempts: The failed tries.
+        doubt: A try may have stored the message.
+        error: The last failure.
+        phase: What the operation waits for, or waited for last.
+        failures: Tries that were followed by another one.
+        stored: The result of a try that stored the message, but not as well as was asked for.
+        tried: Names of the brokers that failed it.
+        went_away: A broker has sent it elsewhere because it shuts down; that is excused once.
+        misled: How often a broker refused it because the route named a queue that is no more.
+    """
+
+    __slots__ = ("attempts", "doubt", "error", "failures", "misled", "phase", "stored", "tried", "went_away")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
@@ -88,6 +116,7 @@ class Trouble:
         self.stored: SendResult | None = None
         self.tried: set[str] = set()
         self.went_away = False
+        self.misled = 0
 
     def note(self, broker: str, address: str, error: RocketMQError, took: float) -> None:
         """Remember a failed try; those of one broker that fail for the same reason are counted together."""

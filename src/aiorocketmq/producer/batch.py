@@ -26,22 +26,29 @@ class EncodedBatch:
         message_ids: Their ids, joined by commas.
         body: The encoded messages.
         properties: Property text of the request itself.
+        sharding_key: The key of all its messages, or None.
     """
 
-    __slots__ = ("body", "message_ids", "properties", "topic")
+    __slots__ = ("body", "message_ids", "properties", "sharding_key", "topic")
 
-    def __init__(self, topic: str, message_ids: str, body: bytes, properties: str) -> None:
+    def __init__(self, topic: str, message_ids: str, body: bytes, properties: str, sharding_key: str | None) -> None:
+        self.sharding_key = sharding_key
         self.topic = topic
         self.message_ids = message_ids
         self.body = body
         self.properties = properties
 
 
-def check_batch(messages: Any) -> None:
+def check_batch(messages: Any, *, any_queue: bool = True) -> None:
     """Refuse what brokers cannot store as one batch.
 
+    Args:
+        messages: The messages.
+        any_queue: No queue was chosen, so that their sharding keys, if any, have to agree on one.
+
     Raises:
-        InvalidMessageError: There is no message, or they differ in topic or `wait_store_ok`, ask for a delay, or go to a retry topic.
+        InvalidMessageError: There is no message, or they differ in topic, `wait_store_ok` or sharding key, ask for a delay, or go to a
+            retry topic.
     """
     if not messages:
         raise InvalidMessageError("a batch without messages cannot be sent", hint="give at least one message")
@@ -54,18 +61,24 @@ def check_batch(messages: Any) -> None:
             )
         if message.wait_store_ok != messages[0].wait_store_ok:
             raise InvalidMessageError("the batch mixes messages with and without wait_store_ok", hint="send one batch for each")
+        if any_queue and message.sharding_key != messages[0].sharding_key:
+            raise InvalidMessageError(
+                f"the batch mixes the sharding keys {messages[0].sharding_key!r} and {message.sharding_key!r}",
+                hint="each key has its own queue: send one batch for each, or give queue=",
+            )
         if message.delayed:
             raise InvalidMessageError(f"message {index} of the batch asks for a delay, which batches cannot have", hint="send it by itself")
     if is_retry_topic(messages[0].topic):
         raise InvalidMessageError(f"a batch cannot go to the retry topic {messages[0].topic!r}", hint="send the messages one by one")
 
 
-def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedBatch:
+def build_batch(messages: Any, next_ids: Callable[[int], list[str]], *, any_queue: bool = True) -> EncodedBatch:
     """Check and encode a batch; every message gets an id of its own.
 
     Args:
         messages: The messages.
         next_ids: Makes as many ids as wanted.
+        any_queue: No queue was chosen for it.
 
     Raises:
         InvalidMessageError: The messages do not fit together, see `check_batch`, or one of them is not legal.
@@ -73,7 +86,7 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
     if not messages or not isinstance(messages[0], Message) or is_retry_topic(messages[0].topic):
         check_batch(messages)
     first: Message = messages[0]
-    topic, wait_store_ok = first.topic, first.wait_store_ok
+    topic, wait_store_ok, sharding_key = first._topic, first._wait_store_ok, first._sharding_key
     ids = next_ids(len(messages))
     common = common_text(wait_store_ok, None)
     bare, width = bare_texts(ids, common)
@@ -82,16 +95,16 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]]) -> EncodedB
         if not isinstance(item, Message):
             check_batch(messages)
         message: Message = item
-        if message._topic != topic or message._wait_store_ok != wait_store_ok:
-            check_batch(messages)
+        if message._topic != topic or message._wait_store_ok != wait_store_ok or (any_queue and message._sharding_key != sharding_key):
+            check_batch(messages, any_queue=any_queue)
         if message._simple and message._tag is None:
             text = bare[index * width : (index + 1) * width]
         else:
             if message.delayed:
-                check_batch(messages)
+                check_batch(messages, any_queue=any_queue)
             text = f"{ID_FIELD}{ids[index]}{message._rest}".encode()
         encoder.add(message._flag, message._body, text)
-    return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common)
+    return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common, sharding_key)
 
 
 def common_text(wait_store_ok: bool, tag: str | None) -> str:

@@ -41,7 +41,7 @@ def begin(
     Returns:
         What can be cancelled; None when the window is full: nothing was done.
     """
-    preparer, policy = producer._running(), _policy(producer, nowait, queue, selector, sharding_key)
+    preparer, policy = producer._running(), _policy(producer, nowait)
     accumulator = producer._accumulator
     if accumulator is not None:
         gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
@@ -65,7 +65,7 @@ async def send(
     timeout: float | timedelta | None,
 ) -> SendResult:
     """The same, but wait for room, and for the outcome."""
-    preparer, policy = producer._running(), _policy(producer, nowait, queue, selector, sharding_key)
+    preparer, policy = producer._running(), _policy(producer, nowait)
     reply: DirectReply[SendResult] = DirectReply(preparer.loop)
     accumulator = producer._accumulator
     if accumulator is not None:
@@ -77,12 +77,8 @@ async def send(
     return result
 
 
-def _policy(
-    producer: Producer, nowait: bool, queue: MessageQueue | None, selector: QueueSelector | None, sharding_key: str | None
-) -> SendPolicy:
-    if nowait:
-        return producer._policies.nowait
-    return producer._policies.sync if queue is None and selector is None and sharding_key is None else producer._policies.sync_pinned
+def _policy(producer: Producer, nowait: bool) -> SendPolicy:
+    return producer._policies.nowait if nowait else producer._policies.sync
 
 
 def direct_sender(producer: Producer, hand_over: Callable[[Callable[[Reply], Cancellable]], SendResult]) -> DirectSender | None:
@@ -99,10 +95,7 @@ def direct_sender(producer: Producer, hand_over: Callable[[Callable[[Reply], Can
     def make_preparer() -> Preparer:
         return Preparer(producer._settings, preparer.dispatcher, producer.client_id, preparer.pid, time.monotonic)
 
-    def policies() -> tuple[SendPolicy, SendPolicy]:
-        return producer._policies.sync, producer._policies.sync_pinned
-
-    return DirectSender(preparer.dispatcher, policies, make_preparer, hand_over, producer.config.connect_timeout)
+    return DirectSender(preparer.dispatcher, lambda: producer._policies.sync, make_preparer, hand_over, producer.config.connect_timeout)
 
 
 def stop_timeout(producer: Producer) -> float:

@@ -23,9 +23,8 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import STATUS_BY_CODE, SendPolicy
 from aiorocketmq.producer.dispatcher import SendDispatcher
-from aiorocketmq.producer.gathered import NOBODY
 from aiorocketmq.producer.prepare import Preparer
-from aiorocketmq.producer.reply import Reply
+from aiorocketmq.producer.reply import NOBODY, Reply
 from aiorocketmq.producer.send import Lane, SendOperation
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.remoting.link import Link, Links
@@ -56,7 +55,7 @@ class DirectSender:
 
     Args:
         dispatcher: The producer's dispatcher.
-        policies: Gives the kinds of its sends: to any queue, and to a fixed one.
+        policy: Gives the kind of its sends.
         make_preparer: Makes a preparer for one thread: unlike everything else, message ids cannot be shared by threads.
         hand_over: Calls a function on the event loop with a reply, and waits for the outcome that this is told.
         connect_timeout: Seconds for connecting a link at most.
@@ -69,7 +68,7 @@ class DirectSender:
     def __init__(
         self,
         dispatcher: SendDispatcher,
-        policies: Callable[[], tuple[SendPolicy, SendPolicy]],
+        policy: Callable[[], SendPolicy],
         make_preparer: Callable[[], Preparer],
         hand_over: Callable[[Callable[[Reply], Cancellable]], SendResult],
         connect_timeout: float,
@@ -77,7 +76,7 @@ class DirectSender:
         self.warm_up = WARM_UP
         self.not_awaited: list[int] = []
         self._dispatcher = dispatcher
-        self._policies = policies
+        self._policy = policy
         self._make_preparer = make_preparer
         self._hand_over = hand_over
         self._connect_timeout = connect_timeout
@@ -108,13 +107,11 @@ class DirectSender:
         preparer: Preparer | None = getattr(self._local, "preparer", None)
         if preparer is None:
             preparer = self._local.preparer = self._make_preparer()
-        free, pinned = self._policies()
-        policy = free if queue is None and sharding_key is None else pinned
-        operation = preparer.single(message, policy, timeout, queue, None, sharding_key, NOBODY)
-        select = operation.select
-        if select is not None:
-            operation.queue = select(publish.queues)
-            operation.select = None
+        operation = preparer.single(message, self._policy(), timeout, queue, None, sharding_key, NOBODY)
+        if operation.timed:
+            return None  # not every broker may have it
+        if operation.select is not None:
+            operation.queue = operation.select(publish.queues)
             operation.pinned = True
         chosen = operation.queue if operation.pinned else publish.select()
         assert chosen is not None  # a pinned operation has its queue

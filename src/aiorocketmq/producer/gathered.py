@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias
 
-from aiorocketmq.errors import RocketMQError, RouteError, fresh, send_error_kind
+from aiorocketmq.errors import RocketMQError, fresh
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.send import SendOperation, TopicTarget
-from aiorocketmq.producer.window import SendWindow
+from aiorocketmq.producer.failures import send_timed_out
+from aiorocketmq.producer.reply import NOBODY, Reply, tell_error
+from aiorocketmq.producer.send import SendOperation, SendState, TopicTarget
 
 TOLERANCE: Final = 0.001
 """Deadlines of one batch that differ by less than this count as the same, so that a full batch needs no timer of its own."""
 
-ErrorT = TypeVar("ErrorT", bound=BaseException)
+_ENDED: Final = SendState.ENDED
 
 Key: TypeAlias = tuple[str, MessageQueue | None, bool, str | None, int]
 """Topic, fixed queue, `wait_store_ok`, tag, and the identity of the policy: what the messages of a batch have in common."""
@@ -30,29 +30,11 @@ class Holder(Protocol):
 
     Attributes:
         loop: The producer's event loop.
-        window: Room for unanswered sends.
         held: Bytes of the batches that are gathered or unanswered.
     """
 
     loop: asyncio.AbstractEventLoop
-    window: SendWindow
     held: int
-
-
-class _Nobody:
-    """The reply of a message whose caller has gone."""
-
-    def done(self) -> bool:
-        return True
-
-    def set_result(self, result: SendResult | None, /) -> None:
-        raise AssertionError("there is nobody to tell a result to")
-
-    def set_exception(self, error: BaseException, /) -> None:
-        raise AssertionError("there is nobody to tell an error to")
-
-
-NOBODY: Final = _Nobody()
 
 
 class Gathered:
@@ -111,7 +93,7 @@ class Gathered:
 class Batch:
     """The messages of one key, from the first that comes to the answer for all; towards its `SendOperation` it is the `Reply`.
 
-    The operation owns the room of the first message in the window, the batch gives back that of the others.
+    Until it leaves, each message in it holds its own room in the window; then the operation holds that of all.
 
     Attributes:
         key: What the messages have in common.
@@ -123,11 +105,10 @@ class Batch:
         operation: The send of the batch, while it is on its way.
     """
 
-    __slots__ = ("_holder", "_open", "due", "ids", "key", "messages", "operation", "size", "timer")
+    __slots__ = ("_holder", "due", "ids", "key", "messages", "operation", "size", "timer")
 
     def __init__(self, holder: Holder, key: Key, due: float, timer: asyncio.TimerHandle) -> None:
         self._holder = holder
-        self._open = True
         self.key = key
         self.messages: list[Gathered] = []
         self.ids: list[str] = []
@@ -140,16 +121,11 @@ class Batch:
 
     def done(self) -> bool:
         """True when nobody waits for any of the messages any more."""
-        for message in self.messages:
-            if not message.reply.done():
-                return False
-        self._close()  # the operation ends without another word
-        return True
+        return all(message.reply.done() for message in self.messages)
 
     def set_result(self, result: SendResult | None, /) -> None:
         """Give every message its part of the result (Java: `splitSendResults`)."""
         assert result is not None  # batches are never one-way
-        self._close()
         messages = self.messages
         offset_ids = result.offset_message_id.split(",")
         if len(offset_ids) != len(messages):
@@ -164,24 +140,18 @@ class Batch:
 
     def set_exception(self, error: BaseException, /) -> None:
         """Give every message an error of its own: one instance would collect the tracebacks of all who raise it."""
-        self._close()
         for message in self.messages:
             if not message.reply.done():
-                message.reply.set_exception(fresh(error))
+                tell_error(message.reply, fresh(error))
 
-    def _close(self) -> None:
-        if not self._open:
-            return
-        self._open = False
+    def left(self) -> None:
+        """The operation ends, whatever its outcome is."""
         self.operation = None  # it refers to this batch: no cycle
-        self._stop_timer()
-        holder = self._holder
-        holder.held -= self.size
-        release = holder.window.release
-        for message in self.messages[1:]:
-            release(message.size)
+        self._holder.held -= self.size
+        self.stop_timer()
 
-    def _stop_timer(self) -> None:
+    def stop_timer(self) -> None:
+        """Wait for no time any more."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -190,9 +160,8 @@ class Batch:
 
     def watch(self, operation: SendOperation) -> None:
         """Remember the operation, and end each message at its own deadline where that comes before the operation's."""
-        if self._open:
-            self.operation = operation
-            self._arm(min([message.deadline for message in self.messages]))
+        self.operation = operation
+        self._arm(min([message.deadline for message in self.messages]))
 
     def _arm(self, soonest: float) -> None:
         assert self.operation is not None  # the batch has left
@@ -205,7 +174,7 @@ class Batch:
         assert operation is not None  # the batch has left
         stored = operation.trouble.stored if operation.trouble is not None else None
         if stored is not None:
-            self.set_result(stored)
+            operation.end(stored)
             return
         now = self._holder.loop.time() + TOLERANCE
         waiting = [message for message in self.messages if not message.reply.done()]
@@ -217,29 +186,33 @@ class Batch:
                 message.reply.set_exception(_overdue(message, operation))
 
 
+class GatheredOperation(SendOperation):
+    """The send of a batch.
+
+    Attributes:
+        gathered: Told when it ends, also when nobody waits for any of the messages any more.
+    """
+
+    __slots__ = ("gathered",)
+
+    gathered: Batch
+
+    def end(self, result: SendResult | None = None, error: BaseException | None = None) -> None:
+        if self.state is not _ENDED:
+            self.gathered.left()
+        super().end(result, error)
+
+
 def _overdue(message: Gathered, operation: SendOperation) -> RocketMQError:
     """The error of a message whose time ends before that of its batch; `SendOperation.time_out()` says the same for the whole batch."""
     trouble = operation.trouble
-    error = trouble.error if trouble is not None else None
-    attempts = tuple(map(str, trouble.attempts)) if trouble is not None else ()
-    if isinstance(error, RouteError) and not operation.tries:
-        return fresh(error)
-    broker = operation.queue.broker_name if operation.queue is not None else ""
-    parked = operation.place is not None
+    parked = operation.state is SendState.PARKED
+    broker = operation.broker_name
     phase = trouble.phase if trouble is not None and parked else f"waiting for the answer of {broker}"
     doubt = (trouble is not None and trouble.doubt) or (operation.tries > 0 and not parked)
-    kind = send_error_kind(error, maybe_stored=doubt, timed_out=True)
-    return kind(
-        f"a message for topic {operation.target.topic!r} was not confirmed within {message.deadline - message.started:.3f} s, "
-        f"the time ran out {phase}" + "".join(f"; {attempt}" for attempt in attempts),
-        topic=operation.target.topic,
-        attempts=attempts,
-        maybe_stored=doubt,
-        broker=broker,
-        hint=error.hint if error is not None else None,
-        cause=error,
-    )
+    timeout, unsent = message.deadline - message.started, not operation.tries
+    return send_timed_out(operation.target.topic, broker, timeout, phase, trouble, unsent=unsent, doubt=doubt)
 
 
-ENDED: Final = Gathered(NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)
+TOLD: Final = Gathered(NOBODY, TopicTarget(""), SendPolicy(1, frozenset()), ("", None, True, None, 0), b"", None, 0, 0.0, 0.0, 0, 0)
 """Stands for a message whose outcome is told already."""

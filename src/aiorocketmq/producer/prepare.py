@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model.checks import duration
-from aiorocketmq.model.message import Message
+from aiorocketmq.model.message import Message, plain_text
 from aiorocketmq.model.names import check_send_topic
-from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import ID_FIELD, build_batch
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.reply import Reply
-from aiorocketmq.producer.selectors import SelectByHash, checked
+from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
@@ -34,15 +33,18 @@ COMPRESS_IN_THREAD: Final = 256 * 1024
 class Policies:
     """The kinds of sends of one producer. With a fixed queue `send()` puts a message on the wire only once, as Java does."""
 
-    __slots__ = ("nowait", "oneway", "sync", "sync_pinned")
+    __slots__ = ("nowait", "oneway", "sync")
 
     def __init__(self, settings: ProducerSettings, codes: frozenset[int]) -> None:
         none: frozenset[int] = frozenset()
         per_try = settings.send_msg_max_timeout_per_request
         self.sync = SendPolicy(
-            settings.retry_times_when_send_failed + 1, codes, resend_not_ok=settings.retry_another_broker_when_not_store_ok, per_try=per_try
+            settings.retry_times_when_send_failed + 1,
+            codes,
+            resend_not_ok=settings.retry_another_broker_when_not_store_ok,
+            per_try=per_try,
+            fixed=SendPolicy(1, none, per_try=per_try),
         )
-        self.sync_pinned = SendPolicy(1, none, per_try=per_try)
         self.nowait = SendPolicy(settings.retry_times_when_send_async_failed + 1, codes, per_try=per_try)
         self.oneway = SendPolicy(1, none, oneway=True)
 
@@ -132,9 +134,18 @@ class Preparer:
         )
         if size >= COMPRESS_IN_THREAD and size >= self._compress_from:
             operation.ready = operation.plain = False
+        if queue is not None or selector is not None or sharding_key is not None or not message._anywhere:
+            self._see_where_to(operation, message, queue, selector, sharding_key)
+        return operation
+
+    def _see_where_to(self, operation: SendOperation, message: Message, queue: Any, selector: Any, sharding_key: Any) -> None:
+        if message.timed:
+            operation.timed = True
+            operation.plain = False
+        if queue is None and selector is None and sharding_key is None:
+            sharding_key = message._sharding_key
         if queue is not None or selector is not None or sharding_key is not None:
             _fix_queue(operation, message, queue, selector, sharding_key)
-        return operation
 
     def batch(
         self,
@@ -152,7 +163,7 @@ class Preparer:
             ConfigError: The time-out is none.
         """
         born_at = time.time_ns() // 1_000_000
-        batch = build_batch(messages, lambda count: self.ids.next_ids(born_at, count))
+        batch = build_batch(messages, lambda count: self.ids.next_ids(born_at, count), any_queue=queue is None)
         target = self._targets.get(batch.topic) or self._new_target(batch.topic)
         size = len(batch.body)
         if size > self._limit:
@@ -178,13 +189,13 @@ class Preparer:
         )
         operation.batch = True
         operation.plain = False
-        if queue is not None:
-            _fix_queue(operation, messages[0], queue, None, None)
+        if queue is not None or batch.sharding_key is not None:
+            _fix_queue(operation, messages[0], queue, None, batch.sharding_key if queue is None else None)
         return operation
 
     def _new_target(self, topic: str) -> TopicTarget:
         check_send_topic(topic)
-        return self.dispatcher.target(topic)
+        return self.dispatcher.topics.target(topic)
 
     def _too_large(self, topic: str, size: int) -> InvalidMessageError:
         return InvalidMessageError(
@@ -197,14 +208,13 @@ def _fix_queue(operation: SendOperation, message: Message, queue: Any, selector:
     if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
         raise InvalidMessageError("queue, selector and sharding_key exclude each other", hint="give one of them")
     operation.plain = False
+    operation.policy = operation.policy.fixed or operation.policy
     if queue is not None:
-        if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
-            raise InvalidMessageError(f"queue {queue!r} does not belong to the topic {message.topic!r} of the message")
-        operation.queue = queue
+        operation.queue = checked_queue(queue, message)
         operation.pinned = True
         return
     if sharding_key is not None:
-        selector = SelectByHash(sharding_key)
+        selector = SelectByHash(plain_text("sharding_key", sharding_key))
     assert selector is not None  # one of the three is given
     operation.select = checked(selector, message)
 

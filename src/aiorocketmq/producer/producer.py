@@ -212,7 +212,7 @@ class Producer:
     async def _preload(self, dispatcher: SendDispatcher) -> None:
         for topic, target in list(dispatcher.targets.items()):
             try:
-                target.put(await dispatcher.fetch_route(topic))
+                target.put(await dispatcher.topics.fetch_route(topic))
             except RocketMQError as error:
                 # Every send looks for the route again, and the topic may come into being with its first message.
                 logger.warning("producer %s starts without the route of topic %s: %s", self.group, topic, error)
@@ -223,9 +223,22 @@ class Producer:
         """Wait for unanswered sends, then leave the client instance. A second call does nothing; a stopped producer stays stopped.
 
         Args:
-            timeout: Seconds to wait for answers; None takes `send_msg_timeout`. Sends that still wait for a route or a connection fail
-                after that.
+            timeout: Seconds to wait for answers, 0 or more; None takes `send_msg_timeout`. Sends that have not ended by then end with a
+                `SendError`, whose `maybe_stored` says whether a broker may have them.
+
+        Raises:
+            ConfigError: The time-out is none; the producer is stopped all the same, with the usual one.
+
+        Cancelling it does not wait for answers any more; the producer is stopped all the same.
         """
+        seconds = self._settings.send_msg_timeout
+        try:
+            if timeout is not None:
+                seconds = duration("timeout", timeout, 0)
+        finally:
+            await self._stop(seconds)
+
+    async def _stop(self, seconds: float) -> None:
         async with self._lifecycle:
             if self._state is not ServiceState.RUNNING:
                 self._state = ServiceState.SHUTDOWN_ALREADY
@@ -236,7 +249,7 @@ class Producer:
             try:
                 if self._accumulator is not None:
                     self._accumulator.close()
-                await self._dispatcher.close(self._settings.send_msg_timeout if timeout is None else duration("timeout", timeout))
+                await self._dispatcher.close(seconds)
             finally:
                 try:
                     await instance.unregister_producer(self.group)
@@ -298,8 +311,7 @@ class Producer:
 
         Cancelling is safe: nothing is left behind, but a message that is on its way may be stored.
         """
-        fixed = queue is not None or selector is not None or sharding_key is not None
-        policy = self._policies.sync_pinned if fixed else self._policies.sync
+        policy = self._policies.sync
         preparer = self._running()
         reply: DirectReply[SendResult] = DirectReply(preparer.loop)
         accumulator = self._accumulator
@@ -404,10 +416,9 @@ class Producer:
 
         Cancelling is safe: nothing is left behind, but a batch that is on its way may be stored.
         """
-        policy = self._policies.sync_pinned if queue is not None else self._policies.sync
         preparer = self._running()
         reply: DirectReply[SendResult] = DirectReply(preparer.loop)
-        result = await self._run(preparer.batch(messages, policy, timeout, queue, reply), reply)
+        result = await self._run(preparer.batch(messages, self._policies.sync, timeout, queue, reply), reply)
         assert result is not None  # only one-way sends have no result
         return result
 
@@ -425,7 +436,7 @@ class Producer:
         self._running()
         assert self._dispatcher is not None  # running
         check_topic(topic)
-        return (await self._dispatcher.fetch_queues(topic)).queues
+        return (await self._dispatcher.topics.fetch_queues(topic)).queues
 
     def add_retry_response_code(self, code: int) -> None:
         """Try sends again after one more broker code."""

@@ -6,7 +6,7 @@ There is no Java twin (there: `SendCallback`). A `SendOperation` tells its outco
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiorocketmq.model.results import SendResult
 
@@ -17,3 +17,26 @@ class Reply(Protocol):
     def done(self) -> bool: ...
     def set_result(self, result: SendResult | None, /) -> None: ...
     def set_exception(self, error: BaseException, /) -> None: ...
+
+
+class _Nobody:
+    """The reply of a message whose caller has gone."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, result: SendResult | None, /) -> None:
+        raise AssertionError("there is nobody to tell a result to")
+
+    def set_exception(self, error: BaseException, /) -> None:
+        raise AssertionError("there is nobody to tell an error to")
+
+
+NOBODY: Final = _Nobody()
+
+
+def tell_error(reply: Reply, error: BaseException) -> None:
+    """Tell an error to a reply that has no outcome yet; neither a future nor a coroutine can carry a `StopIteration`."""
+    if isinstance(error, StopIteration):
+        error = RuntimeError(f"a queue selector or a hook raised {error!r}")
+    reply.set_exception(error)

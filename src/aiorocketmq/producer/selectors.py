@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
-from aiorocketmq.model.message import Message
+from aiorocketmq.model.message import Message, plain_number, plain_text
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
 
 QueueSelector = Callable[[Sequence[MessageQueue], Message], MessageQueue]
-"""Chooses the queue of one message. Called once per send, on the event loop: it must not block."""
+"""Chooses the queue of one message, on the event loop: it must not block. Called once per send, and again when the queue is no more."""
 
 _INT32_MIN, _INT32_MAX = -0x80000000, 0x7FFFFFFF
 
@@ -40,17 +41,28 @@ def hash_index(key: str | int, count: int) -> int:
     return abs(code) % count
 
 
+def checked_queue(queue: Any, message: Message, what: str = "queue") -> MessageQueue:
+    """A queue that was chosen for a message, with plain values.
+
+    Raises:
+        InvalidMessageError: It is none, or belongs to another topic.
+    """
+    if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
+        raise InvalidMessageError(
+            f"{what} {queue!r} does not belong to the topic {message.topic!r} of the message",
+            hint="take one of fetch_publish_message_queues(), or of those that a selector is called with",
+        )
+    if type(queue.broker_name) is str and type(queue.queue_id) is int:
+        return queue
+    number = plain_number("queue_id", queue.queue_id, 0, 0x7FFFFFFF, "the number of a queue")
+    return MessageQueue(message.topic, plain_text("broker_name", queue.broker_name), number)
+
+
 def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[MessageQueue]], MessageQueue]:
     """A user's selector for one message, with a check of what it gives back (B5)."""
 
     def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
-        queue = selector(queues, message)
-        if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
-            raise InvalidMessageError(
-                f"the selector gave {queue!r} for a message of topic {message.topic!r}",
-                hint="give back one of the queues it was called with",
-            )
-        return queue
+        return checked_queue(selector(queues, message), message, "what the selector gave,")
 
     return choose
 
@@ -65,7 +77,7 @@ class SelectByHash:
     __slots__ = ("_key",)
 
     def __init__(self, key: str | int | None = None) -> None:
-        self._key = key
+        self._key = str.__str__(key) if isinstance(key, str) else key
 
     def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
         key = message.sharding_key if self._key is None else self._key

@@ -4,14 +4,16 @@ A `SendOperation` is a slotted state machine driven by callbacks: it is the chan
 case costs one object and one future, no task and no timer. Everything that happens when something is missing or goes wrong is kept in a
 `Trouble` that only unlucky operations own. Features A22, A24, B1, B2, B8-B11; reliability P1, P2, P5.
 
-The life of an operation:
+The life of an operation, in the words of `SendState`:
 
-    dispatch ──> on the wire ──> answer ───────────────> result
-       │  ▲          │              │ refused, retriable
-       │  │          ▼              ▼
-       │  └──── try failed ──> (back-off) ──> no try or time left ──> SendError / SendTimeoutError
-       ▼
-    parked until the route or the connection is there
+    MADE ──(room in the window)──> MOVING ──> SENT ── stored ──────────────────────> ENDED
+                                   │  ▲  ▲     │  refused, lost, no answer             ▲
+              something is missing │  │  └─────┘  while tries and time are left         │
+                                   ▼  │                                                │
+                                  PARKED ── the time is up, stopped, given up ─────────┘
+
+`end()` is the only way to ENDED, from every state and whatever was raised: it leaves the place where the operation waits, gives its room
+in the window back, and tells the outcome to whoever is still there.
 """
 
 from __future__ import annotations
@@ -19,39 +21,54 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Protocol
 
 from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import (
     BrokerError,
-    ConnectError,
     ConnectionLostError,
     ProtocolError,
     RemotingError,
     RequestTimeoutError,
     RocketMQError,
-    RouteError,
-    SendError,
     TooManyRequestsError,
     broker_error,
-    fresh,
-    send_error_kind,
 )
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off
-from aiorocketmq.producer.reply import Reply
+from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off, names_no_queue
+from aiorocketmq.producer.failures import send_failed, send_timed_out
+from aiorocketmq.producer.reply import NOBODY, Reply, tell_error
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.templates import SendTemplate
 from aiorocketmq.remoting.channel import Channel, wrong_protocol_of
 
-_SEND_OK: Final = SendStatus.SEND_OK  # looked up once: that takes 0.1 microseconds in Python 3.11
-_BROKER_UNREACHABLE_HINT: Final = (
-    "the address was told by the name server: check that the broker runs and that this host can reach it; brokerIP1 in the broker's "
-    "configuration changes the address it tells"
-)
+
+class SendState(Enum):
+    """Where in its life a send is."""
+
+    MADE = "made"
+    """Nothing is held, nothing was done."""
+    MOVING = "moving"
+    """It has its room in the window, and somebody is just finding its way."""
+    PARKED = "parked"
+    """It waits in a place, with a timer: for a route, a connection, its next try."""
+    SENT = "sent"
+    """A request is on the wire: the channel will answer, or say why not."""
+    ENDED = "ended"
+    """The outcome is told, the room is given back, and nothing refers to it any more."""
+
+
+# Looked up once: that takes 0.1 microseconds in Python 3.11.
+_MADE: Final = SendState.MADE
+_MOVING: Final = SendState.MOVING
+_PARKED: Final = SendState.PARKED
+_SENT: Final = SendState.SENT
+_ENDED: Final = SendState.ENDED
+_SEND_OK: Final = SendStatus.SEND_OK
 
 
 @dataclass(slots=True)
@@ -73,12 +90,17 @@ class TopicTarget:
         lanes: Short ways by broker name.
         templates, oneway_templates: Prepared frames by broker name.
         waiting: Operations parked until the route is known, in their order.
-        pausing: Operations that pause before their next try.
+        misled: Operations parked until the route is fresh, because a broker refused a queue of the old one.
+        pausing: Operations that pause before their next try, or wait for the version of a broker.
         task: Looks for the route, or None.
-        known: A route was known once.
+        renewal: Makes the route fresh, or None.
+        served_by: Names of the brokers that served the topic when its route was known last.
     """
 
-    __slots__ = ("brokers", "known", "lanes", "oneway_templates", "pausing", "publish", "task", "templates", "topic", "waiting")
+    __slots__ = (
+        "brokers", "lanes", "misled", "oneway_templates", "pausing", "publish", "renewal", "served_by", "task", "templates", "topic",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -88,9 +110,11 @@ class TopicTarget:
         self.templates: dict[str, SendTemplate] = {}
         self.oneway_templates: dict[str, SendTemplate] = {}
         self.waiting: dict[SendOperation, None] = {}
+        self.misled: dict[SendOperation, None] = {}
         self.pausing: dict[SendOperation, None] = {}
         self.task: asyncio.Task[None] | None = None
-        self.known = False
+        self.renewal: asyncio.Task[None] | None = None
+        self.served_by: tuple[str, ...] = ()
 
     def put(self, publish: TopicPublishInfo | None) -> None:
         """Take over a route; one without a writable queue counts as none."""
@@ -99,10 +123,20 @@ class TopicTarget:
         self.publish = publish
         self.lanes.clear()
         self.brokers = tuple(dict.fromkeys([queue.broker_name for queue in publish.queues])) if publish is not None else ()
-        self.known = self.known or publish is not None
+        self.served_by = self.brokers or self.served_by
+
+    @property
+    def known(self) -> bool:
+        """A route was known once."""
+        return bool(self.served_by)
+
+    @property
+    def places(self) -> tuple[dict[SendOperation, None], ...]:
+        """Where operations for this topic may be parked, those for connections left out."""
+        return self.waiting, self.misled, self.pausing
 
 
-class Dispatcher(Protocol):
+class Sender(Protocol):
     """What an operation needs of its producer; see `aiorocketmq.producer.dispatcher`."""
 
     loop: asyncio.AbstractEventLoop
@@ -111,14 +145,16 @@ class Dispatcher(Protocol):
     def dispatch(self, operation: SendOperation) -> None: ...
     def frame(self, operation: SendOperation) -> bytes: ...
     def answered(self, operation: SendOperation, response: RemotingCommand) -> None: ...
-    def release(self, size: int, /) -> None: ...
+    def release(self, size: int, count: int, /) -> None: ...
     def go_away(self, operation: SendOperation) -> None: ...
+    def renew_route(self, operation: SendOperation) -> None: ...
 
 
 class SendOperation:
     """One message, or one batch, on its way. Hot: mutable slots, made once per send.
 
     Attributes:
+        state: Where in its life it is.
         dispatcher: The producer's dispatcher.
         target: What the producer knows of the message's topic.
         policy: The kind of send.
@@ -128,31 +164,31 @@ class SendOperation:
         properties: Property text of the wire.
         sys_flag, flag, born_timestamp: Fields of the header.
         batch: The body holds several messages.
-        size: Bytes counted in the window.
+        size, count: Bytes and messages counted in the window.
         started, deadline: Times of the loop's clock.
-        select: Chooses the queue once, when the route is known; None afterwards.
-        pinned: The queue is fixed, whatever happens.
+        select: Chooses the queue, when the route is known and once more when it had changed; None for any queue.
+        pinned: The queue is fixed: by the caller, or because `select` has chosen it.
         plain: A single message of the usual kind, to any queue, without trouble so far: it may take a `Lane`.
+        timed: The message has a delay by time, which not every broker knows.
         queue, address, channel, opaque: The try that is on the wire, or was last.
         sent_at: When that try began.
         place: Where the operation is parked, or None.
-        timer: Timer of a parked or backing-off operation.
+        timer: Timer of a parked operation.
         ready: False while the body is being compressed.
         tries: How often the message was put on the wire.
         trouble: None as long as everything went well.
         request: The request as a command, only when hooks look at it.
-        closed: The operation has ended, and its room in the window is given back.
     """
 
     __slots__ = (
-        "address", "batch", "body", "born_timestamp", "channel", "closed", "deadline", "dispatcher", "flag", "message_id", "opaque",
+        "address", "batch", "body", "born_timestamp", "channel", "count", "deadline", "dispatcher", "flag", "message_id", "opaque",
         "pinned", "place", "plain", "policy", "properties", "queue", "ready", "reply", "request", "select", "sent_at", "size", "started",
-        "sys_flag", "target", "timer", "tries", "trouble",
+        "state", "sys_flag", "target", "timed", "timer", "tries", "trouble",
     )  # fmt: skip
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        dispatcher: Sender,
         target: TopicTarget,
         policy: SendPolicy,
         reply: Reply,
@@ -166,6 +202,7 @@ class SendOperation:
         deadline: float,
         size: int,
     ) -> None:
+        self.state = _MADE
         self.dispatcher = dispatcher
         self.target = target
         self.policy = policy
@@ -178,11 +215,13 @@ class SendOperation:
         self.born_timestamp = born_timestamp
         self.batch = False
         self.size = size
+        self.count = 1
         self.started = started
         self.deadline = deadline
         self.select: Callable[[Sequence[MessageQueue]], MessageQueue] | None = None
         self.pinned = False
         self.plain = policy.plain
+        self.timed = False
         self.queue: MessageQueue | None = None
         self.address = ""
         self.channel: Channel | None = None
@@ -194,43 +233,33 @@ class SendOperation:
         self.tries = 0
         self.trouble: Trouble | None = None
         self.request: RemotingCommand | None = None
-        self.closed = False
 
     # -- on the wire -------------------------------------------------------------------------------------------------------------------
 
     def transmit(self, channel: Channel, opaque: int) -> None:
         """Put the message on a connected channel; `queue` and `address` are set."""
-        self.tries += 1
         self.opaque = opaque
         policy = self.policy
-        dispatcher = self.dispatcher
-        try:
-            frame = dispatcher.frame(self)
-        except Exception as error:  # noqa: BLE001 - hooks are the user's code: their error goes to the caller of the send
-            self.fail_as_is(error)
-            return
+        frame = self.dispatcher.frame(self)
+        self.tries += 1
         deadline = self.deadline
         if self.trouble is None and policy.per_try is None:
             self.sent_at = self.started
         else:
-            self.sent_at = dispatcher.loop.time()
+            self.sent_at = self.dispatcher.loop.time()
             if policy.per_try is not None:
                 deadline = min(deadline, self.sent_at + policy.per_try)
         if policy.oneway:
             channel.send(frame)
-            self._finish(None)
+            self.end()
         else:
             self.channel = channel
+            self.state = _SENT
             channel.submit(opaque, frame, self, deadline)
 
     def transmit_plain(self, lane: Lane, queue: MessageQueue, opaque: int) -> None:
         """The same for the usual kind of send. Hot: one message is one call of this."""
-        try:
-            frame = self.plain_frame(lane, queue, opaque)
-        except ProtocolError as error:
-            self.fail_as_is(error)
-            return
-        lane.channel.submit(opaque, frame, self, self.deadline)
+        lane.channel.submit(opaque, self.plain_frame(lane, queue, opaque), self, self.deadline)
 
     def plain_frame(self, lane: Lane, queue: MessageQueue, opaque: int) -> bytes:
         """Begin the first try of the usual kind of send: the request as bytes, for the caller to put on the wire.
@@ -242,27 +271,38 @@ class SendOperation:
         self.address = lane.address
         self.channel = lane.channel
         self.opaque = opaque
-        self.tries = 1
         self.sent_at = self.started
-        return lane.template.frame(opaque, queue.queue_id, self.sys_flag, self.born_timestamp, self.flag, self.properties, self.body, False)
+        frame = lane.template.frame(
+            opaque, queue.queue_id, self.sys_flag, self.born_timestamp, self.flag, self.properties, self.body, False
+        )
+        self.tries = 1
+        self.state = _SENT
+        return frame
 
     def on_response(self, response: RemotingCommand) -> None:
         """The broker's answer (called once by the channel)."""
-        if self.request is not None:
-            self.dispatcher.answered(self, response)
-        status = STATUS_BY_CODE.get(response.code)
-        if status is None:
-            self._refused(response)
+        if self.state is not _SENT:
             return
+        self.state = _MOVING
         try:
-            result = self.result_of(response, status)
-        except (KeyError, ValueError) as error:
-            self._try_failed(ProtocolError(f"the answer {response.ext_fields!r} to a send has no usable field {error}"), doubt=True)
-            return
-        if status is _SEND_OK or not self.policy.resend_not_ok:
-            self._finish(result)
-        else:
-            self._stored_but(result)
+            if self.request is not None:
+                self.dispatcher.answered(self, response)
+            status = STATUS_BY_CODE.get(response.code)
+            if status is None:
+                self._refused(response)
+                return
+            try:
+                result = self.result_of(response, status)
+            except (KeyError, ValueError) as error:
+                self._try_failed(ProtocolError(f"the answer {response.ext_fields!r} to a send has no usable field {error}"), doubt=True)
+                return
+            if status is _SEND_OK or not self.policy.resend_not_ok:
+                self.end(result)
+            else:
+                self._stored_but(result)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it, and the room is given back
+            self.troubled().doubt = True
+            self.break_off(error)
 
     def result_of(self, response: RemotingCommand, status: SendStatus) -> SendResult:
         """Read the answer to a message that was stored.
@@ -290,9 +330,16 @@ class SendOperation:
 
     def on_error(self, error: RemotingError) -> None:
         """The channel was lost, or the try took too long (called once by the channel)."""
-        if isinstance(error, ConnectionLostError) and not error.maybe_sent:
-            self.tries -= 1  # nothing has left: like waiting for the connection, that is no try
-        self._try_failed(wrong_protocol_of(error) or error, doubt=error.maybe_sent)
+        if self.state is not _SENT:
+            return
+        self.state = _MOVING
+        try:
+            if isinstance(error, ConnectionLostError) and not error.maybe_sent:
+                self.tries -= 1  # nothing has left: like waiting for the connection, that is no try
+            self._try_failed(wrong_protocol_of(error) or error, doubt=error.maybe_sent)
+        except BaseException as broken:  # noqa: BLE001 - as in `on_response()`
+            self.troubled().doubt = True
+            self.break_off(broken)
 
     # -- after a failed try ------------------------------------------------------------------------------------------------------------
 
@@ -320,19 +367,39 @@ class SendOperation:
             self.dispatcher.go_away(self)
             return
         error = broker_error(response.code, response.remark, broker=self.queue.broker_name, topic=self.target.topic)
-        self._try_failed(error, doubt=response.code not in REFUSALS)
+        if not names_no_queue(error):
+            self._try_failed(error, doubt=response.code not in REFUSALS)
+        elif self.pinned and self.select is None:
+            error.hint = "the topic has fewer queues now: ask fetch_publish_message_queues() again"
+            self._try_failed(error, doubt=False)
+        else:
+            self._misled(error)
+
+    def _misled(self, error: BrokerError) -> None:
+        # The topic has fewer queues than its route says. Nothing was stored, so this is no try either; a fresh route helps.
+        trouble = self.troubled()
+        self.tries -= 1
+        trouble.note(error.broker, self.address, error, max(0.0, self.dispatcher.loop.time() - self.sent_at))
+        trouble.misled += 1
+        self.pinned = False  # `select` chooses again
+        if self.reply.done():
+            self.end()
+        elif self.dispatcher.closed:
+            self.fail(error)
+        else:
+            self.dispatcher.renew_route(self)
 
     def _try_failed(self, error: RocketMQError, *, doubt: bool) -> None:
         trouble = self.troubled()
         now = self.dispatcher.loop.time()
-        broker = self.queue.broker_name if self.queue is not None else ""
+        broker = self.broker_name
         # The loop may have read its clock before a blocking caller read its own.
         trouble.note(broker, self.address, error, max(0.0, now - self.sent_at))
         trouble.tried.add(broker)
         if doubt:
             trouble.doubt = True
         if self.reply.done():
-            self.close()
+            self.end()
         elif now >= self.deadline or (isinstance(error, RequestTimeoutError) and self.policy.per_try is None):
             self.time_out(f"waiting for the answer of {broker}")
         elif self.tries >= self.policy.tries or not self._may_try_again(error):
@@ -361,6 +428,11 @@ class SendOperation:
         self.pause(now + delay, "waiting before the next try")
 
     @property
+    def broker_name(self) -> str:
+        """Broker of the try that is on the wire, or was last; "" before the first."""
+        return self.queue.broker_name if self.queue is not None else ""
+
+    @property
     def movable(self) -> bool:
         """True when the message may go to another broker, and the topic has one."""
         return not self.pinned and len(self.target.brokers) > 1
@@ -372,10 +444,10 @@ class SendOperation:
         return not self.pinned and any(name not in tried for name in self.target.brokers)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Go on after a pause, or after what was waited for has come."""
         self.unpark()
         if self.reply.done():
-            self.close()
+            self.end()
         elif self.dispatcher.closed:
             self.fail(self.troubled().error)
         elif self.dispatcher.loop.time() >= self.deadline:
@@ -389,10 +461,13 @@ class SendOperation:
         """Wait in `place` until somebody takes the operation out, or until its deadline (or `when`: then `then` is called)."""
         place[self] = None
         self.place = place
+        self.state = _PARKED
+        self.troubled().phase = phase
+        # Parked operations have timers of their own: they are at most as many as the window allows, and only in a fault.
         if when is None or when >= self.deadline or then is None:
-            self.arm(self.deadline, self._expire, phase)
+            self.timer = self.dispatcher.loop.call_at(self.deadline, self.time_out, phase)
         else:
-            self.arm(when, then, phase)
+            self.timer = self.dispatcher.loop.call_at(when, then)
 
     def pause(self, when: float, phase: str) -> None:
         """Go on at `when`, which is at most the deadline."""
@@ -403,110 +478,77 @@ class SendOperation:
         if self.place is not None:
             self.place.pop(self, None)
             self.place = None
+            self.state = _MOVING
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
-    def arm(self, when: float, callback: Callable[[], None], phase: str) -> None:
-        """Set the operation's timer and remember what it waits for.
-
-        Parked operations have timers of their own: they are at most as many as the window allows, and only in a fault.
-        """
-        self.troubled().phase = phase
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = self.dispatcher.loop.call_at(when, callback)
-
-    def _expire(self) -> None:
-        self.timer = None
-        self.time_out(self.troubled().phase)
-
     # -- the end -----------------------------------------------------------------------------------------------------------------------
 
-    def _finish(self, result: SendResult | None) -> None:
-        self.closed = True
-        self.dispatcher.release(self.size)
+    def end(self, result: SendResult | None = None, error: BaseException | None = None) -> None:
+        """The one way out, once: leave where it waits, give the room back, and tell the outcome to whoever still waits for it."""
+        state = self.state
+        if state is _ENDED:
+            return
+        if state is _PARKED:
+            self.unpark()
+        elif state is _SENT and self.channel is not None:
+            self.channel.forget(self.opaque)
+        self.state = _ENDED
+        if state is not _MADE:
+            self.dispatcher.release(self.size, self.count)
         reply = self.reply
         if not reply.done():
-            reply.set_result(result)
-
-    def close(self) -> None:
-        """End without a result: the caller is gone."""
-        self.closed = True
-        self.unpark()
-        self.dispatcher.release(self.size)
+            if error is None:
+                reply.set_result(result)
+            else:
+                tell_error(reply, error)
 
     def cancel(self) -> None:
-        """The caller was cancelled: give everything back at once, also the place in the channel's table."""
-        if self.closed:
-            return
-        if self.channel is not None:
-            self.channel.forget(self.opaque)
-        self.close()
+        """The caller is gone: give everything back at once."""
+        self.reply = NOBODY
+        self.end()
 
-    def fail_as_is(self, error: Exception) -> None:
-        """End with an error of the user's own code (selector, hook), unless an earlier try left doubt that must be told."""
-        if not self.troubled().doubt:
-            self._end(error)
-        elif isinstance(error, RocketMQError):
-            self.fail(error)
+    def break_off(self, error: BaseException) -> None:
+        """End with what was raised on the way: by a selector or hook of the user's, or by a fault of ours.
+
+        An earlier try may have stored the message, or left doubt that must be told.
+        """
+        trouble = self.troubled()
+        if self.state is _SENT:
+            trouble.doubt = True
+        if trouble.stored is not None:
+            self.end(trouble.stored)
+        elif not trouble.doubt:
+            self.end(error=error)
         else:
-            self.fail(RocketMQError(f"{type(error).__name__}: {error}"))
+            self.fail(error if isinstance(error, RocketMQError) else RocketMQError(f"{type(error).__name__}: {error}"))
 
     def fail(self, error: RocketMQError | None) -> None:
-        """End with an error; a `RouteError` before the first try goes to the caller as it is."""
+        """End because no try is left, or none makes sense."""
         trouble = self.troubled()
         if trouble.stored is not None:
-            self.unpark()
-            self._finish(trouble.stored)
-        elif isinstance(error, RouteError) and not self.tries:
-            self._no_way(error)
-        else:
-            took = max(0.0, self.dispatcher.loop.time() - self.started)
-            why = f": {error.message}" if error is not None else ""
-            text = f"a message for topic {self.target.topic!r} could not be sent, {self.tries} tries in {took:.3f} s{why}"
-            self._end(self._send_error(text, error, timed_out=False))
-
-    def _no_way(self, error: RouteError) -> None:
-        # A copy: all operations that waited for the route get this error, and one instance would collect the tracebacks of all.
-        self._end(fresh(error))
+            self.end(trouble.stored)
+            return
+        took = max(0.0, self.dispatcher.loop.time() - self.started)
+        self.end(error=send_failed(self.target.topic, self.broker_name, self.tries, took, trouble, error))
 
     def time_out(self, phase: str) -> None:
         """End because the deadline has passed."""
         trouble = self.troubled()
         if trouble.stored is not None:
-            self.unpark()
-            self._finish(trouble.stored)
+            self.end(trouble.stored)
             return
-        error = trouble.error
-        if isinstance(error, RouteError) and not any(attempt.broker for attempt in trouble.attempts):
-            self._no_way(error)
-            return
-        topic, timeout = self.target.topic, self.deadline - self.started
-        text = f"a message for topic {topic!r} was not confirmed within {timeout:.3f} s, the time ran out {phase}"
-        if trouble.attempts:
-            text += "; " + "; ".join(map(str, trouble.attempts))
-        self._end(self._send_error(text, error, timed_out=True))
+        timeout, unsent = self.deadline - self.started, not self.tries
+        topic, broker = self.target.topic, self.broker_name
+        self.end(error=send_timed_out(topic, broker, timeout, phase, trouble, unsent=unsent, doubt=trouble.doubt))
 
-    def _send_error(self, text: str, error: RocketMQError | None, *, timed_out: bool) -> SendError:
-        trouble = self.troubled()
-        kind = send_error_kind(error, maybe_stored=trouble.doubt, timed_out=timed_out)
-        hint = _BROKER_UNREACHABLE_HINT if isinstance(error, ConnectError) else error.hint if error is not None else None
-        return kind(
-            text,
-            topic=self.target.topic,
-            attempts=tuple(map(str, trouble.attempts)),
-            maybe_stored=trouble.doubt,
-            code=error.code if isinstance(error, BrokerError) else None,
-            broker=self.queue.broker_name if self.queue is not None else "",
-            retriable=error is None or error.retriable or timed_out,
-            hint=hint,
-            cause=error,
-        )
-
-    def _end(self, error: BaseException) -> None:
-        self.closed = True
-        self.unpark()
-        self.dispatcher.release(self.size)
-        if not self.reply.done():
-            self.reply.set_exception(error)
+    def cut_off(self, error: RocketMQError) -> None:
+        """End because the producer stops and will not wait for the answer."""
+        if self.state is _SENT:
+            trouble = self.troubled()
+            trouble.doubt = True
+            trouble.note(self.broker_name, self.address, error, max(0.0, self.dispatcher.loop.time() - self.sent_at))
+        else:
+            error = self.troubled().error or error
+        self.fail(error)

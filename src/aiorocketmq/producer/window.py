@@ -24,42 +24,44 @@ class SendWindow:
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
         self._idle: list[asyncio.Future[None]] = []
 
-    def _fits(self, size: int) -> bool:
-        count = self.messages
-        return count < self.max_messages and (self.bytes + size <= self.max_bytes or not count)
+    def fits(self, size: int, beside: int = 0) -> bool:
+        """Whether there is room for one more message.
+
+        Args:
+            size: Its bytes.
+            beside: Messages that await their answers and that the window does not know of.
+        """
+        count = self.messages + beside
+        return count < self.max_messages and (not count or self.bytes + size <= self.max_bytes)
+
+    def has_room(self, size: int, beside: int) -> bool:
+        """The same, and nobody waits for it. For any thread."""
+        return not self._waiters and self.fits(size, beside)
+
+    def acquire_at_once(self, size: int) -> bool:
+        """Take room for one message if there is some and nobody waits for it; the quick way into `acquire()`."""
+        if self._waiters or not self.fits(size):
+            return False
+        self.messages += 1
+        self.bytes += size
+        return True
 
     def acquire_nowait(self, size: int) -> None:
-        """Take room for one message.
+        """The same.
 
         Raises:
             WindowFullError: There is none, or callers already wait for it.
         """
-        count = self.messages
-        if self._waiters or count >= self.max_messages or (count and self.bytes + size > self.max_bytes):
+        if not self.acquire_at_once(size):
             raise WindowFullError(
                 f"{self.messages} messages with {self.bytes} bytes await their answers; the window is max_in_flight={self.max_messages}, "
                 f"max_in_flight_bytes={self.max_bytes}"
             )
-        self.messages = count + 1
-        self.bytes += size
-
-    def acquire_at_once(self, size: int) -> bool:
-        """Take room for one message if there is some and nobody waits for it; the quick way into `acquire()`."""
-        count = self.messages
-        if self._waiters or count >= self.max_messages or (count and self.bytes + size > self.max_bytes):
-            return False
-        self.messages = count + 1
-        self.bytes += size
-        return True
 
     def take(self, size: int) -> None:
         """Take room for one message, whether there is some or not: its caller has seen to that, or it is on its way already."""
         self.messages += 1
         self.bytes += size
-
-    def has_room(self, size: int, beside: int) -> bool:
-        """Whether one more message fits while so many others, which the window does not know of, await their answers. For any thread."""
-        return not self._waiters and self.messages + beside < self.max_messages and self.bytes + size <= self.max_bytes
 
     async def acquire(self, size: int, deadline: float) -> bool:
         """Take room for one message, waiting for it in turn until the loop's clock shows `deadline`.
@@ -89,9 +91,9 @@ class SendWindow:
             raise
         return True
 
-    def release(self, size: int) -> None:
-        """Give the room of one message back."""
-        self.messages -= 1
+    def release(self, size: int, count: int = 1) -> None:
+        """Give the room of one message back, or of `count` that have `size` bytes together."""
+        self.messages -= count
         self.bytes -= size
         if self._waiters:
             self._wake()
@@ -103,7 +105,7 @@ class SendWindow:
 
     def _wake(self) -> None:
         waiters = self._waiters
-        while waiters and (waiters[0][0].done() or self._fits(waiters[0][1])):
+        while waiters and (waiters[0][0].done() or self.fits(waiters[0][1])):
             turn, size = waiters.popleft()
             if not turn.done():
                 self.take(size)
@@ -120,4 +122,7 @@ class SendWindow:
                 await waiter
         except TimeoutError:
             return False
+        finally:
+            if waiter in self._idle:
+                self._idle.remove(waiter)
         return True

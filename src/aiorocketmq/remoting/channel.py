@@ -213,6 +213,10 @@ class Channel(FrameWriter):
         if deadline < self._timer.at:
             self._timer.arm(deadline)
 
+    def waiters(self) -> list[ResponseWaiter]:
+        """Who awaits an answer."""
+        return [entry[0] for entry in self._pending.values()]
+
     def forget(self, opaque: int) -> bool:
         """Give a pending request up: its waiter is not called any more, and a late answer is dropped.
 

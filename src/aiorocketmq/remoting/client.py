@@ -29,7 +29,7 @@ from aiorocketmq.errors import (
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
-from aiorocketmq.remoting.channel import Channel, Endpoint, InFlight, Processor, close_all, wrong_protocol_of
+from aiorocketmq.remoting.channel import Channel, Endpoint, InFlight, Processor, ResponseWaiter, close_all, wrong_protocol_of
 from aiorocketmq.remoting.connecting import ConnectAttempt
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener, RPCHook
@@ -136,6 +136,10 @@ class RemotingClient:
     def in_flight(self) -> int:
         """Requests that await an answer, over all connections."""
         return self._endpoint.in_flight.used
+
+    def waiters(self) -> list[ResponseWaiter]:
+        """Who awaits an answer, over all connections."""
+        return [waiter for channel in (*self._channels.values(), *self._retired) for waiter in channel.waiters()]
 
     def add_hook(self, hook: RPCHook, *, last: bool = False) -> None:
         """Add a hook behind those added before.

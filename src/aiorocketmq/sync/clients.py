@@ -158,8 +158,11 @@ class Producer(BlockingProducer[AsyncProducer]):
         """Wait for unanswered sends, then leave the client instance. A second call does nothing; a stopped producer stays stopped.
 
         Args:
-            timeout: Seconds to wait for answers; None takes `send_msg_timeout`. Sends that still wait for a route or a connection fail
-                after that.
+            timeout: Seconds to wait for answers, 0 or more; None takes `send_msg_timeout`. Sends that have not ended by then end with a
+                `SendError`, whose `maybe_stored` says whether a broker may have them.
+
+        Raises:
+            ConfigError: The time-out is none; the producer is stopped all the same, with the usual one.
         """
         self._end(self._async.stop, timeout)
 

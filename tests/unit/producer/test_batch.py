@@ -43,7 +43,7 @@ def test_every_kind_of_message_keeps_its_place_and_its_properties() -> None:
     ]
     messages = [each for other in others for each in (plain, Message("t", b"other", **other))]
     numbers = itertools.count(10)
-    batch = build_batch(messages, lambda count: [f"ID{next(numbers)}" for _ in range(count)])
+    batch = build_batch(messages, lambda count: [f"ID{next(numbers)}" for _ in range(count)], any_queue=False)
     items = decode_batch(batch.body)
     assert [item.body for item in items] == [message.body for message in messages]
     assert [item.flag for item in items] == [message.flag for message in messages]

@@ -14,13 +14,13 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.errors import ConnectError, RocketMQError
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
-from aiorocketmq.producer.send import Dispatcher, SendOperation
+from aiorocketmq.producer.send import Sender, SendOperation
 from aiorocketmq.protocol.command import next_opaque
 
 PATIENCE: Final = 1.0
 """Seconds after which an operation stops waiting for one broker's connection when the topic has other brokers."""
 MAX_PAUSE: Final = 0.5
-"""Longest pause in seconds between two attempts to connect, or to find a route, while a send waits for it."""
+"""Longest pause in seconds between two attempts to connect while a send waits for it."""
 SHORT_OF_TIME: Final = 1.0
 """A send with less than this many seconds left lets the others go first when a broker is back."""
 
@@ -31,23 +31,24 @@ class Lobby:
     Attributes:
         address: `host:port` of the broker.
         waiting: The operations, in their order.
-        task: Tries to connect, or None.
+        wanted: Somebody has asked for another attempt since the last one began.
         failures: Failed attempts in a row.
-        not_before: Time of the loop's clock before which no attempt is made.
     """
 
-    __slots__ = ("address", "failures", "not_before", "task", "waiting")
+    __slots__ = ("address", "failures", "task", "waiting", "wanted")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.waiting: dict[SendOperation, None] = {}
+        self.wanted = True
         self.task: asyncio.Task[None] | None = None
         self.failures = 0
-        self.not_before = 0.0
 
 
 class Lobbies:
     """The lobbies of one producer, by address.
+
+    A lobby lives as long as its task: while somebody waits in it, or asks for the connection in the pause after a failed attempt.
 
     Args:
         dispatcher: Sends operations off again that go another way.
@@ -55,10 +56,10 @@ class Lobbies:
         owner: Named in the names of tasks.
 
     Attributes:
-        by_address: The lobbies in use; empty as long as every broker is connected.
+        by_address: The lobbies; empty as long as every broker is connected.
     """
 
-    def __init__(self, dispatcher: Dispatcher, instance: ClientInstance, owner: str) -> None:
+    def __init__(self, dispatcher: Sender, instance: ClientInstance, owner: str) -> None:
         self.by_address: dict[str, Lobby] = {}
         self._dispatcher = dispatcher
         self._loop = dispatcher.loop
@@ -67,83 +68,96 @@ class Lobbies:
         self._address_of = instance.find_broker_address_in_publish
         self._owner = owner
 
+    @property
+    def waiting(self) -> bool:
+        """True while any operation waits for a connection."""
+        return any(lobby.waiting for lobby in list(self.by_address.values()))
+
     def has_waiting(self, address: str | None) -> bool:
         """True while operations wait for this address: those that come later must not overtake them."""
         lobby = self.by_address.get(address) if address is not None else None
         return lobby is not None and bool(lobby.waiting)
 
-    def knock(self, address: str) -> Lobby:
+    def knock(self, address: str) -> None:
         """See to it that a connection is tried, whether or not an operation waits for it."""
         lobby = self.by_address.get(address)
-        if lobby is None:
-            lobby = self.by_address[address] = Lobby(address)
-        # A stopped instance connects no more: the operations end at their deadlines.
-        if lobby.task is None and not self._dispatcher.closed and not self._instance.scheduler.closed:
-            lobby.task = self._instance.scheduler.spawn(f"connection to {address} for {self._owner}", self._open(lobby))
+        if lobby is not None:
+            lobby.wanted = True
+        elif not self._dispatcher.closed and not self._instance.scheduler.closed:
+            self._open_lobby(address)
+
+    def _open_lobby(self, address: str) -> Lobby:
+        lobby = self.by_address[address] = Lobby(address)
+        lobby.task = self._instance.scheduler.spawn(f"connection to {address} for {self._owner}", self._connect(lobby))
         return lobby
 
     def park(self, operation: SendOperation, queue: MessageQueue, address: str) -> None:
         """Let an operation wait for the connection to its broker; with other brokers to choose from, not for long."""
-        lobby = self.knock(address)
         operation.queue, operation.address = queue, address
         now = operation.sent_at = self._loop.time()
         phase = f"connecting to {queue.broker_name} ({address})"
+        self.knock(address)
+        lobby = self.by_address.get(address)
+        # A stopped instance connects no more: the operation ends at its deadline.
+        place = lobby.waiting if lobby is not None else operation.target.pausing
         if operation.movable:
-            operation.park(lobby.waiting, phase, now + PATIENCE, partial(self._impatient, operation))
+            operation.park(place, phase, now + PATIENCE, partial(self._impatient, operation))
         else:
-            operation.park(lobby.waiting, phase)
+            operation.park(place, phase)
 
     def _impatient(self, operation: SendOperation) -> None:
-        operation.unpark()
         queue = operation.queue
         assert queue is not None  # it was parked with one
         error = ConnectError("no connection yet, going to another broker", address=operation.address)
         operation.troubled().note(queue.broker_name, operation.address, error, self._loop.time() - operation.sent_at)
         operation.resume()
 
-    def close(self) -> list[dict[SendOperation, None]]:
+    def close(self) -> list[SendOperation]:
         """Connect no more; gives back who still waits."""
+        waiting: list[SendOperation] = []
         for lobby in self.by_address.values():
+            waiting += lobby.waiting
             if lobby.task is not None:
                 lobby.task.cancel()
-        return [lobby.waiting for lobby in self.by_address.values()]
+        return waiting
 
-    async def _open(self, lobby: Lobby) -> None:
+    async def _connect(self, lobby: Lobby) -> None:
         try:
-            while not self._dispatcher.closed:
-                pause = lobby.not_before - self._loop.time()
-                if pause > 0:
-                    await asyncio.sleep(pause)
+            while (lobby.waiting or lobby.wanted) and not self._dispatcher.closed:
+                lobby.wanted = False
                 try:
                     await self._instance.remoting.connect(lobby.address)
                 except RocketMQError as error:
                     lobby.failures += 1
-                    lobby.not_before = self._loop.time() + min(MAX_PAUSE, back_off(lobby.failures))
+                    pause = min(MAX_PAUSE, back_off(lobby.failures))
                     self._failed(lobby, error)
-                    if not lobby.waiting:
-                        return
+                    # Whoever asks meanwhile asks this lobby: a broker that is down is not dialled for every message.
+                    await asyncio.sleep(pause)
                 else:
                     lobby.failures = 0
                     self._connected(lobby)
-                    if not lobby.waiting:
-                        self.by_address.pop(lobby.address, None)
-                        return
         finally:
-            lobby.task = None
+            del self.by_address[lobby.address]
 
     def _connected(self, lobby: Lobby) -> None:
         now = self._loop.time()
         for operation in _promising_first(lobby.waiting, now):
             channel = self._channel(lobby.address)
             if channel is None:
+                lobby.wanted = True
                 return
             operation.unpark()
             if operation.reply.done():
-                operation.close()
+                operation.end()
             elif operation.deadline <= now:
                 operation.time_out(operation.troubled().phase)
+            elif operation.timed:
+                self._dispatcher.dispatch(operation)
             else:
-                operation.transmit(channel, next_opaque())
+                try:
+                    operation.transmit(channel, next_opaque())
+                except BaseException as error:  # noqa: BLE001 - of a hook, or ours: its caller gets it, and the room is given back
+                    operation.break_off(error)
 
     def _failed(self, lobby: Lobby, error: RocketMQError) -> None:
         now = self._loop.time()
@@ -157,7 +171,7 @@ class Lobbies:
             trouble.tried.add(queue.broker_name)
             operation.sent_at = now
             if operation.reply.done():
-                operation.close()
+                operation.end()
             elif operation.tries and operation.movable and not operation.has_untried:
                 # The others have refused it just now.
                 operation.unpark()

@@ -1,0 +1,88 @@
+"""Messages with a delay by time go only to brokers that have timers (no Java twin). Feature A18.
+
+A broker before 5.0 does not know the properties of such a message: it would deliver it at once and say SEND_OK. Which version a broker
+has it tells in its answers to heartbeats; an operation waits for the first one where there was none yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.errors import NotSupportedByBrokerError
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.producer.send import Sender, SendOperation
+from aiorocketmq.protocol.codes import version_name
+
+FIRST_WITH_TIMERS: Final = 412
+"""V5_0_0_SNAPSHOT: the first version of brokers that deliver messages at a given time."""
+ASK_AGAIN: Final = 0.2
+"""Seconds between two questions for the version of a broker that does not answer."""
+
+
+class Timers:
+    """Tells which brokers have timers, and lets operations wait until that is known.
+
+    Args:
+        dispatcher: Sends operations off again once it is known.
+        instance: Its heartbeats and table of versions are used.
+        owner: Named in the names of tasks.
+    """
+
+    def __init__(self, dispatcher: Sender, instance: ClientInstance, owner: str) -> None:
+        self._dispatcher = dispatcher
+        self._instance = instance
+        self._owner = owner
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, dict[SendOperation, None]] = {}
+
+    def allow(self, operation: SendOperation, queue: MessageQueue, address: str) -> bool:
+        """True when this broker can have the operation; else it is parked, goes elsewhere, or has ended."""
+        version = self._instance.routes.broker_addrs.version(queue.broker_name, address)
+        if version >= FIRST_WITH_TIMERS:
+            return True
+        if not version:
+            self._ask(operation, queue.broker_name, address)
+            return False
+        operation.troubled().tried.add(queue.broker_name)
+        if operation.has_untried:
+            self._dispatcher.dispatch(operation)  # brokers of different versions: one of the others may have timers
+        else:
+            operation.break_off(_too_old(queue, version))
+        return False
+
+    def close(self) -> None:
+        """Ask no more."""
+        for task in self._asking.values():
+            task.cancel()
+
+    def _ask(self, operation: SendOperation, broker_name: str, address: str) -> None:
+        waiting = self._waiting.setdefault(address, {})
+        operation.park(operation.target.pausing, f"waiting for the version of {broker_name} ({address})")
+        waiting[operation] = None
+        if address not in self._asking and not self._instance.scheduler.closed:
+            work = self._learn(broker_name, address)
+            self._asking[address] = self._instance.scheduler.spawn(f"version of {broker_name} for {self._owner}", work)
+
+    async def _learn(self, broker_name: str, address: str) -> None:
+        try:
+            if not await self._instance.heartbeat.learn_version(broker_name, address):
+                await asyncio.sleep(ASK_AGAIN)
+        finally:
+            del self._asking[address]
+            waiting = self._waiting.pop(address)
+        for operation in waiting:
+            if operation.place is operation.target.pausing:
+                operation.resume()
+
+
+def _too_old(queue: MessageQueue, version: int) -> NotSupportedByBrokerError:
+    name = version_name(version)
+    return NotSupportedByBrokerError(
+        f"broker {queue.broker_name!r} has version {name} and no timers: it would deliver a message with delay= or deliver_at= at once",
+        feature="delay by time",
+        broker=queue.broker_name,
+        broker_version=name,
+        hint="use delay_level= (1 s to 2 h), which every broker knows, or a broker of version 5.0 or newer",
+    )

@@ -540,8 +540,17 @@ class NotSupportedByBrokerError(RocketMQError):
         broker_version: Its version, for example `V4_9_7`.
     """
 
-    def __init__(self, message: str, *, feature: str = "", broker: str = "", broker_version: str = "", hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        feature: str = "",
+        broker: str = "",
+        broker_version: str = "",
+        hint: str | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, cause=cause)
         self.feature = feature
         self.broker = broker
         self.broker_version = broker_version

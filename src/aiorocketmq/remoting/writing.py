@@ -137,6 +137,9 @@ class FrameWriter:
             transport.write(out[0])
         elif max(map(len, out)) >= _LARGE_FRAME:
             transport.writelines(out)
+            if not self._paused and transport.get_write_buffer_size() > _HIGH_WATER:
+                # Python 3.12 and 3.13 do not look at the limits in writelines(); setting them does.
+                transport.set_write_buffer_limits(high=_HIGH_WATER, low=_LOW_WATER)
         else:
             transport.write(b"".join(out))
 

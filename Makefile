@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS ?= 1
 
-.PHONY: demo test check bench bench-micro compiled format clean build
+.PHONY: demo test test-quick check bench bench-micro compiled format clean build
 
 demo: $(STAMP)
 	$(BIN)/aiorocketmq demo
 
 test: $(STAMP)
 	$(BIN)/python -m tools.run_tests
+
+# What needs neither Java nor a compiler, in less than three minutes.
+test-quick: $(STAMP)
+	$(BIN)/python -m tools.run_tests --quick
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 """Runs every test, in a few pytest processes, and tells what was skipped and why (`make test`).
 
-The processes of one phase run side by side, because most of the time of a cluster test is waiting. Tests whose bars are seconds of
-wall clock (the fault tests) have a phase of their own. With CI=true nothing may be skipped for want of Java, and
-docs/compatibility.md must say what the results say. The lane `compiled` repeats the tests of the hot parts on compiled modules; it is left
-out, with the reason, where there is no C compiler.
+The tests on real clusters mostly wait: everything else runs beside them. The fault tests, which put a broker under load, have a phase
+of their own. With CI=true nothing may be skipped for want of Java, and docs/compatibility.md must say what the results say. The lane
+`compiled` repeats the tests of the hot parts on compiled modules; it is left out, with the reason, where there is no C compiler. The lanes
+`python-3.12` and so on repeat what needs no other program on the other versions of Python that are found; they run in CI, or when named.
 
-    python -m tools.run_tests [--lane NAME ...] [-- arguments for pytest]
+    python -m tools.run_tests [--quick] [--lane NAME ...] [-- arguments for pytest]
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools import compatibility
+from tools import compatibility, pythons
 from tools import compile as compiling
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +36,8 @@ class Lane:
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = ""
+    """Another version of Python that it runs on; the interpreter itself when that was found."""
 
     @property
     def report(self) -> Path:
@@ -55,55 +57,80 @@ class Lane:
     def command(self, extra: list[str]) -> list[str]:
         """The command line."""
         reports = [f"--junitxml={self.report}", f"--feature-results={self.features}"]
-        return [sys.executable, "-m", "pytest", "-q", *reports, *self.arguments, *extra]
+        return [self.python or sys.executable, "-m", "pytest", "-q", *reports, *self.arguments, *extra]
 
 
-_NO_SERVER = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture", "tests/packaging")
+_LOCAL_FILES = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture")
+_NO_SERVER = (*_LOCAL_FILES, "tests/packaging")
 _ON_CLUSTERS = ("tests/behaviour", "tests/foreign")
 _HOT = (
     *(f"tests/unit/{part}" for part in ("protocol", "core", "model", "producer", "consumer", "sync", "remoting/test_link.py")),
     "tests/wire",
     "tests/behaviour",
 )
-_MOSTLY_WAITING = (
-    "test_configuration.py::test_offset_moves_on_when_no_tag_matches",
-    "test_configuration.py::test_offsets_are_saved_after_the_configured_interval",
-    "test_push_retry.py::test_message_of_a_listener_that_hangs_comes_again",
-    "test_push_retry.py::test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer",
+_ANY_PYTHON = (
+    *("tests/unit", "tests/golden", "tests/wire", "tests/behaviour", "--ignore=tests/unit/tools"),
+    "--ignore=tests/unit/protocol/test_copies.py",  # its counter is made for the steps of one version
+    "--deselect=tests/unit/cli/test_commands.py::test_the_version_is_that_of_the_package",  # the package is not installed there
 )
-
-PHASES: tuple[tuple[Lane, ...], ...] = (
-    (
-        Lane("local", (*_NO_SERVER, *_ON_CLUSTERS, "--cluster=unit", "--cluster=embedded")),
-        Lane("real", (*_ON_CLUSTERS, "--cluster=5.5.0", "--cluster=4.9.7")),
-    ),
-    (Lane("faults", ("tests/faults",)),),
-    (
-        Lane(
-            "compiled",
-            (
-                "tests/compiled",
-                *_HOT,
-                "--cluster=unit",
-                "--cluster=embedded",
-                *(f"--deselect=tests/behaviour/{test}" for test in _MOSTLY_WAITING),
-            ),
-            {"PYTHONPATH": str(compiling.DESTINATION), compiling.FORM_ENV: "compiled"},
-        ),
-    ),
+_LOCAL = ("--cluster=unit", "--cluster=embedded")
+_MOSTLY_WAITING = tuple(
+    f"--deselect=tests/behaviour/{test}"
+    for test in (
+        "test_configuration.py::test_offset_moves_on_when_no_tag_matches",
+        "test_configuration.py::test_offsets_are_saved_after_the_configured_interval",
+        "test_push_retry.py::test_message_of_a_listener_that_hangs_comes_again",
+        "test_push_retry.py::test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer",
+    )
 )
 
 
-def _selected(names: list[str]) -> list[tuple[Lane, ...]]:
-    kept = [tuple(lane for lane in phase if not names or lane.name in names) for phase in PHASES]
-    return [phase for phase in kept if phase]
+def _python_lane(version: str) -> Lane:
+    return Lane(f"python-{version}", (*_ANY_PYTHON, *_LOCAL, *_MOSTLY_WAITING), {"PYTHONPATH": str(ROOT / "src")}, python=version)
 
 
-def _compiled_form(phases: list[tuple[Lane, ...]]) -> tuple[list[tuple[Lane, ...]], bool]:
+# A phase is a set of tracks that run side by side; a track is a row of lanes, one after the other.
+Track = tuple[Lane, ...]
+Phase = tuple[Track, ...]
+
+_FAULTS = Lane("faults", ("tests/faults",))
+_COMPILED = Lane(
+    "compiled",
+    ("tests/compiled", *_HOT, *_LOCAL, *_MOSTLY_WAITING),
+    {"PYTHONPATH": str(compiling.DESTINATION), compiling.FORM_ENV: "compiled"},
+)
+_PYTHONS = tuple(_python_lane(version) for version in pythons.OTHERS)
+PHASES: tuple[Phase, ...] = (
+    (
+        (Lane("local", (*_NO_SERVER, *_ON_CLUSTERS, *_LOCAL)), _COMPILED, *_PYTHONS),
+        (Lane("real", (*_ON_CLUSTERS, "--cluster=5.5.0", "--cluster=4.9.7")),),
+    ),
+    ((_FAULTS,),),
+)
+QUICK: tuple[Phase, ...] = (
+    (
+        (Lane("quick", (*_LOCAL_FILES, "--cluster=unit", "--deselect=tests/architecture/test_documents.py::test_every_example_runs")),),
+        (Lane("quick-embedded", ("tests/behaviour", "--cluster=embedded", *_MOSTLY_WAITING)),),
+    ),
+)
+"""What needs neither Java nor a compiler and ends in three minutes."""
+
+
+def _lanes(phases: Iterable[Phase]) -> list[Lane]:
+    return [lane for phase in phases for track in phase for lane in track]
+
+
+def _kept(phases: Iterable[Phase], keep: Callable[[Lane], bool]) -> list[Phase]:
+    """The phases without the lanes that are not kept, and without what is empty then."""
+    tracks = [[tuple(lane for lane in track if keep(lane)) for track in phase] for phase in phases]
+    return [kept for phase in tracks if (kept := tuple(track for track in phase if track))]
+
+
+def _compiled_form(phases: list[Phase]) -> tuple[list[Phase], bool]:
     """Compile for the lane that needs it; the phases without that lane when it cannot run, and whether nothing went wrong."""
-    others = [phase for phase in phases if not any(compiling.FORM_ENV in lane.environment for lane in phase)]
-    if len(others) == len(phases):
+    if not any(compiling.FORM_ENV in lane.environment for lane in _lanes(phases)):
         return phases, True
+    others = _kept(phases, lambda lane: compiling.FORM_ENV not in lane.environment)
     if lack := compiling.missing():
         print(f"skipped: lane compiled: {lack}")
         return others, True
@@ -113,33 +140,57 @@ def _compiled_form(phases: list[tuple[Lane, ...]]) -> tuple[list[tuple[Lane, ...
     return phases, True
 
 
-def _run_phase(phase: tuple[Lane, ...], extra: list[str]) -> bool:
-    started = time.monotonic()
-    names = " and ".join(lane.name for lane in phase)
-    print(f"running {names}, output in {BUILD.relative_to(ROOT)}/ ...", flush=True)
-    running = []
-    for lane in phase:
-        for stale in (lane.report, lane.features):
-            stale.unlink(missing_ok=True)
-        present = tuple(part for part in lane.arguments if part.startswith("-") or (ROOT / part).exists())
+def _other_pythons(phases: list[Phase]) -> list[Phase]:
+    """The phases with the interpreters of the lanes that want one, without those that cannot have it."""
+    found: dict[str, str] = {}
+    for version in dict.fromkeys(lane.python for lane in _lanes(phases) if lane.python):
+        python, reason = pythons.environment(version)
+        if python is None:
+            print(f"skipped: lane python-{version}: {reason}")
+        else:
+            found[version] = str(python)
+    phases = _kept(phases, lambda lane: not lane.python or lane.python in found)
+    ready = [[tuple(replace(lane, python=found.get(lane.python, "")) for lane in track) for track in phase] for phase in phases]
+    return [tuple(phase) for phase in ready]
+
+
+def _start(lane: Lane, extra: list[str]) -> subprocess.Popen[bytes]:
+    for stale in (lane.report, lane.features):
+        stale.unlink(missing_ok=True)
+    present = tuple(part for part in lane.arguments if part.startswith("-") or (ROOT / part).exists())
+    with lane.log.open("wb") as sink:
         command = replace(lane, arguments=present).command(extra)
-        with lane.log.open("wb") as sink:
-            environment = {**os.environ, **lane.environment}
-            running.append((lane, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT)))
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **lane.environment}, stdout=sink, stderr=subprocess.STDOUT)
+
+
+def _run_phase(phase: Phase, extra: list[str]) -> bool:
+    """Run the tracks side by side; what one of them finds does not stop the others."""
+    names = " beside ".join(", ".join(lane.name for lane in track) for track in phase)
+    print(f"running {names}, output in {BUILD.relative_to(ROOT)}/ ...", flush=True)
+    waiting = [list(track) for track in phase]
+    running: dict[int, tuple[Lane, subprocess.Popen[bytes], float]] = {}
     passed = True
     try:
-        for lane, process in running:
-            code = process.wait()
-            text = lane.log.read_text(errors="replace")
-            print(f"{'ok  ' if code == 0 else 'FAIL'} {lane.name}: {_summary(text)} [{time.monotonic() - started:.0f} s]", flush=True)
-            if code != 0:
-                passed = False
-                print(text, flush=True)
+        while any(waiting) or running:
+            for number, track in enumerate(waiting):
+                if track and number not in running:
+                    lane = track.pop(0)
+                    running[number] = (lane, _start(lane, extra), time.monotonic())
+            time.sleep(0.2)
+            for number, (lane, process, started) in list(running.items()):
+                code = process.poll()
+                if code is not None:
+                    del running[number]
+                    text = lane.log.read_text(errors="replace")
+                    took = time.monotonic() - started
+                    print(f"{'ok  ' if code == 0 else 'FAIL'} {lane.name}: {_summary(text)} [{took:.0f} s]", flush=True)
+                    if code != 0:
+                        passed = False
+                        print(text, flush=True)
     finally:
-        for _, process in running:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
+        for _, process, _ in running.values():
+            process.terminate()
+            process.wait()
     return passed
 
 
@@ -175,17 +226,27 @@ def _compatibility_is_current(lanes: list[Lane]) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the phases; 0 when all passed."""
     parser = argparse.ArgumentParser(prog="python -m tools.run_tests", description="Run every test.")
-    parser.add_argument("--lane", action="append", default=[], choices=[lane.name for phase in PHASES for lane in phase])
+    names = [lane.name for lane in _lanes([*PHASES, *QUICK])]
+    parser.add_argument("--lane", action="append", default=[], choices=names, help="only this lane; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="without Java and compiler, in three minutes (make test-quick)")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     options = parser.parse_args(arguments)
     BUILD.mkdir(parents=True, exist_ok=True)
-    phases, passed = _compiled_form(_selected(options.lane))
-    lanes = [lane for phase in phases for lane in phase]
+    whole = not options.lane and not options.quick
+    if options.lane:
+        phases = _kept([*PHASES, *QUICK], lambda lane: lane.name in options.lane)
+    else:
+        # Other versions of Python are the business of CI: a contributor need not wait for their environments.
+        with_pythons = os.environ.get("CI") == "true"
+        phases = _kept(QUICK if options.quick else PHASES, lambda lane: with_pythons or not lane.python)
+    phases, passed = _compiled_form(phases)
+    phases = _other_pythons(phases)
+    lanes = _lanes(phases)
     for phase in phases:
         passed &= _run_phase(phase, options.pytest)
     _print_skipped(lanes)
-    if not options.lane:
-        # What a feature does is proven on the pure form.
+    if whole:
+        # What a feature does is proven on the pure form, by the Python that the project is made with.
         passed &= _compatibility_is_current([lane for lane in lanes if not lane.environment])
     print("all tests passed" if passed else "NOT all tests passed")
     return 0 if passed else 1

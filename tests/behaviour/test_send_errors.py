@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 
 import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.model.names import NOT_ALLOWED_SEND_TOPICS
 from tests.behaviour.stored import stored
+from tests.support import raw_remoting
 from tests.support.clusters import Cluster
 from tests.support.processes import free_port
+from tests.support.starvation import within
 from tests.support.waiting import eventually
 
 MARGIN = 0.25
@@ -84,20 +85,16 @@ async def test_a_refusal_of_the_broker_is_told_with_code_and_broker(cluster: Clu
 async def test_a_topic_without_write_permission_is_told_in_time(cluster: Cluster) -> None:
     topic = await cluster.create_topic(cluster.unique("readonly"), 2, perm=4)
     async with cluster.producer() as producer:
-        begin = time.monotonic()
-        with pytest.raises(rmq.RouteError, match="permission"):
+        with within(1.0 + MARGIN), pytest.raises(rmq.RouteError, match="permission"):
             await producer.send(rmq.Message(topic, b"x"), timeout=1.0)
-        assert time.monotonic() - begin < 1.0 + MARGIN
 
 
 @pytest.mark.feature("P6", "L6")
 async def test_a_name_server_that_is_down(cluster: Cluster) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     async with rmq.Producer(nobody, group=cluster.unique("g")) as producer:
-        begin = time.monotonic()
-        with pytest.raises(rmq.NoNameServerError) as caught:
+        with within(1.0 + MARGIN), pytest.raises(rmq.NoNameServerError) as caught:
             await producer.send(rmq.Message("any", b"x"), timeout=1.0)
-        assert time.monotonic() - begin < 1.0 + MARGIN
         assert nobody in str(caught.value) and not caught.value.maybe_stored
     # The second of two is enough.
     topic = await cluster.create_topic(cluster.unique("second"), 1)
@@ -139,20 +136,16 @@ async def _serve(answer: bytes) -> tuple[asyncio.Server, str]:
 async def test_a_name_server_port_that_speaks_something_else(answer: bytes, word: str) -> None:
     server, address = await _serve(answer)
     async with server, rmq.Producer(address, group="wrong_port") as producer:
-        begin = time.monotonic()
-        with pytest.raises(rmq.RocketMQError) as caught:
+        with within(1.0 + MARGIN), pytest.raises(rmq.RocketMQError) as caught:
             await producer.send(rmq.Message("any", b"x"), timeout=1.0)
-        assert time.monotonic() - begin < 1.0 + MARGIN
     assert word in str(caught.value) and address in str(caught.value)
 
 
 @pytest.mark.feature("P6")
 async def test_a_broker_given_as_name_server(cluster: Cluster) -> None:
     async with rmq.Producer(cluster.broker_address, group=cluster.unique("g")) as producer:
-        begin = time.monotonic()
-        with pytest.raises(rmq.RocketMQError):
+        with within(1.0 + MARGIN), pytest.raises(rmq.RocketMQError):
             await producer.send(rmq.Message(cluster.unique("any"), b"x"), timeout=1.0)
-        assert time.monotonic() - begin < 1.0 + MARGIN
 
 
 @pytest.mark.feature("P6")
@@ -162,10 +155,8 @@ async def test_a_port_that_accepts_and_stays_silent() -> None:
         listener.listen()
         address = "{}:{}".format(*listener.getsockname())
         async with rmq.Producer(address, group="silent_port") as producer:
-            begin = time.monotonic()
-            with pytest.raises(rmq.RocketMQError) as caught:
+            with within(1.0 + MARGIN), pytest.raises(rmq.RocketMQError) as caught:
                 await producer.send(rmq.Message("any", b"x"), timeout=1.0)
-            assert time.monotonic() - begin < 1.0 + MARGIN
             assert not caught.value.maybe_stored
 
 
@@ -185,12 +176,12 @@ async def test_a_broker_that_comes_back_within_the_timeout_costs_no_send(cluster
         assert not caught.value.maybe_stored and cluster.broker_address in str(caught.value)
         await cluster.start_broker()
         results = await asyncio.gather(*sends)
-        begin = time.monotonic()
-        assert (await producer.send(rmq.Message(topic, b"after"))).ok
-        assert time.monotonic() - begin < 2.0
+        probe = await asyncio.to_thread(raw_remoting.send, cluster.broker_address, topic, 0, b"probe")
+        with within(2.0 + probe):
+            assert (await producer.send(rmq.Message(topic, b"after"))).ok
     assert all(result.ok for result in results)
-    found = {message.body for message in await stored(cluster, topic, 22)}
-    assert found == {b"before", b"after", *(b"%d" % number for number in range(20))}
+    found = {message.body for message in await stored(cluster, topic, 23)}
+    assert found == {b"before", b"after", b"probe", *(b"%d" % number for number in range(20))}
 
 
 @pytest.mark.feature("B24")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass, field
 
 import pytest
 
 import aiorocketmq as rmq
+from tests.support import raw_remoting
 from tests.support.clusters import RealTestCluster
 from tests.support.starvation import Starvation
 from tests.support.waiting import eventually
@@ -81,6 +83,17 @@ class Load:
         await asyncio.gather(*self._sends)
 
 
+def probe_sends(address: str, topic: str, moments: list[float], ended: threading.Event) -> None:
+    """What any client could get from the broker at best: on bare sockets, send until one message is stored, and note when that was."""
+    while not moments and not ended.is_set():
+        try:
+            raw_remoting.send(address, topic, 0, b"probe", timeout=1.0)
+        except (OSError, raw_remoting.RawAnswerError):
+            time.sleep(0.02)
+        else:
+            moments.append(time.monotonic())
+
+
 async def port_opens(address: str, timeout: float) -> float:
     """Wait until the address accepts connections; answer the moment."""
     host, _, port = address.rpartition(":")
@@ -101,7 +114,8 @@ async def port_opens(address: str, timeout: float) -> float:
 @pytest.mark.timeout(240)
 async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) -> None:
     topic = await newest_cluster.create_topic(newest_cluster.unique("restart"), queues=8)
-    history = History()
+    probe_topic = await newest_cluster.create_topic(newest_cluster.unique("restart_probe"), queues=1)
+    history, probed, ended = History(), list[float](), threading.Event()
     consumer = rmq.PushConsumer(newest_cluster.name_servers, group=newest_cluster.unique("restart"), start_from=rmq.StartFrom.FIRST)
 
     @consumer.listen(topic)
@@ -119,26 +133,34 @@ async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) 
             killed = time.monotonic()
             await asyncio.sleep(DOWN)  # the outage is part of the scenario
             starting = asyncio.create_task(newest_cluster.start_broker())
+            probing = asyncio.create_task(asyncio.to_thread(probe_sends, newest_cluster.broker_address, probe_topic, probed, ended))
             opened = await port_opens(newest_cluster.broker_address, 60.0)
+            await eventually(lambda: probed and history.first_after(history.acknowledged, opened) < 60.0, 60.0)
             await asyncio.sleep(AFTER)
+            ended.set()
+            await probing
             await starting
             await load.stop()
             await eventually(lambda: not history.lost(), 60.0, message="every acknowledged message is delivered")
 
     first_send = history.first_after(history.acknowledged, opened)
     first_delivery = history.first_after(history.delivered, opened)
+    # The moment from which the broker served anybody: a JVM that starts opens its port long before, the longer the busier the machine is.
+    served = max(0.0, probed[0] - opened)
+    kept_away = starvation.between(opened, opened + max(first_send, first_delivery))
     longest_call = history.longest_call(starvation)
     in_outage = [number for number, at in history.acknowledged.items() if killed + 0.5 < at < opened]
     print(
         f"acknowledged {len(history.acknowledged)}, failed {len(history.failed)}, lost {len(history.lost())}, again {history.again}, "
-        f"first send {first_send:.3f} s, first delivery {first_delivery:.3f} s after the port, longest call {longest_call:.3f} s, "
+        f"first send {first_send:.3f} s (a bare socket's {served:.3f} s), first delivery {first_delivery:.3f} s after the port, "
+        f"longest call {longest_call:.3f} s, "
         f"without the processor for {starvation.between(0.0, time.monotonic()):.3f} s in all"
     )
     assert in_outage == []
     assert history.failed, "an outage longer than the time-out must fail some sends"
     assert history.lost() == set()
-    assert first_send <= 2.0
-    assert first_delivery <= 5.0
+    assert first_send <= served + 2.0 + kept_away
+    assert first_delivery <= max(served, first_send) + 4.0 + kept_away
     assert longest_call <= SEND_TIMEOUT + 1.0  # bounds a hang; the machine is busy with a starting JVM
     doubtless = [number for number, error in history.failed.items() if not getattr(error, "maybe_stored", True)]
     assert not history.delivered.keys() & set(doubtless), "a send that said 'certainly not stored' was stored"

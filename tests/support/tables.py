@@ -81,7 +81,7 @@ MAY_HOLD = (
     "producer.prepare.Preparer._targets",
     "producer.attempts.Trouble.*", "producer.direct.DirectSender._targets", "producer.accumulator.Accumulator._targets",
     "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.members.MemberLists.*",
-    "consumer.runtime.PushRuntime._thresholds", "consumer.runtime.PushRuntime._missing",
+    "consumer.runtime.PushRuntime._thresholds", "consumer.runtime.PushRuntime._missing", "consumer.rebalance._Share.mine",
     "consumer.rebalance.Rebalancer._last_seen", "consumer.rebalance.Rebalancer._connections",
     "consumer.group_check.GroupCheck.conflicts", "consumer.orderly.Run.messages", "sync.calls.DirectCall._kwargs",
 )  # fmt: skip

@@ -76,6 +76,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        # From Python 3.12 on it has a time-out, which this clock would jump to while the threads end.
+        await super().shutdown_default_executor()
+
     def _thread_done(self, future: asyncio.Future[Any]) -> None:
         self.threads_at_work -= 1
 

@@ -34,6 +34,9 @@ _THREAD_PATIENCE: Final = 5.0
 """Seconds that a thread may take to end after its test; this bounds a hang."""
 _FREEZE_EVERY: Final = 100
 """Tests between two moments at which everything alive is left out of later collections: they stay as quick as the tests are small."""
+_SELDOM: Final = 200_000
+"""Objects made between two collections of the interpreter's own: hardly a test makes so many, and so none of what one leaves is gone by
+chance before it is looked for."""
 _OF_THE_SESSION: Final = ("embedded-cluster", "cluster-start", "asyncio_", "pytest_timeout", "Peer-reader", "rocketmq-store")
 """Names of threads that the session itself, or the executor of a loop that lives as long as it, has started."""
 
@@ -85,7 +88,11 @@ def pytest_configure(config: pytest.Config) -> None:
     original = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
     asyncio.runners._cancel_all_tasks = _look_for_tasks(original)  # type: ignore[attr-defined]
 
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_SELDOM, *thresholds[1:])
+
     def undo() -> None:
+        gc.set_threshold(*thresholds)
         asyncio.runners._cancel_all_tasks = original  # type: ignore[attr-defined]
         logging.getLogger("asyncio").removeHandler(_FINDINGS)
 

@@ -16,7 +16,7 @@ from tests.support.memory_transport import MemoryTransport
 from tests.support.virtual_loop import virtual_time
 from tests.unit.remoting.harness import Waiter, pair, records
 
-pytestmark = pytest.mark.untidy("watch.LazyTimer._handle: a timer is set", why="most channels here end with their loop, unclosed")
+pytestmark = pytest.mark.untidy("watch.LazyTimer._handle", "Channel._pending", why="most channels here end with their loop, unclosed")
 
 
 async def settle() -> None:

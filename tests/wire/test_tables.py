@@ -178,3 +178,18 @@ async def test_a_client_that_comes_later_is_told_what_is_known() -> None:
     assert [topic for topic, _ in producer.told] == ["orders"]
     assert consumer.told == [("orders", (MessageQueue("orders", "broker-a", 0),))]
     await instance.stop()
+
+
+@pytest.mark.feature("K18")
+@virtual_time
+async def test_the_rates_of_a_group_leave_with_it() -> None:
+    instance = World().instance()
+    for group in ("leaves", "stays"):
+        await instance.register_consumer(FakeConsumer(group))
+        instance.stats.counters(group, "orders").consumed(3, 5.0)
+    await instance.unregister_consumer("leaves")
+    await asyncio.sleep(1)
+    assert instance.stats.rates("leaves", "orders").ok == 0
+    assert instance.stats.rates("stays", "orders").ok == 3
+    await instance.unregister_consumer("stays")
+    await instance.stop()

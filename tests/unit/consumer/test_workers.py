@@ -199,6 +199,21 @@ async def test_thread_pool_grows_and_shrinks() -> None:
     await pool.close()
 
 
+@pytest.mark.feature("F6")
+async def test_threads_that_are_to_end_do_so_although_the_backlog_is_discarded() -> None:
+    release = threading.Event()
+    pool = ThreadPool("test", lambda item: release.wait(10), lambda *result: None, 3)
+    pool.extend(range(3))
+    await eventually(lambda: pool.busy == 3)
+    pool.resize(1)
+    pool.extend(range(2))
+    pool.discard_backlog()
+    release.set()
+    await pool.idle()
+    await eventually(lambda: pool.size == 1)
+    await pool.close()
+
+
 @pytest.mark.feature("F44")
 async def test_waiting_work_of_threads_can_be_discarded() -> None:
     release = threading.Event()

@@ -107,6 +107,14 @@ def test_select_avoids_the_broker_that_failed_when_there_is_another(brokers: int
 
 
 @pytest.mark.feature("B7")
+def test_the_turn_goes_on_behind_the_queue_that_was_found() -> None:
+    publish = info("a", "b", each=3)
+    while publish.select() != MessageQueue(TOPIC, "b", 2):
+        pass
+    assert publish.select("a") == MessageQueue(TOPIC, "b", 0)
+    assert publish.select() == MessageQueue(TOPIC, "b", 1)
+
+
 def test_select_with_one_broker_takes_it_even_if_it_failed() -> None:
     publish = info("a", each=3)
     assert {publish.select("a").queue_id for _ in range(3)} == {0, 1, 2}

@@ -139,6 +139,18 @@ async def test_short_heartbeats(bench: BrokerBench) -> None:
     assert (await beat(bench, channel, heartbeat("a", "t"))).ext_fields["IS_SUB_CHANGE"] == "true"
 
 
+@pytest.mark.parametrize("leaves", ["by a goodbye", "by its connection"])
+async def test_a_group_that_comes_back_begins_anew(bench: BrokerBench, leaves: str) -> None:
+    first = FakeChannel("127.0.0.1:1")
+    await beat(bench, first, heartbeat("a", "t", fingerprint=7))
+    if leaves == "by a goodbye":
+        await bench.ask(RequestCode.UNREGISTER_CLIENT, UnregisterClientRequestHeader("a", None, "g"), channel=first)
+    else:
+        bench.state.clients.channel_closed(first)  # type: ignore[arg-type]
+    again = await beat(bench, FakeChannel("127.0.0.1:2"), heartbeat("b", "u", fingerprint=8))
+    assert again.ext_fields["IS_SUB_CHANGE"] == "false", "nothing was known that could have changed"
+
+
 async def test_groups_that_may_not_be_made(make_bench) -> None:  # type: ignore[no-untyped-def]
     bench = make_bench(auto_create_groups=False)
     await beat(bench, FakeChannel(), heartbeat("a", "t"))

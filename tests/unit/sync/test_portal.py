@@ -376,3 +376,9 @@ def test_residents_are_weak(portal: Portal) -> None:
     gc.collect()
     assert portal.residents["key"]() is None
     portal.call_plain(portal.leave, "key")
+
+
+def test_a_request_made_by_a_request_wakes_the_loop_again(portal: Portal) -> None:
+    done = threading.Event()
+    portal._post(lambda: portal._post(done.set))
+    assert done.wait(10), "it waits for a wake-up that nobody makes"

@@ -1,0 +1,132 @@
+"""The loops of `tail` and `consume`: counts are kept exactly, and pauses are made, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from aiorocketmq.cli import consume, tail
+from aiorocketmq.cli.options import Cluster
+from aiorocketmq.errors import ConnectError
+from aiorocketmq.model.queue import MessageQueue
+from tests.support.virtual_loop import virtual_time
+
+QUEUE = MessageQueue("orders", "broker-a", 0)
+FORM = Cluster(output="json")
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the commands print."""
+    shown: list[object] = []
+    for module in (tail, consume):
+        monkeypatch.setattr(module, "print_message", lambda form, message: shown.append(message))
+    return shown
+
+
+def test_tail_prints_no_more_than_its_count(printed: list[object]) -> None:
+    sink = tail._Sink(FORM, 2, sort=False)
+    sink.take([1, 2, 3])  # type: ignore[list-item]  # messages are only handed on
+    sink.take([4])  # type: ignore[list-item]
+    assert printed == [1, 2] and sink.full.is_set()
+
+
+def test_tail_that_sorts_prints_no_more_than_its_count(printed: list[object]) -> None:
+    sink = tail._Sink(FORM, 2, sort=True)
+    late, early, middle = (SimpleNamespace(store_timestamp=at) for at in (3, 1, 2))
+    sink.take([late, early])  # type: ignore[list-item]
+    sink.take([middle])  # type: ignore[list-item]
+    assert printed == []
+    sink.finish()
+    assert printed == [early, middle]
+
+
+@virtual_time
+async def test_tail_pauses_while_the_broker_is_away_and_loses_nothing(printed: list[object]) -> None:
+    class Admin:
+        def __init__(self) -> None:
+            self.asked: list[tuple[float, int]] = []
+
+        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+            self.asked.append((asyncio.get_running_loop().time(), offset))
+            if 2 <= len(self.asked) <= 4:
+                raise ConnectError("nobody there", address="broker-a:1")
+            await asyncio.sleep(0.5)
+            return SimpleNamespace(messages=[offset], next_offset=offset + 1)
+
+    admin = Admin()
+    sink = tail._Sink(FORM, 3, sort=False)
+    await tail._all([tail._follow(admin, QUEUE, 7, "*", sink)], sink.full)  # type: ignore[arg-type]
+    assert printed == [7, 8, 9]
+    assert admin.asked[:6] == [(0.0, 7), (0.5, 8), (1.5, 8), (2.5, 8), (3.5, 8), (4.0, 9)]
+
+
+class Consumer:
+    """A `PushConsumer` whose messages come when the test says; listeners that do not end are cancelled at the end."""
+
+    def __init__(self, script: Callable[[Consumer], Coroutine[Any, Any, None]]) -> None:
+        self._script = script
+        self.calls: list[asyncio.Task[None]] = []
+        self.consumed = 0
+
+    def listen(self, topic: str, expression: object) -> Callable[[Any], Any]:
+        def keep(listener: Any) -> Any:
+            self.listener = listener
+            return listener
+
+        return keep
+
+    def deliver(self, message: object) -> None:
+        task = asyncio.ensure_future(self.listener(message))
+        self.calls.append(task)
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.ensure_future(self._script(self))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._running
+        self.consumed = sum(task.done() for task in self.calls)
+        for task in self.calls:
+            task.cancel()
+
+
+def consuming(consumer: Consumer, monkeypatch: pytest.MonkeyPatch, count: int | None, idle: float | None) -> Coroutine[Any, Any, None]:
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(consume, "time", SimpleNamespace(monotonic=loop.time))
+    return consume._consume(consumer, "orders", "*", count, idle, FORM)  # type: ignore[arg-type]
+
+
+def test_consume_leaves_what_it_does_not_print(printed: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(consumer: Consumer) -> None:
+        for number in range(5):
+            consumer.deliver(number)
+        await asyncio.sleep(1)
+
+    @virtual_time
+    async def check() -> None:
+        consumer = Consumer(script)
+        await consuming(consumer, monkeypatch, 2, None)
+        assert printed == [0, 1]
+        assert consumer.consumed == 2, "what was not printed is left for the next run"
+
+    check()
+
+
+def test_consume_is_idle_since_the_last_message(printed: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def script(consumer: Consumer) -> None:
+        for number in range(3):
+            await asyncio.sleep(2)
+            consumer.deliver(number)
+
+    @virtual_time
+    async def check() -> None:
+        await consuming(Consumer(script), monkeypatch, None, 3.0)
+        assert printed == [0, 1, 2]
+        assert asyncio.get_running_loop().time() == pytest.approx(9.0)
+
+    check()

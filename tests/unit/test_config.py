@@ -338,6 +338,22 @@ class TestTLS:
         context = ssl.create_default_context()
         assert TLS(context=context).make_context() is context
 
+    @pytest.mark.parametrize("field", ["ca_file", "cert_file", "key_file"])
+    @pytest.mark.parametrize("path", ["", " ", 7, b"a.pem"])
+    def test_a_path_that_is_none_is_not_left_out_quietly(self, field: str, path: object) -> None:
+        given = {"cert_file": "me.pem", field: path}
+        with pytest.raises(ConfigError, match=f"TLS {field}"):
+            TLS(**given)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("path", ["no\0file", "/no/such/file", "."])
+    def test_a_file_that_cannot_be_read_is_an_error_of_ours(self, path: str) -> None:
+        with pytest.raises(ConfigError, match="cannot be loaded"):
+            TLS(ca_file=path).make_context()
+
+    def test_a_context_is_a_context(self) -> None:
+        with pytest.raises(ConfigError, match="TLS context is a str"):
+            TLS(context="context").make_context()  # type: ignore[arg-type]
+
     def test_fields_that_exclude_each_other(self) -> None:
         with pytest.raises(ConfigError, match="key_file"):
             TLS(key_file="k.pem")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from aiorocketmq.errors import ConfigError
@@ -44,6 +45,11 @@ class TLS:
             raise ConfigError("TLS key_file is given without cert_file", hint="give both, or neither")
         flag("TLS check_hostname", self.check_hostname)
         flag("TLS insecure_skip_verify", self.insecure_skip_verify)
+        for name in ("ca_file", "cert_file", "key_file"):
+            path = getattr(self, name)
+            if path is not None and not (isinstance(path, str | PathLike) and str(path).strip()):
+                # An empty name is what an unset variable gives; it must not mean the system's authorities, or no certificate.
+                raise ConfigError(f"TLS {name} {path!r} is not a path", hint="give the path of a PEM file, or leave it out")
         files = (self.ca_file, self.cert_file, self.key_file, self.key_password)
         if self.context is not None and (any(files) or self.insecure_skip_verify or not self.check_hostname):
             raise ConfigError("TLS context excludes all other fields of TLS", hint="set these in the context itself")
@@ -54,17 +60,21 @@ class TLS:
         Raises:
             ConfigError: A file cannot be read or is not PEM.
         """
-        if self.context is not None:
-            return self.context
         import ssl  # a fifth of the package's import time, for a few of its users
 
+        if self.context is not None:
+            if not isinstance(self.context, ssl.SSLContext):
+                raise ConfigError(f"TLS context is a {type(self.context).__name__}", hint="give an ssl.SSLContext")
+            return self.context
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.cert_file:
                 # Without the function OpenSSL asks for the password on the terminal.
                 context.load_cert_chain(self.cert_file, self.key_file, self._password if self.key_password is None else self.key_password)
-        except (OSError, ssl.SSLError) as error:
-            files = ", ".join(name for name in (self.ca_file, self.cert_file, self.key_file) if name)
+        except ConfigError:
+            raise
+        except (OSError, ValueError) as error:  # an SSLError is an OSError; a path with a NUL is a ValueError
+            files = ", ".join(str(name) for name in (self.ca_file, self.cert_file, self.key_file) if name)
             raise ConfigError(f"TLS files {files} cannot be loaded: {error}", hint="give readable PEM files", cause=error) from None
         context.check_hostname = self.check_hostname and not self.insecure_skip_verify
         if self.insecure_skip_verify:

@@ -35,10 +35,14 @@ class TaskSet:
     async def stop(self) -> None:
         """Cancel all tasks and wait until they are gone."""
         while self._tasks:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            try:
+                await asyncio.sleep(0)  # the newest have not begun: what they were given would never be awaited
+            finally:
+                tasks = list(self._tasks)
+                for task in tasks:
+                    task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             self._tasks.difference_update(tasks)
 
     def _done(self, task: asyncio.Task[None]) -> None:

@@ -28,6 +28,8 @@ def client_context(config: ClientConfig) -> ssl.SSLContext | None:
     context = settings.make_context()
     if context.verify_mode is ssl.CERT_NONE:
         logger.warning("TLS does not verify certificates: anybody on the way can read and change the messages")
+    elif not context.check_hostname:
+        logger.warning("TLS does not compare host names: whoever has a certificate of the same authority can stand in for the server")
     return context
 
 

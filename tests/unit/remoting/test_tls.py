@@ -87,14 +87,18 @@ async def test_a_certificate_of_a_stranger_is_refused(authority: trustme.CA, ca_
 
 
 @pytest.mark.feature("M5")
-async def test_a_certificate_for_another_name_is_refused_unless_told_otherwise(authority: trustme.CA, ca_file: str) -> None:
+async def test_a_certificate_for_another_name_is_refused_unless_told_otherwise(
+    authority: trustme.CA, ca_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
     quiet_loop()
     context = server_context(authority, "broker.example")
     async with running(context, tls=TLS(ca_file=ca_file)) as (server, client):
         with pytest.raises(TLSError, match="IP address mismatch"):
             await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
+    assert "host names" not in caplog.text
     async with running(context, tls=TLS(ca_file=ca_file, check_hostname=False)) as (server, client):
         assert (await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)).code == 0
+    assert "does not compare host names" in caplog.text
 
 
 async def test_skipping_verification_works_and_says_so(authority: trustme.CA, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 import pytest
 
@@ -124,3 +125,20 @@ async def test_tasks_end_with_their_owner_and_failures_are_logged(caplog: pytest
     assert len(asyncio.all_tasks()) == 1
     assert [record.getMessage() for record in records(caplog)] == ["task failing failed"]
     assert records(caplog)[0].exc_info is not None
+
+
+async def test_what_was_spawned_just_now_begins_before_it_is_cancelled() -> None:
+    tasks = TaskSet()
+    begun: list[int] = []
+
+    async def inner(number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(60)
+
+    async def outer(work: Awaitable[None]) -> None:
+        await work  # a coroutine that is never awaited is told to the world
+
+    for number in range(3):
+        tasks.spawn(f"task {number}", outer(inner(number)))
+    await tasks.stop()
+    assert begun == [0, 1, 2] and len(tasks) == 0

@@ -32,7 +32,7 @@ from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RESPONSE_FLAG, RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode_parts
-from aiorocketmq.remoting.endpoint import ChannelSettings, Counters, SparseLog
+from aiorocketmq.remoting.endpoint import ChannelSettings, Counters, SparseLog, UnfinishedFrames
 from aiorocketmq.remoting.processing import Dispatcher
 from aiorocketmq.remoting.watch import NEVER, LazyTimer, PartialFrame
 from aiorocketmq.remoting.writing import FrameWriter
@@ -82,7 +82,7 @@ class InFlight:
 class Endpoint:
     """What the channels of one client or one server share."""
 
-    __slots__ = ("closing", "counters", "dispatcher", "in_flight", "on_lost", "on_open", "settings", "sparse_log")
+    __slots__ = ("closing", "counters", "dispatcher", "in_flight", "on_lost", "on_open", "settings", "sparse_log", "unfinished")
 
     def __init__(
         self,
@@ -97,7 +97,8 @@ class Endpoint:
         self.closing: set[Channel] = set()  # channels that are closed, while their sockets are not yet gone
         self.in_flight = InFlight(in_flight_limit)
         self.sparse_log = SparseLog()
-        self.dispatcher: Dispatcher[Channel] = Dispatcher(self.sparse_log)
+        self.dispatcher: Dispatcher[Channel] = Dispatcher(self.sparse_log, settings.turn)
+        self.unfinished = UnfinishedFrames(settings.max_unfinished)
         self.on_open = on_open
         self.on_lost = on_lost
 
@@ -135,7 +136,7 @@ class Channel(FrameWriter):
 
     # fmt: off
     __slots__ = (
-        "_backlog", "_due_since", "_endpoint", "_held_replies", "_in_flight", "_last_read", "_partial", "_pending", "_reads",
+        "_backlog", "_deaf", "_due_since", "_endpoint", "_held_replies", "_in_flight", "_last_read", "_partial", "_pending", "_reads",
         "_receiver", "_replied", "_replied_in", "_retired", "_timer", "context", "dropped", "local_address", "peer",
     )
     # fmt: on
@@ -154,6 +155,7 @@ class Channel(FrameWriter):
         self._backlog: list[RemotingCommand] = []
         self._replied = self._replied_in = 0
         self._held_replies = 0
+        self._deaf = False
         # Watching. All times are of `loop.time()`.
         self._timer = LazyTimer(self._check, self._stalled)
         self._partial = PartialFrame(endpoint.settings.partial_frame_timeout)
@@ -334,8 +336,10 @@ class Channel(FrameWriter):
         elif receiver.pending:
             self._partial.grew(now, len(data), fresh=bool(commands))
             self._timer.arm(self._partial.due)
+            self._endpoint.unfinished.grew(self, receiver.pending, fresh=bool(commands))
         elif self._partial.due != NEVER:
             self._partial.complete()
+            self._endpoint.unfinished.forget(self)
 
     def eof_received(self) -> bool:
         if self.closed:
@@ -354,18 +358,35 @@ class Channel(FrameWriter):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._endpoint.settings.pause_reading_when_full and self._transport is not None:
-            self._transport.pause_reading()
+        self._steer_reading()
 
     def resume_writing(self) -> None:
         self._held_replies = 0
         super().resume_writing()
         backlog, self._backlog = self._backlog, []
         self._dispatch(backlog)
-        if self._endpoint.settings.pause_reading_when_full and self._transport is not None and self.writable:
-            self._transport.resume_reading()
+        self._steer_reading()
+
+    # -------------------------------------------------------------------------------- called by the processing of requests
+
+    def listen(self, willing: bool) -> None:
+        """Read on, or read nothing more from a peer that asks for more than can be done now. For servers only."""
+        self._deaf = not willing
+        self._steer_reading()
+
+    def keep(self, request: RemotingCommand) -> None:
+        """Process a request once the peer reads its answers."""
+        self._backlog.append(request)
 
     # ----------------------------------------------------------------------------------------------------------- internal
+
+    def _steer_reading(self) -> None:
+        if not self._endpoint.settings.pause_reading_when_full or self._transport is None or self.closed:
+            return
+        if self._deaf or self._paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def _dispatch(self, commands: list[RemotingCommand]) -> None:
         pending = self._pending
@@ -423,6 +444,8 @@ class Channel(FrameWriter):
         entries = dict(self._pending)
         self._pending.clear()  # the same dict: a loop over received responses may be under way
         self._backlog = []
+        self._endpoint.unfinished.forget(self)
+        self._receiver = FrameReceiver(self._receiver.max_frame)  # what the old one holds must not wait for the garbage collector
         self._in_flight.used -= len(entries)
         if self._transport is not None:
             self._endpoint.counters.lost += 1

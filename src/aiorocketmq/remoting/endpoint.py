@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
+
+from aiorocketmq.errors import ConnectionLostError
 
 logger = logging.getLogger("aiorocketmq.remoting")
 
@@ -19,6 +22,9 @@ class ChannelSettings:
         close_if_silent: Close when a request timed out and nothing at all was received since it was sent (decision 0003).
         pause_reading_when_full: Take no more requests from a peer that does not read its answers. For servers only: two ends that
             both stop reading would wait for each other.
+        max_unfinished: Bytes that the unfinished frames of all connections may take; the oldest one's connection is closed then. None
+            for no limit.
+        turn: Seconds of work on requests in one turn of the loop, see `processing`; None for no limit. Needs `pause_reading_when_full`.
         max_held_replies: Close when the answers that a peer does not read take more bytes than this; None for no limit.
     """
 
@@ -27,6 +33,8 @@ class ChannelSettings:
     partial_frame_timeout: float = 30.0
     close_if_silent: bool = False
     pause_reading_when_full: bool = False
+    max_unfinished: int | None = None
+    turn: float | None = None
     max_held_replies: int | None = None
 
 
@@ -51,6 +59,50 @@ class Counters:
     timeouts: int = 0
     protocol_errors: int = 0
     name_server_switches: int = 0
+
+
+class Holder(Protocol):
+    """A connection that holds an unfinished frame."""
+
+    address: str
+
+    def abort(self, error: ConnectionLostError | None = None) -> None:
+        """Drop the connection."""
+
+
+class UnfinishedFrames:
+    """Memory that the unfinished frames of all connections take, against a limit: the oldest one has to go first.
+
+    Honest peers finish their frames within moments; those that only hold memory grow old.
+
+    Args:
+        limit: Bytes; None for any number.
+    """
+
+    __slots__ = ("_sizes", "_total", "limit")
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._sizes: dict[Holder, int] = {}
+        self._total = 0
+
+    def grew(self, holder: Holder, size: int, *, fresh: bool) -> None:
+        """The connection holds so many bytes of an unfinished frame; `fresh` when that frame is another one than before."""
+        if self.limit is None:
+            return
+        self._total += size - (self._sizes.pop(holder, 0) if fresh else self._sizes.get(holder, 0))
+        self._sizes[holder] = size
+        while self._total > self.limit:
+            oldest = next(iter(self._sizes))
+            text = f"the connection with {oldest.address} was closed: its unfinished frame is the oldest, all take over {self.limit} bytes"
+            logger.warning(text)
+            self.forget(oldest)
+            oldest.abort(ConnectionLostError(text, address=oldest.address))
+
+    def forget(self, holder: Holder) -> None:
+        """Its frame is whole, or the connection is gone."""
+        if self._sizes:
+            self._total -= self._sizes.pop(holder, 0)
 
 
 class SparseLog:

@@ -1,7 +1,8 @@
 """The server end: listens, dispatches requests, may send requests to clients (Java: `NettyRemotingServer`). Features O1, O4, O10, O13.
 
 Processors that return their answer are answered in the same tick of the loop, together with everything else that one chunk of received
-bytes asked for. A peer that sends something illegal, or holds half a frame for too long, loses its own connection and nothing else.
+bytes asked for, as far as a turn of the loop allows. A peer that sends something illegal, holds half a frame for too long, or reads none
+of its answers loses its own connection and nothing else.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
-from typing import cast
+from typing import Final, cast
 
 from aiorocketmq.errors import ClientStateError
 from aiorocketmq.model.parsing import format_address
 from aiorocketmq.remoting.channel import Channel, Endpoint, Processor, close_all
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener
+from aiorocketmq.remoting.processing import TURN
 
 logger = logging.getLogger("aiorocketmq.remoting")
+
+MAX_UNFINISHED: Final = 64 * 1024 * 1024
+"""Bytes that the unfinished frames of all connections may take: four of the largest."""
+MAX_HELD_REPLIES: Final = 32 * 1024 * 1024
+"""Bytes of answers that one peer may leave unread."""
 
 _BACKLOG = 1024
 _IN_FLIGHT_LIMIT = 65535
@@ -33,6 +40,7 @@ class RemotingServer:
         port: TCP port, 0 for any free one.
         processors: Request code → processor, to begin with.
         max_frame: Bytes of the longest frame accepted.
+        max_unfinished: Bytes that the unfinished frames of all connections may take; beyond that the oldest one's connection is closed.
         idle_timeout: Seconds without a byte in either direction after which a connection is closed.
         partial_frame_timeout: Seconds after which a connection that holds an incomplete frame is closed.
         ssl_context: Accept TLS connections with this context, and nothing else; None accepts plain connections.
@@ -45,6 +53,7 @@ class RemotingServer:
         *,
         processors: Mapping[int, Processor] | None = None,
         max_frame: int = 16 * 1024 * 1024,
+        max_unfinished: int = MAX_UNFINISHED,
         idle_timeout: float = 120.0,
         partial_frame_timeout: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
@@ -58,6 +67,9 @@ class RemotingServer:
                 idle_timeout=idle_timeout,
                 partial_frame_timeout=partial_frame_timeout,
                 pause_reading_when_full=True,
+                max_held_replies=MAX_HELD_REPLIES,
+                max_unfinished=max_unfinished,
+                turn=TURN,
             ),
             in_flight_limit=_IN_FLIGHT_LIMIT,
             on_open=self._opened,
@@ -156,5 +168,6 @@ class RemotingServer:
 
     def _lost(self, channel: Channel) -> None:
         self._channels.pop(channel, None)
+        self._endpoint.dispatcher.forget(channel)
         for listener in self._listeners:
             listener.on_close(channel.address, channel)

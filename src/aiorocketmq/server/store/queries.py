@@ -15,6 +15,9 @@ from typing import Any
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.server.store.records import DueEntry, QueueLog, StoredRecord
 
+MAX_FOUND = 8 * 1024 * 1024
+"""Bytes of messages that a search finds at most, but for a first one that is larger."""
+
 
 class Queries:
     """The reading half of `Store`: from memory where possible, else from the database."""
@@ -94,14 +97,20 @@ class Queries:
         row = next(self._rows("SELECT store_timestamp FROM messages WHERE queue = ? AND queue_offset = ?", queue.key, offset), None)
         return row[0] if row else -1
 
-    def find_by_key(self, topic: str, key: str, begin_ms: int, end_ms: int, limit: int) -> list[bytes]:
-        """The newest messages of a topic with this key or unique id, stored within [begin, end]."""
+    def find_by_key(self, topic: str, key: str, begin_ms: int, end_ms: int, limit: int, max_bytes: int = MAX_FOUND) -> list[bytes]:
+        """The newest messages of a topic with this key or unique id, stored within [begin, end]; no more than fit in one answer."""
         rows = self._rows(
             "SELECT record FROM message_keys JOIN messages USING (physical_offset) WHERE topic = ? AND key = ?"
             " AND store_timestamp BETWEEN ? AND ? ORDER BY physical_offset DESC LIMIT ?",
             topic, key, begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit,
         )  # fmt: skip
-        return [row[0] for row in rows]
+        found: list[bytes] = []
+        for (record,) in rows:
+            max_bytes -= len(record)
+            if found and max_bytes < 0:
+                break
+            found.append(record)
+        return found
 
     def scheduled_between(self, begin_ms: int, end_ms: int) -> list[DueEntry]:
         """What is due in [begin, end), in order."""

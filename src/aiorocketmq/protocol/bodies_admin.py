@@ -98,7 +98,7 @@ class TopicConfigWrapper(Bean):
 class CreateTopicListRequestBody(Bean):
     """Several topics at once (18)."""
 
-    topic_config_list: Annotated[list[TopicConfig], Items(1000)] = field(default_factory=list)
+    topic_config_list: Annotated[list[TopicConfig], Items(10_000)] = field(default_factory=list)
 
 
 class RegisterBrokerBody(Bean):
@@ -157,7 +157,7 @@ class SubscriptionGroupWrapper(Bean):
 class SubscriptionGroupList(Bean):
     """Several groups at once (225)."""
 
-    group_config_list: Annotated[list[SubscriptionGroupConfig], Items(1000)] = field(default_factory=list)
+    group_config_list: Annotated[list[SubscriptionGroupConfig], Items(10_000)] = field(default_factory=list)
 
 
 class GroupList(Bean):

@@ -287,6 +287,25 @@ async def test_every_field_of_a_broker(make_bench: MakeBench, code: int) -> None
     assert codes & {0, None, *MAY_FAIL.get(code, ())}, "one of them was as it should be"
 
 
+PROPERTIES = (
+    "DELAY", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS", "TIMER_OUT_MS", "UNIQ_KEY", "KEYS", "TAGS", "REAL_TOPIC", "REAL_QID",
+    "RETRY_TOPIC", "ORIGIN_MESSAGE_ID", "TRAN_MSG", "POP_CK", "WAIT", "CLUSTER", "MSG_REGION", "INSTANCE_ID",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", ["", "DELAY\x011\x02", "TIMER_DELAY_SEC\x0130\x02"])
+async def test_every_property_that_means_something(make_bench: MakeBench, beside: str) -> None:
+    bench = await prepared(make_bench)
+    bound = a_tenth_of_a_second()
+    asker = Asker(bench.table, lambda: bench.state.store.next_physical_offset, lambda: None)
+    header = good_header(bench.table.operations[RequestCode.SEND_MESSAGE_V2])
+    for name in PROPERTIES:
+        for value in (*NUMBERS, *TEXTS):
+            await asker.ask(RequestCode.SEND_MESSAGE_V2, header | {"i": f"{beside}{name}\x01{value}\x02"}, b"body")
+    assert (await bench.send("BenchmarkTest")).code == 0
+    asker.check(bound)
+
+
 MAY_FAIL: dict[int, tuple[int, ...]] = {
     RequestCode.RECALL_MESSAGE: (ResponseCode.NO_PERMISSION,),
     RequestCode.GET_CONSUMER_RUNNING_INFO: (ResponseCode.SYSTEM_ERROR,),

@@ -1,18 +1,27 @@
-"""How a broker makes itself known to name servers (Java: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`)."""
+"""How a broker makes itself known to name servers (Java: `BrokerOuterAPI`, `BrokerController.registerBrokerAll`).
+
+A name server is told everything once, in parts that fit in a frame and in a turn of the loop (Java: `enableSplitRegistration`), then what
+changes. Every so often it is asked whether it still knows the version that it was told, and told all again if not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import RocketMQError, broker_error
-from aiorocketmq.protocol.bodies import RegisterBrokerBody, TopicConfig, TopicConfigWrapper
+from aiorocketmq.protocol.bodies import DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigWrapper
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.headers_admin import RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader
+from aiorocketmq.protocol.headers_admin import (
+    QueryDataVersionRequestHeader,
+    QueryDataVersionResponseHeader,
+    RegisterBrokerRequestHeader,
+    UnRegisterBrokerRequestHeader,
+)
 from aiorocketmq.protocol.message_codec import body_crc
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
@@ -24,6 +33,11 @@ logger = logging.getLogger("aiorocketmq.server")
 _TIMEOUT: Final = 3.0
 _RETRY_AFTER: Final = 1.0
 """Seconds before the next try after a name server could not be reached."""
+_PART: Final = 800
+"""Topics that one request registers at most (Java: `splitRegistrationSize`)."""
+_PART_BYTES: Final = 1024 * 1024
+_TOPIC_BYTES: Final = 200
+"""Bytes of a topic in a registration, but for its name and attributes."""
 
 
 class Registration:
@@ -44,6 +58,7 @@ class Registration:
         self._waiting: list[Callable[[], None]] = []
         self._complete: set[str] = set()
         self._failed: set[str] = set()
+        self._parts_sent = 0
         self._running = False
 
     async def start(self) -> None:
@@ -108,7 +123,7 @@ class Registration:
                 async with asyncio.timeout(interval):
                     await self._wake.wait()
             except TimeoutError:
-                self._complete.clear()
+                await self._refresh()
             if self._failed and self._wake.is_set():
                 # A server that is down closes each new connection at once: do not dial it in a tight loop.
                 await asyncio.sleep(0.05)
@@ -126,6 +141,22 @@ class Registration:
             for callback in waiting:
                 callback()
 
+    async def _refresh(self) -> None:
+        """Show the name servers that this broker lives; one that has forgotten something is told all again."""
+        for server in list(self._complete):
+            if self._running and not await self._still_known(server):
+                self._complete.discard(server)
+
+    async def _still_known(self, server: str) -> bool:
+        config, version = self._state.config, self._state.topics.version
+        header = QueryDataVersionRequestHeader(config.name, self._state.address, config.cluster, config.broker_id)
+        request = RemotingCommand.request(RequestCode.QUERY_DATA_VERSION, header, version.encode())
+        try:
+            response = await self._client.invoke(server, request, _TIMEOUT)
+            return response.code == 0 and not QueryDataVersionResponseHeader.from_ext(response.ext_fields).changed
+        except RocketMQError:
+            return False  # telling it all says what is wrong
+
     async def _register(self, server: str, changed: Iterable[str]) -> None:
         """Tell one name server everything, or, when it knows the rest, what changed."""
         topics = self._state.topics
@@ -133,18 +164,25 @@ class Registration:
         names = [name for name in changed if name in topics]
         if known and not names:
             return
+        version = topics.version
         told = [topics.require(name) for name in names] if known else list(topics)
-        if await self._tell(server, self._request(told)):
-            self._complete.add(server)
-            self._failed.discard(server)
-        else:
-            self._complete.discard(server)
-            self._failed.add(server)
+        for part, last in _parts(told):
+            if not await self._tell(server, self._request(part, version if last else self._passing(version))):
+                self._complete.discard(server)
+                self._failed.add(server)
+                return
+        self._complete.add(server)
+        self._failed.discard(server)
 
-    def _request(self, topics: Iterable[TopicConfig]) -> RemotingCommand:
+    def _passing(self, version: DataVersion) -> DataVersion:
+        """A version for a part that is not the last one: name servers take in only what has another version than they know."""
+        self._parts_sent += 1
+        return version.replace(counter=-self._parts_sent)
+
+    def _request(self, topics: Iterable[TopicConfig], version: DataVersion | None = None) -> RemotingCommand:
         state = self._state
         table = {topic.topic_name: topic for topic in topics}
-        body = RegisterBrokerBody(TopicConfigWrapper(table, state.topics.version)).encode()
+        body = RegisterBrokerBody(TopicConfigWrapper(table, version or state.topics.version)).encode()
         header = RegisterBrokerRequestHeader(
             broker_name=state.config.name,
             broker_addr=state.address,
@@ -178,3 +216,17 @@ class Registration:
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+
+
+def _parts(topics: list[TopicConfig]) -> Iterator[tuple[list[TopicConfig], bool]]:
+    """Topics in parts that fit in one request, and whether a part is the last one. No topics are one part, too."""
+    part: list[TopicConfig] = []
+    size = 0
+    for topic in topics:
+        bytes_of_it = _TOPIC_BYTES + len(topic.topic_name) + sum(len(name) + len(value) for name, value in topic.attributes.items())
+        if part and (len(part) >= _PART or size + bytes_of_it > _PART_BYTES):
+            yield part, False
+            part, size = [], 0
+        part.append(topic)
+        size += bytes_of_it
+    yield part, True

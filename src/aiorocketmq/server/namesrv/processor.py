@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from aiorocketmq.errors import ProtocolError, broker_error
 from aiorocketmq.model.parsing import INT32_MAX, number_or_none
 from aiorocketmq.protocol import fastjson
-from aiorocketmq.protocol.beans import from_json
+from aiorocketmq.protocol.beans import check, from_json
 from aiorocketmq.protocol.bodies import (
     BrokerMemberGroup,
     DataVersion,
@@ -55,7 +55,7 @@ ORDER_NAMESPACE: Final = "ORDER_TOPIC_CONFIG"
 _STRICT_JSON_VERSION: Final = 401
 _REGISTER_BODY_VERSION: Final = 37
 _MAPPING_VERSION: Final = 413
-_MAX_INFLATED: Final = 64 * 1024 * 1024
+_MAX_INFLATED: Final = 16 * 1024 * 1024
 _CHANGEABLE: Final = frozenset({"orderMessageEnable", "returnOrderTopicConfigToBroker"})
 
 
@@ -176,6 +176,10 @@ class NameServerProcessor:
         if header.body_crc32 and header.body_crc32 != zlib.crc32(request.body) & 0x7FFFFFFF:
             raise broker_error(ResponseCode.SYSTEM_ERROR, "crc32 not match")
         wrapper = _registered_topics(request, compressed=header.compressed)
+        for name, topic in wrapper.topic_config_table.items():
+            if name != topic.topic_name:
+                raise ProtocolError(f"the registration has the topic {topic.topic_name[:60]!r} under the name {name[:60]!r}")
+            check(topic, "topicConfig")
         master, ha_address = self._routes.register(header, wrapper.topic_config_table.values(), wrapper.data_version, request.channel)
         order = self._values.namespace(ORDER_NAMESPACE)
         return request.answer(header=RegisterBrokerResponseHeader(ha_address, master), body=KVTable(order).encode() if order else b"")

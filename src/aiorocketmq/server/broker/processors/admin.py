@@ -47,6 +47,8 @@ from aiorocketmq.server.settings import format_settings, parse_settings
 _CHANGEABLE: Final = frozenset({"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable"})
 MAX_QUEUES: Final = 1024
 """Queues of a topic here: as many as the largest topic that every broker has, and few enough to be looked through in one go."""
+_MAX_LIST: Final = 1024 * 1024
+"""Bytes of a list of topics or groups that are created together."""
 _PAGE: Final = 2000
 """Topics or groups in one answer when the asker does not say."""
 
@@ -77,6 +79,7 @@ class AdminProcessor:
                 self._put_topics,
                 Need(Action.CREATE, topic, lambda request: [each.topic_name for each in request.body.topic_config_list]),
                 body=CreateTopicListRequestBody,
+                max_body=_MAX_LIST,
             ),
             operation(
                 RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader, self._delete_topic, Need(Action.DELETE, topic, "topic")
@@ -97,6 +100,7 @@ class AdminProcessor:
                 self._put_groups,
                 Need(Action.CREATE, group, lambda request: [each.group_name for each in request.body.group_config_list]),
                 body=SubscriptionGroupList,
+                max_body=_MAX_LIST,
             ),
             operation(
                 RequestCode.DELETE_SUBSCRIPTIONGROUP,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -35,6 +36,7 @@ from aiorocketmq.server.broker.processors.common import (
 )
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
+from aiorocketmq.server.store.keys import encode_text
 from aiorocketmq.server.store.records import PendingMessage
 
 _V3_4_9: Final = 121
@@ -172,12 +174,12 @@ class SendProcessor:
             raise illegal(self._state)
 
     def _recall_handle(self, message: PendingMessage, properties: Mapping[str, str]) -> str | None:
-        out = properties.get(props.TIMER_OUT_MS)
+        out = number_or_none(properties.get(props.TIMER_OUT_MS, ""))  # what a producer writes there itself may be anything
         topic = properties.get(props.REAL_TOPIC, "")
         if not message.deliver_at or out is None or topic.startswith(names.RETRY_PREFIX):
             return None
-        text = f"v1 {topic} {self._state.config.name} {int(out) + 1} {properties[props.UNIQ_KEY]}"
-        return base64.urlsafe_b64encode(text.encode()).decode()
+        text = f"v1 {topic} {self._state.config.name} {out + 1} {properties[props.UNIQ_KEY]}"
+        return base64.urlsafe_b64encode(encode_text(text)).decode()
 
     def _stored(
         self, request: Sent, unique: str, queue_id: int, handle: str | None, message: PendingMessage, error: RocketMQError | None

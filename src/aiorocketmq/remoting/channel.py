@@ -352,7 +352,7 @@ class Channel(FrameWriter):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
-            self._finish(self._loss(exc))
+            self._finish(_loss(self.address, exc, mute=self._reads == 0 and self._flushes > 0))
         self._endpoint.closing.discard(self)
         super().connection_lost(exc)
 
@@ -427,13 +427,6 @@ class Channel(FrameWriter):
         )
         self.abort(error)
 
-    def _loss(self, exc: Exception | None) -> ConnectionLostError:
-        how = f"was lost: {exc}" if exc else "was closed by the peer"
-        hint = None
-        if self._reads == 0 and self._flushes and not isinstance(exc, ssl.SSLError):
-            hint = "nothing was ever received from it: if this goes on, the port may expect TLS, or not be that of a RocketMQ server"
-        return ConnectionLostError(f"the connection to {self.address} {how}", address=self.address, hint=hint, cause=exc)
-
     def _finish(self, error: ConnectionLostError) -> None:
         """The one place where a channel becomes closed."""
         if self.closed:
@@ -452,24 +445,10 @@ class Channel(FrameWriter):
             self._endpoint.closing.add(self)
             self._endpoint.on_lost(self)
         for opaque, (waiter, _, flushes, _) in entries.items():
-            self._tell(waiter, self._lost_error(maybe_sent=flushes < self._flushes and opaque not in held))
+            _tell(self.address, waiter, self._lost_error(maybe_sent=flushes < self._flushes and opaque not in held))
 
     def _refusal(self) -> RemotingError:
-        if self.closed:
-            return self._lost_error(maybe_sent=False)
-        limit = self._in_flight.limit
-        return TooManyRequestsError(
-            f"{limit} requests are in flight, as many as client_async_semaphore_value allows",
-            address=self.address,
-            maybe_sent=False,
-            hint="wait for answers before sending more, or raise the limit",
-        )
-
-    def _tell(self, waiter: ResponseWaiter, error: RemotingError) -> None:
-        try:
-            waiter.on_error(error)
-        except Exception:
-            logger.exception("a failure of %s could not be handled", self.address)
+        return self._lost_error(maybe_sent=False) if self.closed else _too_many(self._in_flight.limit, self.address)
 
     # ----------------------------------------------------------------------------------------------------------- watching
 
@@ -513,7 +492,7 @@ class Channel(FrameWriter):
                 self._due_since = min(self._due_since, self._written_at(flushes))
                 silent = now - self._due_since >= _MIN_SILENCE
             text = f"no answer from {self.address} in time" if maybe_sent else f"the request could not be sent to {self.address} in time"
-            self._tell(waiter, RequestTimeoutError(text, address=self.address, maybe_sent=maybe_sent))
+            _tell(self.address, waiter, RequestTimeoutError(text, address=self.address, maybe_sent=maybe_sent))
         if silent and self._endpoint.settings.close_if_silent and not self.closed:
             length = now - self._due_since
             text = "closing the connection to %s: silent for %.1f s while a request timed out"
@@ -528,6 +507,31 @@ class Channel(FrameWriter):
             logger.debug("closing the connection with %s: idle for %g s", self.address, idle_timeout)
             self.close(f"closed: idle for {idle_timeout:g} s")
         return due
+
+
+def _tell(address: str, waiter: ResponseWaiter, error: RemotingError) -> None:
+    try:
+        waiter.on_error(error)
+    except Exception:
+        logger.exception("a failure of %s could not be handled", address)
+
+
+def _too_many(limit: int, address: str) -> TooManyRequestsError:
+    return TooManyRequestsError(
+        f"{limit} requests are in flight, as many as client_async_semaphore_value allows",
+        address=address,
+        maybe_sent=False,
+        hint="wait for answers before sending more, or raise the limit",
+    )
+
+
+def _loss(address: str, exc: Exception | None, *, mute: bool) -> ConnectionLostError:
+    """The end of a connection that this side did not want; `mute` when something was sent and nothing ever received."""
+    hint = None
+    if mute and not isinstance(exc, ssl.SSLError):
+        hint = "nothing was ever received from it: if this goes on, the port may expect TLS, or not be that of a RocketMQ server"
+    how = f"was lost: {exc}" if exc else "was closed by the peer"
+    return ConnectionLostError(f"the connection to {address} {how}", address=address, hint=hint, cause=exc)
 
 
 async def close_all(channels: Iterable[Channel], reason: str) -> None:

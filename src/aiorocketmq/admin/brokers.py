@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from aiorocketmq.admin.life import AdminLife
 from aiorocketmq.admin.results import BrokerInfo
-from aiorocketmq.errors import BrokerNotFoundError, ConfigError
+from aiorocketmq.errors import BrokerNotFoundError, ConfigError, broker_not_found
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, TopicRouteData
 
@@ -18,7 +18,7 @@ class BrokerOperations(AdminLife):
     """What an admin client does with clusters and brokers."""
 
     async def cluster_info(self) -> tuple[BrokerInfo, ...]:
-        """All brokers that the name server knows, sorted by cluster and name (106).
+        """All brokers that the name server knows, sorted by cluster and name.
 
         Raises:
             NoNameServerError: No name server can be reached.
@@ -77,9 +77,7 @@ class BrokerOperations(AdminLife):
                 self._queue_addresses[queue.topic, name] = address
             known = found.get(queue.broker_name)
         if known is None:
-            raise BrokerNotFoundError(
-                f"broker {queue.broker_name!r} is not in the route of topic {queue.topic!r}", topic=queue.topic, hint="is it running?"
-            )
+            raise broker_not_found(queue.broker_name, topic=queue.topic)
         return known
 
     async def _each(self, name: str, addresses: Mapping[str, str], ask: Callable[[str, str], Coroutine[Any, Any, T]]) -> dict[str, T]:

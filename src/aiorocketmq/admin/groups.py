@@ -22,7 +22,7 @@ class GroupOperations(BrokerOperations):
     """What an admin client does with consumer groups."""
 
     async def consume_progress(self, group: str, *, topic: str | None = None) -> ConsumeProgress:
-        """How far a group has come on every queue, over all brokers, and how many messages wait for it (208).
+        """How far a group has come on every queue, over all brokers, and how many messages wait for it.
 
         Args:
             group: Consumer group.
@@ -57,7 +57,7 @@ class GroupOperations(BrokerOperations):
         return ConsumeProgress(group, dict(sorted(queues.items())), sum(table.consume_tps for table in tables.values()))
 
     async def group_connections(self, group: str) -> GroupConnections:
-        """Who is connected in a consumer group, over all brokers (203).
+        """Who is connected in a consumer group, over all brokers.
 
         Raises:
             ConsumerNotOnlineError: No member is connected anywhere.

@@ -87,7 +87,7 @@ class TopicOperations(BrokerOperations):
         return tuple(sorted(masters))
 
     async def topics(self) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206).
+        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them.
 
         Raises:
             RocketMQError: The name server did not answer, or answered with an error.
@@ -97,7 +97,7 @@ class TopicOperations(BrokerOperations):
         return tuple(sorted(await self._name_servers().topic_list()))
 
     async def topic_route(self, topic: str) -> TopicRouteData:
-        """Which brokers hold a topic, with how many queues (105).
+        """Which brokers hold a topic, with how many queues.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.
@@ -109,7 +109,7 @@ class TopicOperations(BrokerOperations):
         return await self._name_servers().topic_route(topic)
 
     async def topic_stats(self, topic: str) -> TopicStats:
-        """Offsets of every queue of a topic, over all brokers (202).
+        """Offsets of every queue of a topic, over all brokers.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.

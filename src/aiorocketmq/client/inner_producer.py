@@ -15,7 +15,7 @@ from aiorocketmq.client.broker_api import BrokerApi
 from aiorocketmq.client.route import DEFAULT_TOPIC_QUEUE_NUMS, RouteService
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.core.route_table import TopicPublishInfo
-from aiorocketmq.errors import BrokerError, BrokerNotFoundError, RemotingError, RocketMQError, RouteError, SendError
+from aiorocketmq.errors import BrokerError, RemotingError, RocketMQError, RouteError, SendError, broker_not_found
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, CLIENT_INNER_PRODUCER_GROUP, is_retry_topic
@@ -117,7 +117,7 @@ class InnerProducer:
     def _address(self, queue: MessageQueue) -> str:
         address = self._routes.broker_addrs.master(queue.broker_name)
         if address is None:
-            raise BrokerNotFoundError(f"broker {queue.broker_name!r} has no master now", topic=queue.topic, hint="is it running?")
+            raise broker_not_found(queue.broker_name, topic=queue.topic, master=True)
         return address
 
     def _header(self, queue: MessageQueue, properties: Mapping[str, str], flag: int, sys_flag: int) -> SendMessageRequestHeaderV2:

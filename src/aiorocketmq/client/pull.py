@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error
+from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error, broker_not_found
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
@@ -188,7 +188,7 @@ class PullApi:
                 await self._routes.update(topic)
                 broker = self.find_broker(*key)
             if broker is None:
-                raise BrokerNotFoundError(f"broker {key[0]!r} has no address in any route", topic=topic, hint="is it running?")
+                raise broker_not_found(key[0], topic=topic)
             try:
                 await self.remoting.connect(broker.address)
             except RemotingError:

@@ -128,7 +128,7 @@ class ClientConfig:
             raise ConfigError(f"tls {tls!r} is a {type(tls).__name__}", hint="use True, False or TLS(...)")
 
     def replace(self, **changes: Unpack[ConfigFields]) -> Self:
-        """A copy with some fields changed; nothing else is lost (K21).
+        """A copy with some fields changed; nothing else is lost.
 
         Raises:
             ConfigError: A keyword is no field, or a field has an impossible value.

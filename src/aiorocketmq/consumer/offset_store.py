@@ -27,6 +27,7 @@ from aiorocketmq.errors import (
     ProtocolError,
     RemotingError,
     RocketMQError,
+    broker_not_found,
 )
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
@@ -448,9 +449,7 @@ def address_finder(
             await update_route(queue.topic)
             address = find(queue.broker_name)
         if address is None:
-            raise BrokerNotFoundError(
-                f"broker {queue.broker_name!r} of queue {queue} has no address in any route", topic=queue.topic, hint="is it running?"
-            )
+            raise broker_not_found(queue.broker_name, topic=queue.topic)
         return address
 
     return address_of

@@ -183,7 +183,7 @@ class PushConsumer:
         return decorate
 
     async def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
-        """Listen to one more topic, or give a topic another listener and filter, before the start or while running (F21).
+        """Listen to one more topic, or give a topic another listener and filter, before the start or while running.
 
         Args:
             topic: Topic name.
@@ -343,7 +343,7 @@ class PushConsumer:
     # --- while it runs ----------------------------------------------------------------------------------------------------------
 
     def suspend(self) -> None:
-        """Pull no more; what was pulled is still consumed (F36). Does nothing before the start."""
+        """Pull no more; what was pulled is still consumed. Does nothing before the start."""
         if self._runtime is not None:
             self._runtime.suspend()
 
@@ -353,7 +353,7 @@ class PushConsumer:
             self._runtime.resume()
 
     def resize(self, concurrency: int | tuple[int, int]) -> None:
-        """Change `concurrency` while running (F6).
+        """Change `concurrency` while running.
 
         Raises:
             ConfigError: It is out of range.
@@ -407,7 +407,7 @@ class PushConsumer:
         return sum(assigned.messages.count for assigned in self._runtime.rebalancer.assigned.values())
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
         return self._runtime.rebalancer.offsets(topic) if self._runtime is not None else {}
 
     @property

@@ -20,7 +20,7 @@ from aiorocketmq.consumer.members import MemberLists, Members
 from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset
 from aiorocketmq.consumer.queue_locks import BROKER_LOCK_TIME, LOCK_MAX_LIVE_TIME, QueueLocks
 from aiorocketmq.core.hand_over import HandOver
-from aiorocketmq.errors import BrokerNotFoundError, RocketMQError
+from aiorocketmq.errors import RocketMQError, broker_not_found
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -307,7 +307,7 @@ class Rebalancer:
     def _broker_address(self, queue: MessageQueue) -> str:
         found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
         if found is None:
-            raise BrokerNotFoundError(f"broker {queue.broker_name!r} of {queue} has no address in any route", topic=queue.topic)
+            raise broker_not_found(queue.broker_name, topic=queue.topic)
         return found.address
 
     # --- giving queues up -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ START_TIMESTAMP_BACK: Final = 30 * 60.0
 MIB: Final = 1024 * 1024
 
 MessageQueueListener: TypeAlias = Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], Any]
-"""Called with a topic, all its queues and the queues this consumer owns now, whenever either changed (F45). Must not block."""
+"""Called with a topic, all its queues and the queues this consumer owns now, whenever either changed. Must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,10 +182,10 @@ class Message:
         keys: Words by which the message can be found later: one string or an iterable of strings without blanks.
         properties: User properties; names and values are non-empty strings, reserved names are refused. All properties of a message
             together, tag and keys included, take some 32,000 bytes at most.
-        delay: Deliver after this many seconds (float or timedelta), to the millisecond; needs a 5.x broker (A18).
-        deliver_at: Deliver at this time: an aware datetime, or seconds since the epoch; needs a 5.x broker (A18).
-        delay_level: Deliver after a fixed delay, 1 (1 s) to 18 (2 h); works on every broker (A17).
-        sharding_key: Messages of one key go to one queue, and the key is stored with them (A20).
+        delay: Deliver after this many seconds (float or timedelta), to the millisecond; needs a 5.x broker.
+        deliver_at: Deliver at this time: an aware datetime, or seconds since the epoch; needs a 5.x broker.
+        delay_level: Deliver after a fixed delay, 1 (1 s) to 18 (2 h); works on every broker.
+        sharding_key: Messages of one key go to one queue, and the key is stored with them.
         flag: A number of the user's own, 32 bits signed.
         wait_store_ok: False lets the broker answer before the message is flushed or replicated.
         buyer_id: Legacy routing id, or None.
@@ -492,7 +492,7 @@ class Message:
         return props.decode_properties(self._rest)
 
     def wire_text(self, message_id: str, sharding_key: Any = None) -> str:
-        """The properties with their id as one text of the wire (A3).
+        """The properties with their id as one text of the wire.
 
         Args:
             message_id: The unique id of this send, up to 56 characters.

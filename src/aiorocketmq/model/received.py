@@ -151,7 +151,7 @@ class ReceivedMessage:
 
     @property
     def offset_message_id(self) -> str:
-        """The broker's id in hex: store address, port and commit-log offset (A6)."""
+        """The broker's id in hex: store address, port and commit-log offset."""
         return encode_offset_id(self._store_ip, self._store_port, self.commit_log_offset)
 
     @property

@@ -18,11 +18,11 @@ from typing import Final
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import (
-    BrokerNotFoundError,
     ClientClosedError,
     RemotingError,
     SendError,
     SendTimeoutError,
+    broker_not_found,
 )
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
@@ -262,11 +262,8 @@ class SendDispatcher:
     def _no_address(self, operation: SendOperation, queue: MessageQueue) -> None:
         target = operation.target
         operation.queue = queue
-        error = BrokerNotFoundError(
-            f"broker {queue.broker_name!r} has no master address in the route of topic {target.topic!r}",
-            topic=target.topic,
-            hint="use a queue of fetch_publish_message_queues(), and check that the broker runs",
-        )
+        hint = "use a queue of fetch_publish_message_queues(), and check that the broker runs"
+        error = broker_not_found(queue.broker_name, topic=target.topic, master=True, hint=hint)
         operation.troubled().note(queue.broker_name, "", error, 0.0)
         if operation.pinned and queue.broker_name not in target.brokers:
             operation.fail(error)

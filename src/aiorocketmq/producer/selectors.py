@@ -59,7 +59,7 @@ def checked_queue(queue: Any, message: Message, what: str = "queue") -> MessageQ
 
 
 def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[MessageQueue]], MessageQueue]:
-    """A user's selector for one message, with a check of what it gives back (B5)."""
+    """A user's selector for one message, with a check of what it gives back."""
 
     def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
         return checked_queue(selector(queues, message), message, "what the selector gave,")

@@ -432,7 +432,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._run(self._async.listen, topic, expression, batch)
 
     def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
-        """Listen to one more topic, or give a topic another listener and filter, before the start or while running (F21).
+        """Listen to one more topic, or give a topic another listener and filter, before the start or while running.
 
         Args:
             topic: Topic name.
@@ -456,7 +456,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         self._call(self._async.unsubscribe, topic)
 
     def suspend(self) -> None:
-        """Pull no more; what was pulled is still consumed (F36). Does nothing before the start."""
+        """Pull no more; what was pulled is still consumed. Does nothing before the start."""
         self._run(self._async.suspend)
 
     def resume(self) -> None:
@@ -464,7 +464,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         self._run(self._async.resume)
 
     def resize(self, concurrency: int | tuple[int, int]) -> None:
-        """Change `concurrency` while running (F6).
+        """Change `concurrency` while running.
 
         Raises:
             ConfigError: It is out of range.
@@ -508,7 +508,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._async.backlog
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all (G17)."""
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
         return self._run(self._async.offsets, topic)
 
     @property
@@ -550,7 +550,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._async.state
 
     def cluster_info(self) -> tuple[BrokerInfo, ...]:
-        """All brokers that the name server knows, sorted by cluster and name (106).
+        """All brokers that the name server knows, sorted by cluster and name.
 
         Raises:
             NoNameServerError: No name server can be reached.
@@ -604,7 +604,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         )
 
     def topics(self) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206).
+        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them.
 
         Raises:
             RocketMQError: The name server did not answer, or answered with an error.
@@ -612,7 +612,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._call(self._async.topics)
 
     def topic_route(self, topic: str) -> TopicRouteData:
-        """Which brokers hold a topic, with how many queues (105).
+        """Which brokers hold a topic, with how many queues.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.
@@ -621,7 +621,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._call(self._async.topic_route, topic)
 
     def topic_stats(self, topic: str) -> TopicStats:
-        """Offsets of every queue of a topic, over all brokers (202).
+        """Offsets of every queue of a topic, over all brokers.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.
@@ -639,7 +639,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._call(self._async.queues, topic)
 
     def consume_progress(self, group: str, *, topic: str | None = None) -> ConsumeProgress:
-        """How far a group has come on every queue, over all brokers, and how many messages wait for it (208).
+        """How far a group has come on every queue, over all brokers, and how many messages wait for it.
 
         Args:
             group: Consumer group.
@@ -653,7 +653,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._call(self._async.consume_progress, group, topic=topic)
 
     def group_connections(self, group: str) -> GroupConnections:
-        """Who is connected in a consumer group, over all brokers (203).
+        """Who is connected in a consumer group, over all brokers.
 
         Raises:
             ConsumerNotOnlineError: No member is connected anywhere.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiorocketmq.errors import InvalidParameterError
-from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
+from aiorocketmq.protocol.bodies import CreateTopicListRequestBody, SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_admin import CreateTopicRequestHeader, DeleteTopicRequestHeader
@@ -204,3 +204,28 @@ async def test_all_is_in_the_file_after_a_restart(tmp_path: object, make_bench: 
     assert group is not None and group.retry_queue_nums == 7 and second.state.offsets.query("g", "t", 1) == 4
     await settle()
     assert_memory_is_the_database(second)
+
+
+async def test_a_list_with_one_illegal_topic_creates_none(bench: BrokerBench) -> None:
+    body = CreateTopicListRequestBody([TopicConfig("good", 2, 2), TopicConfig("not good", 2, 2)]).encode()
+    answer = await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC_LIST, None, body)
+    assert answer.code == ResponseCode.INVALID_PARAMETER
+    await settle()
+    assert "good" not in bench.state.topics
+    assert_memory_is_the_database(bench)
+
+
+async def test_request_17_keeps_what_it_does_not_name(bench: BrokerBench) -> None:
+    bench.state.topics.put(TopicConfig("t", 8, 8, topic_sys_flag=2, attributes={"message.type": "FIFO"}))
+    header = {
+        "topic": "t",
+        "defaultTopic": "TBW102",
+        "readQueueNums": "8",
+        "writeQueueNums": "8",
+        "perm": "4",
+        "topicFilterType": "SINGLE_TAG",
+    }
+    answer = await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC, header)
+    assert answer.code == 0, answer.remark
+    topic = bench.state.topics.require("t")
+    assert (topic.perm, topic.topic_sys_flag, topic.attributes) == (4, 2, {"message.type": "FIFO"})

@@ -144,16 +144,19 @@ class AdminProcessor:
 
     def _put_topic(self, request: Plain[CreateTopicRequestHeader]) -> None:
         header = request.header
-        known = self._state.topics.get(header.topic)
+        known = self._state.topics.latest(header.topic)
         attributes = dict(known.attributes) if known is not None else {}
-        self._create(
+        sys_flag = header.topic_sys_flag
+        if sys_flag is None:
+            sys_flag = known.topic_sys_flag if known is not None else 0
+        self._put_checked(
             TopicConfig(
                 topic_name=header.topic,
                 read_queue_nums=header.read_queue_nums,
                 write_queue_nums=header.write_queue_nums,
                 perm=header.perm,
                 topic_filter_type=header.topic_filter_type,
-                topic_sys_flag=header.topic_sys_flag or 0,
+                topic_sys_flag=sys_flag,
                 order=header.order,
                 attributes=_changed_attributes(attributes, header.attributes or ""),
             )
@@ -161,11 +164,17 @@ class AdminProcessor:
         self._answer_when_stored(request, registered=True)
 
     def _put_topics(self, request: Request[RpcHeader, CreateTopicListRequestBody]) -> None:
-        for topic in request.body.topic_config_list:
-            self._create(topic)
+        self._put_checked(*request.body.topic_config_list)
         self._answer_when_stored(request, registered=True)
 
-    def _create(self, topic: TopicConfig) -> None:
+    def _put_checked(self, *topics: TopicConfig) -> None:
+        """Create or change topics; none of them when one is not legal."""
+        for topic in topics:
+            self._check(topic)
+        for topic in topics:
+            self._state.topics.put(topic)
+
+    def _check(self, topic: TopicConfig) -> None:
         name = topic.topic_name
         names.check_topic(name)
         if self._state.topics.is_system(name):
@@ -175,7 +184,6 @@ class AdminProcessor:
             raise broker_error(
                 ResponseCode.INVALID_PARAMETER, f"topic[{name}]: {most} queues are too many, this server has {MAX_QUEUES} at most"
             )
-        self._state.topics.put(topic)
 
     def _delete_topic(self, request: Plain[DeleteTopicRequestHeader]) -> None:
         header = request.header

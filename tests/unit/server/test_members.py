@@ -1,0 +1,63 @@
+"""Members, fingerprints and locks: what is forgotten, and when."""
+
+from __future__ import annotations
+
+from aiorocketmq.model.enums import ConsumeType, MessageModel
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.bodies import ConsumerData
+from aiorocketmq.server.broker.locks import QueueLocks
+from aiorocketmq.server.broker.registry import ClientRegistry
+from tests.unit.server.harness import FakeChannel
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.clients = ClientRegistry(lambda: self.now, 120.0, lambda group: None)
+
+    def beat(self, channel: FakeChannel, fingerprint: int, group: str = "g") -> bool:
+        """One heartbeat; True when the broker calls the subscription changed."""
+        changed = self.clients.fingerprint_changed(group, fingerprint)
+        data = ConsumerData(group, ConsumeType.CONSUME_PASSIVELY, MessageModel.CLUSTERING, "CONSUME_FROM_FIRST_OFFSET", set(), False)  # type: ignore[arg-type]
+        self.clients.register_consumer(data, channel, "me", 0, 479)  # type: ignore[arg-type]
+        return changed
+
+
+def test_a_fingerprint_goes_with_the_last_member() -> None:
+    bench = Bench()
+    first, second = FakeChannel("127.0.0.1:1"), FakeChannel("127.0.0.1:2")
+    assert [bench.beat(first, 1), bench.beat(first, 1), bench.beat(first, 2)] == [False, False, True]
+    bench.beat(second, 2)
+    bench.clients.channel_closed(first)  # type: ignore[arg-type]
+    assert bench.beat(second, 3), "one member is left, and what it said before is known"
+    bench.clients.channel_closed(second)  # type: ignore[arg-type]
+    assert bench.clients.consumer_group("g") is None
+    assert not bench.beat(first, 4), "the group begins anew: nothing has changed"
+
+
+def test_fingerprints_of_groups_that_never_came_to_be_are_forgotten() -> None:
+    bench = Bench()
+    bench.beat(FakeChannel(), 1)
+    for number in range(100):
+        bench.clients.fingerprint_changed(f"unknown {number}", 1)
+    bench.clients.expire()
+    assert list(bench.clients._fingerprints) == ["g"]
+
+
+def test_locks_that_have_fallen_are_forgotten() -> None:
+    now = [1000.0]
+    locks = QueueLocks(lambda: now[0], 60.0)
+    one, two = MessageQueue("t", "b", 0), MessageQueue("t", "b", 1)
+    locks.lock("g", "a", [one])
+    now[0] += 50
+    locks.lock("g", "a", [two])
+    locks.lock("h", "a", [one])
+    now[0] += 20
+    locks.expire()
+    assert locks._groups == {"g": {two: ("a", 1050.0)}, "h": {one: ("a", 1050.0)}}
+    assert locks.lock("g", "b", [one, two]) == [one]
+    locks.unlock("h", "a", [one])
+    assert "h" not in locks._groups and not locks.any_live("h")
+    now[0] += 61
+    locks.expire()
+    assert locks._groups == {}

@@ -54,13 +54,16 @@ async def test_a_new_topic_is_routed_when_create_returns(cluster: Cluster, admin
 async def test_a_topic_is_changed_by_creating_it_again(cluster: Cluster, admin: AdminClient) -> None:
     topic = cluster.unique("admin_change")
     await admin.create_topic(topic, queues=2)
-    await admin.create_topic(topic, queues=5, permission=Permission.READ, broker=cluster.broker_name)
 
-    async def changed() -> bool:
+    async def has(read: int, write: int, permission: Permission) -> bool:
         data = (await admin.topic_route(topic)).queue_datas[0]
-        return (data.read_queue_nums, data.perm) == (5, int(Permission.READ))
+        return (data.read_queue_nums, data.write_queue_nums, data.perm) == (read, write, int(permission))
 
-    await eventually(changed, 15)
+    await admin.create_topic(topic, queues=5, permission=Permission.READ, broker=cluster.broker_name)
+    await eventually(lambda: has(5, 5, Permission.READ), 15)
+    await admin.create_topic(topic, queues=3, broker=cluster.broker_name)
+    await eventually(lambda: has(3, 3, Permission.READ | Permission.WRITE), 15)
+    assert await admin.queues(topic) == tuple(MessageQueue(topic, cluster.broker_name, number) for number in range(3))
 
 
 async def test_topic_creation_refuses_what_cannot_work(admin: AdminClient) -> None:

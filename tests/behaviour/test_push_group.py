@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.consumer import LocalFileOffsetStore, ReadOffset
+from tests.support import raw_remoting
 from tests.support.clusters import Cluster
 from tests.support.push import Gate, Inbox, new_topic, numbered, owns, send
 from tests.support.waiting import eventually
@@ -121,7 +123,29 @@ async def test_strategy_of_the_user(cluster: Cluster) -> None:
         await eventually(lambda: ids(first) == {4, 2, 0} and ids(second) == {3, 1})
 
 
-@pytest.mark.feature("G13", "F14", "F44")
+@pytest.mark.feature("F14")
+async def test_offsets_travel_with_the_pulls(cluster: Cluster) -> None:
+    """Nothing else saves them here: the consumer runs on, and its timer is an hour away."""
+    topic, group = await new_topic(cluster, "by_pull", 1), cluster.unique("g")
+    inbox = Inbox()
+    async with (
+        member(cluster, group, topic, inbox, persist_consumer_offset_interval=3600.0) as consumer,
+        cluster.producer() as producer,
+    ):
+        await send(producer, topic, numbered(7))
+        await inbox.has(7)
+        await eventually(lambda: consumer.backlog == 0)
+        await send(producer, topic, [b"one more"])  # ends the pull that waits; the next one tells that 7 are done
+        await inbox.has(8)
+        committed = partial(asyncio.to_thread, raw_remoting.committed_offset, cluster.broker_address, group, topic, 0)
+
+        async def seven() -> bool:
+            return (await committed() or 0) >= 7
+
+        await eventually(seven, 30)
+
+
+@pytest.mark.feature("G13", "F44")
 async def test_restart_goes_on_at_the_committed_offset(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "again", 2), cluster.unique("g")
     before, after = Inbox(), Inbox()

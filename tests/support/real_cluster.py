@@ -141,6 +141,16 @@ class RealCluster:
             if wait:
                 self._await_broker()
 
+    def add_broker(self, name: str) -> tuple[Child, str]:
+        """Start another master of this cluster, and wait until it is registered; answers its process, to be killed by the caller, and its
+        address."""
+        port = free_port(around=(-2, 0, 1))
+        store = self.home / f"store-{name}"
+        own = {"brokerName": name, "listenPort": str(port), "storePathRootDir": str(store), "storePathCommitLog": str(store / "commitlog")}
+        child = self._spawn("broker.BrokerStartup", self._broker_config() | own, self._broker_memory(), log=name)
+        child.wait_for_log(READY, START_TIMEOUT)
+        return child, f"127.0.0.1:{port}"
+
     def ensure_running(self) -> None:
         """Bring back a broker that a test left dead."""
         if not self.broker_alive:
@@ -176,6 +186,12 @@ class RealCluster:
         return self._spawn("namesrv.NamesrvStartup", config, ("-Xms128m", "-Xmx256m"))
 
     def _spawn_broker(self) -> Child:
+        return self._spawn("broker.BrokerStartup", self._broker_config(), self._broker_memory())
+
+    def _broker_memory(self) -> tuple[str, ...]:
+        return (f"-Xms{self._broker_heap}", f"-Xmx{self._broker_heap}", "-XX:MaxDirectMemorySize=512m")
+
+    def _broker_config(self) -> dict[str, str]:
         config = {
             "brokerClusterName": self.cluster_name,
             "brokerName": self.broker_name,
@@ -195,11 +211,10 @@ class RealCluster:
         if self._is_5:
             # By default an idle broker writes its whole timer wheel, 37 MB, every second: a third of a core.
             config |= {"bindAddress": "127.0.0.1", "timerWheelEnable": "true", "timerFlushIntervalMs": "30000"}
-        heap = (f"-Xms{self._broker_heap}", f"-Xmx{self._broker_heap}", "-XX:MaxDirectMemorySize=512m")
-        return self._spawn("broker.BrokerStartup", config | self._broker_options, heap)
+        return config | self._broker_options
 
-    def _spawn(self, main: str, config: Mapping[str, str], heap: tuple[str, ...]) -> Child:
-        name = main.partition(".")[0]
+    def _spawn(self, main: str, config: Mapping[str, str], heap: tuple[str, ...], *, log: str = "") -> Child:
+        name = log or main.partition(".")[0]
         file = self.home / f"{name}.conf"
         file.write_text("".join(f"{key}={value}\n" for key, value in config.items()))
         command = java.java_command(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -41,6 +43,10 @@ def test_help_shows_examples_that_parse(words: list[str], capsys: pytest.Capture
     examples = [line.strip() for line in text.partition("Examples:")[2].splitlines() if line.strip().startswith("aiorocketmq ")]
     assert examples, "the help has no example"
     assert all(example.startswith(f"aiorocketmq {' '.join(words)}") for example in examples)
+    for example in examples:
+        words_of_it = shlex.split(re.split(r" \| |  +", example)[0])[1:]  # without what follows in a pipe, and without a remark
+        command, _, ignored = app.parse_args(words_of_it, exit_on_error=False, print_error=False)
+        assert callable(command) and not ignored, example
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Final
 
 import pytest
 
+import aiorocketmq
 from tests.support import tables
 from tests.support.memory_transport import SCRIPTED
 
@@ -131,7 +132,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         return
     for node, mark in item.iter_markers_with_node("untidy"):
         excused = [text for text in found if any(what in text for what in mark.args)]
-        if not excused and node is item:
+        if not excused and node is item and not aiorocketmq.compiled:  # the attributes of compiled objects cannot be read
             pytest.fail(f"left nothing behind that holds one of {mark.args}: take the mark away", pytrace=False)
         found = [text for text in found if text not in excused]
     if found:

@@ -80,11 +80,11 @@ MAY_HOLD = (
     "producer.dispatcher.SendDispatcher.targets", "producer.topics.Topics.targets", "producer.send.TopicTarget.*lanes",
     "producer.send.TopicTarget.*templates", "producer.send.TopicTarget.brokers", "producer.send.TopicTarget.served_by",
     "producer.prepare.Preparer._targets",
-    "producer.attempts.Trouble.*", "producer.direct.DirectSender._targets", "producer.accumulator.Accumulator._targets",
+    "producer.attempts.Trouble.*", "producer.accumulator.Accumulator._targets",
     "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.members.MemberLists.*",
     "consumer.runtime.PushRuntime._thresholds", "consumer.runtime.PushRuntime._missing", "consumer.rebalance._Share.mine",
     "consumer.rebalance.Rebalancer._last_seen", "consumer.rebalance.Rebalancer._connections",
-    "consumer.group_check.GroupCheck.conflicts", "consumer.orderly.Run.messages", "sync.calls.DirectCall._kwargs",
+    "consumer.group_check.GroupCheck.conflicts", "consumer.orderly.Run.messages",
 )  # fmt: skip
 """Tables that may have entries in the end, by module, class and attribute. Anything else that grows has to be empty again."""
 _WATCHED: dict[type, bool] = {}

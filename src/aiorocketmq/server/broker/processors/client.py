@@ -47,6 +47,8 @@ from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request,
 logger = logging.getLogger("aiorocketmq.server")
 
 _UNIQUE_KEY_RESULTS: Final = 32
+_MAX_GROUPS: Final = 1024
+"""Groups that one connection may heartbeat: each is kept in tables until it closes."""
 
 
 class ClientProcessor:
@@ -113,6 +115,10 @@ class ClientProcessor:
         clients, channel, command, session = self._state.clients, request.channel, request.command, request.session
         data = request.body
         changed = data.heartbeat_fingerprint == 0
+        told = session.producer_groups.union(each.group_name for each in data.producer_data_set)
+        told.update(each.group_name for each in data.consumer_data_set)
+        if len(told | session.consumer_groups) > _MAX_GROUPS:
+            raise broker_error(ResponseCode.INVALID_PARAMETER, f"a client has {_MAX_GROUPS} groups at most on one connection")
         session.client_id = data.client_id
         for producer in data.producer_data_set:
             clients.register_producer(producer.group_name, channel, data.client_id, command.language, command.version)

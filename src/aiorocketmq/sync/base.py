@@ -23,7 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.client.direct_reply import Cancellable
-from aiorocketmq.errors import ClientClosedError, WindowFullError
+from aiorocketmq.errors import ClientClosedError, ForkedClientError, WindowFullError
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
@@ -123,7 +123,7 @@ class BlockingClient(Generic[A]):
         if portal is not None and not portal.forked:
             client = self._async
             portal.launch(partial(_stop_dropped, portal, client, self._remains()))
-            warnings.warn(f"{type(self).__name__} was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
+            warnings.warn(f"{type(self).__name__} was dropped without stop()", ResourceWarning, source=self, stacklevel=2)  # may raise
 
     def _remains(self) -> Callable[[], object]:
         """What is to be done for a dropped client before its asyncio twin is stopped; must not refer to the client."""
@@ -162,8 +162,8 @@ class BlockingClient(Generic[A]):
     # -- the loop ----------------------------------------------------------------------------------------------------------------------
 
     async def _begin(self, portal: portals.Portal, stops: int) -> None:
-        while self._starting is not None or self._stopping is not None:
-            await asyncio.wait([task for task in (self._starting, self._stopping) if task is not None])
+        while (other := self._starting or self._stopping) is not None:
+            await asyncio.wait([other])
         if self._portal is not None:
             return  # it runs
         if self._stops != stops:
@@ -188,11 +188,10 @@ class BlockingClient(Generic[A]):
 
     async def _finish(self, function: Callable[..., Coroutine[Any, Any, Any]], caller: int, *args: Any) -> None:
         with self._not_awaiting(caller):
-            if self._starting is not None:
-                self._starting.cancel()
-                await asyncio.wait([self._starting])
-            if self._stopping is not None:
-                await asyncio.wait([self._stopping])
+            while (other := self._starting or self._stopping) is not None:
+                if other is self._starting:
+                    other.cancel()
+                await asyncio.wait([other])
             portal = self._portal
             if portal is None:
                 return  # it never ran, or has stopped
@@ -280,6 +279,8 @@ class BlockingProducer(BlockingClient[S]):
     def _mark_forked(self) -> None:
         if self._direct is not None:
             self._direct.abandon()
+        for future in list(self._room.open):
+            future.disown(ForkedClientError("the send belongs to the parent process"))
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------
 

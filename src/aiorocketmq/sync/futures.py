@@ -116,6 +116,12 @@ class SendFuture(Future[T]):
         self._error = exception
         self._end()
 
+    def disown(self, error: BaseException) -> None:
+        """End it in a forked child, which inherited it, with an error; its callbacks are the parent's."""
+        self._callbacks.clear()
+        if not self._ended:
+            self.set_exception(error)
+
     def _end(self) -> None:
         self._ended = True
         self._on_end(self)

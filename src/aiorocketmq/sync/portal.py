@@ -163,6 +163,7 @@ class Portal:
         """
         if self.forked:
             self.check_process()
+        courier.check()
         if threading.get_ident() == self._ident:
             raise ClientStateError(
                 "a blocking call was made on the event-loop thread, for which it would wait forever",
@@ -225,6 +226,7 @@ class Portal:
             ForkedClientError: Called in a forked child.
         """
         self.check_process()
+        courier.check()
         self._post(Submission(begin, patient, args, future, self))
 
     def launch(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -289,23 +291,29 @@ class Portal:
 
     def begin_task(self, function: Callable[[], Coroutine[Any, Any, T]], reply: Reply) -> asyncio.Task[None]:
         """Run a coroutine function as a task, which begins at once where Python can do that (3.12), else in the next turn of the loop."""
+        self._users += 1
         coroutine = self._tell(function, reply)
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=self.loop, eager_start=True)
         else:
             task = self.loop.create_task(coroutine)
-        task.add_done_callback(partial(_see_to_the_end, reply))
+        task.add_done_callback(partial(self._see_to_the_end, reply))
         return task
+
+    def _see_to_the_end(self, reply: Reply, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never runs, and tells nothing.
+        if task.cancelled():
+            self._left()
+            reply.set_exception(_cancelled_error())
 
     async def _tell(self, function: Callable[[], Coroutine[Any, Any, T]], reply: Reply) -> None:
         """Run a coroutine function and tell the outcome. Whatever it is: from a task, asyncio would let SystemExit through to the loop."""
-        self._users += 1
         result: T | None = None
         failure: BaseException | None = None
         try:
             result = await function()
         except asyncio.CancelledError:
-            failure = ClientClosedError("the call was cancelled because its client was stopped")
+            failure = _cancelled_error()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
             failure = error
         self._left()  # first: whoever is told can then wait for the end of the portal, if that is due
@@ -382,6 +390,13 @@ class Portal:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
+        courier.begin_loop()
+        try:
+            self._run_loop()
+        finally:
+            courier.end_loop()
+
+    def _run_loop(self) -> None:
         try:
             self.loop = new_event_loop()
             self._wake = self._waker()
@@ -453,10 +468,8 @@ class _Nobody:
         _log.error("stopping a dropped client failed: %s", error)
 
 
-def _see_to_the_end(reply: Reply, task: asyncio.Task[None]) -> None:
-    # A task that is cancelled before its first step never runs, and tells nothing.
-    if not reply.done() and task.cancelled():
-        reply.set_exception(ClientClosedError("the call was cancelled because its client was stopped"))
+def _cancelled_error() -> ClientClosedError:
+    return ClientClosedError("the call was cancelled because its client was stopped")
 
 
 def _nothing() -> None: ...
@@ -472,7 +485,17 @@ _inherited: list[object] = []
 
 
 def current() -> Portal:
-    """The portal of this process, made when there is none. When it ends before it is called, that raises `PortalEndedError`."""
+    """The portal of this process, made when there is none. When it ends before it is called, that raises `PortalEndedError`.
+
+    Raises:
+        ClientStateError: gevent has replaced the threads or queues of this process.
+    """
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is not None and (gevent.is_module_patched("threading") or gevent.is_module_patched("queue")):
+        raise ClientStateError(
+            "gevent has replaced the threads or queues of this process: the event loop of the blocking classes needs a thread of its own",
+            hint="call gevent.monkey.patch_all(thread=False, queue=False), or use aiorocketmq in a process that gevent has not patched",
+        )
     portal = peek() or _table.setdefault("portal", Portal())
     if portal.ended:
         _forget(portal)  # it ended before it was put in

@@ -43,14 +43,28 @@ class _OwnLookups(_Base):
     """
 
     async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
+        if _is_address(host):  # no look-up, and so no thread
+            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
         lookups: dict[Any, asyncio.Future[Any]] = self.__dict__.setdefault("_lookups", {})
         wanted = (host, port, family, type, proto, flags)
         future = lookups.get(wanted)
         if future is None:
             future = lookups[wanted] = self.create_future()
             future.add_done_callback(lambda _: lookups.pop(wanted))
-            _thread.start_new_thread(_look_up, (partial(socket.getaddrinfo, *wanted), partial(_tell, self, future)))
+            work = (partial(socket.getaddrinfo, *wanted), partial(_tell, self, future))
+            try:
+                _thread.start_new_thread(_look_up, work)
+            except RuntimeError:  # the process is ending, or has too many threads
+                _look_up(*work)
         return await asyncio.shield(future)
+
+
+def _is_address(host: Any) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, TypeError, ValueError):
+            socket.inet_pton(family, host)
+            return True
+    return False
 
 
 def _look_up(ask: Callable[[], Any], tell: Callable[[Any, Exception | None], None]) -> None:

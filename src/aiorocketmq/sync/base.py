@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import ClientClosedError, ForkedClientError, WindowFullError
 from aiorocketmq.model.checks import duration
+from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
@@ -77,7 +78,7 @@ class BlockingClient(Generic[A]):
         """Start the client; does nothing when it runs. Returns the client itself.
 
         Raises:
-            RocketMQError: As the asyncio twin; a client whose start failed cannot be started again.
+            RocketMQError: As the asyncio twin, which also tells whether a start that failed may be tried again.
             ClientClosedError: `stop()` was called meanwhile, by another thread or a signal handler.
         """
         self._on_portal(self._begin, self._stops)
@@ -176,7 +177,9 @@ class BlockingClient(Generic[A]):
             self._started(portal)
         except BaseException:
             try:
-                await self._async.stop()  # what failed or was cut off half-way
+                # Cut off when it was through. What fails undoes itself, and whether it may be tried again the twin knows.
+                if getattr(self._async, "state", ServiceState.RUNNING) is ServiceState.RUNNING:
+                    await self._async.stop()
             finally:
                 self._left(portal)
             raise

@@ -45,7 +45,10 @@ class _Courier:
             self._token.pop()
         except IndexError:  # it runs
             return
-        _thread.start_new_thread(self._run, ())  # no `Thread`: its start takes locks that an interrupted thread may hold
+        try:
+            _thread.start_new_thread(self._run, ())  # no `Thread`: its start takes locks that an interrupted thread may hold
+        except RuntimeError:  # the process is ending, or has too many threads
+            self._token.append(True)
 
     def _run(self) -> None:
         self.ident = threading.get_ident()

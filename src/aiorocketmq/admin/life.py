@@ -68,6 +68,11 @@ class AdminLife:
 
     async def stop(self) -> None:
         """Leave the client instance, which stops with its last client; idempotent."""
+        if self._shared is not None and self._state is ServiceState.RUNNING:
+            try:
+                self._shared.check_loop()
+            finally:
+                self._state = self._shared.state
         instance, self._shared, self._remote_calls = self._shared, None, None
         self._state = ServiceState.SHUTDOWN_ALREADY
         if instance is not None:

@@ -159,6 +159,7 @@ class ClientInstance:
         self._processor = ClientProcessor(self.remoting, self.rebalance, self.clients.consumers.get)
         self._log = StateLog(logger)
         self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._failure = ""
@@ -220,6 +221,23 @@ class ClientInstance:
             raise ClientClosedError(f"client instance {self.client_id} was stopped")
         if self.state is ServiceState.CREATE_JUST:
             raise ClientStateError(f"client instance {self.client_id} was not started yet", hint="start the client first")
+
+    def check_loop(self) -> None:
+        """Refuse to stop a client of this instance on another event loop; returns on its own.
+
+        Raises:
+            ClientStateError: This is another one. Where its own is closed already nothing can be done in order any more: its sockets are
+                closed, and it counts as stopped.
+        """
+        if asyncio.get_running_loop() is self._loop:
+            return
+        hint = "stop a client on the event loop that it was started on, before that ends: `async with` does so"
+        if self._loop.is_closed():
+            self.state = ServiceState.SHUTDOWN_ALREADY
+            self.remoting.drop()
+            text = f"client instance {self.client_id} was not stopped before its event loop was closed; its connections are closed now"
+            raise ClientStateError(text, hint=hint)
+        raise ClientStateError(f"client instance {self.client_id} belongs to another event loop", hint=hint)
 
     async def _start(self) -> None:
         try:

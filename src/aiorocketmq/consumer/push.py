@@ -276,6 +276,11 @@ class PushConsumer:
                 self._stopped.set()
             await self._stopped.wait()  # a start under way sees the state and undoes itself
         elif self._state is ServiceState.RUNNING or self._stopping is not None:
+            if self._instance is not None and self._stopping is None:
+                try:
+                    self._instance.check_loop()
+                finally:
+                    self._state = self._instance.state
             await asyncio.shield(self._begin_stop())
 
     def _begin_stop(self) -> asyncio.Task[None]:

@@ -244,8 +244,12 @@ class Producer:
                 self._state = ServiceState.SHUTDOWN_ALREADY
                 return
             assert self._instance is not None and self._dispatcher is not None  # RUNNING
-            self._state = ServiceState.SHUTDOWN_ALREADY
             instance = self._instance
+            try:
+                instance.check_loop()
+            finally:
+                self._state = instance.state
+            self._state = ServiceState.SHUTDOWN_ALREADY
             try:
                 if self._accumulator is not None:
                     self._accumulator.close()

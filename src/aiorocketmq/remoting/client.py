@@ -125,6 +125,14 @@ class RemotingClient:
         channels = {*self._channels.values(), *self._retired, *self._endpoint.closing}
         await close_all(channels, "closed: the client stops")
 
+    def drop(self) -> None:
+        """Close the sockets that an event loop left open when it was closed. Tells nobody: whoever waits went with that loop."""
+        self._running = False
+        for channel in {*self._channels.values(), *self._retired, *self._endpoint.closing}:
+            channel.drop()
+        self._channels.clear()
+        self._retired.clear()
+
     # -------------------------------------------------------------------------------------------------------- set-up
 
     @property

@@ -140,3 +140,10 @@ async def _connect(loop: asyncio.AbstractEventLoop, family: socket.AddressFamily
         sock.close()
         raise
     return sock
+
+
+def close_orphan(transport: asyncio.BaseTransport) -> None:
+    """Close the socket of a transport whose event loop is closed. uvloop does that with the loop; asyncio leaves it open."""
+    sock = getattr(transport.get_extra_info("socket"), "_sock", None)  # the real one, beneath what asyncio lets others see
+    if sock is not None:
+        sock.close()

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final
 
 from aiorocketmq.errors import ConnectionLostError, fresh
+from aiorocketmq.remoting.transport import close_orphan
 
 _HIGH_WATER: Final = 1024 * 1024
 _LOW_WATER: Final = 256 * 1024
@@ -163,6 +164,13 @@ class FrameWriter:
         self._out = []
         self._held = {}
         _wake(self._drain_waiters)
+
+    def drop(self) -> None:
+        """Close the socket when the event loop is closed, and its transport could do nothing any more."""
+        transport, self._transport = self._transport, None
+        self.closed = True
+        if transport is not None:
+            close_orphan(transport)
 
     def _close_transport(self, transport: asyncio.Transport) -> None:
         """Close once everything is written; a peer that does not read, or answer the TLS farewell, must not keep the socket for long."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,15 +208,17 @@ async def test_writes_outside_a_request_are_units_by_themselves(bench: Bench) ->
 
 async def test_the_loop_goes_on_while_very_many_messages_are_stored(bench: Bench) -> None:
     count = 20_000
-    bench.store.append_all([bench.message(b"m") for _ in range(count)])
-    await settle(1)
-    assert bench.store._committing is not None and bench.told == []
-    bench.store.append(bench.message(b"meanwhile"))
-    turns = 0
-    while not bench.told:
-        await asyncio.sleep(0.001)
-        turns += 1
-    assert turns > 3
+    gate = threading.Event()
+    bench.store.workers.submit(gate.wait)  # the commit runs on this thread, not before the gate opens
+    try:
+        bench.store.append_all([bench.message(b"m") for _ in range(count)])
+        await settle(1)
+        assert bench.store._committing is not None and bench.told == []
+        bench.store.append(bench.message(b"meanwhile"))
+        await settle(20)
+        assert bench.told == []
+    finally:
+        gate.set()
     await bench.committed()
     assert len(bench.told) == count + 1 and bench.store.bounds("t", 0) == (0, count + 1)
     assert bench.told[-1] == (b"meanwhile", None)

@@ -98,6 +98,19 @@ def direct_sender(producer: Producer, hand_over: Callable[[Callable[[Reply], Can
     return DirectSender(preparer.dispatcher, lambda: producer._policies.sync, make_preparer, hand_over, producer.config.connect_timeout)
 
 
+def check(
+    producer: Producer, message: Message, queue: MessageQueue | None, selector: QueueSelector | None, sharding_key: str | None
+) -> None:
+    """Refuse at the call, on any thread, what can be seen to be wrong without the loop.
+
+    Raises:
+        InvalidMessageError: It is no message, it is too large, or `queue`, `selector` and `sharding_key` contradict each other.
+    """
+    preparer = producer._preparer
+    if preparer is not None:
+        preparer.check(message, queue, selector, sharding_key)
+
+
 def stop_timeout(producer: Producer) -> float:
     """Seconds that `stop()` gives to unanswered sends when it is not told."""
     return producer._settings.send_msg_timeout

@@ -102,7 +102,7 @@ class Preparer:
             ConfigError: The time-out is none.
         """
         if not isinstance(message, Message):
-            raise InvalidMessageError(f"{message!r} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
+            raise _no_message(message)
         topic, body = message._topic, message._body
         target = self._targets.get(topic) or self._new_target(topic)
         size = len(body)
@@ -197,6 +197,20 @@ class Preparer:
         check_send_topic(topic)
         return self.dispatcher.topics.target(topic)
 
+    def check(self, message: Any, queue: Any, selector: Any, sharding_key: Any) -> None:
+        """Refuse what `single()` would refuse, as far as that can be seen without the event loop; for any thread.
+
+        Raises:
+            InvalidMessageError: The message cannot be sent, or the queue does not belong to it.
+        """
+        if not isinstance(message, Message):
+            raise _no_message(message)
+        if len(message._body) > self._limit:
+            raise self._too_large(message._topic, len(message._body))
+        _check_choice(queue, selector, sharding_key)
+        if queue is not None:
+            checked_queue(queue, message)
+
     def _too_large(self, topic: str, size: int) -> InvalidMessageError:
         return InvalidMessageError(
             f"the body of a message for topic {topic!r} has {size} bytes, the limit max_message_size is {self._limit}",
@@ -204,9 +218,17 @@ class Preparer:
         )
 
 
-def _fix_queue(operation: SendOperation, message: Message, queue: Any, selector: Any, sharding_key: Any) -> None:
+def _no_message(message: object) -> InvalidMessageError:
+    return InvalidMessageError(f"{message!r} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
+
+
+def _check_choice(queue: Any, selector: Any, sharding_key: Any) -> None:
     if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
         raise InvalidMessageError("queue, selector and sharding_key exclude each other", hint="give one of them")
+
+
+def _fix_queue(operation: SendOperation, message: Message, queue: Any, selector: Any, sharding_key: Any) -> None:
+    _check_choice(queue, selector, sharding_key)
     operation.plain = False
     operation.policy = operation.policy.fixed or operation.policy
     if queue is not None:

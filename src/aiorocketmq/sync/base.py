@@ -324,6 +324,7 @@ class BlockingProducer(BlockingClient[S]):
             self._call(self._async.send, message)  # the asyncio producer says best why it cannot be used
             raise ClientClosedError(f"{type(self).__name__} is not running")
         portal.check_process()
+        blocking.check(self._async, message, queue, selector, sharding_key)
         room = self._room
         room.wait(portal)
         future: SendFuture[SendResult] = SendFuture(portal, room.leave)

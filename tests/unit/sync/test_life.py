@@ -483,3 +483,30 @@ def test_threads_that_gevent_has_replaced_are_refused_by_name(patched: str, monk
     else:
         with pytest.raises(rmq.ClientStateError, match="gevent"):
             client.start()
+
+
+@pytest.mark.feature("B15", "B26")
+def test_send_nowait_takes_each_message_as_it_is_at_the_call(site: Site) -> None:
+    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
+        message, futures = rmq.Message(TOPIC, b"first"), []
+        for number in range(20):
+            message = message.replace(body=b"%d" % number)
+            futures.append(producer.send_nowait(message))
+        assert all(future.result(10).ok for future in futures)
+        assert sorted(site.broker.stored) == sorted(b"%d" % number for number in range(20))
+
+
+def test_send_nowait_refuses_at_the_call(site: Site) -> None:
+    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC], max_message_size=10) as producer:
+        message, queue = rmq.Message(TOPIC, b"x"), rmq.MessageQueue("other", "broker-a", 0)
+        wrong: list[tuple[Any, dict[str, Any]]] = [
+            ("text", {}),
+            (rmq.Message(TOPIC, bytes(11)), {}),
+            (message, {"queue": queue}),
+            (message, {"queue": queue, "sharding_key": "k"}),
+        ]
+        for what, options in wrong:
+            with pytest.raises(rmq.InvalidMessageError):
+                producer.send_nowait(what, **options)
+        assert not producer._room.open
+        assert not site.broker.sends

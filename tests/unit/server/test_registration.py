@@ -73,6 +73,7 @@ async def test_many_topics_are_told_in_parts_then_by_change_and_again_when_forgo
     route = names.routes.route("topic-1999")
     assert route is not None
     await broker.stop()
+    broker.discard()
     assert names.routes.topics() == []
 
 

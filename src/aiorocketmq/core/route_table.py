@@ -6,6 +6,7 @@ Java: `TopicPublishInfo`, `MQClientInstance.topicRouteData2TopicPublishInfo`, `t
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.parsing import number_or_none, parse_address
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, BrokerData, QueueData, TopicRouteData
+
+logger = logging.getLogger("aiorocketmq.client")
 
 MAX_QUEUES_PER_TOPIC: Final = 65_536
 """More queues than any broker allows: a route that claims more is damaged, and would cost memory without bound."""
@@ -78,13 +81,13 @@ class TopicPublishInfo:
 def publish_info_of(topic: str, route: TopicRouteData) -> TopicPublishInfo:
     """The queues of a topic that can be written: write permission, and a master that has an address.
 
-    An order configuration of the name server (`broker-a:4;broker-b:2`) names the queues itself and overrides these rules.
-
-    Raises:
-        ProtocolError: The order configuration cannot be read.
+    An order configuration of the name server (`broker-a:4;broker-b:2`) names the queues itself and overrides these rules. Of one that is
+    not of this form the entries that are count, and the log tells of the others; without any, it counts as not there.
     """
     if route.order_topic_conf:
-        return TopicPublishInfo(tuple(_order_queues(topic, route.order_topic_conf)), True, route)
+        ordered = tuple(_order_queues(topic, route.order_topic_conf))
+        if ordered:
+            return TopicPublishInfo(ordered, True, route)
     masters = {broker.broker_name for broker in route.broker_datas if MASTER_ID in broker.broker_addrs}
     queues = tuple(
         MessageQueue(topic, data.broker_name, queue_id)
@@ -97,18 +100,26 @@ def publish_info_of(topic: str, route: TopicRouteData) -> TopicPublishInfo:
 
 def _order_queues(topic: str, text: str) -> Iterator[MessageQueue]:
     total = 0
+    odd = []
     for part in text.split(";"):
         if not part:
             continue
-        broker_name, _, text_of_count = part.rpartition(":")
-        count = number_or_none(text_of_count, 0)
+        broker_name, _, text_of_count = part.partition(":")
+        count = number_or_none(text_of_count, 0, MAX_QUEUES_PER_TOPIC - total)
         if not broker_name or count is None:
-            raise ProtocolError(f"order configuration {text[:100]!r} of topic {topic!r} is not of the form broker:queues;broker:queues")
+            odd.append(part)
+            continue
         total += count
-        if total > MAX_QUEUES_PER_TOPIC:
-            raise ProtocolError(f"order configuration of topic {topic!r} names more than {MAX_QUEUES_PER_TOPIC} queues")
         for queue_id in range(count):
             yield MessageQueue(topic, broker_name, queue_id)
+    if odd:
+        # Routes are read again only when they have changed, so this is told once.
+        logger.warning(
+            "order configuration of topic %s: left out %r, which is not of the form broker:queues, or names more than %d queues in all",
+            topic,
+            ";".join(odd)[:200],
+            MAX_QUEUES_PER_TOPIC,
+        )
 
 
 def subscribe_queues_of(topic: str, route: TopicRouteData) -> tuple[MessageQueue, ...]:

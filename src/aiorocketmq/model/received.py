@@ -106,6 +106,11 @@ class ReceivedMessage:
         return self._born_ip, self._born_port
 
     @property
+    def store_address(self) -> tuple[bytes, int]:
+        """IP address (4 or 16 bytes) and port of the broker that stored it."""
+        return self._store_ip, self._store_port
+
+    @property
     def stored_body_size(self) -> int:
         """Bytes that the body takes in memory now: the compressed size until `body` is read."""
         return len(self._body)

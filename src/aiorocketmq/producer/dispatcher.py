@@ -143,10 +143,19 @@ class SendDispatcher:
         assert address is not None  # it has a channel
         operation.queue = queue
         operation.address = address
-        if operation.timed and not self._timers.allow(operation, queue, address):
-            return
         operation.target.lanes[queue.broker_name] = Lane(address, channel, self._template(operation.target, queue.broker_name))
-        operation.transmit(channel, next_opaque())
+        if not operation.timed or self._timers.allow(operation, queue, address):
+            operation.transmit(channel, next_opaque())
+
+    def send_on(self, operation: SendOperation, channel: Channel) -> None:
+        """Send an operation on the connection that it waited for; its queue and address are set. Never waits, never raises."""
+        queue = operation.queue
+        assert queue is not None  # it waited for its broker
+        try:
+            if not operation.timed or self._timers.allow(operation, queue, operation.address):
+                operation.transmit(channel, next_opaque())
+        except BaseException as error:  # noqa: BLE001 - as in `dispatch()`
+            operation.break_off(error)
 
     def frame(self, operation: SendOperation) -> bytes:
         """The request as bytes: from the topic's template, or as a command when hooks want to see it."""

@@ -15,7 +15,6 @@ from aiorocketmq.errors import ConnectError, RocketMQError
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
 from aiorocketmq.producer.send import Sender, SendOperation
-from aiorocketmq.protocol.command import next_opaque
 
 PATIENCE: Final = 1.0
 """Seconds after which an operation stops waiting for one broker's connection when the topic has other brokers."""
@@ -151,13 +150,8 @@ class Lobbies:
                 operation.end()
             elif operation.deadline <= now:
                 operation.time_out(operation.troubled().phase)
-            elif operation.timed:
-                self._dispatcher.dispatch(operation)
             else:
-                try:
-                    operation.transmit(channel, next_opaque())
-                except BaseException as error:  # noqa: BLE001 - of a hook, or ours: its caller gets it, and the room is given back
-                    operation.break_off(error)
+                self._dispatcher.send_on(operation, channel)  # `dispatch()` would have it wait for those that wait here
 
     def _failed(self, lobby: Lobby, error: RocketMQError) -> None:
         now = self._loop.time()

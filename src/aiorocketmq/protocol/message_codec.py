@@ -33,6 +33,7 @@ _Head: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, bytes, int
 _PLAIN_HEAD: Final = _HEADS[0]
 _HOST_FLAGS: Final = MessageSysFlag.BORN_HOST_V6 | MessageSysFlag.STORE_HOST_V6
 _COMPRESSED: Final = MessageSysFlag.COMPRESSED
+_WRAPPED: Final = MessageSysFlag.INNER_BATCH | MessageSysFlag.NEED_UNWRAP
 _SHORT: Final = struct.Struct(">h")
 _SYS_FLAG: Final = struct.Struct(">i")
 _SYS_FLAG_AT: Final = 36
@@ -111,8 +112,28 @@ def decode_messages(
             sys_flag, born, born_ip, born_port, stored, store_ip, store_port, reconsume_times, prepared, total, crc,
             inflate if sys_flag & _COMPRESSED else None,
         ))  # fmt: skip
+        if sys_flag & _WRAPPED == _WRAPPED:
+            messages += _unwrapped(messages.pop(), start)
         start = end
     return messages
+
+
+def _unwrapped(outer: ReceivedMessage, start: int) -> list[ReceivedMessage]:
+    """The messages of a batch that was stored as one record (topics of the type `BatchCQ`); its offset is that of the first (A16)."""
+    try:
+        items = decode_batch(outer.body)
+    except ProtocolError as error:
+        _damaged(start, f"it holds a batch, and {error.message}")
+    queue, sys_flag = outer.queue, outer.sys_flag & ~_COMPRESSED
+    (born_ip, born_port), (store_ip, store_port) = outer.born_address, outer.store_address
+    return [
+        ReceivedMessage(
+            outer.topic, body, properties, queue, outer.queue_offset + index, outer.commit_log_offset, flag, sys_flag,
+            outer.born_timestamp, born_ip, born_port, outer.store_timestamp, store_ip, store_port, outer.reconsume_times,
+            outer.prepared_transaction_offset, _BATCH_OVERHEAD + len(body) + len(properties), body_crc(body),
+        )
+        for index, (flag, body, properties) in enumerate(items)
+    ]  # fmt: skip
 
 
 def _damaged(start: int, what: str) -> NoReturn:

@@ -65,10 +65,36 @@ def test_an_order_configuration_names_the_queues_itself() -> None:
     assert publish.order_topic
 
 
-@pytest.mark.parametrize("text", ["a:²", "a:１２", "a:1_0", "a", "a:x", ":4", "a:-1", f"a:{MAX_QUEUES_PER_TOPIC};b:1"])
-def test_an_order_configuration_that_nobody_can_mean(text: str) -> None:
-    with pytest.raises(ProtocolError, match="order configuration"):
-        publish_info_of(TOPIC, TopicRouteData((), (), text))
+ODD = ["c:²", "c:１２", "c:1_0", "c", "c:x", ":4", "c:-1", "c:4:5", f"c:{MAX_QUEUES_PER_TOPIC + 1}", "c: 1"]
+
+
+@pytest.mark.feature("B14")
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_entry_of_an_order_configuration_is_left_out_and_told_once(odd: str, caplog: pytest.LogCaptureFixture) -> None:
+    for text in (f"b:2;{odd};a:1", f"b:2;{odd};;{odd};a:1;"):
+        caplog.clear()
+        publish = publish_info_of(TOPIC, TopicRouteData((), (), text))
+        assert publish.queues == queues("b", 2) + queues("a", 1) and publish.order_topic
+        (told,) = caplog.records
+        assert told.levelname == "WARNING" and odd in told.getMessage() and TOPIC in told.getMessage()
+
+
+@pytest.mark.parametrize("text", [";", *ODD])
+def test_an_order_configuration_without_a_usable_entry_counts_as_none(text: str) -> None:
+    publish = publish_info_of(TOPIC, TopicRouteData((QueueData("a", 4, 4),), (broker("a"),), text))
+    assert publish.queues == queues("a", 4) and not publish.order_topic
+
+
+@pytest.mark.feature("B7")
+def test_the_turn_goes_on_behind_a_broker_that_was_passed_over() -> None:
+    publish = TopicPublishInfo(queues("a", 3) + queues("b", 3), False, TopicRouteData((), ()))
+    publish._turn = 0
+    assert publish.select("a") == MessageQueue(TOPIC, "b", 0)
+    assert publish.select() == MessageQueue(TOPIC, "b", 1)
+    publish.unselect()
+    assert publish.select() == MessageQueue(TOPIC, "b", 1)
+    publish._turn = 5
+    assert publish.select("b") == MessageQueue(TOPIC, "a", 0) and publish.select() == MessageQueue(TOPIC, "a", 1)
 
 
 def test_subscribe_queues_need_read_permission_only() -> None:

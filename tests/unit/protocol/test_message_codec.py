@@ -245,3 +245,41 @@ def test_a_record_that_is_cut_anywhere_is_damaged() -> None:
             decode(cut)
         with pytest.raises(ProtocolError):
             decode(record() + whole[:length])
+
+
+@pytest.mark.feature("A16")
+def test_a_batch_that_is_stored_as_one_record_is_unwrapped() -> None:
+    items = [BatchItem(1, b"one", b"UNIQ_KEY\x01A\x02"), BatchItem(-2, b"two" * 9, b"UNIQ_KEY\x01B\x02TAGS\x01t\x02")]
+    body = encode_batch(items)
+    for stored, sys_flag in ((body, 0xC0), (compress(body, 5), 0xC0 | ZLIB_FLAGS)):
+        inner = record(body=stored, properties=b"INNER_NUM\x012\x02", sys_flag=sys_flag, queue_offset=7, reconsume_times=3)
+        before, first, second, after = decode(record(queue_offset=6) + inner + record(queue_offset=9), offset_delta=100)
+        assert [message.queue_offset for message in (before, first, second, after)] == [106, 107, 108, 109]
+        assert [(message.flag, message.body, message._raw_properties) for message in (first, second)] == items
+        assert (first.message_id, second.message_id, second.tag) == ("A", "B", "t")
+        for message in (first, second):
+            assert (message.topic, message.queue, message.born_host, message.store_host) == (
+                before.topic, before.queue, before.born_host, before.store_host,
+            )  # fmt: skip
+            assert (message.commit_log_offset, message.reconsume_times, message.sys_flag & 1) == (99, 3, 0)
+
+
+@pytest.mark.feature("A16")
+@pytest.mark.parametrize("sys_flag", [0x40, 0x80])
+def test_half_of_the_mark_of_a_batch_is_none(sys_flag: int) -> None:
+    (message,) = decode(record(sys_flag=sys_flag))
+    assert message.body == b"hello"
+
+
+@pytest.mark.parametrize("body", [b"not a batch", encode_batch([BatchItem(0, b"x", b"")])[:-1], b"\0" * 40])
+def test_a_damaged_batch_inside_a_record_is_named_with_the_record(body: bytes) -> None:
+    good = record()
+    with pytest.raises(ProtocolError, match=f"byte {len(good)} is damaged: it holds a batch"):
+        decode(good + record(body=body, sys_flag=0xC0))
+
+
+def test_a_record_that_ends_behind_its_body_is_damaged() -> None:
+    whole = record(topic="t", body=b"body", properties=b"")
+    for cut in range(whole.index(b"body") + 4, len(whole)):
+        with pytest.raises(ProtocolError, match="damaged"):
+            decode(struct.pack(">i", cut) + whole[4:cut])

@@ -1,0 +1,353 @@
+"""Where sends go: by the message's own key, past brokers that are too old, to the queues that are left, and when a broker is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from aiorocketmq.errors import (
+    BrokerNotFoundError,
+    InvalidMessageError,
+    MessageRefusedError,
+    NotSupportedByBrokerError,
+    SendError,
+    SendTimeoutError,
+    TopicNotFoundError,
+)
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.producer import Producer
+from aiorocketmq.producer.selectors import SelectByHash, hash_index
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
+from tests.support.memory_transport import PeerConnection
+from tests.support.virtual_loop import virtual_time
+from tests.support.waiting import eventually
+from tests.unit.producer.world import BATCH, SEND, TOPIC, Broker, SendWorld, now
+from tests.wire.world import heartbeat_answer
+
+KEYED = Message(TOPIC, b"x", sharding_key="key")
+
+
+async def send_in_every_way(producer: Producer, message: Message, **options: Any) -> None:
+    await producer.send(message, **options)
+    await producer.send_nowait(message, **options)
+    await producer.send_oneway(message, **options)
+    await asyncio.sleep(0.01)
+
+
+# -- the message's own key -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("A20", "B6")
+@pytest.mark.parametrize("auto_batch", [False, True])
+def test_the_message_s_own_key_chooses_its_queue(world: SendWorld, auto_batch: bool) -> None:
+    @virtual_time
+    async def check() -> None:
+        (broker,) = world.route_to("broker-a", queues=8)
+        async with world.producer(topics=[TOPIC], auto_batch=auto_batch) as producer:
+            await send_in_every_way(producer, KEYED)
+            futures = [producer.send_nowait(KEYED) for _ in range(3)]
+            await asyncio.gather(*futures)
+            assert {header.queue_id for header in broker.headers} == {hash_index("key", 8)}
+            await producer.send_batch([KEYED, KEYED])
+            assert broker.headers[-1].queue_id == hash_index("key", 8)
+            broker.sends.clear()
+            await send_in_every_way(producer, KEYED, sharding_key="other")
+            assert {header.queue_id for header in broker.headers} == {hash_index("other", 8)}
+            broker.sends.clear()
+            await send_in_every_way(producer, KEYED, queue=MessageQueue(TOPIC, "broker-a", 5))
+            await producer.send_batch([KEYED, Message(TOPIC, b"y")], queue=MessageQueue(TOPIC, "broker-a", 5))
+            assert {header.queue_id for header in broker.headers} == {5}
+
+    check()
+
+
+@pytest.mark.feature("A15", "A20")
+@virtual_time
+async def test_a_batch_has_one_key(world: SendWorld) -> None:
+    world.route_to("broker-a")
+    async with world.producer() as producer:
+        for other in (Message(TOPIC, b"y"), Message(TOPIC, b"y", sharding_key="other")):
+            for messages in ([KEYED, other], [other, KEYED]):
+                with pytest.raises(InvalidMessageError, match="mixes the sharding keys"):
+                    await producer.send_batch(messages)
+
+
+@pytest.mark.feature("B4")
+@virtual_time
+async def test_queues_with_values_of_enums_become_plain(world: SendWorld) -> None:
+    class Name(str):
+        def __str__(self) -> str:
+            return "WRONG"
+
+    (broker,) = world.route_to("broker-a", queues=8)
+    async with world.producer(group=Name("group"), topics=[Name(TOPIC)]) as producer:
+        result = await producer.send(Message(TOPIC, b"x"), queue=MessageQueue(Name(TOPIC), Name("broker-a"), 5))
+        assert [type(part) for part in result.queue] == [str, str, int] and result.queue == MessageQueue(TOPIC, "broker-a", 5)
+        await producer.send(Message(TOPIC, b"x"), sharding_key=Name("key"))
+        await producer.send(Message(TOPIC, b"x"), selector=SelectByHash(Name("key")))
+    assert [header.queue_id for header in broker.headers] == [5, hash_index("key", 8), hash_index("key", 8)]
+    assert {header.producer_group for header in broker.headers} == {"group"}
+    assert all("WRONG" not in (header.properties or "") for header in broker.headers)
+
+
+# -- brokers without timers ------------------------------------------------------------------------------------------------------------
+
+
+def has_version(broker: Broker, number: int) -> None:
+    """Have a broker answer heartbeats as one of this version."""
+
+    def answer(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand:
+        response = heartbeat_answer(request, connection)
+        response.version = number
+        return response
+
+    broker.peer.on(RequestCode.HEART_BEAT, answer)
+
+
+V4_9_7, V5_0_0 = 407, 413
+LATER = [{"delay": 5.0}, {"deliver_at": 2e9}]
+
+
+@pytest.mark.feature("A18")
+@pytest.mark.parametrize("listener", [True, False])
+@pytest.mark.parametrize("fields", LATER)
+def test_a_delay_by_time_is_refused_where_no_timers_are(world: SendWorld, fields: dict[str, Any], listener: bool) -> None:
+    @virtual_time
+    async def check() -> None:
+        (broker,) = world.route_to("broker-a")
+        has_version(broker, V4_9_7)
+        message = Message(TOPIC, b"x", **fields)
+        async with world.producer(enable_heartbeat_channel_event_listener=listener) as producer:
+            for sending in (producer.send(message), producer.send_oneway(message), producer.send_nowait(message), producer.send(message)):
+                with pytest.raises(NotSupportedByBrokerError, match="V4_9_7") as caught:
+                    await sending
+                assert caught.value.broker == "broker-a" and "delay_level" in caught.value.hint and not caught.value.maybe_stored
+            assert not broker.sends and now() < 0.5
+            assert (await producer.send(Message(TOPIC, b"x", delay_level=3))).ok
+            has_version(broker, V5_0_0)
+            await asyncio.sleep(31)
+            assert (await producer.send(message)).ok
+
+    check()
+
+
+@pytest.mark.feature("A18")
+@virtual_time
+async def test_a_delay_by_time_goes_to_the_broker_that_has_timers(world: SendWorld) -> None:
+    old, new = world.route_to("broker-a", "broker-b")
+    has_version(old, V4_9_7)
+    has_version(new, V5_0_0)
+    async with world.producer() as producer:
+        for broker in (old, new):
+            await producer.send(Message(TOPIC, b"warm"), queue=MessageQueue(TOPIC, broker.name, 0))
+            broker.sends.clear()
+        for _ in range(6):
+            assert (await producer.send(Message(TOPIC, b"x", delay=5.0))).queue.broker_name == "broker-b"
+    assert not old.sends and len(new.sends) == 6
+
+
+@pytest.mark.feature("A18", "P6")
+@virtual_time
+async def test_a_version_that_nobody_tells_ends_at_the_deadline(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    broker.peer.answer(RequestCode.HEART_BEAT, 1, "scripted")
+    async with world.producer() as producer:
+        with pytest.raises(SendTimeoutError, match="waiting for the version of broker-a") as caught:
+            await producer.send(Message(TOPIC, b"x", delay=5.0), timeout=1.0)
+        assert not caught.value.maybe_stored and not broker.sends and now() <= 1.0 + 1e-6
+        sending = asyncio.ensure_future(producer.send(Message(TOPIC, b"y", delay=5.0)))
+        await asyncio.sleep(0.5)
+        has_version(broker, V5_0_0)
+        assert (await sending).ok and broker.stored == [b"y"]
+
+
+# -- a topic that shrinks --------------------------------------------------------------------------------------------------------------
+
+
+def shrink(broker: Broker, queues: int, code: int) -> None:
+    """Have a broker refuse the queues that it does not have any more."""
+
+    def take(request: RemotingCommand, connection: PeerConnection) -> Any:
+        header = SendMessageRequestHeaderV2.from_ext(request.ext_fields)
+        if header.queue_id < queues:
+            return broker._take(request, connection)
+        text = (
+            f"request queueId[{header.queue_id}] is illegal, TopicConfig [topicName={TOPIC}, writeQueueNums={queues}] Producer: 127.0.0.1"
+        )
+        return RemotingCommand.response(request, code, text)
+
+    for request_code in (SEND, BATCH):
+        broker.peer.on(request_code, take)
+
+
+@pytest.mark.feature("B7", "B10")
+@pytest.mark.parametrize("code", [29, 1])
+@pytest.mark.parametrize("lag", [0.0, 1.0])
+@pytest.mark.parametrize("options", [{}, {"sharding_key": "keys"}, {"selector": lambda queues, message: queues[-1]}])
+def test_sends_follow_a_topic_with_fewer_queues(world: SendWorld, code: int, lag: float, options: dict[str, Any]) -> None:
+    @virtual_time
+    async def check() -> None:
+        (broker,) = world.route_to("broker-a", queues=8)
+        async with world.producer(retry_times_when_send_failed=0, retry_times_when_send_async_failed=0) as producer:
+            await producer.send(Message(TOPIC, b"warm"))
+            shrink(broker, 2, code)
+            if lag:
+                asyncio.get_running_loop().call_later(lag, lambda: world.route_to("broker-a", queues=2))
+            else:
+                world.route_to("broker-a", queues=2)
+            sends: list[Any] = [producer.send_nowait(Message(TOPIC, b"%d" % number), **options) for number in range(20)]
+            sends += [producer.send(Message(TOPIC, b"s"), **options)]
+            if not options:
+                sends += [producer.send_batch([Message(TOPIC, b"b")])]
+            results = await asyncio.gather(*sends)
+            assert all(result.ok and result.queue.queue_id < 2 for result in results) and now() <= lag + 1.0
+            assert not producer._policies.sync.codes & {29}
+
+    check()
+
+
+@pytest.mark.feature("B4")
+@pytest.mark.parametrize("code", [29, 1])
+def test_a_queue_that_the_caller_chose_and_is_no_more_is_told(world: SendWorld, code: int) -> None:
+    @virtual_time
+    async def check() -> None:
+        (broker,) = world.route_to("broker-a", queues=8)
+        shrink(broker, 2, code)
+        async with world.producer() as producer:
+            with pytest.raises(SendError, match="fewer queues now") as caught:
+                await producer.send(Message(TOPIC, b"x"), queue=MessageQueue(TOPIC, "broker-a", 7))
+            assert caught.value.code == code and not caught.value.maybe_stored
+
+    check()
+
+
+@pytest.mark.feature("P6")
+@virtual_time
+async def test_a_broker_that_refuses_every_queue_ends_the_send_at_its_deadline(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a", queues=8)
+    shrink(broker, 0, 29)
+    async with world.producer() as producer:
+        with pytest.raises(SendError) as caught:
+            await producer.send(Message(TOPIC, b"x"), timeout=2.0)
+        assert not caught.value.maybe_stored and "is illegal" in str(caught.value) and now() <= 2.0 + 1e-6
+        assert len(broker.peer.of(SEND)) < 30
+
+
+# -- brokers that are gone -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("P6")
+@virtual_time
+async def test_a_dead_broker_is_told_from_an_unknown_topic(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer() as producer:
+        await producer.send(Message(TOPIC, b"x"))
+        assert len(await producer.fetch_publish_message_queues(TOPIC)) == 4
+        broker.down()
+        del world.routes[TOPIC]
+        with pytest.raises(BrokerNotFoundError, match="'broker-a'") as caught:
+            await producer.fetch_publish_message_queues(TOPIC)
+        assert "brokers run" in caught.value.hint
+        with pytest.raises(TopicNotFoundError, match="'nowhere'") as unknown:
+            await producer.fetch_publish_message_queues("nowhere")
+        assert "create the topic" in unknown.value.hint
+        target = producer._dispatcher.targets[TOPIC]  # type: ignore[union-attr]
+        target.put(None)
+        producer._instance.routes._topics.clear()  # type: ignore[union-attr]  # as when nobody used the topic for a while
+        with pytest.raises(BrokerNotFoundError, match="served it before") as sent:
+            await producer.send(Message(TOPIC, b"x"), timeout=1.0)
+        assert "brokers run" in sent.value.hint and not sent.value.maybe_stored
+
+
+@pytest.mark.feature("B7", "K17")
+@virtual_time
+async def test_a_broker_that_fails_and_leaves_the_route_leaves_no_trace(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b", queues=1)
+    async with world.producer() as producer:
+        for broker in (one, two):
+            await producer.send(Message(TOPIC, b"warm"), queue=MessageQueue(TOPIC, broker.name, 0))
+        one.down()
+        for _ in range(10):
+            await producer.send(Message(TOPIC, b"x"))
+        dispatcher = producer._dispatcher
+        assert dispatcher is not None
+        assert list(dispatcher._lobbies.by_address) == [one.address] and dispatcher.usual
+        world.route_to("broker-b", queues=1)
+        await asyncio.sleep(31)
+        assert not dispatcher._lobbies.by_address
+        dials = len(world.network.dialled)
+        await producer.send(Message(TOPIC, b"x"))
+        await asyncio.sleep(5)
+        assert len(world.network.dialled) == dials
+
+
+@virtual_time
+async def test_a_dead_broker_is_not_dialled_for_every_message(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b", queues=1)
+    async with world.producer() as producer:
+        for broker in (one, two):
+            await producer.send(Message(TOPIC, b"warm"), queue=MessageQueue(TOPIC, broker.name, 0))
+        one.down()
+        dials = len(world.network.dialled)
+        for _ in range(1000):
+            await producer.send(Message(TOPIC, b"x"))
+            await asyncio.sleep(0.01)
+        assert len(world.network.dialled) - dials <= 45  # in ten seconds, heartbeats included
+        await eventually(lambda: not producer._dispatcher._lobbies.by_address, 5)  # type: ignore[union-attr]
+
+
+@pytest.mark.feature("P6", "A18")
+@virtual_time
+async def test_what_only_the_broker_can_see_is_the_caller_s_mistake_all_the_same(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    broker.always = 13
+    async with world.producer() as producer:
+        with pytest.raises(InvalidMessageError, match="remark 13") as caught:
+            await producer.send(Message(TOPIC, b"x", delay=1e8))
+        assert isinstance(caught.value, MessageRefusedError) and caught.value.code == 13 and not caught.value.maybe_stored
+
+
+# -- tries that were none --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("B8")
+@virtual_time
+async def test_a_try_that_never_left_does_not_count(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer(retry_times_when_send_async_failed=0) as producer:
+        await producer.send(Message(TOPIC, b"warm"))
+        first, second = producer.send_nowait(Message(TOPIC, b"a")), producer.send_nowait(Message(TOPIC, b"b"))
+        channel = world.instances[0].remoting.channel(broker.address)
+        assert channel is not None
+        channel.abort()
+        await asyncio.wait([first, second])
+        first.exception()  # it may have left
+        assert second.result().ok
+
+
+@pytest.mark.feature("O12")
+@virtual_time
+async def test_no_topic_uses_the_connection_that_a_broker_has_given_up(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    world.route_to("broker-a", topic="other")
+    async with world.producer(retry_times_when_send_failed=0) as producer:
+        for topic in (TOPIC, "other"):
+            await producer.send(Message(topic, b"w"))
+        await asyncio.sleep(0.5)
+        old = world.instances[0].remoting.channel(broker.address)
+        assert old is not None
+        broker.answers = [None, 1500, 0, None]
+        slow = producer.send_nowait(Message(TOPIC, b"a"))
+        await asyncio.sleep(0.1)
+        assert (await producer.send(Message(TOPIC, b"b"))).ok and old.pending == 1
+        other = producer.send_nowait(Message("other", b"c"))
+        await asyncio.sleep(0.01)
+        assert old.pending == 1
+        slow.cancel()
+        other.cancel()
+        await producer.stop(0)

@@ -327,9 +327,14 @@ class ClientInstance:
         self._check_usable()
         self.clients.add_admin(admin)
 
-    async def unregister_producer(self, group: str) -> None:
-        """Let a producer go and tell the connected brokers; at most about 1 s. Does nothing for an unknown group."""
-        if self.clients.producers.pop(group, None) is not None:
+    async def unregister_producer(self, group: str, producer: ProducerPort | None = None) -> None:
+        """Let a producer go and tell the connected brokers; at most about 1 s. Does nothing for an unknown group.
+
+        Args:
+            group: Its group.
+            producer: It; None lets all of the group go.
+        """
+        if self.clients.remove_producer(group, producer):
             await self._say_goodbye(producer_groups=(group,))
 
     async def unregister_consumer(self, group: str) -> None:

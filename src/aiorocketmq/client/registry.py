@@ -7,9 +7,32 @@ import logging
 from aiorocketmq.client.ports import AdminPort, ConsumerPort, ProducerPort
 from aiorocketmq.client.route import TopicEntry
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import GroupAlreadyRegisteredError
+from aiorocketmq.model.names import DEFAULT_PRODUCER_GROUP
 
 logger = logging.getLogger("aiorocketmq.client")
+
+
+class _Together:
+    """The producers of the default group, whose names nobody chose: towards the instance they are one.
+
+    Attributes:
+        group: Their group.
+        members: They.
+    """
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.members: list[ProducerPort] = []
+
+    def publish_topics(self) -> set[str]:
+        return {topic for member in self.members for topic in member.publish_topics()}
+
+    def on_route_changed(self, topic: str, publish: TopicPublishInfo) -> None:
+        for member in tuple(self.members):
+            if topic in member.publish_topics():
+                member.on_route_changed(topic, publish)
 
 
 class ClientRegistry:
@@ -32,9 +55,22 @@ class ClientRegistry:
         self._log = StateLog(logger)
 
     def add_producer(self, producer: ProducerPort) -> None:
-        """Raises `GroupAlreadyRegisteredError` when the group has a producer here."""
-        if self.producers.setdefault(producer.group, producer) is not producer:
+        """Raises `GroupAlreadyRegisteredError` when the group has a producer here; only the default group may have several."""
+        if producer.group == DEFAULT_PRODUCER_GROUP:
+            together = self.producers.setdefault(producer.group, _Together(producer.group))
+            assert isinstance(together, _Together)  # nothing else is put there
+            together.members.append(producer)
+        elif self.producers.setdefault(producer.group, producer) is not producer:
             raise self._taken("producer", producer.group)
+
+    def remove_producer(self, group: str, producer: ProducerPort | None) -> bool:
+        """Let a producer go; None lets all of the group go. True when the group had one, and has none any more."""
+        together = self.producers.get(group)
+        if isinstance(together, _Together) and producer is not None:
+            together.members = [member for member in together.members if member is not producer]
+            if together.members:
+                return False
+        return self.producers.pop(group, None) is not None
 
     def add_consumer(self, consumer: ConsumerPort) -> None:
         """Raises `GroupAlreadyRegisteredError` when the group has a consumer here."""

@@ -118,6 +118,7 @@ class Lobbies:
             waiting += lobby.waiting
             if lobby.task is not None:
                 lobby.task.cancel()
+        self.by_address.clear()  # not left to the tasks: one that has not begun yet does nothing at all
         return waiting
 
     async def _connect(self, lobby: Lobby) -> None:
@@ -136,7 +137,7 @@ class Lobbies:
                     lobby.failures = 0
                     self._connected(lobby)
         finally:
-            del self.by_address[lobby.address]
+            self.by_address.pop(lobby.address, None)
 
     def _connected(self, lobby: Lobby) -> None:
         now = self._loop.time()

@@ -60,7 +60,8 @@ class Producer:
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out it comes from `config`, then from `NAMESRV_ADDR`.
-        group: Producer group: a name for what sends, shown in the broker's connection lists.
+        group: Producer group: a name for what sends, shown in the broker's connection lists. A group of your own has one producer in a
+            process (and for one set of settings); those without one share the default group.
         config: A `ClientConfig`, or a `rocketmq://` URL.
         topics: Topics whose routes are fetched by `start()`, so that the first send need not wait for them.
         send_msg_timeout: Seconds that one send may take in all, with all its tries.
@@ -183,6 +184,8 @@ class Producer:
             ClientClosedError: The producer was stopped.
             ClientStateError: An earlier start failed, or the group has a producer already.
             ConfigError: The instance cannot be made from the configuration.
+
+        Cancelling it leaves nothing behind, and the producer can be started again.
         """
         async with self._lifecycle:
             if self._state is ServiceState.RUNNING:
@@ -198,7 +201,15 @@ class Producer:
                 await instance.start()
                 dispatcher = SendDispatcher(self._settings, instance)
                 await instance.register_producer(dispatcher)
-            except BaseException:
+                try:
+                    await self._preload(dispatcher)
+                except BaseException:
+                    await dispatcher.close(0)
+                    await instance.unregister_producer(self.group, dispatcher)
+                    raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    self._state = ServiceState.CREATE_JUST
                 await manager.release(instance)
                 raise
             self._instance, self._dispatcher = instance, dispatcher
@@ -207,7 +218,6 @@ class Producer:
                 self._accumulator = Accumulator(dispatcher, self._preparer.ids)
             self._state = ServiceState.RUNNING
             logger.info("producer %s started as %s", self.group, instance.client_id)
-            await self._preload(dispatcher)
 
     async def _preload(self, dispatcher: SendDispatcher) -> None:
         for topic, target in list(dispatcher.targets.items()):
@@ -256,7 +266,7 @@ class Producer:
                 await self._dispatcher.close(seconds)
             finally:
                 try:
-                    await instance.unregister_producer(self.group)
+                    await instance.unregister_producer(self.group, self._dispatcher)
                 finally:
                     await manager.release(instance)
                     logger.info("producer %s stopped", self.group)

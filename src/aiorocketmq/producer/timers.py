@@ -56,6 +56,8 @@ class Timers:
         """Ask no more."""
         for task in self._asking.values():
             task.cancel()
+        self._asking.clear()  # not left to the tasks: one that has not begun yet does nothing at all
+        self._waiting.clear()
 
     def _ask(self, operation: SendOperation, broker_name: str, address: str) -> None:
         waiting = self._waiting.setdefault(address, {})
@@ -70,8 +72,8 @@ class Timers:
             if not await self._instance.heartbeat.learn_version(broker_name, address):
                 await asyncio.sleep(ASK_AGAIN)
         finally:
-            del self._asking[address]
-            waiting = self._waiting.pop(address)
+            self._asking.pop(address, None)
+            waiting = self._waiting.pop(address, {})
         for operation in waiting:
             if operation.place is operation.target.pausing:
                 operation.resume()

@@ -61,6 +61,7 @@ class Topics:
             for task in (target.task, target.renewal):
                 if task is not None:
                     task.cancel()
+            target.task = target.renewal = None  # not left to the tasks: one that has not begun yet does nothing at all
         return waiting
 
     def await_route(self, target: TopicTarget, operation: SendOperation) -> None:
@@ -137,7 +138,8 @@ class Topics:
             return
         operation.park(target.misled, f"waiting for a fresh route of topic {target.topic!r}")
         if target.renewal is None:
-            pause = back_off(operation.troubled().misled - 1) if operation.troubled().misled > 1 else 0.0
+            misled = operation.troubled().misled
+            pause = min(MAX_PAUSE, back_off(misled - 1)) if misled > 1 else 0.0
             work = self._renew(target, pause)
             target.renewal = self._instance.scheduler.spawn(f"fresh route of {target.topic} for {self._settings.group}", work)
 

@@ -50,7 +50,8 @@ class Producer(BlockingProducer[AsyncProducer]):
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out it comes from `config`, then from `NAMESRV_ADDR`.
-        group: Producer group: a name for what sends, shown in the broker's connection lists.
+        group: Producer group: a name for what sends, shown in the broker's connection lists. A group of your own has one producer in a
+            process (and for one set of settings); those without one share the default group.
         config: A `ClientConfig`, or a `rocketmq://` URL.
         topics: Topics whose routes are fetched by `start()`, so that the first send need not wait for them.
         send_msg_timeout: Seconds that one send may take in all, with all its tries.

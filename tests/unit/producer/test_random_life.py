@@ -366,6 +366,7 @@ def check_empty(producer: Producer) -> None:
         assert not any(target.places) and target.task is None and target.renewal is None
     assert not dispatcher._timers._asking and not dispatcher._timers._waiting
     assert all(not lobby.waiting for lobby in dispatcher._lobbies.by_address.values())
+    assert not dispatcher.closed or not dispatcher._lobbies.by_address
 
 
 @pytest.mark.feature("P1", "P5", "P9")

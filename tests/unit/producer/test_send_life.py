@@ -18,6 +18,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer import Producer, blocking
 from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.send import SendState
+from aiorocketmq.protocol.bodies_client import ProducerData
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import BatchEncoder
@@ -25,6 +26,7 @@ from aiorocketmq.protocol.templates import SendTemplate
 from tests.support.virtual_loop import virtual_time
 from tests.unit.producer.batching import start
 from tests.unit.producer.world import SEND, TOPIC, Broker, SendWorld, now
+from tests.wire.world import heartbeats
 
 interpreted = pytest.mark.skipif(aiorocketmq.compiled, reason="methods of compiled objects cannot be replaced")
 
@@ -299,3 +301,51 @@ async def test_a_wrong_time_out_stops_all_the_same_and_is_told(world: SendWorld)
         with pytest.raises(ConfigError, match="timeout"):
             await producer.stop(timeout)  # type: ignore[arg-type]
         assert producer.state is ServiceState.SHUTDOWN_ALREADY and not left_behind(producer)
+
+
+# -- starting --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["silent", "black_hole"])
+def test_a_start_that_is_cut_off_leaves_nothing_and_can_be_tried_again(world: SendWorld, trouble: str) -> None:
+    @virtual_time
+    async def check() -> None:
+        world.route_to("broker-a")
+        setattr(world.name_server, trouble, True)
+        producer = world.producer(topics=[TOPIC])
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await producer.start()
+            assert producer.state is ServiceState.CREATE_JUST
+            await asyncio.sleep(4.0)
+            assert len(asyncio.all_tasks()) == 1
+        setattr(world.name_server, trouble, False)
+        async with producer:
+            assert (await producer.send(Message(TOPIC, b"x"))).ok
+
+    check()
+
+
+@pytest.mark.feature("K2")
+@virtual_time
+async def test_producers_without_a_group_of_their_own_live_side_by_side(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    world.route_to("broker-a", topic="other")
+    one, two = (world.producer(group="DEFAULT_PRODUCER") for _ in range(2))
+
+    def goodbyes() -> int:
+        said = broker.peer.of(RequestCode.UNREGISTER_CLIENT)
+        return [request.command.ext_fields.get("producerGroup") for request in said].count("DEFAULT_PRODUCER")
+
+    await one.start()
+    async with two:
+        assert (await one.send(Message(TOPIC, b"1"))).ok and (await two.send(Message("other", b"2"))).ok
+        assert len(world.instances) == 1
+        await one.stop()
+        assert not goodbyes()
+        world.route_to("broker-a", topic="other", queues=1)
+        await asyncio.sleep(31)
+        assert {(await two.send(Message("other", b"3"))).queue.queue_id for _ in range(3)} == {0}
+    assert goodbyes() == 1
+    assert heartbeats(broker.peer)[-1].producer_data_set.count(ProducerData("DEFAULT_PRODUCER")) == 1

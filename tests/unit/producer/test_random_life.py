@@ -25,6 +25,7 @@ from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer import Producer
+from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
@@ -367,6 +368,9 @@ def check_empty(producer: Producer) -> None:
     assert not dispatcher._timers._asking and not dispatcher._timers._waiting
     assert all(not lobby.waiting for lobby in dispatcher._lobbies.by_address.values())
     assert not dispatcher.closed or not dispatcher._lobbies.by_address
+    for handle in dispatcher.loop._scheduled:  # type: ignore[attr-defined]
+        owner = getattr(handle._callback, "__self__", None)
+        assert handle.cancelled() or not isinstance(owner, SendOperation), "a send that has ended keeps a timer"
 
 
 @pytest.mark.feature("P1", "P5", "P9")

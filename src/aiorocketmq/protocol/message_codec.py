@@ -113,17 +113,20 @@ def decode_messages(
             inflate if sys_flag & _COMPRESSED else None,
         ))  # fmt: skip
         if sys_flag & _WRAPPED == _WRAPPED:
-            messages += _unwrapped(messages.pop(), start)
+            messages += _unwrapped(messages.pop())
         start = end
     return messages
 
 
-def _unwrapped(outer: ReceivedMessage, start: int) -> list[ReceivedMessage]:
-    """The messages of a batch that was stored as one record (topics of the type `BatchCQ`); its offset is that of the first (A16)."""
+def _unwrapped(outer: ReceivedMessage) -> list[ReceivedMessage]:
+    """The messages of a batch that was stored as one record (topics of the type `BatchCQ`); its offset is that of the first (A16).
+
+    One that cannot be read stays one message, as in Java: whoever listens shall decide, and the queue goes on.
+    """
     try:
         items = decode_batch(outer.body)
-    except ProtocolError as error:
-        _damaged(start, f"it holds a batch, and {error.message}")
+    except ProtocolError:
+        return [outer]
     queue, sys_flag = outer.queue, outer.sys_flag & ~_COMPRESSED
     (born_ip, born_port), (store_ip, store_port) = outer.born_address, outer.store_address
     return [

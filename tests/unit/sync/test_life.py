@@ -216,14 +216,19 @@ def test_a_client_that_is_dropped_while_warnings_are_errors_is_stopped() -> None
     unraisable.clear()
 
 
+def send_past_the_loop(producer: rmq.Producer, site: Site) -> int:
+    """From now on the producer sends on a connection of its own; the number of sends so far."""
+    assert producer._direct is not None
+    producer._direct.warm_up = 0
+    eventually_sync(lambda: producer.send(rmq.Message(TOPIC, b"first")).ok and site.broker.connections == 2)
+    return len(site.broker.sends)
+
+
 @pytest.mark.feature("B26")
 def test_stop_has_one_deadline_for_links_and_loop(site: Site) -> None:
     with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
-        producer.send(rmq.Message(TOPIC, b"x"))
-        assert producer._direct is not None
-        producer._direct.warm_up = 0
+        before = send_past_the_loop(producer, site)
         site.broker.always = None
-        before = len(site.broker.sends)
         outcomes: list[Any] = []
 
         def send(**options: Any) -> None:
@@ -288,7 +293,7 @@ def test_a_resolver_that_hangs_delays_neither_stop_nor_the_end(site: Site) -> No
 @pytest.mark.parametrize("by_loop", [True, False])
 def test_stop_in_a_signal_handler_during_a_send_tells_the_truth(site: Site, by_loop: bool) -> None:
     with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
-        producer.send(rmq.Message(TOPIC, b"first"))
+        before = send_past_the_loop(producer, site)
         assert producer._direct is not None
         producer._direct.warm_up = 1_000_000 if by_loop else 0
         site.broker.delay = 0.4
@@ -300,7 +305,7 @@ def test_stop_in_a_signal_handler_during_a_send_tells_the_truth(site: Site, by_l
             took.append(time.monotonic() - began)
 
         with on_signal(signal.SIGUSR1, stop):
-            thread = soon(lambda: len(site.broker.sends) == 2, interrupt(signal.SIGUSR1))
+            thread = soon(lambda: len(site.broker.sends) == before + 1, interrupt(signal.SIGUSR1))
             assert producer.send(rmq.Message(TOPIC, b"last")).ok
             thread.join()
         assert took[0] < 2.0
@@ -309,12 +314,10 @@ def test_stop_in_a_signal_handler_during_a_send_tells_the_truth(site: Site, by_l
 @unix
 def test_a_send_whose_answer_never_comes_after_its_handler_stopped_the_producer_is_in_doubt(site: Site) -> None:
     with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
-        producer.send(rmq.Message(TOPIC, b"first"))
-        assert producer._direct is not None
-        producer._direct.warm_up = 0
+        before = send_past_the_loop(producer, site)
         site.broker.always = None
         with on_signal(signal.SIGUSR1, producer.stop):
-            thread = soon(lambda: len(site.broker.sends) == 2, interrupt(signal.SIGUSR1))
+            thread = soon(lambda: len(site.broker.sends) == before + 1, interrupt(signal.SIGUSR1))
             with pytest.raises(rmq.SendError) as caught:
                 producer.send(rmq.Message(TOPIC, b"last"), timeout=1.0)
             thread.join()
@@ -455,11 +458,9 @@ def test_run_ends_when_another_thread_stops_the_consumer_at_any_time() -> None:
 
 def test_the_sockets_of_links_are_closed_in_a_forked_child_only_there(site: Site) -> None:
     with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
-        producer.send(rmq.Message(TOPIC, b"x"))
+        send_past_the_loop(producer, site)
         direct = producer._direct
         assert direct is not None
-        direct.warm_up = 0
-        eventually_sync(lambda: producer.send(rmq.Message(TOPIC, b"x")).ok and bool(direct._links._all))
         [link] = direct._links._all
         twin = socket.socket(fileno=os.dup(link._socket.fileno()))  # as a forked child has
         link.close()

@@ -17,8 +17,8 @@ MAX_MODULE_LINES = 600
 MAX_CLASS_LINES = 350
 MAX_FUNCTION_LINES = 80  # about 60 is meant; what comes near it wants to be split
 # What is above these limits and may not grow; each has to leave the list when it has been mended.
-TOO_LARGE_YET: dict[str, int] = {"consumer/rebalance.py: Rebalancer": 360}
-CIRCLES_YET = {frozenset({"consumer.assigned", "consumer.puller", "consumer.service"})}
+TOO_LARGE_YET: dict[str, int] = {}
+CIRCLES_YET: set[frozenset[str]] = set()
 GENERATED = {"sync/clients.py"}
 
 

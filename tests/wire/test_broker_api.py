@@ -27,6 +27,8 @@ from aiorocketmq.protocol.bodies import (
     UnlockBatchRequestBody,
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.message_codec import encode_stored_message
 from tests.support.virtual_loop import virtual_time
 from tests.wire.world import CLIENT_ID, MASTER, World
 
@@ -213,3 +215,36 @@ async def test_calls_without_a_timeout_take_the_configured_one() -> None:
         await instance.broker_api.max_offset(MASTER, QUEUE)
     assert asyncio.get_running_loop().time() - began == pytest.approx(7, abs=0.05)
     await instance.stop()
+
+
+@pytest.mark.feature("G17")
+@pytest.mark.parametrize(("asked", "found"), [(1000, 4), (2000, 4), (2001, 5)])
+def test_a_time_after_the_last_message_gives_the_maximum_on_old_brokers_too(asked: int, found: int) -> None:
+    """Brokers of the 4.x line name the last message for it."""
+
+    @virtual_time
+    async def run() -> None:
+        world = World()
+        queue = MessageQueue("orders", "broker-a", 0)
+
+        def old(request: RemotingCommand, header: dict[str, str], body: bytes = b"") -> RemotingCommand:
+            response = RemotingCommand.response(request, header=header, body=body)
+            response.version = 399
+            return response
+
+        last = encode_stored_message(
+            "orders", b"x", b"", queue_id=0, queue_offset=4, commit_log_offset=0, born_timestamp=1, born_ip=b"\x7f\0\0\1", born_port=1,
+            store_timestamp=2000, store_ip=b"\x7f\0\0\1", store_port=1,
+        )  # fmt: skip
+        world.master.on(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, lambda request, _: old(request, {"offset": "4"}))
+        world.master.on(RequestCode.GET_MAX_OFFSET, lambda request, _: old(request, {"offset": "5"}))
+        limits = {"suggestWhichBrokerId": "0", "nextBeginOffset": "5", "minOffset": "0", "maxOffset": "5"}
+        world.master.on(RequestCode.PULL_MESSAGE, lambda request, _: old(request, limits, last))
+        instance = world.instance()
+        await instance.start()
+        try:
+            assert await instance.broker_api.search_offset(MASTER, queue, asked) == found
+        finally:
+            await instance.stop()
+
+    run()

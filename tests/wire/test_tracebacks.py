@@ -36,13 +36,6 @@ def check(error: BaseException) -> None:
     assert isinstance(error, rmq.RocketMQError) and error.cause is not None
 
 
-async def consume(address: str) -> None:
-    consumer = rmq.PushConsumer(address, group="g")
-    consumer.listen("orders")(lambda message: None)
-    async with consumer:
-        pass
-
-
 async def send(address: str, how: Callable[[rmq.Producer], Awaitable[object]]) -> None:
     async with rmq.Producer(address, group="g") as producer:
         await how(producer)
@@ -60,7 +53,6 @@ CALLS: dict[str, Callable[[str], Awaitable[None]]] = {
     "send_oneway": lambda address: send(address, lambda producer: producer.send_oneway(MESSAGE, timeout=0.5)),
     "send_batch": lambda address: send(address, lambda producer: producer.send_batch([MESSAGE], timeout=0.5)),
     "queues": lambda address: send(address, lambda producer: producer.fetch_publish_message_queues("orders")),
-    "consume": consume,
     "create_topic": lambda address: administer(address, lambda admin: admin.create_topic("orders")),
     "cluster_info": lambda address: administer(address, lambda admin: admin.cluster_info()),
 }
@@ -79,20 +71,13 @@ def sync_send(address: str) -> None:
         producer.send(MESSAGE, timeout=0.5)
 
 
-def sync_consume(address: str) -> None:
-    consumer = sync.PushConsumer(address, group="g")
-    consumer.listen("orders")(lambda message: None)
-    with consumer:
-        pass
-
-
 def sync_create(address: str) -> None:
     with sync.AdminClient(address) as admin:
         admin.create_topic("orders")
 
 
 @pytest.mark.feature("P9")
-@pytest.mark.parametrize("call", [sync_send, sync_consume, sync_create])
+@pytest.mark.parametrize("call", [sync_send, sync_create])
 def test_a_wrong_address_is_told_in_a_few_lines_to_blocking_callers(call: Callable[[str], None]) -> None:
     with pytest.raises(rmq.RocketMQError) as caught:
         call(closed_address())

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueRead
+from aiorocketmq.client.broker_api import TOOLS_GROUP
 from aiorocketmq.errors import ConfigError, RemotingError
 from aiorocketmq.model.filters import SQL, build_subscription
 from aiorocketmq.model.queue import MessageQueue
@@ -18,8 +19,6 @@ from aiorocketmq.protocol.sysflag import PullSysFlag
 
 T = TypeVar("T")
 
-TOOLS_GROUP: Final = "TOOLS_CONSUMER"
-"""The group that every broker has for tools; reading with it stores no offset (Java: `MixAll.TOOLS_CONSUMER_GROUP`)."""
 _LATE_ANSWER: Final = 15.0
 """Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
 _ANSWERS: Final = (

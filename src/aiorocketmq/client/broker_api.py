@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiorocketmq.client.calls import RemoteCalls
-from aiorocketmq.errors import OffsetNotFoundError, QueryNotFoundError
+from aiorocketmq.errors import BrokerError, OffsetNotFoundError, QueryNotFoundError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies_client import (
@@ -23,7 +23,7 @@ from aiorocketmq.protocol.bodies_client import (
     LockBatchResponseBody,
     UnlockBatchRequestBody,
 )
-from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_client import (
@@ -36,6 +36,7 @@ from aiorocketmq.protocol.headers_client import (
     GetMinOffsetRequestHeader,
     GetMinOffsetResponseHeader,
     HeartbeatResponseHeader,
+    PullMessageRequestHeader,
     QueryConsumerOffsetRequestHeader,
     QueryConsumerOffsetResponseHeader,
     SearchOffsetRequestHeader,
@@ -44,7 +45,10 @@ from aiorocketmq.protocol.headers_client import (
     UnregisterClientRequestHeader,
     UpdateConsumerOffsetRequestHeader,
 )
+from aiorocketmq.protocol.sysflag import PullSysFlag
 
+TOOLS_GROUP: Final = "TOOLS_CONSUMER"
+"""The group that every broker has for tools; reading with it stores no offset (Java: `MixAll.TOOLS_CONSUMER_GROUP`)."""
 LOCK_CALL_TIMEOUT: Final = 1.0
 OFFSET_CALL_TIMEOUT: Final = 5.0
 SEND_BACK_TIMEOUT: Final = 5.0
@@ -229,20 +233,39 @@ class BrokerApi(RemoteCalls):
     async def search_offset(
         self, address: str, queue: MessageQueue, timestamp: int, *, upper: bool = False, timeout: float | None = None
     ) -> int:
-        """The offset by store time (29).
+        """The offset by store time (29): of the first message stored then or later, the queue's maximum when nothing is that new.
 
         Args:
             address: The broker.
             queue: The queue.
             timestamp: Milliseconds since the epoch.
             upper: Of several messages stored at that time take the last instead of the first.
-            timeout: Seconds.
+            timeout: Seconds for each request.
         """
         header = SearchOffsetRequestHeader(
             queue.topic, queue.queue_id, timestamp, boundary_type="UPPER" if upper else "LOWER", bname=queue.broker_name
         )
         response = await self._ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header, queue, timeout)
-        return SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
+        offset = SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
+        names_the_last_for_later_times = not upper and version_name(response.version).startswith(("V3_", "V4_"))
+        if names_the_last_for_later_times and offset + 1 == await self.max_offset(address, queue, timeout=timeout):
+            stored_at = await self._stored_at(address, queue, offset, timeout)
+            return offset + 1 if stored_at is not None and stored_at < timestamp else offset
+        return offset
+
+    async def _stored_at(self, address: str, queue: MessageQueue, offset: int, timeout: float | None) -> int | None:
+        """Store time of one message, milliseconds since the epoch; None when the broker does not give it out."""
+        from aiorocketmq.protocol.message_codec import decode_messages
+
+        header = PullMessageRequestHeader(
+            TOOLS_GROUP, queue.topic, queue.queue_id, offset, 1, PullSysFlag.SUBSCRIPTION, 0, 0, 0, "*", "TAG", bname=queue.broker_name
+        )  # fmt: skip
+        try:
+            response = await self._ask(address, RequestCode.PULL_MESSAGE, header, queue, timeout)
+        except BrokerError:
+            return None
+        messages = decode_messages(response.body, broker_name=queue.broker_name, max_body=0, queue=queue)
+        return messages[0].store_timestamp if messages else None
 
     async def earliest_store_time(self, address: str, queue: MessageQueue, *, timeout: float | None = None) -> int:
         """Store time of the oldest message, milliseconds since the epoch; -1 for an empty queue (32)."""

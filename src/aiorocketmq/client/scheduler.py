@@ -200,6 +200,10 @@ class Scheduler:
             return ClientClosedError(f"{self.owner} was stopped during {what}")
         return ClientStateError(f"{what} of {self.owner} was cancelled by code outside of the library", hint="try again")
 
+    def leave_behind(self, task: asyncio.Task[Any]) -> None:
+        """Count a task that does not end for its cancellation no more: `stop()` does not wait for it."""
+        self._tasks.pop(task, None)
+
     async def stop(self) -> None:
         """Cancel every task, the youngest first, and wait until all have ended; the caller's own task is spared. Idempotent.
 

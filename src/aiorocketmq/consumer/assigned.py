@@ -1,16 +1,58 @@
-"""One queue that the consumer owns now: its unfinished messages, its lock, its place in the services (Java: `ProcessQueue`)."""
+"""One queue that falls to the consumer, and where it is in its life (Java: `ProcessQueue`, with its flags `dropped` and `locked`).
+
+    WAITING ──────→ OWNED ──────→ RELEASING ──→ GONE
+       └───────────────────────────────────────────↑
+
+WAITING: for its start offset, for its lock, or for the member that had it. OWNED: it is pulled and consumed. RELEASING: no call begins any
+more; the running ones end, the offset is saved, the lock given back. GONE: results are ignored; whoever wants the queue begins a new life.
+A state is never left for an earlier one. Who moves it is `consumer/queues.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import Final, Protocol
 
 from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.core.process_queue import ProcessQueue
+from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.queue import MessageQueue
 
-if TYPE_CHECKING:
-    from aiorocketmq.consumer.puller import QueuePuller
+FOREVER: Final = float("inf")
+OVER: Final = float("-inf")
+
+
+class QueueState(Enum):
+    """Where a queue is in its life."""
+
+    WAITING = "WAITING"
+    OWNED = "OWNED"
+    RELEASING = "RELEASING"
+    GONE = "GONE"
+
+
+class Pulling(Protocol):
+    """The pull loop of a queue, as the rest of the consumer sees it.
+
+    Attributes:
+        next_offset: Where the next pull begins.
+        pulled_at: Loop time at which a pull was last sent, 0 before.
+        failure: Why the queue is not pulled any more, or None.
+    """
+
+    next_offset: int
+    pulled_at: float
+    failure: RocketMQError | None
+
+    def start(self) -> None:
+        """Begin to pull."""
+
+    def pull(self) -> None:
+        """Pull now, unless a pull is in flight or held back."""
+
+    def stop(self) -> None:
+        """Pull no more."""
 
 
 class AssignedQueue:
@@ -18,47 +60,92 @@ class AssignedQueue:
 
     Attributes:
         queue: The queue.
-        messages: Its unfinished messages.
-        puller: Pulls them; set right after creation.
-        account: Ordered consumers: what answers do to the messages; made when the first message came.
-        locked_until: Ordered consumers: loop time until which the broker's lock may be relied on; infinite where none is needed.
+        state: Where it is in its life; moved by the methods here only.
+        messages: Its unfinished messages; meaningful from OWNED on.
+        puller: Pulls them; set when it becomes OWNED.
+        valid_until: Loop time before which a call of a listener may begin: never before OWNED and after it, until the lock has to be
+            renewed for ordered consumers, for ever for others.
         locked_at: Ordered consumers: loop time of the last successful lock, 0 before.
+        waits_for: WAITING: what for, in words, "" when it has not been tried yet.
+        since: Loop time at which the state was entered.
+        account: Ordered consumers: what answers do to the messages; made when the first message came.
         in_service: Ordered consumers: a worker has it, or it waits for one, or for the end of a suspension.
-        revoked: Ordered consumers: it goes to another member as soon as the running listener has ended.
         timer: Ordered consumers: ends a suspension.
         consumed_at: Loop time at which messages were last handed to workers (ordered: at which a listener last ended).
     """
 
     __slots__ = (
-        "_released", "account", "consumed_at", "in_service", "locked_at", "locked_until", "messages", "puller", "queue", "revoked", "timer",
+        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "puller", "queue", "since", "state", "timer",
+        "valid_until", "waits_for",
     )  # fmt: skip
 
-    puller: QueuePuller
+    puller: Pulling
 
-    def __init__(self, queue: MessageQueue, next_offset: int, *, commit_start: bool = False, locked_until: float = float("inf")) -> None:
+    def __init__(self, queue: MessageQueue, now: float) -> None:
         self.queue = queue
-        self.messages = ProcessQueue(queue, next_offset, commit_start=commit_start)
-        self.locked_until = locked_until
+        self.state = QueueState.WAITING
+        self.messages = ProcessQueue(queue, 0)
+        self.valid_until = OVER
         self.locked_at = 0.0
+        self.waits_for = ""
+        self.since = now
         self.account: OrderedAccount | None = None
         self.in_service = False
-        self.revoked = False
         self.timer: asyncio.TimerHandle | None = None
         self.consumed_at = 0.0
-        self._released: asyncio.Future[None] | None = None
+        self._ends: list[asyncio.Future[None]] = []
+
+    @property
+    def locked_until(self) -> float:
+        """The same as `valid_until`, as tools for ordered consumers call it."""
+        return self.valid_until
+
+    def own(self, next_offset: int, now: float, *, commit_start: bool, valid_until: float) -> None:
+        """WAITING → OWNED: its start offset is certain, and its lock is held where it needs one."""
+        assert self.state is QueueState.WAITING
+        self.state, self.since = QueueState.OWNED, now
+        self.messages = ProcessQueue(self.queue, next_offset, commit_start=commit_start)
+        self.valid_until = valid_until
+
+    def begin_release(self, now: float) -> bool:
+        """OWNED → RELEASING: no call begins any more. False when it is not owned."""
+        if self.state is not QueueState.OWNED:
+            return False
+        self.state, self.since = QueueState.RELEASING, now
+        self.valid_until = OVER
+        return True
+
+    def end(self, now: float) -> None:
+        """Any state → GONE: forget the messages, and wake whoever waits for the end."""
+        if self.state is not QueueState.GONE:
+            self.state, self.since = QueueState.GONE, now
+            self.valid_until = OVER
+            self.messages.drop()
+        self._wake()
+
+    def extend_lock(self, locked_at: float, valid_until: float) -> None:
+        """The broker has granted or renewed the lock."""
+        self.locked_at = locked_at
+        if self.state is QueueState.OWNED:
+            self.valid_until = valid_until
 
     def leave_service(self) -> None:
         """No worker has it any more."""
         self.in_service = False
-        if self._released is not None and not self._released.done():
-            self._released.set_result(None)
+        self._wake()
 
-    async def released(self) -> None:
+    async def out_of_service(self) -> None:
         """Wait until no worker has it."""
         while self.in_service:
-            if self._released is None or self._released.done():
-                self._released = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._released)
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._ends.append(future)
+            await future
+
+    def _wake(self) -> None:
+        ends, self._ends = self._ends, []
+        for future in ends:
+            if not future.done():
+                future.set_result(None)
 
     def cancel_timer(self) -> bool:
         """End a suspension early; True when there was one."""
@@ -69,5 +156,4 @@ class AssignedQueue:
         return True
 
     def __repr__(self) -> str:
-        state = " dropped" if self.messages.dropped else " revoked" if self.revoked else ""
-        return f"<AssignedQueue {self.queue}{state}, {self.messages.count} unfinished, next offset {self.messages.next_offset}>"
+        return f"<AssignedQueue {self.queue} {self.state.name}, {self.messages.count} unfinished, next offset {self.messages.next_offset}>"

@@ -9,15 +9,13 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
+from aiorocketmq.consumer.calling import Caller, Stretch, Work
 from aiorocketmq.consumer.listener import RETRY, Listener, Payload, concurrent_outcome
-from aiorocketmq.consumer.service import cancelled_from_outside, log_failure, next_size
-from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
-from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 
@@ -30,17 +28,11 @@ if TYPE_CHECKING:
 OVERDUE_DELAY_LEVEL: Final = 3
 """Delay level of messages whose listener takes too long: 10 s."""
 
-NOT_BEGUN: Final = object()
-"""Answer of a worker thread that left a message alone, because its queue is being given up."""
-
 logger = logging.getLogger("aiorocketmq.consumer")
-
-Work: TypeAlias = tuple[ProcessQueue, Listener, Payload]
-"""One call of a listener: the queue, the listener, and one message or a list."""
 
 
 class ConcurrentService:
-    """Calls listeners with the messages of all queues, up to `concurrency` at a time for each kind of listener.
+    """Hands the messages of all queues to the workers, and gives back those that fail.
 
     Args:
         settings: The consumer's settings.
@@ -50,48 +42,25 @@ class ConcurrentService:
     """
 
     def __init__(self, settings: PushSettings, subscriptions: Subscriptions, scheduler: Scheduler, send_back: SendBack | None) -> None:
+        self.caller = Caller(settings.group, scheduler, self, *settings.workers)
         self._settings = settings
         self._subscriptions = subscriptions
-        self._scheduler = scheduler
         self._send_back = send_back
-        self._minimum, self._maximum = settings.workers
-        self._tasks: TaskPool[Work] | None = None
-        self._threads: ThreadPool[Work, object] | None = None
-        self._overdue: set[int] = set()
-        self._draining = False
+        self._log = StateLog(logger)
 
     # --- taking messages in -----------------------------------------------------------------------------------------------------
 
     def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """See `ConsumeService.submit`."""
-        if self._draining or not messages:
+        if not messages:
             return
         assigned.consumed_at = asyncio.get_running_loop().time()
-        process_queue = assigned.messages
         if assigned.queue.topic == self._subscriptions.retry_topic:
-            self._submit_retried(process_queue, messages)
+            self._submit_retried(assigned, messages)
             return
-        listener = self._subscriptions.listener(assigned.queue.topic)
-        if listener is not None:
-            self._submit(process_queue, listener, messages)
+        self._submit_run(assigned, self._subscriptions.listener(assigned.queue.topic), messages)
 
-    def _submit(self, process_queue: ProcessQueue, listener: Listener, messages: Sequence[ReceivedMessage]) -> None:
-        batch = listener.batch
-        work: Iterable[Work]
-        if batch == 1:
-            work = zip(repeat(process_queue), repeat(listener), messages)
-        else:
-            work = [(process_queue, listener, list(messages[start : start + batch])) for start in range(0, len(messages), batch)]
-        if listener.is_async:
-            if self._tasks is None:
-                self._tasks = TaskPool(self._scheduler, "consume", self._work, self._minimum)
-            self._tasks.extend(work)
-        else:
-            if self._threads is None:
-                self._threads = ThreadPool(f"aiorocketmq-{self._settings.group}", self._call, self._called, self._minimum)
-            self._threads.extend(work)
-
-    def _submit_retried(self, process_queue: ProcessQueue, messages: Sequence[ReceivedMessage]) -> None:
+    def _submit_retried(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """Messages of the retry topic go to the listeners of the topics that they came from."""
         run: list[ReceivedMessage] = []
         run_listener: Listener | None = None
@@ -99,200 +68,121 @@ class ConcurrentService:
             restore_topic(message)
             listener = self._subscriptions.listener(message.topic)
             if listener is not run_listener and run:
-                self._submit_run(process_queue, run_listener, run)
+                self._submit_run(assigned, run_listener, run)
                 run = []
             run_listener = listener
             run.append(message)
-        self._submit_run(process_queue, run_listener, run)
+        self._submit_run(assigned, run_listener, run)
 
-    def _submit_run(self, process_queue: ProcessQueue, listener: Listener | None, messages: list[ReceivedMessage]) -> None:
-        if listener is not None:
-            self._submit(process_queue, listener, messages)
-        elif self._send_back is not None:
-            logger.warning(
-                "%d retried message(s) of topic %s have no listener in this member of group %s, they are given back: all members of a "
-                "group must have the same subscription",
-                len(messages),
-                messages[0].topic,
-                self._settings.group,
-            )
-            for message in messages:
-                self._send_back.put(process_queue, message, 0)
-
-    def try_again(self, process_queue: ProcessQueue, message: ReceivedMessage) -> None:
-        """A message that could not be given back is consumed again here (F27)."""
-        listener = self._subscriptions.listener(message.topic)
-        if listener is not None and not self._draining:
-            self._submit(process_queue, listener, [message])
-
-    # --- calling listeners ------------------------------------------------------------------------------------------------------
-
-    async def _work(self, pool: TaskPool[Work], slot: Slot[Work]) -> None:
-        """One worker task."""
-        clock = asyncio.get_running_loop().time
-        ready = pool.ready
-        success = ConsumeResult.SUCCESS
-        while await pool.wait(slot):
-            now = clock()
-            while ready:
-                work = ready.popleft()
-                process_queue, listener, payload = work
-                if process_queue.closing:
-                    continue
-                slot.started = now
-                slot.item = work
-                try:
-                    answer = await listener.function(payload if listener.batch == 1 else list(payload))  # type: ignore[arg-type]
-                except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises is a failed message
-                    log_failure(listener, payload, error)
-                    answer = RETRY
-                except asyncio.CancelledError as error:
-                    if cancelled_from_outside():
-                        raise
-                    log_failure(listener, payload, error)
-                    answer = RETRY
-                ended = clock()
-                listener.calls += 1
-                listener.busy_seconds += ended - now
-                if (answer is None or answer is success) and listener.batch == 1:
-                    process_queue.finish(payload)  # type: ignore[arg-type]
-                    listener.consumed += 1
-                    if self._overdue:
-                        self._overdue.discard(id(work))
-                else:
-                    self._ended(work, answer)
-                now = ended
-                if now > pool.turn_ends:
-                    slot.item = None
-                    await pool.yield_turn()
-                    if pool.overstaffed:
-                        break
-                    now = clock()
-
-    def _call(self, work: Work) -> object:
-        """One call, in a worker thread."""
-        process_queue, listener, payload = work
-        if process_queue.closing:
-            return NOT_BEGUN
-        try:
-            return listener.function(payload if listener.batch == 1 else list(payload))  # type: ignore[arg-type]
-        except BaseException as error:  # noqa: BLE001 - the user's code; a thread that ends here would be missing for ever
-            log_failure(listener, payload, error)
-            return RETRY
-
-    def _called(self, work: Work, answer: object, seconds: float) -> None:
-        """A worker thread has made a call; in the event loop."""
-        process_queue, listener, payload = work
-        if process_queue.dropped or answer is NOT_BEGUN:
+    def _submit_run(self, assigned: AssignedQueue, listener: Listener | None, messages: Sequence[ReceivedMessage]) -> None:
+        if listener is None:
+            self._without_listener(assigned, messages)
             return
-        listener.calls += 1
-        listener.busy_seconds += seconds
-        if (answer is None or answer is ConsumeResult.SUCCESS) and listener.batch == 1:
-            process_queue.finish(payload)  # type: ignore[arg-type]
-            listener.consumed += 1
-            if self._overdue:
-                self._overdue.discard(id(work))
+        stretch = Stretch(assigned, listener, assigned.messages.finish)
+        batch = listener.batch
+        work: Iterable[Work]
+        if batch == 1:
+            work = zip(repeat(stretch), messages)
         else:
-            self._ended(work, answer)
+            work = [(stretch, list(messages[start : start + batch])) for start in range(0, len(messages), batch)]
+        self.caller.extend(listener, work)
 
-    def _ended(self, work: Work, answer: object) -> None:
-        process_queue, listener, payload = work
+    def _without_listener(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
+        """The topic was unsubscribed meanwhile, or another member has another subscription: the messages go back to the broker."""
+        topic = messages[0].topic
+        self._log.note(
+            logging.WARNING,
+            f"listener {topic}",
+            "%d message(s) of topic %s have no listener in this member of group %s, they are given back: all members of a group must have "
+            "the same subscription",
+            len(messages),
+            topic,
+            self._settings.group,
+        )
+        self._give_back(assigned, messages, 0)
+
+    def try_again(self, assigned: AssignedQueue, message: ReceivedMessage) -> None:
+        """A message that could not be given back is consumed again here (F27)."""
+        self._submit_run(assigned, self._subscriptions.listener(message.topic), [message])
+
+    # --- what an answer does (`CallPolicy`) ---------------------------------------------------------------------------------------
+
+    def not_begun(self, stretch: Stretch, payload: Payload) -> None:
+        """See `CallPolicy.not_begun`: the next owner of the queue gets the messages."""
+
+    def run_over(self, stretch: Stretch, now: float) -> None:
+        """Never called: nothing is in order here."""
+
+    def failure(self, stretch: Stretch) -> Retry:
+        """See `CallPolicy.failure`."""
+        return RETRY
+
+    def ended(self, stretch: Stretch, payload: Payload, answer: object, now: float) -> None:
+        """See `CallPolicy.ended`."""
+        assigned, listener = stretch.assigned, stretch.listener
         messages = payload if isinstance(payload, list) else [payload]
-        overdue = id(work) in self._overdue
-        self._overdue.discard(id(work))
         retry = concurrent_outcome(listener, answer)
-        if process_queue.dropped:
+        if assigned.state is QueueState.GONE:
             return
-        if retry is None:
-            listener.consumed += len(messages)
-            for message in messages:
-                process_queue.finish(message)
-            return
-        for message in messages[: retry.acknowledged]:
-            process_queue.finish(message)
-        failed = messages[retry.acknowledged :]
-        listener.consumed += len(messages) - len(failed)
+        acknowledged = len(messages) if retry is None else min(retry.acknowledged, len(messages))
+        for message in messages[:acknowledged]:
+            assigned.messages.finish(message)
+        failed = messages[acknowledged:]
+        listener.consumed += acknowledged
         listener.failed += len(failed)
-        if not overdue:  # else they were given back while the listener was running
-            self._failed(process_queue, failed, retry)
+        given_back = stretch.overdue is not None and messages[0].queue_offset in stretch.overdue
+        if retry is not None and failed and not given_back:
+            self._give_back(assigned, failed, retry.delay_level)
 
-    def _failed(self, process_queue: ProcessQueue, messages: Sequence[ReceivedMessage], retry: Retry) -> None:
-        if self._send_back is not None:
-            for message in messages:
-                self._send_back.put(process_queue, message, retry.delay_level)
-            return
+    def _give_back(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage], delay_level: int) -> None:
         for message in messages:
-            logger.warning("%r failed and is dropped: a broadcasting group has no retries", message)
-            process_queue.finish(message)
+            if self._send_back is not None:
+                self._send_back.put(assigned, message, delay_level)
+            else:
+                logger.warning("%r failed and is dropped: a broadcasting group has no retries", message)
+                assigned.messages.finish(message)
 
-    # --- watching and sizing ----------------------------------------------------------------------------------------------------
+    # --- watching -----------------------------------------------------------------------------------------------------------------
 
-    def _pools(self) -> list[Pool[Work]]:
-        pools: tuple[Pool[Work] | None, ...] = (self._tasks, self._threads)
-        return [pool for pool in pools if pool is not None]
+    def wake(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.wake`: nothing waits for a lock here."""
 
-    def dropped(self, assigned: AssignedQueue) -> None:
-        """See `ConsumeService.dropped`: workers skip what belongs to such a queue."""
+    def let_go(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.let_go`: workers leave alone what belongs to such a queue."""
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`."""
-        works = (slot.item for pool in self._pools() for slot in pool.slots())
-        return any(work is not None and work[0] is assigned.messages for work in works)
+        if self._send_back is not None and self._send_back.has(assigned):
+            return True
+        return any(work[0].assigned is assigned for work, _ in self.caller.in_hand())
 
     def check_overdue(self) -> None:
         """See `ConsumeService.check_overdue`: the messages are given back, so that the offset moves on (F28)."""
         now = asyncio.get_running_loop().time()
-        for pool in self._pools():
-            for slot in pool.slots():
-                work = slot.item
-                if work is None or now - slot.started < self._settings.consume_timeout or id(work) in self._overdue:
-                    continue
-                process_queue, listener, payload = work
-                messages = [payload] if isinstance(payload, ReceivedMessage) else payload
-                self._overdue.add(id(work))
-                logger.warning(
-                    "listener %r has not ended after %.0f s on %r: the messages will come again", listener, now - slot.started, messages[0]
-                )
-                self._failed(process_queue, messages, Retry(OVERDUE_DELAY_LEVEL))
-
-    @property
-    def workers(self) -> int:
-        """See `ConsumeService.workers`."""
-        return sum(pool.size for pool in self._pools())
-
-    @property
-    def backlog(self) -> int:
-        """See `ConsumeService.backlog`."""
-        return sum(pool.backlog for pool in self._pools())
-
-    def resize(self, minimum: int, maximum: int) -> None:
-        """See `ConsumeService.resize`."""
-        self._minimum, self._maximum = minimum, maximum
-        for pool in self._pools():
-            pool.resize(min(max(pool.size, minimum), maximum))
-
-    def adjust(self) -> None:
-        """See `ConsumeService.adjust`."""
-        for pool in self._pools():
-            pool.resize(next_size(pool.size, pool.busy, pool.backlog, self._minimum, self._maximum))
+        for (stretch, payload), started in self.caller.in_hand():
+            messages = [payload] if isinstance(payload, ReceivedMessage) else payload
+            first = messages[0].queue_offset
+            if now - started < self._settings.consume_timeout or (stretch.overdue is not None and first in stretch.overdue):
+                continue
+            # The mark lives on the work, and dies with it.
+            stretch.overdue = (stretch.overdue or set()) | {first}
+            logger.warning(
+                "listener %r has not ended after %.0f s on %r: the messages will come again", stretch.listener, now - started, messages[0]
+            )
+            self._give_back(stretch.assigned, messages, OVERDUE_DELAY_LEVEL)
 
     # --- the end ----------------------------------------------------------------------------------------------------------------
 
     async def drain(self) -> None:
         """See `ConsumeService.drain`."""
-        self._draining = True
-        for pool in self._pools():
-            pool.discard_backlog()
-        for pool in self._pools():
-            await pool.idle()
+        self.caller.discard_backlog()
+        await self.caller.idle()
         if self._send_back is not None:
             await self._send_back.idle()
 
-    async def close(self) -> None:
+    async def close(self, patience: float) -> None:
         """See `ConsumeService.close`."""
-        self._draining = True
-        for pool in self._pools():
-            await pool.close()
+        await self.caller.close(patience)
         if self._send_back is not None:
             await self._send_back.close()
 

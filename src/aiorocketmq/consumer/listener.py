@@ -1,7 +1,8 @@
 """A listener: the user's function for one topic, and what its answers mean (Java: `MessageListenerConcurrently`, `MessageListenerOrderly`).
 
-Returning None or `ConsumeResult.SUCCESS` consumes the messages; raising, or returning `Retry`, brings them back later; anything else is
-an error of the listener, logged, and treated like raising. Features F1-F3, F26, F51.
+Returning None or `ConsumeResult.SUCCESS` consumes the messages; raising, or returning `Retry`, brings them back later. `Suspend` and the
+other members of `ConsumeResult` mean what they say where they fit, and are like raising where they do not. Anything else, such as
+the result of a call in the last line, means nothing: consumed, and one warning names the listener. Features F1-F3, F26, F51.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ class Listener:
         failed: Messages that failed.
         calls: Calls made.
         busy_seconds: Time spent in calls.
+        wondered: It has returned something that means nothing, and the log has said so.
     """
 
-    __slots__ = ("batch", "busy_seconds", "calls", "consumed", "failed", "function", "is_async", "topic")
+    __slots__ = ("batch", "busy_seconds", "calls", "consumed", "failed", "function", "is_async", "topic", "wondered")
 
     def __init__(self, topic: str, function: ListenerFunction, batch: int = 1) -> None:
         """Check the function.
@@ -76,6 +78,7 @@ class Listener:
         self.failed = 0
         self.calls = 0
         self.busy_seconds = 0.0
+        self.wondered = False
 
     def __repr__(self) -> str:
         return f"Listener({name_of(self.function)}, topic={self.topic!r}, batch={self.batch})"
@@ -98,8 +101,11 @@ def concurrent_outcome(listener: Listener, answer: object) -> Retry | None:
         return answer
     if answer is ConsumeResult.RECONSUME_LATER:
         return RETRY
-    _complain(listener, answer, "None, ConsumeResult.SUCCESS, ConsumeResult.RECONSUME_LATER or Retry(...)")
-    return RETRY
+    if isinstance(answer, Suspend | ConsumeResult) or inspect.isawaitable(answer):
+        _complain(listener, answer, "None, ConsumeResult.SUCCESS, ConsumeResult.RECONSUME_LATER or Retry(...)")
+        return RETRY
+    _wonder(listener, answer)
+    return None
 
 
 def ordered_outcome(listener: Listener, answer: object) -> ConsumeResult | Suspend | Retry:
@@ -115,15 +121,28 @@ def ordered_outcome(listener: Listener, answer: object) -> ConsumeResult | Suspe
         return answer
     if answer is ConsumeResult.SUSPEND_CURRENT_QUEUE_A_MOMENT or answer is ConsumeResult.RECONSUME_LATER:
         return SUSPEND
-    _complain(listener, answer, "None, a member of ConsumeResult, Suspend(...) or Retry(...)")
-    return SUSPEND
+    if inspect.isawaitable(answer):
+        _complain(listener, answer, "None, a member of ConsumeResult, Suspend(...) or Retry(...)")
+        return SUSPEND
+    _wonder(listener, answer)
+    return ConsumeResult.SUCCESS
+
+
+def _wonder(listener: Listener, answer: object) -> None:
+    """The listener returned something that is no answer, such as the result of a call in its last line: consumed, and said once."""
+    if not listener.wondered:
+        listener.wondered = True
+        text = "%r returned %s, which means nothing here: the message counts as consumed; to get it again raise, or return Retry()"
+        logger.warning(text, listener, _shown(answer))
 
 
 def _complain(listener: Listener, answer: object, allowed: str) -> None:
+    """The listener returned an answer of the other kind of consumer, or has not done its work: the messages come again."""
     hint = f"return {allowed}, or raise"
-    if inspect.iscoroutine(answer):
-        answer.close()
+    if inspect.isawaitable(answer):
         hint = "declare it with async def"
+        if inspect.iscoroutine(answer):
+            answer.close()
     error = ListenerError(f"{listener} returned {_shown(answer)}, which means nothing here: the messages will come again", hint=hint)
     logger.error("%s", error)
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from urllib.parse import quote
 
+from aiorocketmq.client.broker_api import OFFSET_CALL_TIMEOUT
 from aiorocketmq.core.offset_table import OffsetTable
 from aiorocketmq.errors import (
     BrokerNotFoundError,
@@ -46,6 +48,10 @@ FILE_NAME_MAX: Final = 200
 FORBIDDEN_IN_FILE_NAMES: Final = frozenset("/\\\0" + ('<>:"|?*' if os.name == "nt" else ""))
 SAFE_IN_FILE_NAMES: Final = "@#.-_ " + ("" if os.name == "nt" else ":")
 
+SAVES: Final = 16
+"""Offsets that are saved for certain at the same time at one broker."""
+SAVE_TIMEOUT: Final = 2.0
+"""Seconds after which a broker that does not answer to a saving is silent."""
 RESEND_MIN: Final = 30.0
 RESEND_MAX: Final = 90.0
 """Bounds in seconds after which an offset that has not changed is sent once more, as nobody confirms a one-way request. By chance between
@@ -181,9 +187,11 @@ class RemoteBrokerOffsetStore:
         known = self._table.get(queue)
         if where is ReadOffset.READ_FROM_MEMORY or (where is ReadOffset.MEMORY_FIRST_THEN_STORE and known >= 0):
             return known
-        address = await self._find_address(queue)
+        return await self._query(await self._find_address(queue), queue, OFFSET_CALL_TIMEOUT)
+
+    async def _query(self, address: str, queue: MessageQueue, timeout: float) -> int:
         try:
-            return await self._api.query_consumer_offset(address, self._group, queue, set_zero_if_not_found=self._set_zero)
+            return await self._api.query_consumer_offset(address, self._group, queue, set_zero_if_not_found=self._set_zero, timeout=timeout)
         except OffsetNotFoundError:
             return -1
 
@@ -191,68 +199,86 @@ class RemoteBrokerOffsetStore:
         """See `OffsetStore.persist_all`: one request for each queue that needs it; with `confirm` for each, and with answers."""
         for queue in self._table.retain(queues):
             self._sent.pop(queue, None)
-        if not confirm:
-            await self._send_due()
-            return
-        silent: set[str] = set()
+        by_broker: dict[str, list[MessageQueue]] = defaultdict(list)
         for queue in self._table.snapshot():
-            offset = self._table.get(queue)
-            # A broker that does not answer is asked once: a time-out for each of its queues would hold up the stop.
-            if offset >= 0 and queue.broker_name not in silent and not await self._save(queue, offset):
-                silent.add(queue.broker_name)
+            by_broker[queue.broker_name].append(queue)
+        if confirm:
+            deadline = asyncio.get_running_loop().time() + SAVE_TIMEOUT
+            await asyncio.gather(*[self.persist_queues(own, deadline) for own in by_broker.values()])
+        else:
+            # All brokers at the same time: one that is silent costs the others nothing.
+            await asyncio.gather(*[self._send_due(own) for own in by_broker.values()])
 
-    async def _send_due(self) -> None:
-        """Send, one-way, the offsets that changed and those that are due."""
+    async def _send_due(self, queues: Collection[MessageQueue]) -> None:
+        """Send, one-way, the offsets of one broker that changed and those that are due."""
         now = asyncio.get_running_loop().time()
-        links: dict[str, object | None] = {}
-        addresses: dict[str, str] = {}
-        silent: set[str] = set()
-        for queue, known in self._table.snapshot().items():
-            broker = queue.broker_name
-            if broker not in links:
-                links[broker] = self._link_to(queue)
-            link = links[broker]
+        link: object | None = None
+        address: str | None = None
+        for index, queue in enumerate(queues):
+            if index == 0:
+                link = self._link_to(queue)
             sent = self._sent.get(queue)
-            if sent is not None and sent.offset == known and sent.link is link and sent.settled and now < sent.due:
-                continue
             # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
             offset = self._table.get(queue)
-            if offset < 0 or broker in silent:
+            unchanged = sent is not None and sent.offset == offset and sent.link is link
+            if offset < 0 or (sent is not None and unchanged and sent.settled and now < sent.due):
                 continue
-            settled = sent is not None and sent.offset == offset and sent.link is link
-            if not await self._send(queue, _Sent(offset, link, settled, now + random.uniform(RESEND_MIN, RESEND_MAX)), addresses):
-                silent.add(broker)
+            address = await self._send(queue, _Sent(offset, link, unchanged, now + random.uniform(RESEND_MIN, RESEND_MAX)), address)
+            if address is None:
+                return  # it cannot be reached
 
     async def persist(self, queue: MessageQueue) -> None:
         """See `OffsetStore.persist`; waits for the broker's answer."""
-        offset = self._table.get(queue)
-        if offset >= 0:
-            await self._save(queue, offset)
+        await self.persist_queues([queue], asyncio.get_running_loop().time() + SAVE_TIMEOUT)
 
-    async def _send(self, queue: MessageQueue, sent: _Sent, addresses: dict[str, str]) -> bool:
-        """Send it one-way and note it; False when the broker cannot be reached."""
+    async def persist_queues(self, queues: Collection[MessageQueue], deadline: float) -> None:
+        """Save the offsets of some queues of one broker for certain, up to 16 at a time; never raises for a broker.
+
+        A broker that does not answer is given up with its first silence: a time-out for each of its queues would hold up everything.
+
+        Args:
+            queues: The queues.
+            deadline: Loop time at which it ends in any case.
+        """
+        left = iter([queue for queue in queues if self._table.get(queue) >= 0])
+        clock = asyncio.get_running_loop().time
+        silent = False
+
+        async def save_some() -> None:
+            nonlocal silent
+            for queue in left:
+                timeout = min(SAVE_TIMEOUT, deadline - clock())
+                if silent or timeout <= 0:
+                    return
+                if not await self._save(queue, self._table.get(queue), timeout):
+                    silent = True
+
+        await asyncio.gather(*[save_some() for _ in range(min(SAVES, len(queues)))])
+
+    async def _send(self, queue: MessageQueue, sent: _Sent, address: str | None) -> str | None:
+        """Send it one-way and note it; gives back the broker's address, None when it cannot be reached."""
         self._sent[queue] = sent  # before it leaves: whoever forgets the queue meanwhile forgets this, too
         done = False
-        broker = queue.broker_name
         try:
-            if broker not in addresses:
-                addresses[broker] = await self._find_address(queue)
-            await self._api.update_consumer_offset(addresses[broker], self._group, queue, sent.offset, oneway=True)
+            found = address or await self._find_address(queue)
+            await self._api.update_consumer_offset(found, self._group, queue, sent.offset, oneway=True)
             done = True
         except RocketMQError as error:
-            return self._not_saved(queue, sent.offset, error)
+            return address if self._not_saved(queue, sent.offset, error) else None
         finally:
             if not done and self._sent.get(queue) is sent:
                 del self._sent[queue]
-        return True
+        return found
 
-    async def _save(self, queue: MessageQueue, offset: int) -> bool:
+    async def _save(self, queue: MessageQueue, offset: int, timeout: float) -> bool:
         """Save it for certain; False when the broker cannot be reached."""
+        self._sent.pop(queue, None)  # the broker's offset may be another one than ours from now on
         try:
-            await self.update_consume_offset_to_broker(queue, offset)
-            if await self.read_offset(queue, ReadOffset.READ_FROM_STORE) < offset:
+            address = await self._find_address(queue)
+            await self._api.update_consumer_offset(address, self._group, queue, offset, timeout=timeout)
+            if await self._query(address, queue, timeout) < offset:
                 # Brokers serve pulls in other threads: the offset that came with our last pull may have been stored after this one.
-                await self.update_consume_offset_to_broker(queue, offset)
+                await self._api.update_consumer_offset(address, self._group, queue, offset, timeout=timeout)
         except RocketMQError as error:
             return self._not_saved(queue, offset, error)
         return True

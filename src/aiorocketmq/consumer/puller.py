@@ -99,7 +99,7 @@ class PullOwner(Protocol):
         """A broker does not know the group, or not its newest subscription: it needs a heartbeat."""
         ...
 
-    def lock_lost(self, assigned: AssignedQueue) -> None:
+    def lock_lost(self) -> None:
         """The lock of an ordered queue has run out."""
         ...
 
@@ -175,8 +175,8 @@ class QueuePuller:
         if self._held_back():
             self._later(FLOW_CONTROL_DELAY)
             return
-        if now >= self._assigned.locked_until:
-            owner.lock_lost(self._assigned)
+        if now >= self._assigned.valid_until:
+            owner.lock_lost()
             self._later(LOCK_DELAY)
             return
         self.delayed = None

@@ -27,7 +27,7 @@ from aiorocketmq.consumer.settings import MIB, MessageQueueListener, PushSetting
 from aiorocketmq.consumer.subscriptions import Subscriptions
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.core.clock import epoch_ms
-from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError
+from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError, SubscriptionError
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
@@ -65,8 +65,8 @@ class PushConsumer:
         group: The consumer group; all its members must have the same subscriptions.
         config: A `ClientConfig` or `rocketmq://` URL to start from.
         ordered: Consume each queue in order, one call at a time.
-        start_from: Where a group without offsets starts. `LAST`: after the newest message (a topic so young that all of it is in the
-            broker's memory is read from the start all the same); `FIRST`: at the oldest; `TIMESTAMP`: at `start_timestamp`.
+        start_from: Where a group without offsets starts. `LAST`: after the newest message; `FIRST`: at the oldest; `TIMESTAMP`: at
+            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message.
         start_timestamp: With `TIMESTAMP`: an aware datetime or seconds since the epoch; None is 30 minutes before the consumer was made.
         message_model: `CLUSTERING` shares the messages among the members, `BROADCASTING` gives all to each, without retries.
         concurrency: Calls at the same time, 1 to 1000; or (minimum, maximum), between which the number follows the backlog (Java:
@@ -92,7 +92,7 @@ class PushConsumer:
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
-        message_queue_listener: Called with (topic, all queues, owned queues) when the assignment changes.
+        message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -147,7 +147,6 @@ class PushConsumer:
         self._stopping: asyncio.Task[None] | None = None
         self._force = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._failure = ""
         self._life = Scheduler(f"consumer {group}")  # not the instance's, which ends with its last client
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
@@ -162,11 +161,16 @@ class PushConsumer:
 
         Raises:
             ConfigError: The topic has a listener, or the expression cannot be read.
-            ListenerError: The function cannot be called with one argument.
+            ListenerError: The function cannot be called with one argument; or the topic is missing.
             InvalidNameError: The topic has an illegal name.
             ClientStateError: The consumer is running: use `subscribe()`.
         """
-        if self._state is not ServiceState.CREATE_JUST:
+        if not isinstance(topic, str):
+            raise ListenerError(
+                f"listen() got {name_of(topic)} for the name of a topic",
+                hint='decorate with @consumer.listen("topic"), its name in brackets',
+            )
+        if self._state not in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
             raise ClientStateError(
                 f"listen({topic!r}) was called on a consumer that is {self._state.name}",
                 hint="on a running consumer await subscribe() instead",
@@ -194,15 +198,21 @@ class PushConsumer:
         Raises:
             ConfigError: The expression cannot be read.
             ListenerError: The function cannot be called with one argument.
+            SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
 
         Cancelling it leaves the topic subscribed; brokers hear of it with the next heartbeat.
         """
         self._check_not_stopped()
+        before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
         self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
         logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
         if self._runtime is not None:
-            await self._runtime.subscription_changed(topic)
+            try:
+                await self._runtime.subscription_changed(topic)
+            except SubscriptionError:
+                self._subscriptions.restore(topic, *before)
+                raise
 
     async def unsubscribe(self, topic: str) -> None:
         """Stop listening to a topic; does nothing when it has no listener. Its consumed offsets are saved.
@@ -219,45 +229,52 @@ class PushConsumer:
     async def start(self) -> Self:
         """Join the group and begin to consume; does nothing while it runs. Returns the consumer itself.
 
-        A topic that does not exist yet is no error: it is consumed as soon as it is created.
+        A topic that does not exist yet is no error, and neither is a name server that does not answer yet: consuming begins as soon as they
+        are there. The log says what is waited for.
 
         Raises:
             ListenerError: There is no listener.
-            NoNameServerError: No name server is configured, or none answers.
+            NoNameServerError: No name server is configured.
             GroupAlreadyRegisteredError: The group has a consumer on this client instance already.
-            ClientStateError: An earlier start has failed.
+            SubscriptionError: A broker cannot evaluate a filter.
+            ClientStateError: Another start is under way.
             ClientClosedError: The consumer was stopped.
 
-        Cancelling it undoes what was begun.
+        Cancelling it undoes what was begun. After a failure it can be called again.
         """
         if self._state is ServiceState.RUNNING:
             return self
         self._check_not_stopped()
-        if self._state is ServiceState.START_FAILED:
-            raise ClientStateError(
-                f"consumer of group {self.group!r} was started before, and failed: {self._failure}",
-                hint="make a new consumer when the cause is gone",
-            )
         if not self._subscriptions.topics:
             raise ListenerError(
                 f"consumer of group {self.group!r} has no listener", hint="decorate a function with @consumer.listen(topic)"
             )
         if self._runtime is not None:
             raise ClientStateError(f"consumer of group {self.group!r} is being started already", hint="await the first start()")
+        self._state = ServiceState.CREATE_JUST
         instance = manager.acquire(self.config, keep_default_name=self._settings.broadcasting)
-        self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        try:
+            self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        except BaseException:
+            self._state = ServiceState.START_FAILED
+            await manager.release(instance)
+            raise
         try:
             await instance.start()
             await runtime.start()
             if self._state is not ServiceState.CREATE_JUST:
                 raise ClientClosedError(f"consumer of group {self.group!r} was stopped while it was being started")
-        except BaseException as error:
-            if self._state is ServiceState.CREATE_JUST:
+        except BaseException:
+            failed = self._state is ServiceState.CREATE_JUST
+            if failed:
                 self._state = ServiceState.START_FAILED
-                self._failure = f"{type(error).__name__}: {error}"
             self._force.set()
             self._instance = instance
             await self._life.join(self._life.spawn("undo start", self._stop(), log_errors=False))
+            if failed and self._state is ServiceState.START_FAILED:
+                # It can be tried again, with the same listeners.
+                self._force.clear()
+                self._stopped.clear()
             raise
         self._instance = instance
         self._state = ServiceState.RUNNING
@@ -268,9 +285,10 @@ class PushConsumer:
         """Stop pulling, wait for running listeners, save offsets, give back locks and leave the group. Idempotent.
 
         Listeners get `await_termination_when_shutdown` seconds; messages of those that take longer come again. Messages that no listener
-        has begun are left to the other members. Cancelling it leaves the stop going on.
+        has begun are left to the other members. Awaited by a listener of this consumer it begins the stop and returns: the stop waits for
+        that listener, and its message counts as consumed. Cancelling it leaves the stop going on.
         """
-        if self._state is ServiceState.CREATE_JUST:
+        if self._state in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
             self._state = ServiceState.SHUTDOWN_ALREADY
             if self._runtime is None:
                 self._stopped.set()
@@ -281,11 +299,16 @@ class PushConsumer:
                     self._instance.check_loop()
                 finally:
                     self._state = self._instance.state
-            await asyncio.shield(self._begin_stop())
+            inside = self.in_listener
+            stopping = self._begin_stop()
+            if not inside:
+                await asyncio.shield(stopping)
 
     def _begin_stop(self) -> asyncio.Task[None]:
         if self._stopping is None:
             self._state = ServiceState.SHUTDOWN_ALREADY
+            if self._runtime is not None:
+                self._runtime.close()
             self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
         return self._stopping
 
@@ -367,7 +390,7 @@ class PushConsumer:
         low, high = PushSettings(group=self.group, concurrency=concurrency).workers
         if self._runtime is None:
             raise ClientClosedError(f"consumer of group {self.group!r} is not running")
-        self._runtime.service.resize(low, high)
+        self._runtime.service.caller.resize(low, high)
 
     @property
     def group(self) -> str:
@@ -392,39 +415,52 @@ class PushConsumer:
     @property
     def assigned(self) -> frozenset[MessageQueue]:
         """The queues that this consumer owns now."""
-        return frozenset(self._runtime.rebalancer.assigned) if self._runtime is not None else frozenset()
+        return frozenset(self._runtime.queues.assigned) if self._runtime is not None else frozenset()
 
     @property
     def flow_control(self) -> FlowControl:
         """How often pulls were held back, by reason."""
-        return self._runtime.flow_control if self._runtime is not None else FlowControl()
+        return self._runtime.pulls.flow_control if self._runtime is not None else FlowControl()
 
     @property
     def workers(self) -> int:
         """Workers now."""
-        return self._runtime.service.workers if self._runtime is not None else 0
+        return self._runtime.service.caller.workers if self._runtime is not None else 0
 
     @property
     def backlog(self) -> int:
         """Messages that were pulled and are not consumed yet."""
         if self._runtime is None:
             return 0
-        return sum(assigned.messages.count for assigned in self._runtime.rebalancer.assigned.values())
+        return sum(assigned.messages.count for assigned in self._runtime.queues.assigned.values())
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""
-        return self._runtime.rebalancer.offsets(topic) if self._runtime is not None else {}
+        return self._runtime.offsets(topic) if self._runtime is not None else {}
 
     @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
 
+    def waiting_queues(self) -> dict[MessageQueue, str]:
+        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
+        if self._runtime is None:
+            return {}
+        waiting = self._runtime.queues.waiting.items()
+        return {queue: assigned.waits_for for queue, assigned in waiting if assigned.waits_for}
+
+    @property
+    def in_listener(self) -> bool:
+        """True in a listener of this consumer, in its task or in its thread: who waits for the stop there would wait for himself."""
+        runtime = self._runtime
+        return runtime is not None and runtime.in_listener()
+
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""
         if self._runtime is None:
             return {}
-        owned = self._runtime.rebalancer.assigned.items()
+        owned = self._runtime.queues.assigned.items()
         return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
 
 

@@ -1,13 +1,14 @@
-"""The brokers' locks on the queues of an ordered consumer (Java: `RebalanceImpl.lock`, `unlock`). Features F30, G10."""
+"""The brokers' locks on the queues of an ordered consumer (Java: `RebalanceImpl.lock`, `unlock`). Features F30, G10, bar P7."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
+from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.consumer.saving import by_broker
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.queue import MessageQueue
 
@@ -23,67 +24,60 @@ logger = logging.getLogger("aiorocketmq.consumer")
 
 
 class QueueLocks:
-    """Takes, renews and gives back locks.
+    """Takes, renews and gives back locks, at all brokers at the same time.
 
     Args:
         instance: Finds and asks brokers.
+        scheduler: Makes the tasks.
         group: The consumer group.
     """
 
-    def __init__(self, instance: ClientInstance, group: str) -> None:
+    def __init__(self, instance: ClientInstance, scheduler: Scheduler, group: str) -> None:
         self._instance = instance
+        self._scheduler = scheduler
         self._group = group
-        self._held: set[MessageQueue] = set()
         self._log = StateLog(logger)
 
     async def take(self, queues: Collection[MessageQueue]) -> tuple[set[MessageQueue], set[MessageQueue]]:
-        """Lock queues, or renew their locks; never raises.
+        """Lock queues, or renew their locks; never raises for a broker.
 
         Returns:
             The queues that are locked now, and those that another member has locked. Queues of brokers that did not answer are in neither.
         """
         granted: set[MessageQueue] = set()
         refused: set[MessageQueue] = set()
-        for broker, own in _by_broker(queues).items():
+
+        async def of_broker(broker: str, own: list[MessageQueue]) -> None:
             found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
             if found is None:
-                continue
+                return
             try:
                 answer = await self._instance.broker_api.lock_batch(found.address, self._group, self._instance.client_id, own)
             except RocketMQError as error:
                 self._log.failed(broker, "queues of broker %s cannot be locked now: %s", broker, error)
-                continue
+                return
             self._log.worked(broker, "queues of broker %s can be locked again", broker)
             granted.update(answer.intersection(own))
             refused.update(set(own) - answer)
-        self._held |= granted
-        self._held -= refused
+
+        await self._scheduler.gather("lock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()})
         return granted, refused
 
     async def give_back(self, queues: Collection[MessageQueue], *, oneway: bool = True) -> None:
-        """Unlock queues; never raises: a lock that cannot be given back runs out by itself.
+        """Unlock queues; never raises for a broker: a lock that cannot be given back runs out by itself.
 
         Args:
             queues: The queues.
             oneway: False waits for the brokers' answers.
         """
-        self._held.difference_update(queues)
-        for broker, own in _by_broker(queues).items():
+
+        async def of_broker(broker: str, own: list[MessageQueue]) -> None:
             found = self._instance.find_broker_address_in_subscribe(broker, 0, True)
             if found is None:
-                continue
+                return
             try:
                 await self._instance.broker_api.unlock_batch(found.address, self._group, self._instance.client_id, own, oneway=oneway)
             except RocketMQError as error:
                 logger.info("queues of broker %s were not unlocked, their locks run out by themselves: %s", broker, error)
 
-    async def give_back_all(self) -> None:
-        """Unlock whatever is locked, for certain where a broker answers."""
-        await self.give_back(tuple(self._held), oneway=False)
-
-
-def _by_broker(queues: Collection[MessageQueue]) -> dict[str, list[MessageQueue]]:
-    table: dict[str, list[MessageQueue]] = defaultdict(list)
-    for queue in queues:
-        table[queue.broker_name].append(queue)
-    return table
+        await self._scheduler.gather("unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()})

@@ -18,9 +18,9 @@ from aiorocketmq.client.broker_api import BrokerApi
 from aiorocketmq.client.inner_producer import InnerProducer
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.workers import Slot, TaskPool
-from aiorocketmq.core.process_queue import ProcessQueue
-from aiorocketmq.errors import RocketMQError
+from aiorocketmq.errors import MessageIllegalError, RocketMQError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.names import retry_topic
 from aiorocketmq.model.received import ReceivedMessage
@@ -33,10 +33,14 @@ FIRST_RETRY_LEVEL: Final = 3
 DEAD_LETTER: Final = -1
 """Delay level that sends a message to the dead-letter topic at once."""
 UNLIMITED: Final = 0x7FFFFFFF
+CLOSE_PATIENCE: Final = 0.5
+"""Seconds that a request under way may take to end at a stop."""
+PROPERTIES_ROOM: Final = 32767 - 1024
+"""Characters of all properties of a message that brokers store, less room for what they and the retry topic add."""
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
-SendBackItem = tuple[ProcessQueue, ReceivedMessage, int]
+SendBackItem = tuple[AssignedQueue, ReceivedMessage, int]
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ class SendBack:
         *,
         max_tries: int,
         unit_mode: bool,
-        try_again: Callable[[ProcessQueue, ReceivedMessage], None],
+        try_again: Callable[[AssignedQueue, ReceivedMessage], None],
     ) -> None:
         self.counters = SendBackCounters()
         self._group = group
@@ -89,7 +93,7 @@ class SendBack:
         self._unit_mode = unit_mode
         self._try_again = try_again
         self._pool: TaskPool[SendBackItem] | None = None
-        self._waiting: deque[tuple[float, ProcessQueue, ReceivedMessage]] = deque()
+        self._waiting: deque[tuple[float, AssignedQueue, ReceivedMessage]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._log = StateLog(logger)
 
@@ -98,17 +102,24 @@ class SendBack:
         """Messages that are not given back yet, those that wait for another try here included."""
         return (self._pool.backlog + self._pool.busy if self._pool is not None else 0) + len(self._waiting)
 
-    def put(self, process_queue: ProcessQueue, message: ReceivedMessage, delay_level: int) -> None:
+    def has(self, assigned: AssignedQueue) -> bool:
+        """True while a message of the queue is on its way back, or waits for a sender."""
+        if self._pool is None:
+            return False
+        items = (item for item in (*self._pool.ready, *(slot.item for slot in self._pool.slots())) if item is not None)
+        return any(item[0] is assigned for item in items)
+
+    def put(self, assigned: AssignedQueue, message: ReceivedMessage, delay_level: int) -> None:
         """Give a message back soon; it is finished in its queue once it is safe.
 
         Args:
-            process_queue: Its queue.
+            assigned: Its queue.
             message: The message.
             delay_level: 0 lets the broker choose by the number of tries, 1 to 18 name a delay, -1 is the dead-letter topic.
         """
         if self._pool is None:
             self._pool = TaskPool(self._scheduler, "send back", self._work, SENDERS)
-        self._pool.append((process_queue, message, delay_level))
+        self._pool.append((assigned, message, delay_level))
 
     async def idle(self) -> None:
         """Wait until everything that was put is given back, or waits for another try here."""
@@ -122,19 +133,18 @@ class SendBack:
             self._timer = None
         self._waiting.clear()
         if self._pool is not None:
-            await self._pool.close()
+            await self._pool.close(CLOSE_PATIENCE)
 
     async def _work(self, pool: TaskPool[SendBackItem], slot: Slot[SendBackItem]) -> None:
         while await pool.wait(slot):
             slot.item = pool.ready.popleft()
-            process_queue, message, delay_level = slot.item
-            if process_queue.dropped:
+            assigned, message, delay_level = slot.item
+            if assigned.messages.dropped:
                 continue  # its new owner gets the message again
             if await self.give_back(message, delay_level):
-                if not process_queue.dropped:
-                    process_queue.finish(message)
+                assigned.messages.finish(message)
             else:
-                self._keep(process_queue, message)
+                self._keep(assigned, message)
 
     async def give_back(self, message: ReceivedMessage, delay_level: int) -> bool:
         """Give one message back now.
@@ -152,12 +162,36 @@ class SendBack:
             self._log.worked(key, "broker %s takes messages back again", key)
             return True
         try:
-            await self._by_send(message, delay_level)
+            await self._by_send(message, delay_level, dict(message.properties))
         except RocketMQError as error:
-            logger.warning(
-                "%r could neither be given back nor sent to the retry topic, next try in %g s: %s", message, LOCAL_RETRY_DELAY, error
+            if _refused(error) and (delay_level == DEAD_LETTER or message.reconsume_times >= self._max_tries):
+                return await self._bury_without_what_is_too_long(message)
+            self._log.note(
+                logging.WARNING,
+                f"{key} local",
+                "%r could neither be given back nor sent to the retry topic, next try in %g s: %s",
+                message,
+                LOCAL_RETRY_DELAY,
+                error,
             )
             return False
+        self.counters.by_send += 1
+        return True
+
+    async def _bury_without_what_is_too_long(self, message: ReceivedMessage) -> bool:
+        """No broker stores the message again with what brokers add to its properties: a dead letter that lacks one is better than none."""
+        properties = dict(message.properties)
+        dropped = []
+        while len(props.encode_properties(properties)) > PROPERTIES_ROOM:
+            longest = max(properties, key=lambda name: len(name) + len(properties[name]))
+            del properties[longest]
+            dropped.append(longest)
+        try:
+            await self._by_send(message, DEAD_LETTER, properties)
+        except RocketMQError as error:
+            logger.error("%r can neither be given back nor buried, next try in %g s: %s", message, LOCAL_RETRY_DELAY, error)
+            return False
+        logger.error("%r is too long for the dead-letter topic and lies there without its properties %s", message, ", ".join(dropped))
         self.counters.by_send += 1
         return True
 
@@ -174,10 +208,9 @@ class SendBack:
             unit_mode=self._unit_mode,
         )
 
-    async def _by_send(self, message: ReceivedMessage, delay_level: int) -> None:
+    async def _by_send(self, message: ReceivedMessage, delay_level: int, properties: dict[str, str]) -> None:
         body = message.body
         tries = message.reconsume_times + 1
-        properties = dict(message.properties)
         for name in (props.TRANSACTION_PREPARED, props.REAL_TOPIC, props.REAL_QUEUE_ID):
             properties.pop(name, None)
         properties.setdefault(props.ORIGIN_MESSAGE_ID, message.offset_message_id)
@@ -189,10 +222,10 @@ class SendBack:
         properties[props.DELAY] = str(delay_level if delay_level > 0 else FIRST_RETRY_LEVEL + message.reconsume_times)
         await self._inner_producer.send(retry_topic(self._group), body, properties, flag=message.flag)
 
-    def _keep(self, process_queue: ProcessQueue, message: ReceivedMessage) -> None:
+    def _keep(self, assigned: AssignedQueue, message: ReceivedMessage) -> None:
         self.counters.local += 1
         loop = asyncio.get_running_loop()
-        self._waiting.append((loop.time() + LOCAL_RETRY_DELAY, process_queue, message))
+        self._waiting.append((loop.time() + LOCAL_RETRY_DELAY, assigned, message))
         if self._timer is None:
             self._timer = loop.call_at(self._waiting[0][0], self._fire)
 
@@ -201,9 +234,14 @@ class SendBack:
         now = loop.time()
         self._timer = None
         while self._waiting and self._waiting[0][0] <= now:
-            _, process_queue, message = self._waiting.popleft()
-            if not process_queue.dropped and process_queue.is_unfinished(message):
+            _, assigned, message = self._waiting.popleft()
+            if assigned.messages.is_unfinished(message):
                 message.reconsume_times += 1
-                self._try_again(process_queue, message)
+                self._try_again(assigned, message)
         if self._waiting:
             self._timer = loop.call_at(self._waiting[0][0], self._fire)
+
+
+def _refused(error: RocketMQError) -> bool:
+    """Whether a broker has looked at the message and found it illegal: asking again changes nothing."""
+    return getattr(error, "code", None) == MessageIllegalError.default_code

@@ -50,6 +50,13 @@ class Subscriptions:
             self._data[self.retry_topic] = build_subscription(self.retry_topic, None, version)
         return data
 
+    def restore(self, topic: str, data: SubscriptionData | None, listener: Listener | None) -> None:
+        """Make a topic what it was before `add()`."""
+        if data is None or listener is None:
+            self.remove(topic)
+        else:
+            self._data[topic], self._listeners[topic] = data, listener
+
     def remove(self, topic: str) -> bool:
         """Remove a topic; True when it was there.
 

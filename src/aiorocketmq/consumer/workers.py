@@ -22,6 +22,8 @@ from aiorocketmq.client.scheduler import Scheduler
 T = TypeVar("T")
 R = TypeVar("R")
 
+NEW_WORKER_DELAY: Final = 0.1
+"""Seconds after which a cancelled worker is replaced. By a timer: `asyncio.run()` cancels all tasks, too, before it closes the loop."""
 TURN: Final = 0.005
 """Seconds that all workers of a pool together may keep the event loop before they let others run."""
 _OVER: Final = -1.0
@@ -74,8 +76,12 @@ class Pool(Protocol[T]):
     async def idle(self) -> None:
         """Wait until no worker has work in hand and nothing waits."""
 
-    async def close(self) -> None:
-        """End the workers; work in hand of tasks is cancelled, threads end after it."""
+    async def close(self, patience: float = 1.0) -> None:
+        """End the workers; work in hand of tasks is cancelled, threads end after it.
+
+        Args:
+            patience: Seconds that a task may take to end after its cancellation; one that takes longer is told in the log and left behind.
+        """
 
 
 class TaskPool(Generic[T]):
@@ -93,7 +99,8 @@ class TaskPool(Generic[T]):
     """
 
     __slots__ = (
-        "_help_due", "_idle_workers", "_name", "_observers", "_scheduler", "_sequence", "_slots", "_target", "_work", "ready", "turn_ends",
+        "_help_due", "_idle_workers", "_name", "_observers", "_replacing", "_scheduler", "_sequence", "_slots", "_target", "_work",
+        "closing", "ready", "turn_ends",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +108,7 @@ class TaskPool(Generic[T]):
     ) -> None:
         self.ready: deque[T] = deque()
         self.turn_ends = 0.0
+        self.closing = False
         self._scheduler = scheduler
         self._name = name
         self._work = work
@@ -109,6 +117,7 @@ class TaskPool(Generic[T]):
         self._slots: dict[Slot[T], asyncio.Task[None]] = {}
         self._idle_workers: list[DirectReply[None]] = []
         self._help_due = False
+        self._replacing: asyncio.TimerHandle | None = None
         self._observers: list[asyncio.Future[None]] = []
         self.resize(size)
 
@@ -155,9 +164,30 @@ class TaskPool(Generic[T]):
 
     def _ended(self, slot: Slot[T], _: asyncio.Task[None]) -> None:
         self._slots.pop(slot, None)
-        if not self._scheduler.closed and len(self._slots) < self._target:
-            self.resize(self._target)
+        stopped = self.closing or self._scheduler.closed
+        if self._replacing is None and not stopped and len(self._slots) < self._target:
+            self._replacing = asyncio.get_running_loop().call_later(NEW_WORKER_DELAY, self._replace)
         self._tell_observers()
+
+    def _replace(self) -> None:
+        self._replacing = None
+        if not self._scheduler.closed:
+            self.resize(self._target)
+
+    def has(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task is one of the workers."""
+        return task in self._slots.values()
+
+    def take_back(self, wanted: Callable[[T], bool]) -> list[T]:
+        """Work that no worker has begun, out of the backlog."""
+        taken = [item for item in self.ready if wanted(item)]
+        if taken:
+            # In place: the workers hold the deque itself.
+            kept = [item for item in self.ready if not wanted(item)]
+            self.ready.clear()
+            self.ready.extend(kept)
+            self._tell_observers()
+        return taken
 
     async def wait(self, slot: Slot[T]) -> bool:
         """Wait for work; for workers only.
@@ -231,14 +261,22 @@ class TaskPool(Generic[T]):
                 if not observer.done():
                     observer.set_result(None)
 
-    async def close(self) -> None:
+    async def close(self, patience: float = 1.0) -> None:
+        self.closing = True
         self._target = 0
         self.ready.clear()
-        tasks = list(self._slots.values())
+        if self._replacing is not None:
+            self._replacing.cancel()
+            self._replacing = None
+        spared = asyncio.current_task()
+        tasks = [task for task in self._slots.values() if task is not spared]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            _, alive = await asyncio.wait(tasks, timeout=patience)
+            for task in alive:
+                logger.error("%s is still in a listener %g s after its cancellation and is left behind", task.get_name(), patience)
+                self._scheduler.leave_behind(task)
 
 
 class ThreadPool(Generic[T, R]):
@@ -331,6 +369,10 @@ class ThreadPool(Generic[T, R]):
                     return  # the loop was closed while the listener ran: nobody is left to take the result
         self._slots.pop(slot, None)
 
+    def has(self, thread: threading.Thread) -> bool:
+        """Whether a thread is one of the workers; from any thread."""
+        return thread in list(self._slots.values())
+
     def _collect(self) -> None:
         # The flag goes down first: a result that comes after the last look below then asks for a wake-up of its own.
         self._wake_pending = False
@@ -367,7 +409,7 @@ class ThreadPool(Generic[T, R]):
                 if not observer.done():
                     observer.set_result(None)
 
-    async def close(self) -> None:
+    async def close(self, patience: float = 1.0) -> None:
         threads = list(self._slots.items())
         self.discard_backlog()
         self.resize(0)

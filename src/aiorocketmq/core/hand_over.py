@@ -23,11 +23,13 @@ class _Held:
     Attributes:
         owner: The member that it falls to.
         holder: The last member that it fell to and that had time to take it over; None when that is not known.
+        left: The holder before, when that one has left the group.
         lost_at: When the holder, who lives, lost it to another member; None when nobody has to be waited for.
     """
 
     owner: str
     holder: str | None = None
+    left: str | None = None
     lost_at: float | None = None
 
 
@@ -98,6 +100,8 @@ class HandOver:
         if wait:
             held.lost_at = now if held.lost_at is None else held.lost_at
         else:
+            if held.holder is not None and held.holder not in members:
+                held.left = held.holder
             held.holder, held.lost_at = held.owner, None
 
     def _settle(self, state: _Topic, now: float) -> None:
@@ -116,9 +120,14 @@ class HandOver:
         return early
 
     def holder(self, queue: MessageQueue) -> str | None:
-        """The last member that the queue fell to before this round, None when that is not known."""
+        """The member that has the queue or has just lost it, None when that is not known."""
         held = self._held(queue)
         return held.holder if held is not None else None
+
+    def left_by(self, queue: MessageQueue) -> str | None:
+        """The member that has left the group and had the queue last, None when that is not known."""
+        held = self._held(queue)
+        return held.left if held is not None else None
 
     def forget(self, topic: str) -> None:
         """The topic is not subscribed any more."""

@@ -166,9 +166,12 @@ class ProcessQueue:
         self._taken = taken + len(batch)
         return batch
 
-    def commit_first(self) -> None:
-        """The first message taken is consumed; the others stay taken."""
-        self.size -= self._unfinished.popleft().store_size
+    def commit_first(self, message: ReceivedMessage) -> None:
+        """The first message taken is consumed; the others stay taken. Does nothing for a dropped queue."""
+        if not self._taken:
+            return
+        self._unfinished.popleft()
+        self.size -= message.store_size
         self._taken -= 1
         self._fresh = False
         self.count = count = self.count - 1

@@ -312,8 +312,8 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         group: The consumer group; all its members must have the same subscriptions.
         config: A `ClientConfig` or `rocketmq://` URL to start from.
         ordered: Consume each queue in order, one call at a time.
-        start_from: Where a group without offsets starts. `LAST`: after the newest message (a topic so young that all of it is in the
-            broker's memory is read from the start all the same); `FIRST`: at the oldest; `TIMESTAMP`: at `start_timestamp`.
+        start_from: Where a group without offsets starts. `LAST`: after the newest message; `FIRST`: at the oldest; `TIMESTAMP`: at
+            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message.
         start_timestamp: With `TIMESTAMP`: an aware datetime or seconds since the epoch; None is 30 minutes before the consumer was made.
         message_model: `CLUSTERING` shares the messages among the members, `BROADCASTING` gives all to each, without retries.
         concurrency: Calls at the same time, 1 to 1000; or (minimum, maximum), between which the number follows the backlog (Java:
@@ -339,7 +339,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
-        message_queue_listener: Called with (topic, all queues, owned queues) when the assignment changes.
+        message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -426,7 +426,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
 
         Raises:
             ConfigError: The topic has a listener, or the expression cannot be read.
-            ListenerError: The function cannot be called with one argument.
+            ListenerError: The function cannot be called with one argument; or the topic is missing.
             InvalidNameError: The topic has an illegal name.
             ClientStateError: The consumer is running: use `subscribe()`.
         """
@@ -444,6 +444,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         Raises:
             ConfigError: The expression cannot be read.
             ListenerError: The function cannot be called with one argument.
+            SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
         """
         self._call(self._async.subscribe, topic, listener, expression, batch=batch)
@@ -516,6 +517,15 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return self._async.subscription_conflicts
+
+    def waiting_queues(self) -> dict[MessageQueue, str]:
+        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
+        return self._run(self._async.waiting_queues)
+
+    @property
+    def in_listener(self) -> bool:
+        """True in a listener of this consumer, in its task or in its thread: who waits for the stop there would wait for himself."""
+        return self._async.in_listener
 
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""

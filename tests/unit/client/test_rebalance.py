@@ -79,7 +79,8 @@ async def test_an_unbalanced_round_is_repeated_after_the_minimum() -> None:
     consumer, steady = FakeConsumer(balanced=False), FakeConsumer("steady")
     rebalance = service(consumer, steady)
     await asyncio.sleep(22.5)
-    assert consumer.rebalanced_at == pytest.approx([20, 21, 22]) == steady.rebalanced_at
+    assert consumer.rebalanced_at == pytest.approx([20, 21, 22])
+    assert steady.rebalanced_at == pytest.approx([20]), "the rounds of another group are none of its business"
     consumer.balanced = True
     await asyncio.sleep(10)
     assert len(consumer.rebalanced_at) == 4
@@ -92,7 +93,8 @@ async def test_a_failing_consumer_counts_as_unbalanced_and_is_told_once(caplog: 
     rebalance = service(bad, good)
     rebalance.wake()
     await asyncio.sleep(5.5)
-    assert len(good.rebalanced_at) == len(bad.rebalanced_at) == 6
+    assert len(bad.rebalanced_at) == 6
+    assert len(good.rebalanced_at) == 1
     assert [record.getMessage() for record in caplog.records] == ["rebalance of consumer group bad failed: ZeroDivisionError: oops"]
     await rebalance.stop()
 
@@ -121,7 +123,8 @@ async def test_a_slow_consumer_does_not_hold_the_others_up() -> None:
     stuck, good = FakeConsumer("stuck"), FakeConsumer("good")
     stuck.rebalance = slow  # type: ignore[method-assign]
     rebalance = service(stuck, good)
-    rebalance.wake()
-    await asyncio.sleep(0.1)
-    assert good.rebalanced_at == pytest.approx([0])
+    for _ in range(3):
+        rebalance.wake()
+        await asyncio.sleep(1.1)
+    assert good.rebalanced_at == pytest.approx([0, 1.1, 2.2])
     await rebalance.stop()

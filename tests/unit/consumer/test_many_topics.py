@@ -72,9 +72,10 @@ async def test_topics_on_other_brokers_ask_their_own_ones() -> None:
         broker.world.routes[topic] = both
     async with consuming_all(broker, Seen()) as runtime:
         await eventually(lambda: owned(runtime) >= {TOPIC, RETRY, *TOPICS[10:]})
+        await asyncio.sleep(1.5)
         assert not owned(runtime) & set(TOPICS[:5]), "the other broker knows a member that comes first"
         asked = len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS))
-        await asyncio.sleep(60)
+        await asyncio.sleep(59)
         assert len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS)) - asked == 3 * 3, "three sets of brokers, three rounds"
 
 
@@ -93,7 +94,7 @@ async def test_question_for_members_that_failed_is_asked_once_more_in_a_round() 
 
         broker.peer.on(MEMBERS, sometimes)
         asked = len(broker.peer.of(MEMBERS))
-        assert not await runtime.rebalance(), "one topic is left to the next round"
+        assert await runtime.rebalance(), "the second answer is as good as the first"
         assert len(broker.peer.of(MEMBERS)) - asked == 2
         broker.peer.answer(MEMBERS, ResponseCode.SYSTEM_ERROR, "scripted")
         assert not await runtime.rebalance()

@@ -50,14 +50,16 @@ class FakeApi:
         self.overtaken: dict[MessageQueue, int] = {}
 
     async def query_consumer_offset(
-        self, address: str, group: str, queue: MessageQueue, *, set_zero_if_not_found: bool | None = None
+        self, address: str, group: str, queue: MessageQueue, *, set_zero_if_not_found: bool | None = None, timeout: float = 5.0
     ) -> int:
         self.asked.append(set_zero_if_not_found)
         if queue not in self.offsets:
             raise OffsetNotFoundError("none")
         return self.offsets[queue]
 
-    async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+    async def update_consumer_offset(
+        self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+    ) -> None:
         self.updates.append((queue, offset, oneway))
         if queue.broker_name in self.failing:
             raise ConnectError("refused", address=address)
@@ -190,7 +192,9 @@ async def test_offset_that_did_not_leave_or_went_with_a_lost_connection_leaves_a
 @virtual_time
 async def test_offset_that_leaves_while_the_connection_changes_counts_for_nothing() -> None:
     class Changing(FakeApi):
-        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+        async def update_consumer_offset(
+            self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+        ) -> None:
             await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
             if len(self.updates) == 1:
                 rounds.link = "second connection"
@@ -204,7 +208,9 @@ async def test_offset_that_leaves_while_the_connection_changes_counts_for_nothin
 @virtual_time
 async def test_queue_forgotten_while_its_offset_leaves_is_not_taken_for_saved() -> None:
     class Forgetting(FakeApi):
-        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+        async def update_consumer_offset(
+            self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+        ) -> None:
             await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
             if len(self.updates) == 4:
                 rounds.store.remove_offset(queue)
@@ -241,7 +247,9 @@ async def test_offset_of_an_older_pull_that_comes_late_is_corrected() -> None:
 @pytest.mark.feature("G13")
 async def test_newest_offset_is_sent_however_long_the_saving_takes() -> None:
     class Slow(FakeApi):
-        async def update_consumer_offset(self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool) -> None:
+        async def update_consumer_offset(
+            self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+        ) -> None:
             await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
             store.update_offset(TWO, 21, increase_only=True)
 

@@ -179,7 +179,7 @@ async def test_answer_for_a_topic_without_subscription_is_asked_for_again() -> N
         broker.append(b"0")
         await asyncio.sleep(3)
         assert seen.bodies == []
-        assert runtime.rebalancer.offsets(TOPIC).get(QUEUE, 0) == 0
+        assert runtime.offsets(TOPIC).get(QUEUE, 0) == 0
         assert subscription is not None
         data[TOPIC] = subscription
         await asyncio.sleep(1.5)
@@ -198,10 +198,10 @@ async def test_full_queue_is_looked_at_every_50_ms_and_pulls_at_once_when_it_has
     async with consuming(broker, listener, pull_threshold_for_queue=40, pull_batch_size=10, concurrency=1) as runtime:
         await asyncio.sleep(SETTLED)
         pulls = len(broker.pulls)
-        counted = runtime.flow_control.by_count
+        counted = runtime.pulls.flow_control.by_count
         await asyncio.sleep(1.0)
         assert len(broker.pulls) == pulls
-        assert runtime.flow_control.by_count - counted == pytest.approx(20, abs=1)
+        assert runtime.pulls.flow_control.by_count - counted == pytest.approx(20, abs=1)
         cached = runtime.rebalancer.assigned[QUEUE].messages.count
         assert cached == 50
         before = asyncio.get_running_loop().time()

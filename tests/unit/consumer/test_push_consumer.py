@@ -177,3 +177,114 @@ def test_live_calls_need_a_running_consumer() -> None:
     with pytest.raises(rmq.ClientClosedError):
         consumer.resize(3)
     assert consumer.offsets() == {}
+
+
+@pytest.mark.feature("F44")
+@pytest.mark.parametrize("ordered", [False, True])
+def test_stop_inside_a_listener_does_not_wait_for_itself(broker: ScriptedBroker, ordered: bool) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker.append(b"0", b"1")
+        consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP, start_from=rmq.StartFrom.FIRST, ordered=ordered, concurrency=1)
+        got: list[bytes] = []
+
+        @consumer.listen(TOPIC)
+        async def handle(message: rmq.ReceivedMessage) -> None:
+            got.append(message.body)
+            assert consumer.in_listener
+            await consumer.stop()
+
+        before = asyncio.get_running_loop().time()
+        await asyncio.wait_for(consumer.run(), 20)
+        assert asyncio.get_running_loop().time() - before < 5
+        assert not consumer.in_listener
+        assert got == [b"0"]
+        assert broker.offsets[TOPIC] == 1, "its message is consumed"
+        assert other_tasks() == set()
+
+    run()
+
+
+@virtual_time
+async def test_failed_start_can_be_tried_again_with_the_same_listeners(broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = make()
+    first = make()
+    await first.start()
+    for _ in range(2):
+        with pytest.raises(rmq.GroupAlreadyRegisteredError):
+            await consumer.start()
+        assert consumer.state is rmq.ServiceState.START_FAILED
+    await first.stop()
+    async with consumer:
+        await asyncio.sleep(2)
+        assert QUEUE in consumer.assigned
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+    failed = make()
+    async with make():
+        with pytest.raises(rmq.GroupAlreadyRegisteredError):
+            await failed.start()
+    await failed.stop()
+    with pytest.raises(rmq.ClientClosedError):
+        await failed.start()
+    assert other_tasks() == set()
+
+
+@virtual_time
+async def test_start_that_fails_before_it_began_gives_the_instance_back(broker: ScriptedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("scripted")
+
+    consumer = make()
+    with monkeypatch.context() as patched:
+        patched.setattr("aiorocketmq.consumer.runtime.store_of", fail)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="scripted"):
+                await consumer.start()
+    assert [share.users for table in manager.shared._loops.values() for share in table.shares.values()] == []
+    await asyncio.wait_for(consumer.stop(), 3)
+    assert other_tasks() == set()
+
+
+@virtual_time
+async def test_listen_without_brackets_says_what_is_missing(broker: ScriptedBroker) -> None:
+    consumer = make()
+
+    async def handle(message: rmq.ReceivedMessage) -> None: ...
+
+    with pytest.raises(rmq.ListenerError, match=r"handle.*@consumer\.listen\("):
+        consumer.listen(handle)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("F20")
+@pytest.mark.parametrize("code", [rmq.SubscriptionError.default_code, 1])
+def test_filter_that_the_broker_cannot_evaluate_is_refused_at_the_start(broker: ScriptedBroker, code: int) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker.peer.answer(RequestCode.CHECK_CLIENT_CONFIG, code, "the broker's words")
+        consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP)
+
+        async def handle(message: rmq.ReceivedMessage) -> None: ...
+
+        consumer.listen(TOPIC, rmq.SQL("price > 1"))(handle)
+        with pytest.raises(rmq.SubscriptionError, match="the broker's words"):
+            await consumer.start()
+        async with make() as other:
+            with pytest.raises(rmq.SubscriptionError, match="the broker's words"):
+                await other.subscribe("other", handle, rmq.SQL("price > 1"))
+            assert not any(topic == "other" for topic in other._subscriptions.topics)
+        broker.peer.answer(RequestCode.CHECK_CLIENT_CONFIG)
+        async with consumer:
+            assert consumer.state is rmq.ServiceState.RUNNING
+        assert other_tasks() == set()
+
+    broker.world.routes["other"] = broker.world.routes[TOPIC]
+    run()
+
+
+@pytest.mark.feature("F45")
+@virtual_time
+async def test_message_queue_listener_hears_of_subscribed_topics_only(broker: ScriptedBroker) -> None:
+    told: list[str] = []
+    async with make(message_queue_listener=lambda topic, queues, owned: told.append(topic)):
+        await asyncio.sleep(2)
+    assert set(told) == {TOPIC}

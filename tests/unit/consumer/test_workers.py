@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from aiorocketmq.client.scheduler import Scheduler
-from aiorocketmq.consumer.service import next_size
+from aiorocketmq.consumer.calling import next_size
 from aiorocketmq.consumer.workers import TURN, Slot, TaskPool, ThreadPool
 from tests.support.waiting import eventually
 
@@ -145,7 +145,7 @@ async def test_worker_that_fails_is_replaced(scheduler: Scheduler) -> None:
     pool: TaskPool[str] = TaskPool(scheduler, "test", work, 2)
     pool.extend(["bad", "bad", "good", "bad", "good"])
     await pool.idle()
-    assert pool.size == 2
+    await eventually(lambda: pool.size == 2)
 
 
 async def test_closing_a_task_pool_cancels_what_runs(scheduler: Scheduler) -> None:
@@ -153,7 +153,7 @@ async def test_closing_a_task_pool_cancels_what_runs(scheduler: Scheduler) -> No
     pool: TaskPool[object] = TaskPool(scheduler, "test", recorder.work, 2)
     pool.extend([asyncio.Event(), asyncio.Event(), "never"])
     await eventually(lambda: recorder.running == 2)
-    await pool.close()
+    await pool.close(1.0)
     assert pool.size == 0
     assert scheduler.running == ()
 
@@ -179,7 +179,7 @@ async def test_threads_share_the_work_and_results_come_back_in_the_loop() -> Non
     await pool.idle()
     assert sorted(results) == [(item, item * 2) for item in range(100)]
     threads = list(pool._slots.values())
-    await pool.close()
+    await pool.close(1.0)
     await eventually(lambda: not any(thread.is_alive() for thread in threads))
 
 
@@ -196,7 +196,7 @@ async def test_thread_pool_grows_and_shrinks() -> None:
     release.set()
     await pool.idle()
     await eventually(lambda: pool.size == 1)
-    await pool.close()
+    await pool.close(1.0)
 
 
 @pytest.mark.feature("F6")
@@ -225,7 +225,7 @@ async def test_waiting_work_of_threads_can_be_discarded() -> None:
     release.set()
     await pool.idle()
     assert done == [0]
-    await pool.close()
+    await pool.close(1.0)
 
 
 async def test_thread_in_a_listener_does_not_hold_up_the_close(caplog: pytest.LogCaptureFixture) -> None:
@@ -234,7 +234,7 @@ async def test_thread_in_a_listener_does_not_hold_up_the_close(caplog: pytest.Lo
     pool.append(1)
     await eventually(lambda: pool.busy == 1)
     thread = next(iter(pool._slots.values()))
-    await pool.close()
+    await pool.close(1.0)
     assert "stuck-1 is still in a listener" in caplog.text
     release.set()
     await eventually(lambda: not thread.is_alive())

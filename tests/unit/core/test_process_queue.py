@@ -107,8 +107,9 @@ def test_taking_in_order_commit_and_roll_back() -> None:
     assert [message.queue_offset for message in queue.take(1)] == [3]
     queue.commit(keep=1)
     assert (queue.commit_offset, queue.count, queue.taken) == (3, 3, 0)
-    assert [message.queue_offset for message in queue.take(9)] == [3, 4, 5]
-    queue.commit_first()
+    taken = queue.take(9)
+    assert [message.queue_offset for message in taken] == [3, 4, 5]
+    queue.commit_first(taken[0])
     assert (queue.commit_offset, queue.taken) == (4, 2)
     queue.roll_back()
     assert queue.taken == 0

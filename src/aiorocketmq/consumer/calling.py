@@ -1,0 +1,360 @@
+"""The one place that calls listeners: in worker tasks for `async def`, in worker threads for `def` (Java: the consume thread pools).
+
+Before every call it looks whether the queue may still be consumed here: one comparison with `AssignedQueue.valid_until`, which knows of
+the lock, the release and the end. Whatever a listener lets out, `SystemExit` and a cancellation of its own task included, is a failed
+message and one record in the log. What an answer means is the service's business. Features F5, F6, F28.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.consumer.listener import Listener, Payload, name_of
+from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
+from aiorocketmq.model.enums import ConsumeResult
+from aiorocketmq.model.received import ReceivedMessage
+
+RUN_TIME: Final = 0.05
+"""Seconds for which a thread goes on with the messages of one queue in order before it tells the loop what it did."""
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+class Stretch:
+    """Messages of one queue for one listener. Mutable; one is made for each answer of a broker, not for each message.
+
+    Attributes:
+        assigned: The queue.
+        listener: The listener.
+        single: It gets one message at a time.
+        finish: Called with a message that was consumed by itself.
+        messages: In order: the messages, as they were taken, one after the other for the same worker. Else empty: any worker takes any.
+        position: In order: how many of them are behind their call.
+        overdue: Offsets of first messages whose calls took too long: they are given back already. None while there are none.
+    """
+
+    __slots__ = ("assigned", "finish", "listener", "messages", "overdue", "position", "single")
+
+    def __init__(
+        self,
+        assigned: AssignedQueue,
+        listener: Listener,
+        finish: Callable[[ReceivedMessage], None],
+        in_order: Sequence[ReceivedMessage] = (),
+    ) -> None:
+        self.assigned = assigned
+        self.listener = listener
+        self.single = listener.batch == 1
+        self.finish = finish
+        self.messages = in_order
+        self.position = 0
+        self.overdue: set[int] | None = None
+
+
+Work: TypeAlias = tuple[Stretch, Payload]
+"""One call of a listener."""
+
+
+class Called(NamedTuple):
+    """What a thread did with a piece of work.
+
+    Attributes:
+        calls: Calls made; more than one only in order, and then all but the last one succeeded.
+        answer: What the last call returned.
+    """
+
+    calls: int
+    answer: object
+
+
+class CallPolicy(Protocol):
+    """What the two ways of consuming make of calls; from the event loop."""
+
+    def not_begun(self, stretch: Stretch, payload: Payload) -> None:
+        """The queue may not be consumed any more: the call is not made, or was cut off at a stop."""
+
+    def run_over(self, stretch: Stretch, now: float) -> Work | None:
+        """All messages of a stretch in order are consumed; gives back what the worker goes on with."""
+
+    def ended(self, stretch: Stretch, payload: Payload, answer: object, now: float) -> Work | None:
+        """A call has ended in another way than by consuming one message; gives back what the worker goes on with."""
+
+    def failure(self, stretch: Stretch) -> object:
+        """The answer that stands for an error."""
+
+
+class Caller:
+    """Calls the listeners of one consumer, up to `concurrency` at a time for each kind of them.
+
+    Args:
+        group: The consumer group; names the threads.
+        scheduler: Makes the worker tasks.
+        policy: Acts on answers.
+        minimum: Fewest workers of each kind.
+        maximum: Most workers of each kind.
+    """
+
+    def __init__(self, group: str, scheduler: Scheduler, policy: CallPolicy, minimum: int, maximum: int) -> None:
+        self._group = group
+        self._scheduler = scheduler
+        self._policy = policy
+        self._minimum, self._maximum = minimum, maximum
+        self._tasks: TaskPool[Work] | None = None
+        self._threads: ThreadPool[Work, Called] | None = None
+        self._clock = asyncio.get_running_loop().time
+
+    def extend(self, listener: Listener, work: Iterable[Work]) -> None:
+        """Add calls of one listener."""
+        if listener.is_async:
+            if self._tasks is None:
+                self._tasks = TaskPool(self._scheduler, "consume", self._work, self._minimum)
+            self._tasks.extend(work)
+        else:
+            if self._threads is None:
+                self._threads = ThreadPool(f"aiorocketmq-{self._group}", self._call, self._called, self._minimum)
+            self._threads.extend(work)
+
+    # --- calls --------------------------------------------------------------------------------------------------------------------
+
+    async def _work(self, pool: TaskPool[Work], slot: Slot[Work]) -> None:
+        """One worker task."""
+        clock, policy = self._clock, self._policy
+        ready = pool.ready
+        success = ConsumeResult.SUCCESS
+        work: Work | None
+        while await pool.wait(slot):
+            now = clock()
+            too_many = False
+            while ready and not too_many:
+                work = ready.popleft()
+                while work is not None:
+                    slot.item = work
+                    stretch, payload = work
+                    if now >= stretch.assigned.valid_until:
+                        policy.not_begun(stretch, payload)
+                        break
+                    slot.started = now
+                    if stretch.messages and stretch.single:
+                        work = await self._call_in_a_row(stretch, slot, pool)
+                        now = clock()
+                    else:
+                        listener = stretch.listener
+                        try:
+                            answer = await listener.function(payload if stretch.single else list(payload))  # type: ignore[arg-type]
+                        except BaseException as error:  # noqa: BLE001 - the user's code: whatever it raises is a failed message
+                            answer = self._raised(stretch, payload, error, pool)
+                        ended = clock()
+                        listener.calls += 1
+                        listener.busy_seconds += ended - now
+                        now = ended
+                        if (answer is None or answer is success) and stretch.single:
+                            listener.consumed += 1
+                            stretch.finish(payload)  # type: ignore[arg-type]
+                            work = None
+                        else:
+                            work = policy.ended(stretch, payload, answer, now)
+                    if now > pool.turn_ends:
+                        slot.item = None
+                        if work is not None and (ready or pool.overstaffed):
+                            ready.append(work)  # others wait: they come first
+                            work = None
+                        await pool.yield_turn()
+                        now = clock()
+                        too_many = pool.overstaffed
+
+    async def _call_in_a_row(self, stretch: Stretch, slot: Slot[Work], pool: TaskPool[Work]) -> Work | None:
+        """Call a listener with one message of a stretch after the other; until one is not consumed, the lock or the turn is over."""
+        clock, policy, success = self._clock, self._policy, ConsumeResult.SUCCESS
+        assigned, listener, messages, finish = stretch.assigned, stretch.listener, stretch.messages, stretch.finish
+        function, position, count = listener.function, stretch.position, len(stretch.messages)
+        first = position
+        began = now = slot.started
+        try:
+            while now < assigned.valid_until:
+                slot.started = now
+                message = messages[position]
+                try:
+                    answer = await function(message)
+                except BaseException as error:  # noqa: BLE001 - as in `_work`
+                    answer = self._raised(stretch, message, error, pool)
+                now = clock()
+                if answer is not None and answer is not success:
+                    listener.calls += 1
+                    return policy.ended(stretch, message, answer, now)
+                finish(message)
+                stretch.position = position = position + 1
+                if position == count:
+                    return policy.run_over(stretch, now)
+                if now > pool.turn_ends:
+                    return stretch, messages[position]
+        finally:
+            listener.calls += position - first
+            listener.consumed += position - first
+            listener.busy_seconds += now - began
+        policy.not_begun(stretch, messages[position])
+        return None
+
+    def _raised(self, stretch: Stretch, payload: Payload, error: BaseException, pool: TaskPool[Work]) -> object:
+        """What to make of an exception in a worker task; raises what has to end the worker."""
+        if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and pool.closing):
+            self._policy.not_begun(stretch, payload)
+            raise error  # we are ending it
+        log_failure(stretch.listener, payload, error)
+        answer = self._policy.failure(stretch)
+        task = asyncio.current_task()
+        cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+        if cancelled or isinstance(error, KeyboardInterrupt):
+            # The listener has cancelled its own task, or somebody all tasks of the loop: the message fails, and another worker comes.
+            following = self._policy.ended(stretch, payload, answer, self._clock())
+            if following is not None:
+                pool.append(following)
+            raise error
+        return answer
+
+    def _call(self, work: Work) -> Called:
+        """The calls of one piece of work, in a worker thread."""
+        stretch, payload = work
+        clock, listener, assigned = self._clock, stretch.listener, stretch.assigned
+        until = clock() + RUN_TIME
+        calls = 0
+        answer: object = None
+        following: Payload | None = payload
+        while following is not None:
+            now = clock()
+            if now >= assigned.valid_until or (calls and now >= until):
+                break
+            calls += 1
+            try:
+                answer = listener.function(following if stretch.single else list(following))  # type: ignore[arg-type]
+            except BaseException as error:  # noqa: BLE001 - the user's code; a thread that ends here would be missing for ever
+                log_failure(listener, following, error)
+                answer = self._policy.failure(stretch)
+                break
+            if not stretch.single or not (answer is None or answer is ConsumeResult.SUCCESS):
+                break
+            index = stretch.position + calls
+            following = stretch.messages[index] if index < len(stretch.messages) else None
+        return Called(calls, answer)
+
+    def _called(self, work: Work, called: Called, seconds: float) -> None:
+        """A worker thread is through with a piece of work; in the event loop."""
+        stretch, payload = work
+        listener, policy = stretch.listener, self._policy
+        if not called.calls:
+            policy.not_begun(stretch, payload)
+            return
+        listener.calls += called.calls
+        listener.busy_seconds += seconds
+        now, answer, messages = self._clock(), called.answer, stretch.messages
+        succeeded = called.calls if (answer is None or answer is ConsumeResult.SUCCESS) and stretch.single else called.calls - 1
+        for _ in range(succeeded):
+            stretch.finish(payload)  # type: ignore[arg-type]
+            if messages:
+                stretch.position += 1
+                payload = messages[min(stretch.position, len(messages) - 1)]
+        listener.consumed += succeeded
+        following: Work | None = None
+        if succeeded < called.calls:
+            following = policy.ended(stretch, payload, answer, now)
+        elif messages:
+            following = (stretch, payload) if stretch.position < len(messages) else policy.run_over(stretch, now)
+        if following is not None:
+            self.extend(following[0].listener, (following,))
+
+    # --- watching and sizing ------------------------------------------------------------------------------------------------------
+
+    def _pools(self) -> list[Pool[Work]]:
+        pools: tuple[Pool[Work] | None, ...] = (self._tasks, self._threads)
+        return [pool for pool in pools if pool is not None]
+
+    def in_hand(self) -> Iterator[tuple[Work, float]]:
+        """The calls that are running, with the loop times at which they began."""
+        for pool in self._pools():
+            for slot in pool.slots():
+                work, started = slot.item, slot.started
+                if work is not None:
+                    yield work, started
+
+    def take_back(self, assigned: AssignedQueue) -> list[Work]:
+        """Calls of a queue that no worker task has begun, out of the backlog."""
+        if self._tasks is None:
+            return []
+        return self._tasks.take_back(lambda work: work[0].assigned is assigned)
+
+    @property
+    def workers(self) -> int:
+        """Workers now, of both kinds."""
+        return sum(pool.size for pool in self._pools())
+
+    @property
+    def backlog(self) -> int:
+        """Work that no worker has begun."""
+        return sum(pool.backlog for pool in self._pools())
+
+    def resize(self, minimum: int, maximum: int) -> None:
+        """Other bounds for the number of workers."""
+        self._minimum, self._maximum = minimum, maximum
+        for pool in self._pools():
+            pool.resize(min(max(pool.size, minimum), maximum))
+
+    def adjust(self) -> None:
+        """Fit the number of workers to the backlog, within the bounds."""
+        for pool in self._pools():
+            pool.resize(next_size(pool.size, pool.busy, pool.backlog, self._minimum, self._maximum))
+
+    def is_worker(self) -> bool:
+        """Whether the running task or thread is one of the workers: it runs a listener."""
+        if self._threads is not None and self._threads.has(threading.current_thread()):
+            return True
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # a thread without a loop
+            return False
+        return self._tasks is not None and task is not None and self._tasks.has(task)
+
+    # --- the end ------------------------------------------------------------------------------------------------------------------
+
+    def discard_backlog(self) -> None:
+        """Forget the work that no worker has begun."""
+        for pool in self._pools():
+            pool.discard_backlog()
+
+    async def idle(self) -> None:
+        """Wait until no listener runs and nothing waits."""
+        for pool in self._pools():
+            await pool.idle()
+
+    async def close(self, patience: float) -> None:
+        """End the workers: tasks are cancelled and get `patience` seconds to end, threads end after the call in hand."""
+        for pool in self._pools():
+            await pool.close(patience)
+
+
+def log_failure(listener: Listener, payload: Payload, error: BaseException) -> None:
+    """Log what a listener let out."""
+    first, others = (payload, 0) if isinstance(payload, ReceivedMessage) else (payload[0], len(payload) - 1)
+    logger.warning(
+        "listener %s of topic %s failed on %r%s",
+        name_of(listener.function),
+        listener.topic,
+        first,
+        f" and {others} more" if others else "",
+        exc_info=error,
+    )
+
+
+def next_size(size: int, busy: int, backlog: int, minimum: int, maximum: int) -> int:
+    """How many workers a pool should have: half as many more while work waits, a quarter less while half of them have nothing to do."""
+    if backlog > 0 and busy >= size:
+        wanted = size + max(1, size // 2)
+    elif backlog == 0 and busy * 2 <= size:
+        wanted = size - max(1, size // 4)
+    else:
+        wanted = size
+    return min(max(wanted, minimum), maximum)

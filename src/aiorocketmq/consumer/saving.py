@@ -1,0 +1,127 @@
+"""Saving what is consumed, for the timer, for queues that are given up, and at a stop (Java: `RebalanceImpl.destroy`, `persistAll`).
+
+All brokers at the same time, within one deadline: one that is silent delays nobody else, and nothing that a store raises gets lost or stops
+who has called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.consumer.offset_store import OffsetStore
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.scheduler import Scheduler
+    from aiorocketmq.model.queue import MessageQueue
+
+logger = logging.getLogger("aiorocketmq.consumer")
+
+
+def by_broker(queues: Iterable[MessageQueue]) -> dict[str, list[MessageQueue]]:
+    """Queues by the name of their broker."""
+    table: dict[str, list[MessageQueue]] = defaultdict(list)
+    for queue in queues:
+        table[queue.broker_name].append(queue)
+    return table
+
+
+class OffsetSaver:
+    """Saves through a store, which may be the user's own.
+
+    Args:
+        store: Keeps the offsets.
+        scheduler: Makes the tasks, one for each broker.
+        group: The consumer group, for the log.
+    """
+
+    def __init__(self, store: OffsetStore, scheduler: Scheduler, group: str) -> None:
+        self.store = store
+        self._scheduler = scheduler
+        self._group = group
+        self._log = StateLog(logger)
+
+    def note(self, queues: Iterable[AssignedQueue]) -> None:
+        """Tell the store what is consumed now; nothing is sent."""
+        for assigned in queues:
+            offset = assigned.messages.commit_offset
+            if offset >= 0:
+                self.store.update_offset(assigned.queue, offset, increase_only=True)
+
+    async def persist_all(self, queues: Collection[MessageQueue], deadline: float) -> None:
+        """Save the offsets of all queues of the consumer where they have changed; never raises.
+
+        Args:
+            queues: All queues that are owned or being given up.
+            deadline: Loop time at which it ends in any case.
+        """
+        await self._bounded("offsets", self.store.persist_all(queues), deadline)
+
+    async def persist(self, queues: Collection[MessageQueue], deadline: float) -> None:
+        """Save the offsets of some queues for certain, as far as that is possible; never raises.
+
+        Args:
+            queues: The queues.
+            deadline: Loop time at which it ends in any case.
+        """
+        works = {broker: self._of_broker(broker, own, deadline) for broker, own in by_broker(queues).items()}
+        if len(works) == 1:
+            await next(iter(works.values()))
+        elif works:
+            await self._scheduler.gather("save offsets", works)
+
+    async def persist_at_stop(
+        self, queues: Collection[MessageQueue], deadline: float, then: Callable[[Collection[MessageQueue]], Awaitable[None]]
+    ) -> None:
+        """As `persist()`, at the end of the consumer.
+
+        Args:
+            queues: All queues.
+            deadline: Loop time at which the saving ends in any case.
+            then: Called with the queues of each broker when they are saved, or cannot be.
+        """
+        if not hasattr(self.store, "persist_queues"):
+            await self._bounded("offsets", self.store.persist_all(queues, confirm=True), deadline)
+
+        async def of_broker(broker: str, own: list[MessageQueue]) -> None:
+            if hasattr(self.store, "persist_queues"):
+                await self._of_broker(broker, own, deadline)
+            await then(own)
+
+        await self._scheduler.gather(
+            "save offsets and unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()}
+        )
+
+    async def _of_broker(self, broker: str, queues: list[MessageQueue], deadline: float) -> None:
+        several = getattr(self.store, "persist_queues", None)
+        if several is not None:
+            await self._bounded(f"offsets of broker {broker}", several(queues, deadline), deadline)
+            return
+        for queue in queues:
+            if not await self._bounded(f"offset of {queue}", self.store.persist(queue), deadline):
+                break
+
+    async def _bounded(self, what: str, work: Awaitable[None], deadline: float) -> bool:
+        """Wait for the store; False when there is no time left."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await work
+        except TimeoutError:
+            if asyncio.get_running_loop().time() < deadline:
+                self._log.failed("store", "%s of group %s cannot be saved: the store timed out", what, self._group)
+                return True
+            self._log.failed("time", "%s of group %s were not saved in time; messages may come again", what, self._group)
+            return False
+        except Exception as error:  # noqa: BLE001 - a store of the user's own: its errors are told, and the queue goes on its way
+            self._log.failed(
+                "store", "%s of group %s cannot be saved: %s: %s", what, self._group, type(error).__name__, error, exc_info=error
+            )
+        else:
+            self._log.worked("store", "offsets of group %s can be saved again", self._group)
+            self._log.worked("time", "offsets of group %s are saved in time again", self._group)
+        return True

@@ -182,12 +182,13 @@ class Generator:
         bodies: list[str] = []
         constructor = ""
         for owner, parent in parents:
+            inherited = frozenset(seen)  # an overloaded method comes several times in its own class
             for item in parent.body:
                 if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) or item.name in target.skip | ALWAYS_SKIPPED:
                     continue
                 if item.name == "__init__":
                     constructor = self.constructor(owner, target, item)
-                elif not item.name.startswith("_") and (item.name not in seen or item.decorator_list):
+                elif not item.name.startswith("_") and (item.name not in inherited or item.decorator_list):
                     seen.add(item.name)
                     bodies.append(self.method(owner, target, item))
         return "\n".join([*lines, "", constructor, *[body for body in bodies if body]])

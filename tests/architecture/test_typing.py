@@ -21,6 +21,17 @@ import aiorocketmq.sync
 SECOND = datetime.timedelta(seconds=1)
 
 
+async def one(message: rmq.ReceivedMessage) -> rmq.Retry | rmq.ConsumeResult | None:
+    return None
+
+
+def many(messages: list[rmq.ReceivedMessage]) -> None: ...
+
+
+async def forward(message: rmq.ReceivedMessage) -> rmq.SendResult:
+    return await rmq.Producer("a:1", group="g").send(rmq.Message("t", message.body))
+
+
 async def right() -> None:
     config = rmq.ClientConfig(name_servers=["a:1"], connect_timeout=SECOND, tls=True)
     amount: float = config.connect_timeout
@@ -32,6 +43,11 @@ async def right() -> None:
     async with rmq.AdminClient("a:1", mq_client_api_timeout=0.5) as admin:
         info: tuple[rmq.BrokerInfo, ...] = await admin.cluster_info()
     consumer = rmq.PushConsumer("a:1", group="g", unit_name="u", poll_name_server_interval=SECOND)
+    consumer.listen("one")(one)
+    consumer.listen("many", batch=8)(many)
+    consumer.listen("plain")(lambda message: print(message.body))
+    await consumer.subscribe("one", one)
+    await consumer.subscribe("many", many, batch=8)
     with aiorocketmq.sync.Producer("a:1", group="g", vip_channel_enabled=True) as blocking:
         blocking.send(rmq.Message("t", b""))
     print(amount, servers, tls, result, info, consumer, aiorocketmq.sync.BrokerInfo)
@@ -51,6 +67,10 @@ async def wrong(producer: rmq.Producer) -> None:
     rmq.AdminClient("a:1", unit=True)  # E: Unexpected keyword argument "unit" for "AdminClient"
     aiorocketmq.sync.Producer("a:1", conect_timeout=1)  # E: Unexpected keyword argument "conect_timeout" for "Producer"
     aiorocketmq.sync.PushConsumer("a:1", group="g", vip=True)  # E: Unexpected keyword argument "vip" for "PushConsumer"
+    rmq.PushConsumer("a:1", group="g").listen("t")(forward)  # E: Value of type variable "One" of function cannot be
+    rmq.PushConsumer("a:1", group="g").listen("t")(many)  # E: Value of type variable "One" of function cannot be
+    rmq.PushConsumer("a:1", group="g").listen("t", batch=8)(one)  # E: Value of type variable "Many" of function cannot be
+    aiorocketmq.sync.PushConsumer("a:1", group="g").listen("t")(forward)  # E: Value of type variable "One" of function cannot be
     aiorocketmq.sync.AdminClient("a:1", unit_mode=1)  # E: Argument "unit_mode" to "AdminClient" has incompatible type "int"; expected "bool"
 
 
@@ -72,7 +92,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
 
 def test_the_checker_reports_what_is_wrong_and_nothing_else(reported: dict[int, str]) -> None:
     expected = {number: line.partition("# E: ")[2] for number, line in enumerate(SNIPPET.splitlines(), 1) if "# E: " in line}
-    assert len(expected) == 14
+    assert len(expected) == 18
     assert reported.keys() == expected.keys(), reported
     # Checkers word their guesses at what was meant in different ways.
     assert {number: text for number, text in expected.items() if not reported[number].startswith(text)} == {}, reported

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq.config import ClientConfig
+from aiorocketmq.core.clock import epoch_ms
+from aiorocketmq.model.properties import encode_properties
+from aiorocketmq.protocol.bodies import decode_topic_route
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader, SendMessageRequestHeaderV2
+from aiorocketmq.remoting.client import RemotingClient
+from tests.behaviour.stored import stored
 from tests.support.clusters import Cluster
 from tests.support.push import Inbox, new_topic, numbered, send
 from tests.support.waiting import eventually
@@ -133,7 +143,7 @@ async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
 
 
 @pytest.mark.feature("F1")
-async def test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+async def test_raising_does_not_stop_the_consumer_and_nonsense_is_consumed(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     topic = await new_topic(cluster, "bad", 1)
     failed: set[bytes] = set()
     inbox = Inbox()
@@ -148,7 +158,8 @@ async def test_raising_and_nonsense_are_failures_that_do_not_stop_the_consumer(c
             if message.body == b"cancel":
                 await asyncio.wait_for(asyncio.get_running_loop().create_future(), 0.01)
             if message.body == b"true":
-                return True
+                inbox.take(message)
+                return True  # means nothing: consumed, and said in the log
             if message.body == b"suspend":
                 return rmq.Suspend(1.0)
         inbox.take(message)
@@ -213,3 +224,50 @@ async def test_broadcasting_drops_failed_messages(cluster: Cluster, tmp_path, ca
         await eventually(lambda: consumer.backlog == 0)
     assert inbox.counts == dict.fromkeys(numbered(3), 1)
     assert "is dropped" in caplog.text
+
+
+@pytest.mark.feature("F24", "F29")
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_message_without_room_for_what_brokers_add_becomes_a_dead_letter(cluster: Cluster, ordered: bool) -> None:
+    """Other clients send such messages: no broker stores them a second time, with the properties that a retry adds."""
+    topic, group = await new_topic(cluster, "full", 1), cluster.unique("g")
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=FIRST, max_reconsume_times=0, ordered=ordered, suspend_current_queue_time=0.1
+    )
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        inbox.take(message)
+        return None if message.body == b"after" else rmq.Retry()
+
+    async with cluster.producer() as producer:
+        await store_full(cluster, topic)
+        await send(producer, topic, [b"after"])
+        async with consumer:
+            await inbox.has(2, 60)
+            await eventually(lambda: consumer.backlog == 0, 30)
+            dead = await stored(cluster, f"%DLQ%{group}", 1)
+    assert [message.body for message in dead] == [b"full"]
+    assert dead[0].properties["small"] == "kept", "the longest ones are left out where nothing else helps"
+
+
+async def store_full(cluster: Cluster, topic: str) -> None:
+    """What another client may send: properties that just fit into a message."""
+    client = RemotingClient(ClientConfig(name_servers=cluster.name_servers))
+    await client.start()
+    try:
+        query = RemotingCommand.request(
+            RequestCode.GET_ROUTEINFO_BY_TOPIC, GetRouteInfoRequestHeader(topic, accept_standard_json_only=True)
+        )
+        route = decode_topic_route((await client.invoke(None, query, 10.0)).body)
+        header = SendMessageRequestHeaderV2(
+            producer_group="others", topic=topic, default_topic="TBW102", default_topic_queue_nums=4, queue_id=0, sys_flag=0,
+            born_timestamp=epoch_ms(time.time), flag=0, properties=encode_properties({"small": "kept", "large": "v" * 32590}),
+            reconsume_times=0, unit_mode=False, batch=False,
+        )  # fmt: skip
+        address = route.broker_datas[0].broker_addrs[0]
+        answer = await client.invoke(address, RemotingCommand.request(RequestCode.SEND_MESSAGE_V2, header, b"full"), 10.0)
+        assert answer.code == ResponseCode.SUCCESS, answer.remark
+    finally:
+        await client.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -27,6 +27,12 @@ SUSPEND: Final = Suspend()
 logger = logging.getLogger("aiorocketmq.consumer")
 
 ListenerFunction = Callable[[Any], Any]
+Answer = ConsumeResult | Retry | Suspend | None
+"""What a listener may return; anything else means nothing, and consumes the messages with a warning."""
+MessageListener = Callable[[ReceivedMessage], Answer | Awaitable[Answer]]
+"""A listener that gets one message: `def` or `async def`."""
+BatchListener = Callable[[list[ReceivedMessage]], Answer | Awaitable[Answer]]
+"""A listener that gets a list of messages."""
 Payload = ReceivedMessage | list[ReceivedMessage]
 """What a listener is called with: one message, or a list of up to `batch`."""
 

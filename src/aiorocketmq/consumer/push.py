@@ -13,13 +13,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.listener import Listener, ListenerFunction, name_of
+from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
 from aiorocketmq.consumer.runtime import PushRuntime
@@ -33,6 +33,8 @@ from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
 
 F = TypeVar("F", bound=ListenerFunction)
+One = TypeVar("One", bound=MessageListener)
+Many = TypeVar("Many", bound=BatchListener)
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -151,6 +153,15 @@ class PushConsumer:
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
 
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
+
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
+
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
+
     def listen(self, topic: str, expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
         """Decorate the listener of a topic.
 
@@ -185,6 +196,12 @@ class PushConsumer:
             return function
 
         return decorate
+
+    @overload
+    async def subscribe(self, topic: str, listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
+
+    @overload
+    async def subscribe(self, topic: str, listener: BatchListener, expression: str | SQL | None = "*", *, batch: int) -> None: ...
 
     async def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
         """Listen to one more topic, or give a topic another listener and filter, before the start or while running.
@@ -288,6 +305,8 @@ class PushConsumer:
         has begun are left to the other members. Awaited by a listener of this consumer it begins the stop and returns: the stop waits for
         that listener, and its message counts as consumed. Cancelling it leaves the stop going on.
         """
+        if self._state is ServiceState.START_FAILED and self._runtime is None:
+            return  # nothing is left of it, and it may be tried again
         if self._state in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
             self._state = ServiceState.SHUTDOWN_ALREADY
             if self._runtime is None:

@@ -416,8 +416,29 @@ class _Told:
         return self._result
 
 
-class BlockingConsumer(BlockingClient[A]):
-    """A blocking consumer: adds the way a program of its own runs one."""
+class AsyncConsumer(AsyncLife, Protocol):
+    """What the portal needs of an asyncio consumer."""
+
+    @property
+    def in_listener(self) -> bool: ...
+
+
+C = TypeVar("C", bound=AsyncConsumer)
+
+
+class BlockingConsumer(BlockingClient[C]):
+    """A blocking consumer: adds the way a program of its own runs one, and a stop that its own listeners may ask for."""
+
+    def stop(self) -> None:
+        """Stop pulling, wait for running listeners, save offsets, give back locks and leave the group; wait until that is done.
+
+        Called by a listener of this consumer it begins the stop and returns: the stop waits for that listener, and its message counts as
+        consumed.
+        """
+        if self._async.in_listener:
+            threading.Thread(target=super().stop, name="aiorocketmq-stop", daemon=True).start()
+        else:
+            super().stop()
 
     def run(self) -> None:
         """Start, consume until SIGINT or SIGTERM, or until another thread calls `stop()`, and stop: running listeners may end first.

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Unpack, final
+from typing import Unpack, final, overload
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, QueueRead, TopicStats
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
-from aiorocketmq.consumer.listener import ListenerFunction
+from aiorocketmq.consumer.listener import BatchListener, ListenerFunction, MessageListener
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
-from aiorocketmq.consumer.push import F
+from aiorocketmq.consumer.push import F, Many, One
 from aiorocketmq.consumer.push import PushConsumer as AsyncPushConsumer
 from aiorocketmq.consumer.settings import MIB, MessageQueueListener
 from aiorocketmq.core.allocate import AllocateStrategy
@@ -416,6 +416,15 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             )
         )
 
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
+
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
+
+    @overload
+    def listen(self, topic: str, expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
+
     def listen(self, topic: str, expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
         """Decorate the listener of a topic.
 
@@ -431,6 +440,12 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientStateError: The consumer is running: use `subscribe()`.
         """
         return self._run(self._async.listen, topic, expression, batch)
+
+    @overload
+    def subscribe(self, topic: str, listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
+
+    @overload
+    def subscribe(self, topic: str, listener: BatchListener, expression: str | SQL | None = "*", *, batch: int) -> None: ...
 
     def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
         """Listen to one more topic, or give a topic another listener and filter, before the start or while running.

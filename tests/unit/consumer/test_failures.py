@@ -222,3 +222,82 @@ async def test_ordered_roll_back_neither_counts_tries_nor_buries() -> None:
     assert {tries for _, _, tries in calls} == {0}
     assert broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK) == []
     assert broker.offsets.get(TOPIC, 0) == 0
+
+
+@pytest.mark.feature("F29")
+@virtual_time
+async def test_burial_that_failed_counts_as_a_try_and_is_tried_again() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad", b"good")
+    seen: list[tuple[bytes, int]] = []
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+    broker.peer.answer(RequestCode.SEND_MESSAGE_V2, ResponseCode.NO_PERMISSION, "scripted")
+
+    async def listener(message: ReceivedMessage) -> None:
+        seen.append((message.body, message.reconsume_times))
+        if message.body == b"bad":
+            raise ValueError("scripted")
+
+    async with consuming(broker, listener, ordered=True, max_reconsume_times=1, suspend_current_queue_time=0.5):
+        await asyncio.sleep(SETTLED)
+        assert {body for body, _ in seen} == {b"bad"}
+        assert [tries for _, tries in seen] == list(range(len(seen)))
+        assert len(seen) >= 3
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK)
+        await asyncio.sleep(2)
+        assert seen[-1] == (b"good", 0)
+    assert broker.offsets[TOPIC] == 2
+
+
+@pytest.mark.feature("F27", "F21")
+@virtual_time
+async def test_message_kept_for_another_try_goes_back_when_its_topic_was_unsubscribed() -> None:
+    broker = ScriptedBroker()
+
+    async def listener(message: ReceivedMessage) -> None:
+        raise ValueError("scripted")
+
+    async with consuming(broker, listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+        broker.peer.answer(RequestCode.SEND_MESSAGE_V2, ResponseCode.SYSTEM_ERROR, "scripted")
+        broker.append(b"r", topic=RETRY, properties=f"RETRY_TOPIC\x01{TOPIC}\x02".encode())
+        await asyncio.sleep(3.5)
+        assert runtime.send_back is not None
+        assert runtime.send_back.backlog == 1
+        runtime.subscriptions_table.remove(TOPIC)
+        await runtime.subscription_changed(TOPIC)
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK)
+        await asyncio.sleep(10)
+        assert runtime.send_back.backlog == 0
+        assert runtime.offsets(RETRY) == {QUEUE._replace(topic=RETRY): 1}
+
+
+@pytest.mark.feature("F24", "F29")
+@virtual_time
+async def test_message_that_is_too_long_to_be_stored_again_is_buried_without_its_longest_property() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"full", b"after", properties=f"small\x01kept\x02large\x01{'v' * 32600}\x02".encode())
+    sent: list[dict[str, str]] = []
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.MESSAGE_ILLEGAL, "too long")
+
+    def store(request: RemotingCommand, _: object) -> RemotingCommand:
+        properties = request.ext_fields["i"]
+        if len(properties) > 32767 - 200:
+            return RemotingCommand.response(request, ResponseCode.MESSAGE_ILLEGAL, "too long")
+        sent.append(dict(decode_properties(properties)) | {"tries": request.ext_fields["j"]})
+        return RemotingCommand.response(request, header={"msgId": "x", "queueId": "0", "queueOffset": "0"})
+
+    broker.peer.on(RequestCode.SEND_MESSAGE_V2, store)
+    tries: list[int] = []
+
+    async def listener(message: ReceivedMessage) -> None:
+        tries.append(message.reconsume_times)
+        raise ValueError("scripted")
+
+    async with consuming(broker, listener, max_reconsume_times=2) as runtime:
+        await asyncio.sleep(30)
+        assert unfinished(runtime) == 0
+    assert sorted(tries) == [0, 0, 1, 1, 2, 2]
+    assert [(letter["small"], letter["tries"], "large" in letter) for letter in sent] == [("kept", "3", False)] * 2
+    assert broker.offsets[TOPIC] == 2

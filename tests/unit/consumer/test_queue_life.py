@@ -158,6 +158,24 @@ async def test_full_queue_asks_for_its_lost_lock_until_it_is_answered() -> None:
         assert now() - back < 3.0
 
 
+@pytest.mark.feature("F30")
+@virtual_time
+async def test_lock_that_is_lost_a_second_time_is_asked_for_as_soon() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen, ordered=True) as runtime:
+        await asyncio.sleep(SETTLED)
+        for number in range(2):
+            broker.peer.answer(RequestCode.LOCK_BATCH_MQ, ResponseCode.SYSTEM_ERROR, "scripted")
+            lost = runtime.rebalancer.assigned[QUEUE].locked_until
+            await asyncio.sleep(lost - now() + 0.5)
+            broker.append(b"%d" % number)
+            await asyncio.sleep(1)
+            assert len(seen.bodies) == number
+            broker.peer.on(RequestCode.LOCK_BATCH_MQ, broker._lock)
+            await asyncio.sleep(2)
+            assert len(seen.bodies) == number + 1
+
+
 @pytest.mark.feature("G10", "F32")
 @virtual_time
 async def test_ordered_queue_whose_message_fails_while_it_is_given_up_is_unlocked() -> None:
@@ -469,6 +487,29 @@ async def test_stop_waits_for_a_burial_under_way() -> None:
     async with consuming(broker, listener, ordered=True, max_reconsume_times=1, suspend_current_queue_time=0.1):
         await eventually(lambda: len(broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)) == 1)
     assert broker.offsets[TOPIC] == 1
+
+
+@pytest.mark.feature("F44", "G13")
+@virtual_time
+async def test_offsets_are_saved_with_the_brokers_answer_at_a_stop_and_nothing_is_taken_over_any_more() -> None:
+    broker, answer = ScriptedBroker(), asyncio.Event()
+    broker.append(b"0")
+
+    def query(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand | None:
+        if request.ext_fields["topic"] == TOPIC and request.ext_fields["queueId"] == "1":
+            asyncio.get_running_loop().call_later(1.0, lambda: connection.send(broker._query_offset(request, connection)))
+            answer.set()
+            return None
+        return broker._query_offset(request, connection)
+
+    broker.world.routes[TOPIC] = route(2)
+    broker.peer.on(RequestCode.QUERY_CONSUMER_OFFSET, query)
+    async with consuming(broker, Seen(), client={"persist_consumer_offset_interval": 100.0}) as runtime:
+        await answer.wait()
+        await eventually(lambda: runtime.offsets(TOPIC).get(QUEUE) == 1)
+    assert QUEUE._replace(queue_id=1) not in runtime.rebalancer.assigned
+    updates = [request.command for request in broker.peer.of(RequestCode.UPDATE_CONSUMER_OFFSET)]
+    assert [update.is_oneway for update in updates if update.ext_fields["topic"] == TOPIC] == [False]
 
 
 # --- waiting for another member ---------------------------------------------------------------------------------------------------

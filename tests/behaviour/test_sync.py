@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -103,6 +104,32 @@ def test_listeners_can_be_changed_before_and_during_the_run(cluster: Cluster, to
         consumer.resume()
         producer.send(rmq.Message(topic, b"second"))
         eventually_sync(lambda: received == [b"first", b"second"], 30)
+
+
+@pytest.mark.feature("F44")
+@pytest.mark.parametrize("how", ["with", "run"])
+def test_a_listener_may_stop_its_own_consumer(cluster: Cluster, topic: str, how: str) -> None:
+    received: list[bytes] = []
+    took: list[float] = []
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("sync_stop"), start_from=rmq.StartFrom.FIRST, concurrency=1)
+
+    @consumer.listen(topic)
+    def handle(message: rmq.ReceivedMessage) -> None:
+        received.append(message.body)
+        began = time.monotonic()
+        consumer.stop()
+        took.append(time.monotonic() - began)
+
+    with cluster.sync_producer() as producer:
+        producer.send(rmq.Message(topic, b"the last one"))
+        if how == "run":
+            consumer.run()
+        else:
+            with consumer:
+                eventually_sync(lambda: bool(took), 30)
+    eventually_sync(lambda: consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY and loop_threads() == [], 30)
+    assert received == [b"the last one"]
+    assert took[0] < 5.0, "it waits for its end only, not for the 30 s that listeners get"
 
 
 PROGRAM = """

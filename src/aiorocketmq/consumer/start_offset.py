@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset, RemoteBrokerOffsetStore
-from aiorocketmq.errors import BrokerNotFoundError, UnsupportedRequestError
+from aiorocketmq.errors import UnsupportedRequestError, broker_not_found
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -105,5 +105,5 @@ class StartOffsets:
     def _address(self, queue: MessageQueue) -> str:
         found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
         if found is None:
-            raise BrokerNotFoundError(f"broker {queue.broker_name!r} of {queue} has no address in any route", topic=queue.topic)
+            raise broker_not_found(queue.broker_name, topic=queue.topic)
         return found.address

@@ -17,7 +17,9 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.manager import InstanceManager
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.client import RemotingClient
+from tests.support.memory_transport import PeerConnection
 from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
 from tests.wire.world import CLIENT_ID, NAME_SERVER, other_tasks
 
@@ -288,3 +290,35 @@ async def test_message_queue_listener_hears_of_subscribed_topics_only(broker: Sc
     async with make(message_queue_listener=lambda topic, queues, owned: told.append(topic)):
         await asyncio.sleep(2)
     assert set(told) == {TOPIC}
+
+
+@pytest.mark.feature("K12")
+@virtual_time
+async def test_new_consumer_of_a_group_says_hello_after_the_goodbye_of_the_one_before(broker: ScriptedBroker) -> None:
+    order: list[str] = []
+    heartbeat = broker.peer._handlers[RequestCode.HEART_BEAT]
+
+    def hello(request: RemotingCommand, connection: PeerConnection) -> Any:
+        if GROUP.encode() in request.body:
+            order.append("hello")
+        return heartbeat(request, connection)
+
+    def goodbye(request: RemotingCommand, connection: PeerConnection) -> None:
+        def answer() -> None:
+            order.append("goodbye")
+            connection.send(RemotingCommand.response(request))
+
+        asyncio.get_running_loop().call_later(0.5, answer)
+
+    keeper = rmq.PushConsumer(NAME_SERVER, group="keeper")
+    keeper.listen(TOPIC)(lambda message: None)
+    async with keeper, make():
+        await asyncio.sleep(2)
+        broker.peer.on(RequestCode.HEART_BEAT, hello)
+        broker.peer.on(RequestCode.UNREGISTER_CLIENT, goodbye)
+        assert keeper.instance is not None
+        leaving = asyncio.ensure_future(keeper.instance.unregister_consumer(GROUP))
+        await asyncio.sleep(0.1)
+        async with make():
+            assert order[:2] == ["goodbye", "hello"]
+        await leaving

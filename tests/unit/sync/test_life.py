@@ -33,6 +33,8 @@ unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal
 class Inner:
     """An asyncio client whose start and stop take until they are let go."""
 
+    in_listener = False
+
     def __init__(self) -> None:
         self.events: list[str] = []
         self.start_gate = threading.Event()

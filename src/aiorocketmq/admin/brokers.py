@@ -41,6 +41,9 @@ class BrokerOperations(AdminLife):
             ConfigError: There is no such cluster, or several and none is named.
             BrokerNotFoundError: There is no such broker, or no master is up.
         """
+        for name, value in (("cluster", cluster), ("broker", broker)):
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigError(f"{name} {value!r} is no name", hint=f"give the {name}'s name, or leave it out")
         if broker is not None and ":" in broker:
             return {broker: broker}
         brokers = await self.cluster_info()
@@ -69,7 +72,11 @@ class BrokerOperations(AdminLife):
         return found
 
     async def _address_of(self, queue: MessageQueue) -> str:
-        """Address of the broker that holds a queue; remembered until a request to it fails."""
+        """Address of the broker that holds a queue; remembered until a request to it fails.
+
+        Raises:
+            BrokerNotFoundError: It has no address in the topic's route.
+        """
         known = self._queue_addresses.get((queue.topic, queue.broker_name))
         if known is None:
             found = await self._addresses(queue.topic)
@@ -79,6 +86,13 @@ class BrokerOperations(AdminLife):
         if known is None:
             raise broker_not_found(queue.broker_name, topic=queue.topic)
         return known
+
+    @staticmethod
+    def _check_queue(queue: object) -> None:
+        if not isinstance(queue, MessageQueue):
+            raise ConfigError(
+                f"queue {queue!r} is no MessageQueue", hint="take one of queues(topic), or MessageQueue(topic, broker, number)"
+            )
 
     async def _each(self, name: str, addresses: Mapping[str, str], ask: Callable[[str, str], Coroutine[Any, Any, T]]) -> dict[str, T]:
         """Ask several brokers at once; the first error (by broker name) is raised when all have answered.

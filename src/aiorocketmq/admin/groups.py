@@ -9,7 +9,7 @@ from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import ClientConnection, ConsumeProgress, GroupConnections, QueueProgress, moment
 from aiorocketmq.errors import ConsumerNotOnlineError, GroupNotExistError
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
-from aiorocketmq.model.names import check_group
+from aiorocketmq.model.names import check_group, check_topic
 from aiorocketmq.protocol.bodies import ConsumerConnection, ConsumeStats
 from aiorocketmq.protocol.codes import RequestCode, version_name
 from aiorocketmq.protocol.headers_admin import GetConsumeStatsRequestHeader
@@ -36,6 +36,8 @@ class GroupOperations(BrokerOperations):
         Cancelling it is safe.
         """
         check_group(group)
+        if topic is not None:
+            check_topic(topic)
         addresses = await self._masters() if topic is None else await self._addresses(topic)
         header = GetConsumeStatsRequestHeader(consumer_group=group, topic=topic)
 

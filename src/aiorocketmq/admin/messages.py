@@ -10,7 +10,9 @@ from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueRead
 from aiorocketmq.client.broker_api import TOOLS_GROUP
 from aiorocketmq.errors import ConfigError, RemotingError
+from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, PullMessageResponseHeader
@@ -19,6 +21,8 @@ from aiorocketmq.protocol.sysflag import PullSysFlag
 
 T = TypeVar("T")
 
+_FARTHEST: Final = 9e15
+"""Seconds from the epoch, either way, whose milliseconds a request can hold."""
 _LATE_ANSWER: Final = 15.0
 """Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
 _ANSWERS: Final = (
@@ -63,7 +67,7 @@ class MessageOperations(BrokerOperations):
             The offset; the queue's maximum when nothing is that new.
 
         Raises:
-            ConfigError: The datetime has no time zone.
+            ConfigError: It is no time, or a datetime without a time zone.
             RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
 
         Cancelling it is safe.
@@ -72,6 +76,8 @@ class MessageOperations(BrokerOperations):
             if at.tzinfo is None:
                 raise ConfigError(f"at {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
             at = at.timestamp()
+        if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) <= _FARTHEST:  # NaN fails every comparison
+            raise ConfigError(f"at {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
         milliseconds = round(at * 1000)
         return await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, milliseconds))
 
@@ -93,10 +99,10 @@ class MessageOperations(BrokerOperations):
 
         Cancelling it is safe.
         """
-        if offset < 0 or not 1 <= count <= 32 or not 0 <= wait <= 60:
-            raise ConfigError(
-                f"offset {offset}, count {count}, wait {wait} is out of range", hint="use offset >= 0, count 1 to 32, wait 0 to 60 s"
-            )
+        self._check_queue(queue)
+        whole("offset", offset, 0, INT64_MAX)
+        whole("count", count, 1, 32)
+        wait = duration("wait", wait, 0, 60)
         subscription = build_subscription(queue.topic, expression, 0)
         header = PullMessageRequestHeader(
             consumer_group=TOOLS_GROUP,
@@ -134,6 +140,7 @@ class MessageOperations(BrokerOperations):
         return await self._on_broker(queue, ask)
 
     async def _on_broker(self, queue: MessageQueue, ask: Callable[[str], Awaitable[T]]) -> T:
+        self._check_queue(queue)
         try:
             return await ask(await self._address_of(queue))
         except RemotingError:

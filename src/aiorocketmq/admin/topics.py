@@ -9,6 +9,7 @@ from typing import Final
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueStats, TopicStats, moment
 from aiorocketmq.errors import ConfigError, RouteError, TopicNotFoundError
+from aiorocketmq.model.checks import duration, flag, member, whole
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, check_topic, is_system_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -63,8 +64,11 @@ class TopicOperations(BrokerOperations):
         check_topic(topic)
         if is_system_topic(topic):
             raise ConfigError(f"topic {topic!r} belongs to the broker", hint="use another name")
-        if isinstance(queues, bool) or not isinstance(queues, int) or not 1 <= queues <= _MAX_QUEUES:
-            raise ConfigError(f"queues {queues!r} is out of range", hint=f"use 1 to {_MAX_QUEUES}")
+        whole("queues", queues, 1, _MAX_QUEUES)
+        member("permission", permission, Permission)
+        flag("order", order)
+        wait = duration("wait", wait, 0)
+        changes = _attributes(attributes)
         masters = await self._masters(await self._only_cluster(cluster, broker), broker)
         header = CreateTopicRequestHeader(
             topic=topic,
@@ -75,7 +79,7 @@ class TopicOperations(BrokerOperations):
             topic_filter_type="SINGLE_TAG",
             topic_sys_flag=0,
             order=order,
-            attributes=",".join(f"+{name}={value}" for name, value in attributes.items()) if attributes else None,
+            attributes=changes,
         )
 
         async def create(name: str, address: str) -> None:
@@ -177,3 +181,15 @@ class TopicOperations(BrokerOperations):
             return False
         ready = {data.broker_name for data in route.queue_datas if data.read_queue_nums == queues}
         return addresses <= {address for data in route.broker_datas if data.broker_name in ready for address in data.broker_addrs.values()}
+
+
+def _attributes(attributes: Mapping[str, str] | None) -> str | None:
+    """The attributes as a broker reads them; None when there are none."""
+    if attributes is None:
+        return None
+    if not isinstance(attributes, Mapping):
+        raise ConfigError(f"attributes {attributes!r} is no mapping", hint='write {"message.type": "FIFO"}')
+    for text in (text for pair in attributes.items() for text in pair):
+        if not isinstance(text, str) or not text or any(char in text for char in ",+="):
+            raise ConfigError(f"attributes hold {text!r}", hint="use texts that are not empty, without ',', '+' and '='")
+    return ",".join(f"+{name}={value}" for name, value in attributes.items()) or None

@@ -714,7 +714,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             The offset; the queue's maximum when nothing is that new.
 
         Raises:
-            ConfigError: The datetime has no time zone.
+            ConfigError: It is no time, or a datetime without a time zone.
             RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
         """
         return self._call(self._async.search_offset, queue, at)

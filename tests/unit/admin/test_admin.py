@@ -13,8 +13,16 @@ from aiorocketmq.admin.results import moment
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
-from aiorocketmq.errors import BrokerNotFoundError, ConfigError, GroupNotExistError, NoPermissionError, RemotingError, RouteError
-from aiorocketmq.model.enums import Permission
+from aiorocketmq.errors import (
+    BrokerNotFoundError,
+    ConfigError,
+    GroupNotExistError,
+    NoPermissionError,
+    RemotingError,
+    RouteError,
+    UsageError,
+)
+from aiorocketmq.model.enums import Permission, ServiceState
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol.bodies import (
@@ -34,6 +42,13 @@ from tests.support.virtual_loop import virtual_time
 from tests.wire.world import NAME_SERVER, World
 
 TOPIC = "orders"
+ODD: tuple[Any, ...] = (None, "T", b"T", ["T"], object())
+"""What is neither a number, nor a queue, nor a switch."""
+
+
+def instances() -> list[Any]:
+    """What the clients of this event loop have left."""
+    return [share for loop, table in manager.shared._loops.items() if loop is asyncio.get_running_loop() for share in table.shares.values()]
 
 
 class AdminWorld(World):
@@ -217,3 +232,68 @@ def test_times_of_the_wire() -> None:
     assert moment(0) is None
     assert moment(-1) is None
     assert moment(1500) == datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC)
+
+
+@virtual_time
+async def test_two_starts_at_once_are_one(world: AdminWorld) -> None:
+    admin = AdminClient(NAME_SERVER)
+    await asyncio.gather(admin.start(), admin.start())
+    assert admin.state is ServiceState.RUNNING
+    await admin.stop()
+    assert not instances()
+
+
+@pytest.mark.parametrize("steps", range(6))
+@virtual_time
+async def test_a_stop_during_the_start_stops_it(world: AdminWorld, steps: int) -> None:
+    admin = AdminClient(NAME_SERVER)
+    starting = asyncio.create_task(admin.start())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await admin.stop()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert admin.state is ServiceState.SHUTDOWN_ALREADY
+    assert not instances()
+
+
+@virtual_time
+async def test_a_start_that_is_cut_off_may_be_tried_again(world: AdminWorld) -> None:
+    admin = AdminClient(NAME_SERVER)
+    starting = asyncio.create_task(admin.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert not instances()
+    async with admin:
+        assert admin.state is ServiceState.RUNNING
+    assert not instances()
+
+
+@virtual_time
+async def test_what_is_no_argument_is_refused_by_name(world: AdminWorld) -> None:
+    queue: Any = MessageQueue(TOPIC, "broker-a", 0)
+    attributes: list[Any] = ["a=b", 5, ["a"], {"a": 1}, {1: "a"}, {"a": "b,c"}, {"": "a"}]
+    async with AdminClient(NAME_SERVER) as made:
+        admin: Any = made
+        calls: list[tuple[str, Any]] = [
+            *(("^queue .* is no MessageQueue", call(odd)) for odd in ODD for call in (admin.max_offset, admin.min_offset)),
+            *(("queue .* is no MessageQueue", admin.read_queue(odd, 0)) for odd in ODD),
+            *(("queue .* is no MessageQueue", admin.search_offset(odd, 0)) for odd in ODD),
+            *(("^at ", admin.search_offset(queue, odd)) for odd in (*ODD, True, float("nan"), float("inf"), 10**20)),
+            *(("^offset ", admin.read_queue(queue, odd)) for odd in (*ODD, 1.5, -1, 2**63)),
+            *(("^count ", admin.read_queue(queue, 0, count=odd)) for odd in (*ODD, 0, 33, 1.5)),
+            *(("^wait ", admin.read_queue(queue, 0, wait=odd)) for odd in (*ODD, -1, 61, float("nan"))),
+            *(("^permission ", admin.create_topic(TOPIC, permission=odd)) for odd in (*ODD, 6, float("nan"))),
+            *(("^broker ", admin.create_topic(TOPIC, broker=odd)) for odd in ("", 5, b"b", ["b"])),
+            *(("^cluster ", admin.create_topic(TOPIC, cluster=odd)) for odd in ("", 5, b"b", ["b"])),
+            *(("^order ", admin.create_topic(TOPIC, order=odd)) for odd in (*ODD, 1)),
+            *(("^wait ", admin.create_topic(TOPIC, wait=odd)) for odd in (*ODD, -1, float("nan"))),
+            *(("^queues ", admin.create_topic(TOPIC, queues=odd)) for odd in (*ODD, True, 0, 65536, 1.5)),
+            *(("^attributes ", admin.create_topic(TOPIC, attributes=odd)) for odd in attributes),
+            *(("^topic ", admin.consume_progress("workers", topic=odd)) for odd in ("", "a b", 5, b"t")),
+        ]  # fmt: skip
+        for text, call in calls:
+            with pytest.raises(UsageError, match=text):
+                await call
+    assert not any(peer.of(RequestCode.UPDATE_AND_CREATE_TOPIC) for peer in world.brokers.values())

@@ -1,4 +1,4 @@
-"""Clients that are stopped on another event loop than that on which they were started.
+"""Clients that are used or stopped on another event loop than that on which they were started.
 
 Each in a process of its own: what a loop leaves behind that was closed too early, nobody can clear away.
 """
@@ -102,3 +102,29 @@ def test_after_its_loop_was_closed_the_sockets_are_closed_and_one_error_tells(si
 @pytest.mark.parametrize("kind", ["producer", "admin", "consumer"])
 def test_on_another_loop_beside_its_own_a_stop_is_refused_and_does_nothing(site: Site, kind: str) -> None:
     assert run(site, BESIDE, kind) == ["True", "RUNNING", "SHUTDOWN_ALREADY"]
+
+
+USED = """
+    async def again():
+        async with asyncio.timeout(20):
+            if kind == "producer":
+                await client.send(rmq.Message("orders", b"x"))
+            else:
+                await client.topic_route("orders")
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    for closed in (False, True):
+        if closed:
+            loop.close()
+        try:
+            asyncio.run(again())
+        except rmq.ClientStateError as error:
+            print("belongs to another event loop" in str(error))
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["producer", "admin"])
+def test_on_another_loop_a_call_is_refused_and_does_not_wait(site: Site, kind: str) -> None:
+    assert run(site, USED, kind) == ["True", "True"]

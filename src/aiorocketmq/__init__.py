@@ -5,8 +5,12 @@ Every public name is imported when it is first used. So `import aiorocketmq` is 
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
+
+from aiorocketmq.names import RESULTS as _RESULTS
+from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import find as _find
 
 if TYPE_CHECKING:
     from aiorocketmq import admin, client, consumer, producer, server, sync
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
         QueueStats,
         TopicStats,
     )
+    from aiorocketmq.client import PingResult
     from aiorocketmq.config import TLS, ClientConfig
     from aiorocketmq.consumer import PushConsumer
     from aiorocketmq.errors import (
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
         NoPermissionError,
         NotSupportedByBrokerError,
         OffsetNotFoundError,
+        PartialError,
         ProtocolError,
         QueryNotFoundError,
         RefusedError,
@@ -92,30 +98,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CLIENTS = {
-    **dict.fromkeys(
-        (
-            "AdminClient",
-            "BrokerInfo",
-            "ClientConnection",
-            "ConsumeProgress",
-            "GroupConnections",
-            "QueueProgress",
-            "QueueRead",
-            "QueueStats",
-            "TopicStats",
-        ),
-        "admin",
-    ),
-    "Producer": "producer",
-    "PushConsumer": "consumer",
-    "QueueSelector": "producer",
-    "SelectByHash": "producer",
-    "SelectByRandom": "producer",
-    "SelectRoundRobin": "producer",
+_HOMES = {
+    "AdminClient": "admin.admin",
+    "PingResult": "client.health",
+    "Producer": "producer.producer",
+    "PushConsumer": "consumer.push",
+    **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_SELECTORS, "producer.selectors"),
 }
 _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
-_VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "model.received", "config")
 
 __all__ = [
     # clients
@@ -141,6 +132,7 @@ __all__ = [
     "ClientConnection",
     "ConsumeProgress",
     "GroupConnections",
+    "PingResult",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
@@ -178,6 +170,7 @@ __all__ = [
     "NoPermissionError",
     "NotSupportedByBrokerError",
     "OffsetNotFoundError",
+    "PartialError",
     "ProtocolError",
     "QueryNotFoundError",
     "RefusedError",
@@ -229,13 +222,9 @@ if not TYPE_CHECKING:  # a checker takes the imports above: a name that is none 
             value = globals()[name] = _is_compiled()
             return value
         if name in _PACKAGES:
-            return import_module(f"{__name__}.{name}")
-        for home in (_CLIENTS[name],) if name in _CLIENTS else _VALUES:
-            module = import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                value = globals()[name] = getattr(module, name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return _import_module(f"{__name__}.{name}")
+        value = globals()[name] = _find(__name__, name, _HOMES.get(name))
+        return value
 
 
 def __dir__() -> list[str]:

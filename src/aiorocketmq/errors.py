@@ -35,6 +35,7 @@
     ├── ProtocolError                        the peer's bytes are not a legal frame, header or body
     │   └── WrongProtocolError               the peer speaks HTTP, TLS, gRPC, ... instead
     ├── NotSupportedByBrokerError            the broker is too old for what was asked; nothing was sent
+    ├── PartialError                         some of the brokers that were asked have failed; the others' answers are in `result`
     └── WindowFullError                      send_nowait() while the window of unanswered sends is full
 
 Every error carries `hint`: what the user can do, and `cause`: the error that led to it, whose reason the text names in one line. There
@@ -73,6 +74,7 @@ __all__ = [
     "NoPermissionError",
     "NotSupportedByBrokerError",
     "OffsetNotFoundError",
+    "PartialError",
     "ProtocolError",
     "QueryNotFoundError",
     "RefusedError",
@@ -554,6 +556,28 @@ class NotSupportedByBrokerError(RocketMQError):
         self.feature = feature
         self.broker = broker
         self.broker_version = broker_version
+
+
+class PartialError(RocketMQError):
+    """Of several brokers that were asked some have failed; what the others have done or told is not lost.
+
+    Attributes:
+        result: What the brokers that answered give together, of the type that the call returns.
+        errors: Broker name → what went wrong there.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        result: Any = None,
+        errors: Mapping[str, Exception] | None = None,
+        hint: str | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, cause=cause)
+        self.result = result
+        self.errors = dict(errors or {})
 
 
 class WindowFullError(RocketMQError):

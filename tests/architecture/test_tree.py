@@ -19,7 +19,7 @@ MAX_FUNCTION_LINES = 80  # about 60 is meant; what comes near it wants to be spl
 # What is above these limits and may not grow; each has to leave the list when it has been mended.
 TOO_LARGE_YET: dict[str, int] = {}
 CIRCLES_YET: set[frozenset[str]] = set()
-GENERATED = {"sync/clients.py"}
+GENERATED = {"sync/producer.py", "sync/consumer.py", "sync/admin.py", "sync/cluster.py"}
 
 
 def place(path: Path) -> str:

@@ -40,6 +40,8 @@ async def right() -> None:
     config.replace(heartbeat_broker_interval=SECOND, tls=rmq.TLS())
     async with rmq.Producer("a:1", group="g", config=config, connect_timeout=3, send_msg_timeout=SECOND) as producer:
         result: rmq.SendResult = await producer.send(rmq.Message("t", b""))
+        await producer.start(timeout=SECOND)
+        pinged: rmq.PingResult = await producer.ping(timeout=0.5)
     async with rmq.AdminClient("a:1", mq_client_api_timeout=0.5) as admin:
         info: tuple[rmq.BrokerInfo, ...] = await admin.cluster_info()
     consumer = rmq.PushConsumer("a:1", group="g", unit_name="u", poll_name_server_interval=SECOND)
@@ -49,13 +51,13 @@ async def right() -> None:
     await consumer.subscribe("one", one)
     await consumer.subscribe("many", many, batch=8)
     with aiorocketmq.sync.Producer("a:1", group="g", vip_channel_enabled=True) as blocking:
-        blocking.send(rmq.Message("t", b""))
-    print(amount, servers, tls, result, info, consumer, aiorocketmq.sync.BrokerInfo)
+        blocking.start(timeout=1.0).send(rmq.Message("t", b""))
+    print(pinged, amount, servers, tls, result, info, consumer, aiorocketmq.sync.BrokerInfo)
 
 
 async def wrong(producer: rmq.Producer) -> None:
     rmq.Prodcer  # E: Module has no attribute "Prodcer"
-    rmq.import_module  # E: Module "aiorocketmq" does not explicitly export attribute "import_module"
+    rmq.import_module  # E: Module has no attribute "import_module"
     aiorocketmq.sync.Prodcer  # E: Module has no attribute "Prodcer"
     rmq.ClientConfig(conect_timeout=1)  # E: Unexpected keyword argument "conect_timeout" for "ClientConfig"
     rmq.ClientConfig(connect_timeout="3")  # E: Argument "connect_timeout" to "ClientConfig" has incompatible type "str"; expected "float | timedelta"

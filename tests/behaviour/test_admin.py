@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -187,3 +189,25 @@ async def test_admin_clients_share_the_instance_and_end_once(cluster: Cluster) -
         await second.topics()
     with pytest.raises(ClientStateError, match="SHUTDOWN_ALREADY"):
         await first.start()
+
+
+async def test_search_offset_is_the_first_message_since_then(cluster: Cluster, admin: AdminClient, producer: Producer) -> None:
+    topic = await cluster.create_topic(cluster.unique("times"), queues=1)
+    (queue,) = await admin.queues(topic)
+    for number in range(5):
+        await producer.send(Message(topic, b"%d" % number), queue=queue)
+        await asyncio.sleep(0.02)
+    read = await admin.read_queue(queue, 0)
+    times = [message.store_timestamp for message in read.messages]
+    assert len(times) == 5
+    around = [stored + shift for stored in times for shift in (-9, -1, 0, 1, 9)]
+    for at in [times[0] - 3_600_000, *around, times[-1] + 3_600_000]:
+        assert await admin.search_offset(queue, at / 1000) == sum(stored < at for stored in times), at - times[0]
+    assert await admin.search_offset(queue, datetime.now(UTC) + timedelta(hours=1)) == 5
+
+
+async def test_ping_tells_who_is_there(cluster: Cluster, admin: AdminClient) -> None:
+    result = await admin.ping()
+    assert result.ok and set(result.brokers) == {info.name for info in await admin.cluster_info()}
+    async with cluster.producer() as producer:
+        assert (await producer.ping()).ok

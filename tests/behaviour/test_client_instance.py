@@ -57,7 +57,7 @@ async def joined(instance: ClientInstance, group: str, topic: str) -> AsyncItera
     try:
         yield consumer
     finally:
-        await instance.unregister_consumer(group)
+        await instance.unregister_consumer(consumer)
 
 
 @pytest.mark.feature("K4", "K14", "K15")

@@ -293,16 +293,49 @@ async def test_unregister_comes_after_the_heartbeat_under_way() -> None:
 
     world.master.on(BEAT, lambda request, connection: slow(request))
     instance = world.instance()
-    await instance.register_producer(FakeProducer(topics=["orders"]))
+    leaver = FakeProducer(topics=["orders"])
+    await instance.register_producer(leaver)
     await instance.register_producer(FakeProducer("others", topics=["orders"]))
     await instance.start()
     await asyncio.sleep(1.1)
-    await instance.unregister_producer("producers")
+    await instance.unregister_producer(leaver)
     [goodbye] = world.master.of(RequestCode.UNREGISTER_CLIENT)
     assert goodbye.at == pytest.approx(1.3, abs=0.01)
     assert goodbye.command.ext_fields["producerGroup"] == "producers"
     await asyncio.sleep(30)
     assert {producer.group_name for producer in heartbeats(world.master)[-1].producer_data_set} == {"others", "CLIENT_INNER_PRODUCER"}
-    await instance.unregister_producer("producers")
+    await instance.unregister_producer(leaver)
     assert len(world.master.of(RequestCode.UNREGISTER_CLIENT)) == 1, "an unknown group says no goodbye"
+    await instance.stop()
+
+
+@pytest.mark.feature("K12")
+@pytest.mark.parametrize("latency", [0.0, 0.1, 0.3])
+@virtual_time
+async def test_the_first_heartbeat_of_a_group_that_comes_back_never_overtakes_its_goodbye(latency: float) -> None:
+    world = World()
+    world.routes["orders"] = route()
+
+    async def slow(request: RemotingCommand) -> RemotingCommand:
+        await asyncio.sleep(latency)
+        return RemotingCommand.response(request)
+
+    world.master.on(RequestCode.UNREGISTER_CLIENT, lambda request, _: slow(request))
+    instance = world.instance()
+    leaver = FakeConsumer("workers", ["orders"])
+    await instance.register_producer(FakeProducer(topics=["orders"]))
+    await instance.register_consumer(leaver)
+    await instance.start()
+    await asyncio.sleep(2)
+    leaving = asyncio.ensure_future(instance.unregister_consumer(leaver))
+    await asyncio.sleep(0)
+    assert not world.master.of(RequestCode.UNREGISTER_CLIENT)
+    await instance.register_consumer(FakeConsumer("workers", ["orders"]))
+    before = len(world.master.of(BEAT))
+    assert await instance.heartbeat.send_all(full=True)
+    await leaving
+    [goodbye] = world.master.of(RequestCode.UNREGISTER_CLIENT)
+    [hello] = world.master.of(BEAT)[before:]
+    assert hello.at >= goodbye.at + latency, "the goodbye is answered before the group is announced again"
+    assert [consumer.group_name for consumer in heartbeats(world.master)[-1].consumer_data_set] == ["workers"]
     await instance.stop()

@@ -142,6 +142,6 @@ async def test_a_broker_without_a_master_is_an_error_that_names_it() -> None:
     await instance.routes.fetch(RETRY)
     world.routes[RETRY] = TopicRouteData((QueueData("broker-a", 1, 1),), (BrokerData("C", "broker-a", {1: "s:1"}),), "broker-a:1")
     await instance.routes.update(RETRY)
-    with pytest.raises(SendError, match="broker 'broker-a' has no master address"):
+    with pytest.raises(SendError, match="broker 'broker-a' has no master address in the route of topic"):
         await instance.inner_producer.send(RETRY, b"x", {})
     await instance.stop()

@@ -37,19 +37,20 @@ async def test_ten_producers_share_one_instance_and_one_connection_per_address()
     instances = [manager.acquire(CONFIG) for _ in range(10)]
     assert len(set(map(id, instances))) == 1
     instance = instances[0]
-    for number in range(10):
-        await instance.register_producer(FakeProducer(group=f"group-{number}", topics=["orders"]))
+    producers = [FakeProducer(group=f"group-{number}", topics=["orders"]) for number in range(10)]
+    for producer in producers:
+        await instance.register_producer(producer)
         await instance.start()
     await instance.heartbeat.send_all()
     await asyncio.gather(*(instance.remoting.connect(MASTER) for _ in range(10)))
     await asyncio.sleep(40)
     assert world.name_server.accepted == 1
     assert world.master.accepted == 1
-    for number in range(9):
-        await instance.unregister_producer(f"group-{number}")
+    for producer in producers[:9]:
+        await instance.unregister_producer(producer)
         await manager.release(instance)
         assert instance.state is ServiceState.RUNNING
-    await instance.unregister_producer("group-9")
+    await instance.unregister_producer(producers[9])
     await manager.release(instance)
     assert instance.state is ServiceState.SHUTDOWN_ALREADY
     assert not other_tasks()
@@ -145,9 +146,10 @@ def test_closed_loops_are_forgotten() -> None:
 @virtual_time
 async def test_a_group_is_refused_twice_with_its_name() -> None:
     instance = World().instance()
-    await instance.register_producer(FakeProducer("orders"))
-    await instance.register_consumer(FakeConsumer("orders"))
-    await instance.register_admin(FakeAdmin("orders"))
+    producer, consumer, admin = FakeProducer("orders"), FakeConsumer("orders"), FakeAdmin("orders")
+    await instance.register_producer(producer)
+    await instance.register_consumer(consumer)
+    await instance.register_admin(admin)
     with pytest.raises(GroupAlreadyRegisteredError, match="producer group 'orders'") as refused:
         await instance.register_producer(FakeProducer("orders"))
     assert CLIENT_ID in str(refused.value)
@@ -155,11 +157,17 @@ async def test_a_group_is_refused_twice_with_its_name() -> None:
         await instance.register_consumer(FakeConsumer("orders"))
     with pytest.raises(GroupAlreadyRegisteredError, match="admin client group 'orders'"):
         await instance.register_admin(FakeAdmin("orders"))
-    await instance.unregister_producer("orders")
-    await instance.unregister_consumer("orders")
-    await instance.unregister_admin("orders")
-    await instance.register_producer(FakeProducer("orders"))
-    await instance.unregister_producer("orders")
+    # Who was refused has nothing to take back.
+    await instance.unregister_producer(FakeProducer("orders"))
+    await instance.unregister_consumer(FakeConsumer("orders"))
+    await instance.unregister_admin(FakeAdmin("orders"))
+    assert (instance.clients.producers["orders"], instance.clients.consumers["orders"]) == (producer, consumer)
+    assert instance.clients.admins["orders"] is admin
+    await instance.unregister_producer(producer)
+    await instance.unregister_consumer(consumer)
+    await instance.unregister_admin(admin)
+    await instance.register_producer(producer)
+    await instance.unregister_producer(producer)
     await instance.stop()
 
 
@@ -180,16 +188,17 @@ async def test_a_client_that_comes_later_is_told_what_is_known() -> None:
     await instance.stop()
 
 
-@pytest.mark.feature("K18")
 @virtual_time
-async def test_the_rates_of_a_group_leave_with_it() -> None:
+async def test_the_statistics_of_a_group_leave_with_it() -> None:
     instance = World().instance()
-    for group in ("leaves", "stays"):
-        await instance.register_consumer(FakeConsumer(group))
-        instance.stats.counters(group, "orders").consumed(3, 5.0)
-    await instance.unregister_consumer("leaves")
-    await asyncio.sleep(1)
-    assert instance.stats.rates("leaves", "orders").ok == 0
-    assert instance.stats.rates("stays", "orders").ok == 3
-    await instance.unregister_consumer("stays")
+    await instance.start()
+    leaver, stayer = FakeConsumer("leaver"), FakeConsumer("stayer")
+    for consumer in (leaver, stayer):
+        await instance.register_consumer(consumer)
+        for topic in ("orders", "bills"):
+            instance.stats.counters(consumer.group, topic).consumed(3, 1.0)
+    await instance.unregister_consumer(leaver)
+    assert set(instance.stats._counters) == {("stayer", "orders"), ("stayer", "bills")}
+    await instance.register_consumer(leaver)  # it comes back, and begins anew
+    assert instance.stats.counters("leaver", "orders").ok == 0
     await instance.stop()

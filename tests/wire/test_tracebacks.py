@@ -36,6 +36,12 @@ def check(error: BaseException) -> None:
     assert isinstance(error, rmq.RocketMQError) and error.cause is not None
 
 
+async def consume(address: str) -> None:
+    consumer = rmq.PushConsumer(address, group="g")
+    consumer.listen("orders")(lambda message: None)
+    await consumer.start(timeout=0.3)
+
+
 async def send(address: str, how: Callable[[rmq.Producer], Awaitable[object]]) -> None:
     async with rmq.Producer(address, group="g") as producer:
         await how(producer)

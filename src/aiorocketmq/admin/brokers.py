@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiorocketmq.admin.life import AdminLife
 from aiorocketmq.admin.results import BrokerInfo
-from aiorocketmq.errors import BrokerNotFoundError, ConfigError, broker_not_found
+from aiorocketmq.client.route import no_broker_left
+from aiorocketmq.errors import BrokerNotFoundError, ConfigError, PartialError, RocketMQError, TopicNotFoundError, broker_not_found
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, TopicRouteData
 
+_TOPICS_REMEMBERED: Final = 1000
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class BrokerOperations(AdminLife):
@@ -56,13 +59,27 @@ class BrokerOperations(AdminLife):
                 raise ConfigError(f"cluster {cluster!r} is unknown", hint=f"the name server knows {', '.join(known) or 'no cluster'}")
         masters = {info.name: info.master for info in brokers if info.master is not None}
         if not masters:
-            what = f"broker {broker!r}" if broker is not None else "a broker"
-            raise BrokerNotFoundError(f"the name server knows no address of {what}'s master", hint="check that the brokers run")
+            if broker is not None:
+                raise broker_not_found(broker, master=True)
+            raise BrokerNotFoundError("no broker has a master address at the name server", hint="check that the brokers run")
         return masters
+
+    async def _route(self, topic: str) -> TopicRouteData:
+        """The route of a topic now; where it was known before, brokers that are gone are told from a topic that never was."""
+        try:
+            route = await self._name_servers().topic_route(topic)
+        except TopicNotFoundError as error:
+            if topic in self._brokers_of:
+                raise no_broker_left(topic, self._brokers_of[topic]) from None
+            raise self._instance().routes.lost(topic, error) from None
+        while len(self._brokers_of) >= _TOPICS_REMEMBERED:
+            del self._brokers_of[next(iter(self._brokers_of))]
+        self._brokers_of[topic] = tuple(data.broker_name for data in route.broker_datas)
+        return route
 
     async def _addresses(self, topic: str) -> dict[str, str]:
         """Broker name → address for every broker that holds the topic; the master where it is up."""
-        route: TopicRouteData = await self._name_servers().topic_route(topic)
+        route = await self._route(topic)
         found = {}
         for data in route.broker_datas:
             if data.broker_addrs:
@@ -94,19 +111,39 @@ class BrokerOperations(AdminLife):
                 f"queue {queue!r} is no MessageQueue", hint="take one of queues(topic), or MessageQueue(topic, broker, number)"
             )
 
-    async def _each(self, name: str, addresses: Mapping[str, str], ask: Callable[[str, str], Coroutine[Any, Any, T]]) -> dict[str, T]:
-        """Ask several brokers at once; the first error (by broker name) is raised when all have answered.
+    async def _each(
+        self,
+        name: str,
+        addresses: Mapping[str, str],
+        ask: Callable[[str, str], Coroutine[Any, Any, T]],
+        join: Callable[[Mapping[str, T]], R],
+    ) -> R:
+        """Ask several brokers at once, and join their answers.
 
         Args:
-            name: What is done, for the names of the tasks.
+            name: What is done, for the names of the tasks and for errors.
             addresses: Broker name → address.
             ask: Called with broker name and address.
+            join: Makes the result from broker name → answer.
+
+        Raises:
+            PartialError: Some failed; it has the joined answers of the others.
+            RocketMQError: All failed: the first error, by broker name.
         """
         works = {broker: ask(broker, address) for broker, address in sorted(addresses.items())}
         outcomes = await self._instance().scheduler.gather(name, works)
-        answers: dict[str, T] = {}
-        for broker, outcome in outcomes.items():
-            if isinstance(outcome, Exception):
-                raise outcome
-            answers[broker] = outcome
-        return answers
+        answers = {broker: outcome for broker, outcome in outcomes.items() if not isinstance(outcome, Exception)}
+        errors = {broker: outcome for broker, outcome in outcomes.items() if isinstance(outcome, Exception)}
+        if not errors:
+            return join(answers)
+        first = next(iter(errors.values()))
+        if not answers or not all(isinstance(error, RocketMQError) for error in errors.values()):
+            raise first
+        told = "; ".join(f"{broker}: {error}" for broker, error in errors.items())
+        raise PartialError(
+            f"{name}: {len(errors)} of {len(outcomes)} brokers failed: {told}",
+            result=join(answers),
+            errors=errors,
+            hint="`result` holds what the others answered",
+            cause=first,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
 
@@ -31,7 +32,8 @@ class GroupOperations(BrokerOperations):
         Raises:
             GroupNotExistError: No broker has an offset of the group.
             TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: A broker did not answer, or answered with an error.
+            PartialError: Some brokers failed; its `result` has the queues of the others.
+            RocketMQError: No broker answered without an error.
 
         Cancelling it is safe.
         """
@@ -42,28 +44,35 @@ class GroupOperations(BrokerOperations):
         header = GetConsumeStatsRequestHeader(consumer_group=group, topic=topic)
 
         async def ask(name: str, address: str) -> ConsumeStats:
-            answer = await self._calls().call(address, RequestCode.GET_CONSUME_STATS, header, topic=topic or "", broker=name)
+            try:
+                answer = await self._calls().call(address, RequestCode.GET_CONSUME_STATS, header, topic=topic or "", broker=name)
+            except GroupNotExistError:
+                return ConsumeStats()  # other brokers may know it
             return ConsumeStats.decode(answer.body)
 
-        tables = await self._each(f"progress of group {group}", addresses, ask)
-        queues = {
-            queue: QueueProgress(state.broker_offset, state.consumer_offset, state.pull_offset, moment(state.last_timestamp))
-            for table in tables.values()
-            for queue, state in table.offset_table.items()
-        }
-        if not queues:
+        def join(tables: Mapping[str, ConsumeStats]) -> ConsumeProgress:
+            queues = {
+                queue: QueueProgress(state.broker_offset, state.consumer_offset, state.pull_offset, moment(state.last_timestamp))
+                for table in tables.values()
+                for queue, state in table.offset_table.items()
+            }
+            return ConsumeProgress(group, dict(sorted(queues.items())), sum(table.consume_tps for table in tables.values()))
+
+        progress = await self._each(f"progress of group {group}", addresses, ask, join)
+        if not progress.queues:
             raise GroupNotExistError(
                 f"no broker has an offset of group {group!r}" + (f" on topic {topic!r}" if topic else ""),
                 hint="check the name; a group has offsets once it has consumed",
             )
-        return ConsumeProgress(group, dict(sorted(queues.items())), sum(table.consume_tps for table in tables.values()))
+        return progress
 
     async def group_connections(self, group: str) -> GroupConnections:
         """Who is connected in a consumer group, over all brokers.
 
         Raises:
             ConsumerNotOnlineError: No member is connected anywhere.
-            RocketMQError: A broker did not answer, or answered with an error.
+            PartialError: Some brokers failed; its `result` has what the others know.
+            RocketMQError: No broker answered without an error.
 
         Cancelling it is safe.
         """
@@ -77,27 +86,33 @@ class GroupOperations(BrokerOperations):
                 return None
             return ConsumerConnection.decode(answer.body)
 
-        answers = await self._each(f"members of group {group}", await self._masters(), ask)
-        found = [answer for answer in answers.values() if answer is not None]
-        if not found:
+        def join(answers: Mapping[str, ConsumerConnection | None]) -> GroupConnections:
+            return _joined(group, [answer for answer in answers.values() if answer is not None])
+
+        connections = await self._each(f"members of group {group}", await self._masters(), ask, join)
+        if not connections.clients:
             raise ConsumerNotOnlineError(f"no member of group {group!r} is connected", hint="start a consumer, or check the name")
-        clients = {
-            connection.client_id: ClientConnection(
-                connection.client_id, connection.client_addr, connection.language, version_name(connection.version)
-            )
-            for answer in found
-            for connection in answer.connection_set
-        }
-        subscriptions = {topic: data for answer in found for topic, data in answer.subscription_table.items()}
-        first = found[0]
-        return GroupConnections(
-            group,
-            tuple(clients[name] for name in sorted(clients)),
-            tuple(subscriptions[topic] for topic in sorted(subscriptions)),
-            _known(ConsumeType, first.consume_type),
-            _known(MessageModel, first.message_model),
-            _known(StartFrom, first.consume_from_where),
+        return connections
+
+
+def _joined(group: str, found: list[ConsumerConnection]) -> GroupConnections:
+    clients = {
+        connection.client_id: ClientConnection(
+            connection.client_id, connection.client_addr, connection.language, version_name(connection.version)
         )
+        for answer in found
+        for connection in answer.connection_set
+    }
+    subscriptions = {topic: data for answer in found for topic, data in answer.subscription_table.items()}
+    first = found[0] if found else ConsumerConnection()
+    return GroupConnections(
+        group,
+        tuple(clients[name] for name in sorted(clients)),
+        tuple(subscriptions[topic] for topic in sorted(subscriptions)),
+        _known(ConsumeType, first.consume_type),
+        _known(MessageModel, first.message_model),
+        _known(StartFrom, first.consume_from_where),
+    )
 
 
 def _known(kind: type[E], value: str | None) -> E | None:

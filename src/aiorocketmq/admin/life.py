@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import warnings
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from aiorocketmq.client.calls import RemoteCalls
+from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.manager import acquire, release
+from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.namesrv_api import NameServerApi
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.errors import ClientClosedError, ClientStateError
+from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.enums import ServiceState
 
 if TYPE_CHECKING:
@@ -34,62 +35,63 @@ class AdminLife:
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
         # Never told to brokers: only the key on the instance, where each admin client needs one of its own.
         self.group = f"{_GROUP}_{next(_numbers)}"
-        self._state = ServiceState.CREATE_JUST
-        self._lifecycle = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._shared: ClientInstance | None = None
+        self._life = ClientLife("this admin client", self.config)
         self._remote_calls: RemoteCalls | None = None
         self._queue_addresses: dict[tuple[str, str], str] = {}
+        self._brokers_of: dict[str, tuple[str, ...]] = {}  # topic → names of the brokers that had it last
 
     @property
     def state(self) -> ServiceState:
         """Where the client is in its life."""
-        return self._state
+        return self._life.state
 
-    async def start(self) -> None:
+    async def start(self, *, timeout: float | timedelta | None = None) -> None:
         """Join the client instance of this process and name servers, starting it when it is the first client; idempotent.
 
+        Args:
+            timeout: Seconds to wait until a name server answers; None starts without one.
+
         Raises:
-            ClientStateError: The client was stopped, or its first start failed.
+            NoNameServerError: No name server is configured, or none answered within `timeout`; the client can be started again.
+            ClientClosedError: The client was stopped.
+            ClientStateError: It runs on another event loop.
             RocketMQError: The instance cannot start.
 
-        Cancelling it leaves nothing behind, and the client can be started again.
+        Cancelling it undoes what was begun.
         """
-        async with self._lifecycle:
-            if self._state is ServiceState.RUNNING:
-                return
-            if self._state is not ServiceState.CREATE_JUST:
-                raise ClientStateError(f"this admin client cannot start: its state is {self._state.name}", hint="make a new one")
-            self._state = ServiceState.START_FAILED
-            instance = acquire(self.config)
-            try:
-                await instance.register_admin(self)
-                await instance.start()
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError):
-                    self._state = ServiceState.CREATE_JUST
-                await instance.unregister_admin(self.group)
-                await release(instance)
-                raise
-            self._loop = asyncio.get_running_loop()
-            self._shared = instance
-            self._state = ServiceState.RUNNING
+        await self._life.start(self._join, self._leave, timeout)
 
     async def stop(self) -> None:
-        """Leave the client instance, which stops with its last client; idempotent. Waits for a start that is under way."""
-        async with self._lifecycle:
-            if self._shared is not None and self._state is ServiceState.RUNNING:
-                try:
-                    self._shared.check_loop()
-                finally:
-                    self._state = self._shared.state
-            instance, self._shared, self._remote_calls = self._shared, None, None
-            self._state = ServiceState.SHUTDOWN_ALREADY
-            if instance is not None:
-                try:
-                    await instance.unregister_admin(self.group)
-                finally:
-                    await release(instance)
+        """Leave the client instance, which stops with its last client; ends a start that is under way. Idempotent.
+
+        Raises:
+            ClientStateError: The client was started on another event loop.
+        """
+        self._remote_calls = None
+        await self._life.stop(self._leave)
+
+    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+
+        Cancelling it is safe.
+        """
+        return await self._instance().ping(timeout)
+
+    async def _join(self, instance: ClientInstance) -> None:
+        await instance.register_admin(self)
+
+    async def _leave(self, instance: ClientInstance) -> None:
+        await instance.unregister_admin(self)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -99,19 +101,15 @@ class AdminLife:
         await self.stop()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", None) is ServiceState.RUNNING:
+        life = getattr(self, "_life", None)  # not there when the constructor has failed
+        if life is not None and life.state is ServiceState.RUNNING:
             warnings.warn("AdminClient was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
 
     def _instance(self) -> ClientInstance:
-        if self._shared is None:
-            raise ClientClosedError(f"the admin client is not running: its state is {self._state.name}")
-        if asyncio.get_running_loop() is not self._loop:
-            # Its answers arrive on its own loop, and not at all when that is closed.
-            raise ClientStateError(
-                "the admin client belongs to another event loop",
-                hint="use asyncio.run_coroutine_threadsafe() from other threads, or aiorocketmq.sync",
-            )
-        return self._shared
+        self._life.check_loop()
+        if self._life.instance is None:
+            raise ClientClosedError(f"the admin client is not running: its state is {self.state.name}")
+        return self._life.instance
 
     def _calls(self) -> RemoteCalls:
         instance = self._instance()

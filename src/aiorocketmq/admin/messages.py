@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
@@ -21,8 +21,8 @@ from aiorocketmq.protocol.sysflag import PullSysFlag
 
 T = TypeVar("T")
 
-_FARTHEST: Final = 9e15
-"""Seconds from the epoch, either way, whose milliseconds a request can hold."""
+_YEAR_9999: Final = 253402300800
+
 _LATE_ANSWER: Final = 15.0
 """Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
 _ANSWERS: Final = (
@@ -64,7 +64,8 @@ class MessageOperations(BrokerOperations):
             at: An aware datetime, or seconds since the epoch.
 
         Returns:
-            The offset; the queue's maximum when nothing is that new.
+            The offset; the queue's maximum when nothing is that new. The store times of the messages around the broker's own answer
+            decide: 4.x brokers tell the nearest message, and never the maximum.
 
         Raises:
             ConfigError: It is no time, or a datetime without a time zone.
@@ -76,13 +77,34 @@ class MessageOperations(BrokerOperations):
             if at.tzinfo is None:
                 raise ConfigError(f"at {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
             at = at.timestamp()
-        if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) <= _FARTHEST:  # NaN fails every comparison
+        elif isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < _YEAR_9999:
             raise ConfigError(f"at {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
-        milliseconds = round(at * 1000)
-        return await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, milliseconds))
+        wanted = round(at * 1000)
+        found = await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, wanted))
+        return await self._first_since(queue, wanted, found)
+
+    async def _first_since(self, queue: MessageQueue, wanted: int, guess: int) -> int:
+        """The offset of the first message stored at `wanted` or later, from a guess on: two messages are read where it is right."""
+        near = await self.read_queue(queue, max(guess - 1, 0), count=2)
+        low, high = near.min_offset, near.max_offset  # it is one of these, or between
+        for message in near.messages:
+            if message.store_timestamp >= wanted:
+                high = message.queue_offset
+                break
+            low = message.queue_offset + 1
+        probe = guess  # 4.x brokers are wrong by one, where they are
+        while low < high:
+            probe = min(max(probe, low), high - 1)
+            found = (await self.read_queue(queue, probe, count=1)).messages
+            if found and found[0].store_timestamp < wanted:
+                low = found[0].queue_offset + 1
+            else:  # nothing stored from there on is older, or nothing is
+                high = probe
+            probe = (low + high) // 2
+        return low
 
     async def read_queue(
-        self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float = 0.0
+        self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float | timedelta = 0.0
     ) -> QueueRead:
         """Read messages of a queue without a group: nobody's offsets move (11).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 from aiorocketmq.admin.brokers import BrokerOperations
@@ -36,7 +37,7 @@ class TopicOperations(BrokerOperations):
         broker: str | None = None,
         order: bool = False,
         attributes: Mapping[str, str] | None = None,
-        wait: float = 10.0,
+        wait: float | timedelta = 10.0,
     ) -> tuple[str, ...]:
         """Create a topic on the masters of a cluster, or change the one that is there (17).
 
@@ -57,7 +58,8 @@ class TopicOperations(BrokerOperations):
             InvalidNameError: The name is not legal, or reserved.
             ConfigError: A number is out of range, or the cluster is unknown, or there are several and none is named.
             RouteError: The name server did not learn of it within `wait`; the topic exists all the same.
-            RocketMQError: A broker refused, or could not be reached; others may have created it.
+            PartialError: Some brokers refused, or could not be reached; its `result` names those that have the topic.
+            RocketMQError: All refused, or could not be reached.
 
         Cancelling it may leave the topic on some brokers; calling it again is safe.
         """
@@ -67,7 +69,7 @@ class TopicOperations(BrokerOperations):
         whole("queues", queues, 1, _MAX_QUEUES)
         member("permission", permission, Permission)
         flag("order", order)
-        wait = duration("wait", wait, 0)
+        patience = duration("wait", wait, 0)
         changes = _attributes(attributes)
         masters = await self._masters(await self._only_cluster(cluster, broker), broker)
         header = CreateTopicRequestHeader(
@@ -85,10 +87,10 @@ class TopicOperations(BrokerOperations):
         async def create(name: str, address: str) -> None:
             await self._calls().call(address, RequestCode.UPDATE_AND_CREATE_TOPIC, header, topic=topic, broker=name)
 
-        await self._each(f"create topic {topic}", masters, create)
-        if wait > 0:
-            await self._until_routed(topic, masters, queues, wait)
-        return tuple(sorted(masters))
+        made = await self._each(f"create topic {topic}", masters, create, lambda answers: tuple(sorted(answers)))
+        if patience > 0:
+            await self._until_routed(topic, masters, queues, patience)
+        return made
 
     async def topics(self) -> tuple[str, ...]:
         """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them.
@@ -110,14 +112,15 @@ class TopicOperations(BrokerOperations):
         Cancelling it is safe.
         """
         check_topic(topic)
-        return await self._name_servers().topic_route(topic)
+        return await self._route(topic)
 
     async def topic_stats(self, topic: str) -> TopicStats:
         """Offsets of every queue of a topic, over all brokers.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: A broker did not answer, or answered with an error.
+            PartialError: Some brokers failed; its `result` has the queues of the others.
+            RocketMQError: No broker answered without an error.
 
         Cancelling it is safe.
         """
@@ -128,13 +131,15 @@ class TopicOperations(BrokerOperations):
             answer = await self._calls().call(address, RequestCode.GET_TOPIC_STATS_INFO, header, topic=topic, broker=name)
             return TopicStatsTable.decode(answer.body)
 
-        tables = await self._each(f"stats of topic {topic}", await self._addresses(topic), ask)
-        queues = {
-            queue: QueueStats(state.min_offset, state.max_offset, moment(state.last_update_timestamp))
-            for table in tables.values()
-            for queue, state in table.offset_table.items()
-        }
-        return TopicStats(topic, dict(sorted(queues.items())))
+        def join(tables: Mapping[str, TopicStatsTable]) -> TopicStats:
+            queues = {
+                queue: QueueStats(state.min_offset, state.max_offset, moment(state.last_update_timestamp))
+                for table in tables.values()
+                for queue, state in table.offset_table.items()
+            }
+            return TopicStats(topic, dict(sorted(queues.items())))
+
+        return await self._each(f"stats of topic {topic}", await self._addresses(topic), ask, join)
 
     async def queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """All queues of a topic that can be read, sorted.

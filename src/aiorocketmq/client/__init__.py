@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiorocketmq.client.instance import ClientInstance, InstanceHealth
+from aiorocketmq.client.health import InstanceHealth, PingResult
+from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.model.enums import ServiceState
 
-__all__ = ["ClientInstance", "InstanceHealth", "ServiceState"]
+__all__ = ["ClientInstance", "InstanceHealth", "PingResult", "ServiceState"]

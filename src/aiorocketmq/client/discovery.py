@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import quote
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig, parse_name_servers
@@ -48,6 +47,8 @@ class AddressService:
             domain = f"{domain}:{DEFAULT_PORT}"
         self._host, self._port = parse_address(domain, "address_service_domain")
         self._authority = domain
+        from urllib.parse import quote  # here and not above: few clients ask an address service
+
         self._path = f"/rocketmq/{quote(config.address_service_group)}"
         if config.unit_name:
             self._path += f"-{quote(config.unit_name)}?nofix=1"

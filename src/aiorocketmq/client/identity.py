@@ -5,7 +5,7 @@ Nothing here sends a packet or asks a name service. Features K1, Q51, Q52.
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 import struct
 import sys
@@ -56,7 +56,7 @@ def _interface_address() -> str | None:
 
 def unique_instance_name(pid: int) -> str:
     """What `DEFAULT` becomes: the process id and 64 random bits, because two processes in two containers may share address and id."""
-    return f"{pid}#{secrets.token_hex(8)}"
+    return f"{pid}#{os.urandom(8).hex()}"
 
 
 def make_client_id(config: ClientConfig, instance_name: str) -> str:

@@ -11,12 +11,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
 from aiorocketmq.client.broker_api import BrokerApi
 from aiorocketmq.client.discovery import AddressService
-from aiorocketmq.client.heartbeat import HeartbeatCounters, HeartbeatService
+from aiorocketmq.client.health import NAME_SERVER, InstanceHealth, PingResult
+from aiorocketmq.client.heartbeat import HeartbeatService
 from aiorocketmq.client.hooks import StreamRequestHook
 from aiorocketmq.client.inner_producer import InnerProducer
 from aiorocketmq.client.namesrv_api import NameServerApi
@@ -25,62 +26,44 @@ from aiorocketmq.client.processor import ClientProcessor
 from aiorocketmq.client.pull import PullService
 from aiorocketmq.client.rebalance import RebalanceService
 from aiorocketmq.client.registry import ClientRegistry
-from aiorocketmq.client.route import RouteCounters, RouteService
-from aiorocketmq.client.scheduler import Scheduler, TaskRecord
+from aiorocketmq.client.route import RouteService
+from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.client.stats import ConsumerStatsManager
 from aiorocketmq.config import ClientConfig, NameServers, parse_name_servers
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.core.route_table import FoundBroker, choose_address
-from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ForkedClientError
+from aiorocketmq.errors import (
+    BrokerError,
+    BrokerNotFoundError,
+    ClientClosedError,
+    ClientStateError,
+    ConfigError,
+    ForkedClientError,
+    NoNameServerError,
+    RemotingError,
+    RocketMQError,
+    TopicNotFoundError,
+)
+from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import ServiceState
+from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY
 from aiorocketmq.model.parsing import format_address, parse_address
+from aiorocketmq.model.route import MASTER_ID
+from aiorocketmq.protocol.bodies_client import HeartbeatData
 from aiorocketmq.remoting.client import RemotingClient
 
 FIRST_NAME_SERVER_FETCH: Final = 10.0
 FIRST_ROUTE_REFRESH: Final = 0.010
 FIRST_HEARTBEAT: Final = 1.0
 FIRST_OFFSET_PERSIST: Final = 10.0
+NAME_SERVER_RETRY: Final = 0.5
+"""Seconds between two looks for a name server that answers, where a start waits for one."""
 VIP_PORT_DISTANCE: Final = 2
 
+P = TypeVar("P", bound=AdminPort)  # every port has a group, and an admin client's has nothing else
+
 logger = logging.getLogger("aiorocketmq.client")
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceHealth:
-    """A look at an instance: for health checks, metrics and tests.
-
-    Attributes:
-        state: Its service state.
-        client_id: Its client id.
-        boot_timestamp: When it was made, milliseconds since the epoch.
-        name_servers: The list in use.
-        topics: Topics with a known route.
-        brokers: Broker addresses known.
-        producers: Registered producer groups, the inner one included.
-        consumers: Registered consumer groups.
-        heartbeats: Heartbeats sent, failed, short.
-        routes: Route queries, changes, failures.
-        route_locks_given_up: Route updates that did not get their lock in time.
-        heartbeat_locks_given_up: Heartbeat rounds that did not get their lock in time.
-        rebalances: Rebalance rounds.
-        tasks: Every scheduled task with its runs and failures.
-    """
-
-    state: ServiceState
-    client_id: str
-    boot_timestamp: int
-    name_servers: tuple[str, ...]
-    topics: tuple[str, ...]
-    brokers: tuple[str, ...]
-    producers: tuple[str, ...]
-    consumers: tuple[str, ...]
-    heartbeats: HeartbeatCounters
-    routes: RouteCounters
-    route_locks_given_up: int
-    heartbeat_locks_given_up: int
-    rebalances: int
-    tasks: tuple[TaskRecord, ...]
 
 
 class ClientInstance:
@@ -159,9 +142,9 @@ class ClientInstance:
         self._processor = ClientProcessor(self.remoting, self.rebalance, self.clients.consumers.get)
         self._log = StateLog(logger)
         self._pid = os.getpid()
-        self._loop = asyncio.get_running_loop()
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._patient_until = 0.0
         self._failure = ""
 
     def __repr__(self) -> str:
@@ -169,11 +152,14 @@ class ClientInstance:
 
     # --- life ---------------------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start it; does nothing while it runs, and callers at the same time share one start. Needs no live name server.
+    async def start(self, patience: float | None = None) -> None:
+        """Start it; does nothing while it runs, and callers at the same time share one start.
+
+        Args:
+            patience: Seconds to wait until a name server answers; None needs none that lives.
 
         Raises:
-            NoNameServerError: No name server is configured and the address service gave none.
+            NoNameServerError: No name server is configured and the address service gave none; or none answered within `patience`.
             ConfigError: The TLS settings cannot be used.
             ClientStateError: It was created before and failed.
             ClientClosedError: It was stopped.
@@ -181,14 +167,39 @@ class ClientInstance:
 
         Cancelling it leaves the start going on for the other callers; call `stop()` to give it up.
         """
-        if self.state is ServiceState.RUNNING:
-            self.check_running()
-            return
+        clock = asyncio.get_running_loop().time
+        until = clock() + (patience or 0.0)
         if self.state is not ServiceState.CREATE_JUST or os.getpid() != self._pid:
             self.check_running()
-        if self._starting is None:
-            self._starting = self.scheduler.spawn("start", self._start(), log_errors=False)
-        await self.scheduler.join(self._starting)
+        else:
+            self._patient_until = max(self._patient_until, until)
+            if self._starting is None:
+                self._starting = self.scheduler.spawn("start", self._start(), log_errors=False)
+            try:
+                await self.scheduler.join(self._starting)
+            except ClientStateError:  # it was cancelled: by a stop, or by others
+                self.check_running()
+                raise
+        if patience is not None:
+            await self._wait_for_name_server(until, patience)
+
+    async def _wait_for_name_server(self, until: float, patience: float) -> None:
+        clock = asyncio.get_running_loop().time
+        error: RocketMQError | None = None
+        while (left := until - clock()) > 0:
+            try:
+                # Any answer will do, that it knows no such topic, or that it serves nobody, as well.
+                await self.name_server_api.topic_route_body(AUTO_CREATE_TOPIC_KEY, timeout=min(left, self.config.mq_client_api_timeout))
+            except (TopicNotFoundError, BrokerError):
+                return
+            except (NoNameServerError, RemotingError) as failure:
+                error = failure
+            else:
+                return
+            await asyncio.sleep(max(min(NAME_SERVER_RETRY, until - clock()), 0.0))
+        why = f": {error.message}" if error is not None else ""
+        text = f"no name server answered within {patience:g} s{why}"
+        raise NoNameServerError(text, hint="check the address, and that the name server runs", cause=error)
 
     async def stop(self) -> None:
         """Unregister what is still registered, stop every service, close every connection. Idempotent; callers share one stop."""
@@ -222,28 +233,11 @@ class ClientInstance:
         if self.state is ServiceState.CREATE_JUST:
             raise ClientStateError(f"client instance {self.client_id} was not started yet", hint="start the client first")
 
-    def check_loop(self) -> None:
-        """Refuse to stop a client of this instance on another event loop; returns on its own.
-
-        Raises:
-            ClientStateError: This is another one. Where its own is closed already nothing can be done in order any more: its sockets are
-                closed, and it counts as stopped.
-        """
-        if asyncio.get_running_loop() is self._loop:
-            return
-        hint = "stop a client on the event loop that it was started on, before that ends: `async with` does so"
-        if self._loop.is_closed():
-            self.state = ServiceState.SHUTDOWN_ALREADY
-            self.remoting.drop()
-            text = f"client instance {self.client_id} was not stopped before its event loop was closed; its connections are closed now"
-            raise ClientStateError(text, hint=hint)
-        raise ClientStateError(f"client instance {self.client_id} belongs to another event loop", hint=hint)
-
     async def _start(self) -> None:
         try:
             if not self.remoting.name_servers:
                 self._address_service = self._address_service or AddressService(self.config)
-                self.remoting.update_name_servers(await self._address_service.fetch())
+                self.remoting.update_name_servers(await self._fetch_first(self._address_service))
             else:
                 self._address_service = None
             if self.config.enable_stream_request_type:
@@ -265,6 +259,15 @@ class ClientInstance:
         self.state = ServiceState.RUNNING
         logger.info("client instance %s started, name servers %s", self.client_id, ";".join(self.remoting.name_servers))
 
+    async def _fetch_first(self, service: AddressService) -> tuple[str, ...]:
+        while True:
+            try:
+                return await service.fetch()
+            except NoNameServerError:
+                if asyncio.get_running_loop().time() + NAME_SERVER_RETRY >= self._patient_until:
+                    raise
+            await asyncio.sleep(NAME_SERVER_RETRY)
+
     def _schedule(self) -> None:
         config, every = self.config, self.scheduler.every
         if self._address_service is not None:
@@ -277,12 +280,22 @@ class ClientInstance:
     async def _stop(self) -> None:
         was_running = self.state is ServiceState.RUNNING
         self.state = ServiceState.SHUTDOWN_ALREADY
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()  # before anything else: it must not go on behind the stop
+            await asyncio.wait([self._starting])
         if was_running:
             producers, consumers = list(self.clients.producers), list(self.clients.consumers)
             self.clients.clear()
             await self.heartbeat.unregister(producer_groups=producers, consumer_groups=consumers)
         await self._close_services()
         logger.info("client instance %s stopped", self.client_id)
+
+    def abandon(self) -> None:
+        """Close the connections of an instance whose event loop was closed before it was stopped."""
+        self.state = ServiceState.SHUTDOWN_ALREADY
+        self.clients.clear()
+        self.scheduler.abandon()
+        self.remoting.drop()
 
     async def _close_services(self) -> None:
         await self.rebalance.stop()
@@ -327,25 +340,20 @@ class ClientInstance:
         self._check_usable()
         self.clients.add_admin(admin)
 
-    async def unregister_producer(self, group: str, producer: ProducerPort | None = None) -> None:
-        """Let a producer go and tell the connected brokers; at most about 1 s. Does nothing for an unknown group.
+    async def unregister_producer(self, producer: ProducerPort) -> None:
+        """Let a producer go and tell the connected brokers; at most about 1 s. Does nothing unless it is registered."""
+        if self.clients.remove_producer(producer.group, producer):
+            await self._say_goodbye(producer_groups=(producer.group,))
 
-        Args:
-            group: Its group.
-            producer: It; None lets all of the group go.
-        """
-        if self.clients.remove_producer(group, producer):
-            await self._say_goodbye(producer_groups=(group,))
+    async def unregister_consumer(self, consumer: ConsumerPort) -> None:
+        """Let a consumer go and tell the connected brokers; at most about 1 s. Does nothing unless it is registered."""
+        if _remove(self.clients.consumers, consumer):
+            self.stats.forget(consumer.group)
+            await self._say_goodbye(consumer_groups=(consumer.group,))
 
-    async def unregister_consumer(self, group: str) -> None:
-        """Let a consumer go and tell the connected brokers; at most about 1 s. Does nothing for an unknown group."""
-        if self.clients.consumers.pop(group, None) is not None:
-            self.stats.forget(group)
-            await self._say_goodbye(consumer_groups=(group,))
-
-    async def unregister_admin(self, group: str) -> None:
-        """Let an admin client go. Does nothing for an unknown group."""
-        self.clients.admins.pop(group, None)
+    async def unregister_admin(self, admin: AdminPort) -> None:
+        """Let an admin client go. Does nothing unless it is registered."""
+        _remove(self.clients.admins, admin)
 
     async def _say_goodbye(self, *, producer_groups: tuple[str, ...] = (), consumer_groups: tuple[str, ...] = ()) -> None:
         if self.state is ServiceState.RUNNING and os.getpid() == self._pid:
@@ -435,6 +443,45 @@ class ClientInstance:
 
     # --- inspection ---------------------------------------------------------------------------------------------------------------
 
+    async def ping(self, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every master that is known here or there for a sign of life.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Raises:
+            RocketMQError: No broker has answered: the name servers' failure, else that of a broker; or no broker is known.
+            ClientStateError: The instance does not run.
+        """
+        self.check_running()
+        limit = self.config.mq_client_api_timeout if timeout is None else duration("timeout", timeout)
+        masters = {name: address for name, broker_id, address in self.routes.broker_addrs.addresses() if broker_id == MASTER_ID}
+        errors: dict[str, RocketMQError] = {}
+        try:
+            table = (await self.name_server_api.cluster_info(timeout=limit)).broker_addr_table
+            masters |= {name: data.broker_addrs[MASTER_ID] for name, data in table.items() if MASTER_ID in data.broker_addrs}
+        except RocketMQError as error:
+            errors[NAME_SERVER] = error
+        outcomes = await self.scheduler.gather("ping", {name: self._ping(address, limit) for name, address in sorted(masters.items())})
+        answers: dict[str, float] = {}
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, RocketMQError):
+                errors[name] = outcome
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                answers[name] = outcome
+        if not answers:
+            raise next(iter(errors.values()), None) or BrokerNotFoundError("no broker has a master now", hint="check that the brokers run")
+        return PingResult(answers, errors)
+
+    async def _ping(self, address: str, timeout: float) -> float:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        # A heartbeat that names no group registers nobody, and every broker answers it whatever the permissions.
+        await self.broker_api.heartbeat(address, HeartbeatData(client_id=self.client_id), timeout=timeout)
+        return clock() - began
+
     def health(self) -> InstanceHealth:
         """What the instance is doing; the counters in it go on counting."""
         return InstanceHealth(
@@ -453,6 +500,14 @@ class ClientInstance:
             rebalances=self.rebalance.rounds,
             tasks=tuple(self.scheduler.records.values()),
         )
+
+
+def _remove(table: dict[str, P], client: P) -> bool:
+    """Take a client out of its table; False when the group is another one's: that one stays."""
+    if table.get(client.group) is not client:
+        return False
+    del table[client.group]
+    return True
 
 
 def vip_address(address: str) -> str:

@@ -106,13 +106,16 @@ class InstanceManager:
         # Replaced by a newer instance after it had failed: nobody else will stop it.
         await instance.stop()
 
-    def _table(self, loop: asyncio.AbstractEventLoop) -> _LoopTable:
+    def purge(self) -> None:
+        """Forget loops that were closed without a stop, and those of a parent process: they would be kept alive for ever."""
         pid = self._pid()
-        # Loops that were closed without a stop, and loops of a parent process, would be kept alive for ever.
         for known, table in list(self._loops.items()):
             if known.is_closed() or table.pid != pid:
                 del self._loops[known]
-        return self._loops.setdefault(loop, _LoopTable(pid))
+
+    def _table(self, loop: asyncio.AbstractEventLoop) -> _LoopTable:
+        self.purge()
+        return self._loops.setdefault(loop, _LoopTable(self._pid()))
 
 
 def _differences(one: ClientConfig, other: ClientConfig) -> str:

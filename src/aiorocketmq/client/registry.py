@@ -70,6 +70,8 @@ class ClientRegistry:
             together.members = [member for member in together.members if member is not producer]
             if together.members:
                 return False
+        elif producer is not None and together is not producer:
+            return False
         return self.producers.pop(group, None) is not None
 
     def add_consumer(self, consumer: ConsumerPort) -> None:

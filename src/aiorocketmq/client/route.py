@@ -27,7 +27,15 @@ from aiorocketmq.core.route_table import (
     publish_info_of,
     subscribe_queues_of,
 )
-from aiorocketmq.errors import NoNameServerError, RemotingError, RocketMQError, RouteError, TopicNotFoundError, WrongProtocolError
+from aiorocketmq.errors import (
+    BrokerNotFoundError,
+    NoNameServerError,
+    RemotingError,
+    RocketMQError,
+    RouteError,
+    TopicNotFoundError,
+    WrongProtocolError,
+)
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
@@ -192,7 +200,17 @@ class RouteService:
             RocketMQError: As `publish_info_or_fetch()`; there is no fall-back to the default topic.
         """
         async with _deadline(topic, timeout):
-            return await self._share(topic)
+            try:
+                return await self._share(topic)
+            except TopicNotFoundError as error:
+                raise self.lost(topic, error) from None
+
+    def lost(self, topic: str, error: TopicNotFoundError) -> RouteError:
+        """What it means that no name server knows a topic: of one that is known here its brokers are gone, not the topic."""
+        known = self._topics.get(topic)
+        if known is None or known.inherited_from is not None:
+            return error
+        return no_broker_left(topic, [broker.broker_name for broker in known.route.broker_datas])
 
     async def update(
         self,
@@ -385,6 +403,15 @@ class RouteService:
             await self.update(topic)
         finally:
             self._soon.discard(topic)
+
+
+def no_broker_left(topic: str, brokers: Iterable[str]) -> BrokerNotFoundError:
+    """The error for a topic that was known, and that no name server knows now."""
+    return BrokerNotFoundError(
+        f"topic {topic!r} has no route any more: the name servers know none of its brokers, {', '.join(map(repr, sorted(set(brokers))))}",
+        topic=topic,
+        hint="check that these brokers run and are registered; only if the topic was deleted, create it again",
+    )
 
 
 @asynccontextmanager

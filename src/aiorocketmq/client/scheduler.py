@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +70,7 @@ class Scheduler:
         self.records: dict[str, TaskRecord] = {}
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._kept: dict[str, _Kept] = {}
+        self._cut: tuple[str, ...] = ()  # what others have cancelled, until that is told
         self._closed = False
         self._log = StateLog(logger)
 
@@ -155,12 +155,15 @@ class Scheduler:
         record = self.records[name]
         record.failures += 1
         record.last_error = "cancelled by code outside of the library"
+        self._cut += (name,)
         # By a timer, which dies with the loop: `asyncio.run()` cancels all tasks as well, before it closes the loop.
         kept.timer = asyncio.get_running_loop().call_later(RESTART_DELAY_FIRST, self._come_back, name, kept)
 
     def _come_back(self, name: str, kept: _Kept) -> None:
-        text = "%s of %s was cancelled by code outside of the library, and starts again"
-        self._log.note(logging.WARNING, "cancelled", text, name, self.owner)
+        if self._cut:
+            text = "%s of %s: cancelled by code outside of the library, and starts again"
+            self._log.note(logging.WARNING, "cancelled", text, ", ".join(sorted(self._cut)), self.owner)
+            self._cut = ()
         self._keep(name, kept.again(), kept.again)
 
     async def join(self, task: asyncio.Task[T]) -> T:
@@ -204,16 +207,21 @@ class Scheduler:
         """Count a task that does not end for its cancellation no more: `stop()` does not wait for it."""
         self._tasks.pop(task, None)
 
-    async def stop(self) -> None:
-        """Cancel every task, the youngest first, and wait until all have ended; the caller's own task is spared. Idempotent.
-
-        A task that goes on in spite of its cancellation is given 3 s, told in the log and left behind, so that nobody's stop hangs.
-        """
+    def abandon(self) -> None:
+        """Make and keep alive nothing more; all that is to do when the event loop was closed too early."""
         self._closed = True
         for kept in self._kept.values():
             if kept.timer is not None:
                 kept.timer.cancel()
         self._kept.clear()
+        self._cut = ()
+
+    async def stop(self) -> None:
+        """Cancel every task, the youngest first, and wait until all have ended; the caller's own task is spared. Idempotent.
+
+        A task that goes on in spite of its cancellation is given 3 s, told in the log and left behind, so that nobody's stop hangs.
+        """
+        self.abandon()
         spared = {asyncio.current_task()}
         while tasks := [task for task in reversed(self._tasks) if task not in spared]:
             for task in tasks:
@@ -248,6 +256,8 @@ class Scheduler:
             self._log.worked(record.name, "%s of %s works again", record.name, self.owner)
 
     async def _keep_alive(self, record: TaskRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        from random import uniform
+
         clock = asyncio.get_running_loop().time
         delay = RESTART_DELAY_FIRST
         while True:
@@ -264,7 +274,7 @@ class Scheduler:
                 return
             if clock() - started > RESTART_DELAY_MAX:
                 delay = RESTART_DELAY_FIRST
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            await asyncio.sleep(delay * uniform(0.5, 1.0))
             delay = min(delay * 2, RESTART_DELAY_MAX)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

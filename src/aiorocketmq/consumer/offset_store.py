@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
-import hashlib
 import logging
 import os
 import random
@@ -16,9 +15,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
-from urllib.parse import quote
 
 from aiorocketmq.client.broker_api import OFFSET_CALL_TIMEOUT
 from aiorocketmq.core.offset_table import OffsetTable
@@ -35,6 +32,8 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiorocketmq.client.broker_api import BrokerApi
 
 OFFSET_FILE: Final = "offsets.json"
@@ -325,17 +324,22 @@ def local_offset_directory(configured: str | Path | None, client_id: str, group:
         client_id: The client id: each member keeps offsets of its own.
         group: The consumer group.
     """
+    from pathlib import Path  # for the few consumers that broadcast, as in the next function
+
     root = Path(configured) if configured is not None else Path.home() / DEFAULT_DIRECTORY
     return root / file_name(client_id) / file_name(group)
 
 
 def file_name(name: str) -> str:
     """A name as one part of a path: itself wherever that works, so that Java clients find it, else escaped or cut and marked."""
+    from hashlib import sha1
+    from urllib.parse import quote
+
     escaped = quote(name, safe=SAFE_IN_FILE_NAMES)
     if name in (".", "..") or any(character in name for character in FORBIDDEN_IN_FILE_NAMES):
         name = escaped.replace(".", "%2E") if name.strip(".") == "" else escaped
     if len(os.fsencode(name)) > FILE_NAME_MAX:
-        name = f"{escaped[: FILE_NAME_MAX - 41]}-{hashlib.sha1(escaped.encode()).hexdigest()}"
+        name = f"{escaped[: FILE_NAME_MAX - 41]}-{sha1(escaped.encode()).hexdigest()}"
     return name
 
 
@@ -366,7 +370,7 @@ class LocalFileOffsetStore:
         damaged: list[str] = []
         empty: list[str] = []
         unreadable: list[str] = []
-        for path in (self.path, Path(f"{self.path}{BACKUP_SUFFIX}")):
+        for path in (self.path, self.path.with_name(self.path.name + BACKUP_SUFFIX)):
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
@@ -395,7 +399,7 @@ class LocalFileOffsetStore:
             self._set_aside(damaged)
 
     def _set_aside(self, problems: list[str]) -> None:
-        kept = Path(f"{self.path}{DAMAGED_SUFFIX}")
+        kept = self.path.with_name(self.path.name + DAMAGED_SUFFIX)
         with contextlib.suppress(OSError):
             os.replace(self.path, kept)
         logger.error("local offsets are damaged, the group starts anew by its start_from; %s: %s", kept, "; ".join(problems))
@@ -427,7 +431,7 @@ class LocalFileOffsetStore:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = Path(f"{self.path}.tmp")
+            fresh = self.path.with_name(self.path.name + ".tmp")
             fresh.write_bytes(fastjson.dumps({"offsetTable": offsets}))
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self.path, f"{self.path}{BACKUP_SUFFIX}")

@@ -11,13 +11,12 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from aiorocketmq.client import manager
+from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.client.life import ClientLife
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -37,6 +36,7 @@ One = TypeVar("One", bound=MessageListener)
 Many = TypeVar("Many", bound=BatchListener)
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Unpack
 
     from aiorocketmq.config.fields import ClientFields
@@ -142,14 +142,11 @@ class PushConsumer:
         self._settings = PushSettings(**fields)
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
         self._subscriptions = Subscriptions(group, with_retry_topic=not self._settings.broadcasting)
-        self._state = ServiceState.CREATE_JUST
         self._made_at = time.time()
         self._runtime: PushRuntime | None = None
-        self._instance: ClientInstance | None = None
-        self._stopping: asyncio.Task[None] | None = None
         self._force = asyncio.Event()
-        self._stopped = asyncio.Event()
-        self._life = Scheduler(f"consumer {group}")  # not the instance's, which ends with its last client
+        self._signalled = False
+        self._life = ClientLife(f"consumer of group {group!r}", self.config, keep_default_name=self._settings.broadcasting)
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
 
@@ -181,9 +178,9 @@ class PushConsumer:
                 f"listen() got {name_of(topic)} for the name of a topic",
                 hint='decorate with @consumer.listen("topic"), its name in brackets',
             )
-        if self._state not in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
+        if self.state not in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
             raise ClientStateError(
-                f"listen({topic!r}) was called on a consumer that is {self._state.name}",
+                f"listen({topic!r}) was called on a consumer that is {self.state.name}",
                 hint="on a running consumer await subscribe() instead",
             )
         if self._subscriptions.listener(topic) is not None:
@@ -220,7 +217,7 @@ class PushConsumer:
 
         Cancelling it leaves the topic subscribed; brokers hear of it with the next heartbeat.
         """
-        self._check_not_stopped()
+        self._life.check_not_stopped()
         before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
         self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
         logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
@@ -237,111 +234,78 @@ class PushConsumer:
         Raises:
             ClientClosedError: The consumer was stopped.
         """
-        self._check_not_stopped()
+        self._life.check_not_stopped()
         if self._subscriptions.remove(topic) and self._runtime is not None:
             await self._runtime.subscription_changed(topic)
 
     # --- life -------------------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> Self:
+    async def start(self, *, timeout: float | timedelta | None = None) -> Self:
         """Join the group and begin to consume; does nothing while it runs. Returns the consumer itself.
 
         A topic that does not exist yet is no error, and neither is a name server that does not answer yet: consuming begins as soon as they
         are there. The log says what is waited for.
 
+        Args:
+            timeout: Seconds to wait until a name server answers; None starts without one.
+
         Raises:
             ListenerError: There is no listener.
-            NoNameServerError: No name server is configured.
+            NoNameServerError: No name server is configured, or none answered within `timeout`; the consumer can be started again.
             GroupAlreadyRegisteredError: The group has a consumer on this client instance already.
             SubscriptionError: A broker cannot evaluate a filter.
-            ClientStateError: Another start is under way.
+            ClientStateError: The consumer runs on another event loop.
             ClientClosedError: The consumer was stopped.
 
         Cancelling it undoes what was begun. After a failure it can be called again.
         """
-        if self._state is ServiceState.RUNNING:
-            return self
-        self._check_not_stopped()
+        self._life.check_not_stopped()
         if not self._subscriptions.topics:
             raise ListenerError(
                 f"consumer of group {self.group!r} has no listener", hint="decorate a function with @consumer.listen(topic)"
             )
-        if self._runtime is not None:
-            raise ClientStateError(f"consumer of group {self.group!r} is being started already", hint="await the first start()")
-        self._state = ServiceState.CREATE_JUST
-        instance = manager.acquire(self.config, keep_default_name=self._settings.broadcasting)
-        try:
-            self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
-        except BaseException:
-            self._state = ServiceState.START_FAILED
-            await manager.release(instance)
-            raise
-        try:
-            await instance.start()
-            await runtime.start()
-            if self._state is not ServiceState.CREATE_JUST:
-                raise ClientClosedError(f"consumer of group {self.group!r} was stopped while it was being started")
-        except BaseException:
-            failed = self._state is ServiceState.CREATE_JUST
-            if failed:
-                self._state = ServiceState.START_FAILED
-            self._force.set()
-            self._instance = instance
-            await self._life.join(self._life.spawn("undo start", self._stop(), log_errors=False))
-            if failed and self._state is ServiceState.START_FAILED:
-                # It can be tried again, with the same listeners.
-                self._force.clear()
-                self._stopped.clear()
-            raise
-        self._instance = instance
-        self._state = ServiceState.RUNNING
-        logger.info("consumer group %s started on client %s", self.group, instance.client_id)
+        await self._life.start(self._join, self._undo, timeout)
         return self
+
+    async def _join(self, instance: ClientInstance) -> None:
+        self._force.clear()
+        self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        await runtime.start()
+        logger.info("consumer group %s started on client %s", self.group, instance.client_id)
+
+    async def _undo(self, instance: ClientInstance) -> None:
+        self._force.set()
+        await self._leave(instance)
 
     async def stop(self) -> None:
         """Stop pulling, wait for running listeners, save offsets, give back locks and leave the group. Idempotent.
 
         Listeners get `await_termination_when_shutdown` seconds; messages of those that take longer come again. Messages that no listener
         has begun are left to the other members. Awaited by a listener of this consumer it begins the stop and returns: the stop waits for
-        that listener, and its message counts as consumed. Cancelling it leaves the stop going on.
+        that listener, and its message counts as consumed. A start that is under way is ended.
+
+        Raises:
+            ClientStateError: The consumer was started on another event loop.
+
+        Cancelling it leaves the stop going on.
         """
-        if self._state is ServiceState.START_FAILED and self._runtime is None:
-            return  # nothing is left of it, and it may be tried again
-        if self._state in (ServiceState.CREATE_JUST, ServiceState.START_FAILED):
-            self._state = ServiceState.SHUTDOWN_ALREADY
-            if self._runtime is None:
-                self._stopped.set()
-            await self._stopped.wait()  # a start under way sees the state and undoes itself
-        elif self._state is ServiceState.RUNNING or self._stopping is not None:
-            if self._instance is not None and self._stopping is None:
-                try:
-                    self._instance.check_loop()
-                finally:
-                    self._state = self._instance.state
-            inside = self.in_listener
-            stopping = self._begin_stop()
-            if not inside:
-                await asyncio.shield(stopping)
+        self._life.check_loop()
+        inside = self.in_listener
+        self._begin_stop()
+        if not inside:
+            await self._life.stop(self._leave)
 
-    def _begin_stop(self) -> asyncio.Task[None]:
-        if self._stopping is None:
-            self._state = ServiceState.SHUTDOWN_ALREADY
-            if self._runtime is not None:
-                self._runtime.close()
-            self._stopping = self._life.spawn("stop", self._stop(), log_errors=False)
-        return self._stopping
+    def _begin_stop(self) -> None:
+        if self._runtime is not None:
+            self._runtime.close()
+        self._life.begin_stop(self._leave)
 
-    async def _stop(self) -> None:
-        runtime, instance = self._runtime, self._instance
-        assert runtime is not None
-        assert instance is not None
+    async def _leave(self, instance: ClientInstance) -> None:
         try:
-            await runtime.stop(self._force)
+            if self._runtime is not None:
+                await self._runtime.stop(self._force)
         finally:
             self._runtime = None
-            self._instance = None
-            await manager.release(instance)
-            self._stopped.set()
             logger.info("consumer group %s stopped", self.group)
 
     async def run(self) -> None:
@@ -357,21 +321,39 @@ class PushConsumer:
         with _Signals(self._on_signal):
             try:
                 await self.start()
-                await self._stopped.wait()
+                await self._life.stopped.wait()
+            except ClientClosedError:
+                if not self._signalled:  # else a signal has ended the start
+                    raise
             finally:
                 await self.stop()
 
     def _on_signal(self, number: int) -> None:
         name = signal.Signals(number).name
-        if self._stopping is not None or self._stopped.is_set():
+        if self._life.stopping:
             logger.warning("%s: consumer group %s stops at once", name, self.group)
             self._force.set()
             return
         logger.info("%s: consumer group %s stops; once more does not wait for running listeners", name, self.group)
-        if self._state is ServiceState.RUNNING:
-            self._begin_stop()
-        else:
-            self._stopped.set()  # it is being started: run() stops it right after
+        self._signalled = True
+        self._begin_stop()
+
+    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+
+        Cancelling it is safe.
+        """
+        return await self._life.running().ping(timeout)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -380,12 +362,9 @@ class PushConsumer:
         await self.stop()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", None) is ServiceState.RUNNING:
+        life = getattr(self, "_life", None)  # not there when the constructor has failed
+        if life is not None and life.state is ServiceState.RUNNING:
             warnings.warn(f"consumer of group {self.group!r} was dropped without stop()", ResourceWarning, stacklevel=2, source=self)
-
-    def _check_not_stopped(self) -> None:
-        if self._state is ServiceState.SHUTDOWN_ALREADY:
-            raise ClientClosedError(f"consumer of group {self.group!r} was stopped")
 
     # --- while it runs ----------------------------------------------------------------------------------------------------------
 
@@ -419,17 +398,17 @@ class PushConsumer:
     @property
     def state(self) -> ServiceState:
         """Where the consumer is in its life."""
-        return self._state
+        return self._life.state
 
     @property
     def client_id(self) -> str:
         """The client id that brokers know; "" before the start."""
-        return self._instance.client_id if self._instance is not None else ""
+        return self._life.instance.client_id if self._life.instance is not None else ""
 
     @property
     def instance(self) -> ClientInstance | None:
         """The client instance, None unless running."""
-        return self._instance
+        return self._life.instance
 
     @property
     def assigned(self) -> frozenset[MessageQueue]:

@@ -200,7 +200,7 @@ class PushRuntime:
         finally:
             self._report_stats()
             if self._registered:
-                await self.instance.unregister_consumer(self.group)
+                await self.instance.unregister_consumer(self)
             await self.scheduler.stop()
 
     async def _drain(self, force: asyncio.Event) -> None:

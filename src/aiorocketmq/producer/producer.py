@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
-from aiorocketmq.client import manager
 from aiorocketmq.client.direct_reply import DirectReply
+from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.life import ClientLife
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.errors import (
     ClientClosedError,
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiorocketmq.producer")
 
-_RUNNING: Final = ServiceState.RUNNING  # looked up once: that takes 0.1 microseconds in Python 3.11
 _FRAME_OVERHEAD: Final = 256 * 1024
 """Bytes of a frame left for its header; 32 KiB of properties take up to six times as much in JSON."""
 
@@ -117,7 +119,6 @@ class Producer:
         total_batch_max_bytes: int = 32 * 1024 * 1024,
         **client_fields: Unpack[ClientFields],
     ) -> None:
-        self._state = ServiceState.CREATE_JUST
         self._settings = ProducerSettings(
             group=group,
             topics=topics if isinstance(topics, str) else tuple(topics),  # type: ignore[arg-type]  # a plain string is refused there
@@ -146,11 +147,10 @@ class Producer:
                 hint=f"leave {_FRAME_OVERHEAD} bytes for header and properties",
             )
         self._policies = Policies(self._settings, self._settings.retry_response_codes)
-        self._lifecycle = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._instance: ClientInstance | None = None
+        self._life = ClientLife(f"producer {group!r}", self._config)
         self._dispatcher: SendDispatcher | None = None
-        self._preparer: Preparer | None = None
+        self._preparer: Preparer | None = None  # there while the producer runs
+        self._draining: asyncio.Timeout | None = None
         self._accumulator: Accumulator | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------------------------
@@ -168,56 +168,43 @@ class Producer:
     @property
     def state(self) -> ServiceState:
         """Where in its life the producer is."""
-        return self._state
+        return self._life.state
 
     @property
     def client_id(self) -> str:
         """The id under which brokers know the client; "" before `start()`."""
-        return self._instance.client_id if self._instance is not None else ""
+        return self._life.instance.client_id if self._life.instance is not None else ""
 
-    async def start(self) -> None:
+    async def start(self, *, timeout: float | timedelta | None = None) -> None:
         """Join the client instance of this process and loop, and fetch the routes of `topics`. A second call does nothing.
 
-        A name server that is down does not fail the start: routes are looked for again by every send.
+        Args:
+            timeout: Seconds to wait until a name server answers. None starts without one: every send looks for routes again.
 
         Raises:
+            NoNameServerError: No name server is configured, or none answered within `timeout`; the producer can be started again.
             ClientClosedError: The producer was stopped.
-            ClientStateError: An earlier start failed, or the group has a producer already.
+            ClientStateError: The group has a producer already, or the producer runs on another event loop.
             ConfigError: The instance cannot be made from the configuration.
 
-        Cancelling it leaves nothing behind, and the producer can be started again.
+        Cancelling it undoes what was begun.
         """
-        async with self._lifecycle:
-            if self._state is ServiceState.RUNNING:
-                return
-            if self._state is ServiceState.SHUTDOWN_ALREADY:
-                raise ClientClosedError(f"producer {self.group!r} was stopped")
-            if self._state is ServiceState.START_FAILED:
-                raise ClientStateError(f"producer {self.group!r} was created before and failed to start", hint="make a new producer")
-            self._state = ServiceState.START_FAILED
-            self._loop = asyncio.get_running_loop()
-            instance = manager.acquire(self._config)
-            try:
-                await instance.start()
-                dispatcher = SendDispatcher(self._settings, instance)
-                await instance.register_producer(dispatcher)
-                try:
-                    await self._preload(dispatcher)
-                except BaseException:
-                    await dispatcher.close(0)
-                    await instance.unregister_producer(self.group, dispatcher)
-                    raise
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError):
-                    self._state = ServiceState.CREATE_JUST
-                await manager.release(instance)
-                raise
-            self._instance, self._dispatcher = instance, dispatcher
-            self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
-            if self._settings.auto_batch:
-                self._accumulator = Accumulator(dispatcher, self._preparer.ids)
-            self._state = ServiceState.RUNNING
-            logger.info("producer %s started as %s", self.group, instance.client_id)
+        await self._life.start(self._join, self._undo, timeout)
+
+    async def _join(self, instance: ClientInstance) -> None:
+        dispatcher = self._dispatcher = SendDispatcher(self._settings, instance)
+        await instance.register_producer(dispatcher)
+        await self._preload(dispatcher)
+        self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
+        if self._settings.auto_batch:
+            self._accumulator = Accumulator(dispatcher, self._preparer.ids)
+        logger.info("producer %s started as %s", self.group, instance.client_id)
+
+    async def _undo(self, instance: ClientInstance) -> None:
+        dispatcher, self._dispatcher, self._preparer = self._dispatcher, None, None
+        if dispatcher is not None:
+            await dispatcher.close(0)
+            await instance.unregister_producer(dispatcher)
 
     async def _preload(self, dispatcher: SendDispatcher) -> None:
         for topic, target in list(dispatcher.targets.items()):
@@ -238,38 +225,51 @@ class Producer:
 
         Raises:
             ConfigError: The time-out is none; the producer is stopped all the same, with the usual one.
+            ClientStateError: The producer was started on another event loop.
 
         Cancelling it does not wait for answers any more; the producer is stopped all the same.
         """
-        seconds = self._settings.send_msg_timeout
+        patience = self._settings.send_msg_timeout
         try:
             if timeout is not None:
-                seconds = duration("timeout", timeout, 0)
+                patience = duration("timeout", timeout, 0.0)
         finally:
-            await self._stop(seconds)
+            await self._life.stop(partial(self._leave, patience), self._drain_no_longer)
 
-    async def _stop(self, seconds: float) -> None:
-        async with self._lifecycle:
-            if self._state is not ServiceState.RUNNING:
-                self._state = ServiceState.SHUTDOWN_ALREADY
-                return
-            assert self._instance is not None and self._dispatcher is not None  # RUNNING
-            instance = self._instance
-            try:
-                instance.check_loop()
-            finally:
-                self._state = instance.state
-            self._state = ServiceState.SHUTDOWN_ALREADY
-            try:
-                if self._accumulator is not None:
-                    self._accumulator.close()
-                await self._dispatcher.close(seconds)
-            finally:
-                try:
-                    await instance.unregister_producer(self.group, self._dispatcher)
-                finally:
-                    await manager.release(instance)
-                    logger.info("producer %s stopped", self.group)
+    async def _leave(self, patience: float, instance: ClientInstance) -> None:
+        assert self._dispatcher is not None  # it runs
+        self._preparer = None
+        try:
+            if self._accumulator is not None:
+                self._accumulator.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._draining:
+                    await self._dispatcher.close(patience)
+        finally:
+            self._draining = None
+            await instance.unregister_producer(self._dispatcher)
+            logger.info("producer %s stopped", self.group)
+
+    def _drain_no_longer(self) -> None:
+        if self._draining is not None:
+            self._draining.reschedule(asyncio.get_running_loop().time())
+
+    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+
+        Cancelling it is safe.
+        """
+        return await self._life.running().ping(timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -279,13 +279,14 @@ class Producer:
         await self.stop()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", None) is ServiceState.RUNNING:
+        life = getattr(self, "_life", None)  # not there when the constructor has failed
+        if life is not None and life.state is ServiceState.RUNNING:
             warnings.warn(
                 f"producer {self.group!r} was dropped without `await producer.stop()`", ResourceWarning, source=self, stacklevel=2
             )
 
     def __repr__(self) -> str:
-        return f"<Producer {self.group!r} {self._state.value}>"
+        return f"<Producer {self.group!r} {self._life.state.value}>"
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------
 
@@ -462,11 +463,11 @@ class Producer:
 
     def _running(self) -> Preparer:
         preparer = self._preparer
-        if preparer is None or self._state is not _RUNNING:
-            if self._state is ServiceState.SHUTDOWN_ALREADY:
+        if preparer is None:
+            if self._life.state is ServiceState.SHUTDOWN_ALREADY:
                 raise ClientClosedError(f"producer {self.group!r} was stopped")
             raise ClientStateError(f"producer {self.group!r} is not started", hint="call `await producer.start()`, or use `async with`")
-        if asyncio._get_running_loop() is not self._loop:
+        if asyncio._get_running_loop() is not preparer.loop:
             self._wrong_loop(preparer.pid)
         return preparer
 

@@ -9,8 +9,9 @@ import asyncio
 from typing import Final, Protocol
 
 from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.route import no_broker_left
 from aiorocketmq.core.route_table import TopicPublishInfo
-from aiorocketmq.errors import BrokerNotFoundError, RocketMQError, RouteError, TopicNotFoundError
+from aiorocketmq.errors import RocketMQError, RouteError, TopicNotFoundError
 from aiorocketmq.producer.attempts import back_off
 from aiorocketmq.producer.send import Sender, SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
@@ -112,12 +113,7 @@ class Topics:
         target = self.targets.get(topic)
         if target is None or not target.known:
             return TopicNotFoundError(f"no route of topic {topic!r}: {why}", topic=topic)
-        brokers = " and ".join(map(repr, target.served_by))
-        return BrokerNotFoundError(
-            f"topic {topic!r} has no route any more: no name server knows {brokers}, which served it before",
-            topic=topic,
-            hint="check that its brokers run and are registered; only if the topic was deleted, create it again",
-        )
+        return no_broker_left(topic, target.served_by)
 
     def _no_route(self, target: TopicTarget, error: RocketMQError, took: float) -> None:
         # A topic that was there a moment ago is missing while its only broker restarts: that is worth waiting for.

@@ -29,7 +29,15 @@ from aiorocketmq.errors import (
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
-from aiorocketmq.remoting.channel import Channel, Endpoint, InFlight, Processor, ResponseWaiter, close_all, wrong_protocol_of
+from aiorocketmq.remoting.channel import (
+    Channel,
+    Endpoint,
+    InFlight,
+    Processor,
+    ResponseWaiter,
+    close_all,
+    wrong_protocol_of,
+)
 from aiorocketmq.remoting.connecting import ConnectAttempt
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener, RPCHook

@@ -11,81 +11,103 @@ may call any method. Ctrl-C during a call cancels it. Clients belong to the proc
 
 from __future__ import annotations
 
-from aiorocketmq.admin.results import (
-    BrokerInfo,
-    ClientConnection,
-    ConsumeProgress,
-    GroupConnections,
-    QueueProgress,
-    QueueRead,
-    QueueStats,
-    TopicStats,
-)
-from aiorocketmq.config import TLS, ClientConfig
-from aiorocketmq.errors import (
-    BrokerBusyError,
-    BrokerError,
-    BrokerNotFoundError,
-    ClientClosedError,
-    ClientStateError,
-    ConfigError,
-    ConnectError,
-    ConnectionLostError,
-    ConsumerNotOnlineError,
-    ForkedClientError,
-    GroupAlreadyRegisteredError,
-    GroupNotExistError,
-    InvalidMessageError,
-    InvalidNameError,
-    InvalidParameterError,
-    ListenerError,
-    MessageIllegalError,
-    MessageRefusedError,
-    NoAnswerError,
-    NoNameServerError,
-    NoPermissionError,
-    NotSupportedByBrokerError,
-    OffsetNotFoundError,
-    ProtocolError,
-    QueryNotFoundError,
-    RefusedError,
-    RemotingError,
-    RequestTimeoutError,
-    RocketMQError,
-    RouteError,
-    SendError,
-    SendRefusedError,
-    SendTimeoutError,
-    SendUnreachableError,
-    ServiceNotAvailableError,
-    SubscriptionError,
-    TLSError,
-    TooManyRequestsError,
-    TopicNotExistError,
-    TopicNotFoundError,
-    UnreachableError,
-    UnsupportedRequestError,
-    UsageError,
-    WindowFullError,
-    WrongProtocolError,
-)
-from aiorocketmq.model.enums import (
-    ConsumeResult,
-    ConsumeType,
-    MessageModel,
-    Permission,
-    SendStatus,
-    SerializeType,
-    ServiceState,
-    StartFrom,
-)
-from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.message import Message
-from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.model.results import Retry, SendResult, Suspend
-from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
-from aiorocketmq.sync.clients import AdminClient, LocalCluster, Producer, PushConsumer
+from typing import TYPE_CHECKING, Any
+
+from aiorocketmq.names import RESULTS as _RESULTS
+from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import find as _find
+
+if TYPE_CHECKING:
+    from aiorocketmq.admin.results import (
+        BrokerInfo,
+        ClientConnection,
+        ConsumeProgress,
+        GroupConnections,
+        QueueProgress,
+        QueueRead,
+        QueueStats,
+        TopicStats,
+    )
+    from aiorocketmq.client.health import PingResult
+    from aiorocketmq.config import TLS, ClientConfig
+    from aiorocketmq.errors import (
+        BrokerBusyError,
+        BrokerError,
+        BrokerNotFoundError,
+        ClientClosedError,
+        ClientStateError,
+        ConfigError,
+        ConnectError,
+        ConnectionLostError,
+        ConsumerNotOnlineError,
+        ForkedClientError,
+        GroupAlreadyRegisteredError,
+        GroupNotExistError,
+        InvalidMessageError,
+        InvalidNameError,
+        InvalidParameterError,
+        ListenerError,
+        MessageIllegalError,
+        MessageRefusedError,
+        NoAnswerError,
+        NoNameServerError,
+        NoPermissionError,
+        NotSupportedByBrokerError,
+        OffsetNotFoundError,
+        PartialError,
+        ProtocolError,
+        QueryNotFoundError,
+        RefusedError,
+        RemotingError,
+        RequestTimeoutError,
+        RocketMQError,
+        RouteError,
+        SendError,
+        SendRefusedError,
+        SendTimeoutError,
+        SendUnreachableError,
+        ServiceNotAvailableError,
+        SubscriptionError,
+        TLSError,
+        TooManyRequestsError,
+        TopicNotExistError,
+        TopicNotFoundError,
+        UnreachableError,
+        UnsupportedRequestError,
+        UsageError,
+        WindowFullError,
+        WrongProtocolError,
+    )
+    from aiorocketmq.model.enums import (
+        ConsumeResult,
+        ConsumeType,
+        MessageModel,
+        Permission,
+        SendStatus,
+        SerializeType,
+        ServiceState,
+        StartFrom,
+    )
+    from aiorocketmq.model.filters import SQL
+    from aiorocketmq.model.message import Message
+    from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.model.received import ReceivedMessage
+    from aiorocketmq.model.results import Retry, SendResult, Suspend
+    from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
+    from aiorocketmq.sync.admin import AdminClient
+    from aiorocketmq.sync.cluster import LocalCluster
+    from aiorocketmq.sync.consumer import PushConsumer
+    from aiorocketmq.sync.producer import Producer
+
+_HOMES = {
+    "AdminClient": "sync.admin",
+    "LocalCluster": "sync.cluster",
+    "PingResult": "client.health",
+    "Producer": "sync.producer",
+    "PushConsumer": "sync.consumer",
+    **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_SELECTORS, "producer.selectors"),
+}
 
 __all__ = [
     # clients
@@ -112,6 +134,7 @@ __all__ = [
     "ClientConnection",
     "ConsumeProgress",
     "GroupConnections",
+    "PingResult",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
@@ -149,6 +172,7 @@ __all__ = [
     "NoPermissionError",
     "NotSupportedByBrokerError",
     "OffsetNotFoundError",
+    "PartialError",
     "ProtocolError",
     "QueryNotFoundError",
     "RefusedError",
@@ -172,3 +196,15 @@ __all__ = [
     "WindowFullError",
     "WrongProtocolError",
 ]
+
+if not TYPE_CHECKING:  # a checker takes the imports above: a name that is none is an error there too
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = _find(__name__, name, _HOMES.get(name))
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

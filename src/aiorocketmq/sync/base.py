@@ -1,6 +1,6 @@
 """What every blocking client shares: its life on the portal, `with`, `stop()` at the end of the process, and fork safety.
 
-The classes of `aiorocketmq.sync.clients` are generated on top of these; only what blocking code needs in another shape than `await`
+The classes of `aiorocketmq.sync` are generated on top of these; only what blocking code needs in another shape than `await`
 gives it is written here by hand. There is no Java twin.
 
 Starting and stopping are done on the loop, one after the other, so no lock is needed for them: any thread may ask for either at any time,
@@ -47,7 +47,8 @@ _GRACE: Final = 5.0
 class AsyncLife(Protocol):
     """What the portal needs of an asyncio client."""
 
-    async def start(self) -> Any: ...
+    @property
+    def start(self) -> Callable[..., Coroutine[Any, Any, Any]]: ...
 
     async def stop(self) -> Any: ...
 
@@ -81,7 +82,10 @@ class BlockingClient(Generic[A]):
             RocketMQError: As the asyncio twin, which also tells whether a start that failed may be tried again.
             ClientClosedError: `stop()` was called meanwhile, by another thread or a signal handler.
         """
-        self._on_portal(self._begin, self._stops)
+        return self._start()
+
+    def _start(self, **kwargs: Any) -> Self:
+        self._on_portal(self._begin, self._stops, kwargs)
         return self
 
     def stop(self) -> None:
@@ -162,7 +166,7 @@ class BlockingClient(Generic[A]):
 
     # -- the loop ----------------------------------------------------------------------------------------------------------------------
 
-    async def _begin(self, portal: portals.Portal, stops: int) -> None:
+    async def _begin(self, portal: portals.Portal, stops: int, kwargs: dict[str, Any]) -> None:
         while (other := self._starting or self._stopping) is not None:
             await asyncio.wait([other])
         if self._portal is not None:
@@ -173,7 +177,7 @@ class BlockingClient(Generic[A]):
         portal.enter(self._async, self)
         self._starting = asyncio.current_task()
         try:
-            await self._async.start()
+            await self._async.start(**kwargs)
             self._started(portal)
         except BaseException:
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +17,23 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import (
     BrokerNotFoundError,
+    ClientClosedError,
+    ClientStateError,
     ConfigError,
     GroupNotExistError,
+    NoNameServerError,
     NoPermissionError,
+    PartialError,
     RemotingError,
+    RequestTimeoutError,
     RouteError,
+    TopicNotFoundError,
     UsageError,
 )
 from aiorocketmq.model.enums import Permission, ServiceState
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.producer import Producer
 from aiorocketmq.protocol.bodies import (
     ClusterInfo,
     Connection,
@@ -39,7 +48,8 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.client import RemotingClient
 from tests.support.memory_transport import ScriptedPeer
 from tests.support.virtual_loop import virtual_time
-from tests.wire.world import NAME_SERVER, World
+from tests.unit.consumer.world import record
+from tests.wire.world import NAME_SERVER, World, heartbeats
 
 TOPIC = "orders"
 ODD: tuple[Any, ...] = (None, "T", b"T", ["T"], object())
@@ -144,13 +154,167 @@ async def test_a_cluster_without_masters_is_no_place_for_a_topic(world: AdminWor
 
 
 @virtual_time
-async def test_the_first_refusal_is_raised_when_all_have_answered(world: AdminWorld) -> None:
+async def test_a_broker_that_refuses_does_not_hide_what_the_others_did(world: AdminWorld) -> None:
     world.brokers["broker-a"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC, ResponseCode.NO_PERMISSION, "not you")
     world.brokers["broker-b"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
     async with AdminClient(NAME_SERVER) as admin:
-        with pytest.raises(NoPermissionError, match="broker-a: not you"):
+        with pytest.raises(PartialError, match=r"1 of 2 brokers failed: broker-a: .*not you") as caught:
             await admin.create_topic(TOPIC)
-    assert len(world.brokers["broker-b"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)) == 1
+        assert caught.value.result == ("broker-b",)
+        assert [*caught.value.errors] == ["broker-a"] and isinstance(caught.value.errors["broker-a"], NoPermissionError)
+        copied = pickle.loads(pickle.dumps(caught.value))
+        assert copied.result == ("broker-b",) and str(copied) == str(caught.value)
+        world.brokers["broker-b"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC, ResponseCode.SYSTEM_ERROR, "nor me")
+        with pytest.raises(NoPermissionError, match="broker-a: not you"):  # all failed: the first error as it is
+            await admin.create_topic(TOPIC)
+    assert len(world.brokers["broker-b"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)) == 2
+
+
+@virtual_time
+async def test_what_the_other_brokers_told_is_not_thrown_away(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a", "broker-b")
+    world.brokers["broker-a"].silent = True
+    queue = MessageQueue(TOPIC, "broker-b", 0)
+    answering = world.brokers["broker-b"]
+    answering.answer(RequestCode.GET_TOPIC_STATS_INFO, body=TopicStatsTable({queue: TopicOffset(3, 10, 0)}).encode())
+    answering.answer(RequestCode.GET_CONSUME_STATS, body=ConsumeStats({queue: OffsetWrapper(10, 7, 9, 5000)}, 1.5).encode())
+    members = ConsumerConnection([Connection("c1", "192.0.2.7:5", "PYTHON", 479)], {}, "CONSUME_PASSIVELY", "CLUSTERING", None)
+    answering.answer(RequestCode.GET_CONSUMER_CONNECTION_LIST, body=members.encode())
+    async with AdminClient(NAME_SERVER) as admin:
+        with pytest.raises(PartialError) as stats:
+            await admin.topic_stats(TOPIC)
+        with pytest.raises(PartialError) as progress:
+            await admin.consume_progress("workers")
+        with pytest.raises(PartialError) as connections:
+            await admin.group_connections("workers")
+    assert stats.value.result.messages == 7
+    assert progress.value.result.lag == 3
+    assert [client.client_id for client in connections.value.result.clients] == ["c1"]
+    for caught in (stats, progress, connections):
+        assert isinstance(caught.value.errors["broker-a"], RequestTimeoutError) and caught.value.cause is caught.value.errors["broker-a"]
+
+
+@virtual_time
+async def test_a_group_that_one_broker_does_not_know_is_on_the_other(world: AdminWorld) -> None:
+    world.brokers["broker-a"].answer(RequestCode.GET_CONSUME_STATS, ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, "no such group")
+    stats = ConsumeStats({MessageQueue(TOPIC, "broker-b", 0): OffsetWrapper(10, 7, 9, 5000)}, 1.5)
+    world.brokers["broker-b"].answer(RequestCode.GET_CONSUME_STATS, body=stats.encode())
+    async with AdminClient(NAME_SERVER) as admin:
+        assert (await admin.consume_progress("workers")).lag == 3
+
+
+class _Log:
+    """A queue whose messages were stored at these times, on a broker that answers search_offset by another rule than it should."""
+
+    def __init__(self, peer: ScriptedPeer, times: list[int], guess: Callable[[int], int], first: int = 0) -> None:
+        self.times = dict(enumerate(times, first))
+        self.low, self.high = first, first + len(times)
+        self.reads = 0
+        peer.on(RequestCode.PULL_MESSAGE, self._pull)
+        peer.on(
+            RequestCode.SEARCH_OFFSET_BY_TIMESTAMP,
+            lambda request, _: RemotingCommand.response(request, header={"offset": str(guess(int(request.ext_fields["timestamp"])))}),
+        )
+
+    def _pull(self, request: RemotingCommand, _: Any) -> RemotingCommand:
+        self.reads += 1
+        begin, count = int(request.ext_fields["queueOffset"]), int(request.ext_fields["maxMsgNums"])
+        header = {"suggestWhichBrokerId": "0", "minOffset": str(self.low), "maxOffset": str(self.high)}
+        if not self.low <= begin < self.high:
+            header["nextBeginOffset"] = str(self.low if begin < self.low else self.high)
+            return RemotingCommand.response(request, ResponseCode.PULL_OFFSET_MOVED, header=header)
+        end = min(begin + count, self.high)
+        header["nextBeginOffset"] = str(end)
+        body = b"".join(record(TOPIC, offset, b"x", stored_at=self.times[offset]) for offset in range(begin, end))
+        return RemotingCommand.response(request, header=header, body=body)
+
+
+STORED = [1000, 1000, 2000, 3000, 3000, 3000, 3000, 4000]
+
+
+@pytest.mark.parametrize("first", [0, 100])
+@pytest.mark.parametrize("wanted", [0, 999, 1000, 1001, 1400, 1600, 2000, 2999, 3000, 3001, 4000, 4001, 10**9])
+@pytest.mark.parametrize("rule", ["lower bound", "nearest", "any of the same time", "last", "first", "beyond"])
+@virtual_time
+async def test_search_offset_is_the_first_message_since_then(world: AdminWorld, rule: str, wanted: int, first: int) -> None:
+    right = first + sum(time < wanted for time in STORED)
+    last = first + len(STORED) - 1
+    guesses: dict[str, Callable[[int], int]] = {
+        "lower bound": lambda _: right,
+        "nearest": lambda at: first + min(range(len(STORED)), key=lambda number: abs(STORED[number] - at)),
+        "any of the same time": lambda at: min(right + STORED.count(at) // 2, last),
+        "last": lambda _: last,
+        "first": lambda _: first,
+        "beyond": lambda _: last + 1,
+    }
+    world.lead(TOPIC, "broker-a")
+    log = _Log(world.brokers["broker-a"], STORED, guesses[rule], first)
+    async with AdminClient(NAME_SERVER) as admin:
+        assert await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), wanted / 1000) == right
+    assert log.reads <= (2 if rule == "lower bound" else 5)
+
+
+@virtual_time
+async def test_search_offset_in_an_empty_queue(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a")
+    _Log(world.brokers["broker-a"], [], lambda _: 7, 7)
+    async with AdminClient(NAME_SERVER) as admin:
+        assert await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), 5.0) == 7
+        for at in (float("nan"), float("inf"), True, "now", None):
+            with pytest.raises(ConfigError, match="is no time"):
+                await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), at)  # type: ignore[arg-type]
+
+
+@virtual_time
+async def test_a_topic_whose_brokers_are_gone_is_not_an_unknown_one(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a", "broker-b")
+    async with AdminClient(NAME_SERVER) as admin:
+        assert await admin.topic_route(TOPIC)
+        del world.routes[TOPIC]
+        for call in (admin.topic_route, admin.topic_stats, admin.queues):
+            with pytest.raises(BrokerNotFoundError, match="none of its brokers, 'broker-a', 'broker-b'") as caught:
+                await call(TOPIC)
+            assert "create the topic first" not in str(caught.value)
+        with pytest.raises(TopicNotFoundError, match="create the topic first"):
+            await admin.topic_route("never")
+
+
+@virtual_time
+async def test_a_ping_asks_the_name_server_and_every_master(world: AdminWorld) -> None:
+    async with AdminClient(NAME_SERVER) as admin:
+        result = await admin.ping()
+        assert result.ok and [*result.brokers] == ["broker-a", "broker-b"]
+        assert all(0 <= seconds < 1 for seconds in result.brokers.values())
+        told = [data for peer in world.brokers.values() for data in heartbeats(peer)]
+        assert told and not any(data.producer_data_set or data.consumer_data_set for data in told), "it registers nobody"
+        world.brokers["broker-b"].silent = True
+        began = asyncio.get_running_loop().time()
+        result = await admin.ping(timeout=0.5)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(0.5, abs=0.1)
+        assert not result.ok and [*result.brokers] == ["broker-a"] and isinstance(result.errors["broker-b"], RequestTimeoutError)
+        world.brokers["broker-a"].silent = True
+        with pytest.raises(RequestTimeoutError):
+            await admin.ping(timeout=0.5)
+        world.name_server.silent = True
+        with pytest.raises(NoNameServerError):
+            await admin.ping(timeout=0.5)
+        with pytest.raises(ConfigError, match="timeout"):
+            await admin.ping(timeout=0)
+    with pytest.raises(ClientClosedError):
+        await admin.ping()
+
+
+@virtual_time
+async def test_a_ping_reaches_known_brokers_without_a_name_server(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a")
+    producer = Producer(NAME_SERVER, group="p", topics=[TOPIC])
+    with pytest.raises(ClientStateError, match="not started"):
+        await producer.ping()
+    async with producer:
+        world.name_server.silent = True
+        result = await producer.ping(timeout=0.5)
+        assert not result.ok and [*result.brokers] == ["broker-a"]
+        assert isinstance(result.errors["name server"], NoNameServerError)
 
 
 @virtual_time

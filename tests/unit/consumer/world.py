@@ -31,12 +31,12 @@ RETRY = f"%RETRY%{GROUP}"
 QUEUE = MessageQueue(TOPIC, "broker-a", 0)
 
 
-def record(topic: str, offset: int, body: bytes, properties: bytes = b"", *, reconsume_times: int = 0) -> bytes:
+def record(topic: str, offset: int, body: bytes, properties: bytes = b"", *, reconsume_times: int = 0, stored_at: int = 1) -> bytes:
     """A stored message."""
     return encode_stored_message(
-        topic, body, properties, queue_id=0, queue_offset=offset, commit_log_offset=offset * 1000, born_timestamp=1, born_ip=b"\x7f\0\0\1",
-        born_port=1, store_timestamp=1, store_ip=b"\x7f\0\0\1", store_port=10911, flag=0, sys_flag=0, reconsume_times=reconsume_times,
-        prepared_transaction_offset=0,
+        topic, body, properties, queue_id=0, queue_offset=offset, commit_log_offset=offset * 1000, born_timestamp=1, born_port=1,
+        born_ip=b"\x7f\0\0\1", store_timestamp=stored_at, store_ip=b"\x7f\0\0\1", store_port=10911, flag=0, sys_flag=0,
+        reconsume_times=reconsume_times, prepared_transaction_offset=0,
     )  # fmt: skip
 
 

@@ -317,7 +317,7 @@ def test_a_start_that_is_cut_off_leaves_nothing_and_can_be_tried_again(world: Se
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await producer.start()
-            assert producer.state is ServiceState.CREATE_JUST
+            assert producer.state is ServiceState.START_FAILED
             await asyncio.sleep(4.0)
             assert len(asyncio.all_tasks()) == 1
         setattr(world.name_server, trouble, False)

@@ -1,0 +1,209 @@
+"""The life of a public client on the shared client instance (Java: `start`, `shutdown`, `serviceState` of `DefaultMQProducerImpl`).
+
+    CREATE_JUST ──start()──► RUNNING ──stop()──► SHUTDOWN_ALREADY
+         │                      ▲
+         └─ fails, is cut off ──┤
+                                │ start()
+                          START_FAILED
+
+A start happens as a whole or not at all: whatever ends it early (an error, a time-out around it, a cancellation, a `stop()` from elsewhere)
+is undone, and the client can be started again. Undoing and stopping go on when who waits for them is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+from aiorocketmq.client import manager
+from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.config import ClientConfig
+from aiorocketmq.errors import ClientClosedError, ClientStateError
+from aiorocketmq.model.checks import duration
+from aiorocketmq.model.enums import ServiceState
+
+Step: TypeAlias = Callable[[ClientInstance], Awaitable[None]]
+
+
+class ClientLife:
+    """Joins the instance of a configuration, and leaves it.
+
+    Args:
+        name: What lives, as errors name it: `producer 'orders'`.
+        config: Chooses the instance.
+        keep_default_name: See `InstanceManager.acquire`.
+
+    Attributes:
+        state: Where in its life the client is.
+        instance: The instance while the client runs or is being stopped.
+        stopped: Set once the client was stopped, to the end.
+    """
+
+    def __init__(self, name: str, config: ClientConfig, *, keep_default_name: bool = False) -> None:
+        self.state = ServiceState.CREATE_JUST
+        self.instance: ClientInstance | None = None
+        self.stopped = asyncio.Event()
+        self._name = name
+        self._config = config
+        self._keep_default_name = keep_default_name
+        self._turn = asyncio.Lock()
+        self._tasks = Scheduler(name)  # not the instance's, which ends with its last client
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Timeout | None = None
+        self._undoing: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    # --- start ------------------------------------------------------------------------------------------------------------------
+
+    async def start(self, begin: Step, undo: Step, timeout: float | timedelta | None) -> None:
+        """Join the instance, starting it for its first client; does nothing while the client runs.
+
+        Args:
+            begin: Does the client's own part, on the instance that runs.
+            undo: Takes back whatever `begin` has done, as far as it came.
+            timeout: Seconds to wait for a name server that answers; None does not ask for one.
+
+        Raises:
+            ClientClosedError: The client was stopped, before or meanwhile.
+            ClientStateError: It runs on another event loop.
+            RocketMQError: The instance or `begin` failed.
+        """
+        patience = None if timeout is None else duration("timeout", timeout)
+        self.check_loop()
+        async with self._turn:
+            if self._undoing is not None:
+                await self._tasks.join(self._undoing)
+            if self.state is ServiceState.RUNNING:
+                return
+            self.check_not_stopped()
+            instance = manager.acquire(self._config, keep_default_name=self._keep_default_name)
+            self._starting = asyncio.timeout(None)
+            try:
+                async with self._starting:
+                    await instance.start(patience)
+                    await begin(instance)
+                self.check_not_stopped(" while it was being started")
+            except BaseException:
+                await self._undo(instance, undo)
+                raise
+            self._starting = None
+            self._loop = asyncio.get_running_loop()
+            self.instance = instance
+            self.state = ServiceState.RUNNING
+
+    async def _undo(self, instance: ClientInstance, undo: Step) -> None:
+        assert self._starting is not None
+        cut_off, self._starting = self._starting.expired(), None
+        if self.state is not ServiceState.SHUTDOWN_ALREADY:
+            self.state = ServiceState.START_FAILED
+        self._undoing = self._tasks.spawn("undo start", _leave(instance, undo))
+        self._undoing.add_done_callback(self._undone)
+        await self._tasks.join(self._undoing)
+        if cut_off:
+            self.check_not_stopped(" while it was being started")
+
+    def _undone(self, _: asyncio.Task[None]) -> None:
+        self._undoing = None
+
+    # --- stop -------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """True once a stop has begun."""
+        return self._stopping is not None
+
+    async def stop(self, end: Step, hurry: Callable[[], None] | None = None) -> None:
+        """Leave the instance, which stops with its last client; ends a start that is under way. Callers share one stop.
+
+        Of a client whose start has failed nothing is left, and it can still be started again.
+
+        Args:
+            end: Does the client's own part first.
+            hurry: Called when the caller is cancelled, to make `end` come to its end.
+
+        Raises:
+            ClientStateError: The client was started on another event loop. When that one is closed the connections are closed all the
+                same, and the client counts as stopped.
+
+        Cancelling it leaves the stop going on.
+        """
+        self.check_loop()
+        stopping = self.begin_stop(end)
+        if stopping is None or stopping.done():
+            return
+        try:
+            await self._tasks.join(stopping)
+        except asyncio.CancelledError:
+            if hurry is not None:
+                hurry()
+            raise
+
+    def begin_stop(self, end: Step) -> asyncio.Task[None] | None:
+        """As `stop()`, without waiting for the end; None when there is nothing to stop."""
+        if self.state is ServiceState.START_FAILED and self._starting is None:
+            return self._undoing
+        self.state = ServiceState.SHUTDOWN_ALREADY
+        if self._starting is not None:
+            self._starting.reschedule(asyncio.get_running_loop().time())
+        if self._stopping is None:
+            self._stopping = self._tasks.spawn("stop", self._stop(end), log_errors=False)
+        return self._stopping
+
+    async def _stop(self, end: Step) -> None:
+        try:
+            async with self._turn:
+                if self._undoing is not None:
+                    await self._tasks.join(self._undoing)
+                if self.instance is not None:
+                    await _leave(self.instance, end)
+        finally:
+            self.instance = None
+            self.stopped.set()
+
+    # --- what may be done now ---------------------------------------------------------------------------------------------------
+
+    def check_not_stopped(self, when: str = "") -> None:
+        """Raises `ClientClosedError` once the client was stopped."""
+        if self.state is ServiceState.SHUTDOWN_ALREADY:
+            raise ClientClosedError(f"{self._name} was stopped{when}")
+
+    def running(self) -> ClientInstance:
+        """The instance.
+
+        Raises:
+            ClientClosedError: The client was stopped.
+            ClientStateError: It was not started, or runs on another event loop.
+        """
+        self.check_loop()
+        self.check_not_stopped()
+        if self.instance is None:
+            raise ClientStateError(f"{self._name} is not started", hint="call `await client.start()`, or use `async with`")
+        return self.instance
+
+    def check_loop(self) -> None:
+        """Refuse a running client on another event loop than its own.
+
+        Raises:
+            ClientStateError: This is another loop. When its own is closed, its connections are closed now.
+        """
+        instance, loop = self.instance, self._loop
+        if instance is None or loop is None or loop is asyncio.get_running_loop():
+            return
+        hint = "start, use and stop a client on one event loop; aiorocketmq.sync serves programs without one"
+        if not loop.is_closed():
+            raise ClientStateError(f"{self._name} belongs to another event loop", hint=hint)
+        self.state = ServiceState.SHUTDOWN_ALREADY
+        self.instance = None
+        manager.shared.purge()
+        instance.abandon()
+        raise ClientStateError(f"{self._name} was not stopped before its event loop was closed; its connections are closed now", hint=hint)
+
+
+async def _leave(instance: ClientInstance, end: Step) -> None:
+    try:
+        await end(instance)
+    finally:
+        await manager.release(instance)

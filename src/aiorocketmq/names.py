@@ -1,0 +1,31 @@
+"""Where the public names of the package live, for the modules that import each at its first use (`aiorocketmq`, `aiorocketmq.sync`)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "model.received", "config")
+"""Modules with public names, the cheapest first."""
+SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
+RESULTS = (
+    "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "QueueProgress", "QueueRead", "QueueStats", "TopicStats",
+)  # fmt: skip
+"""What administration tells."""
+
+
+def find(package: str, name: str, home: str | None) -> object:
+    """The object that a public name stands for.
+
+    Args:
+        package: Package that has the name, for the error.
+        name: The name.
+        home: Its module below `aiorocketmq`; None looks for it in `VALUES`.
+
+    Raises:
+        AttributeError: There is no such name.
+    """
+    for place in VALUES if home is None else (home,):
+        module = import_module(f"aiorocketmq.{place}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(f"module {package!r} has no attribute {name!r}")

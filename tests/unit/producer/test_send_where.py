@@ -258,8 +258,8 @@ async def test_a_dead_broker_is_told_from_an_unknown_topic(world: SendWorld) -> 
         assert "create the topic" in unknown.value.hint
         target = producer._dispatcher.targets[TOPIC]  # type: ignore[union-attr]
         target.put(None)
-        producer._instance.routes._topics.clear()  # type: ignore[union-attr]  # as when nobody used the topic for a while
-        with pytest.raises(BrokerNotFoundError, match="served it before") as sent:
+        producer._life.instance.routes._topics.clear()  # type: ignore[union-attr]  # as when nobody used the topic for a while
+        with pytest.raises(BrokerNotFoundError, match="none of its brokers") as sent:
             await producer.send(Message(TOPIC, b"x"), timeout=1.0)
         assert "brokers run" in sent.value.hint and not sent.value.maybe_stored
 

@@ -35,6 +35,7 @@ PATIENCE: Final = 400.0
 """Virtual seconds that any call, and the recovery at the end, may take: a multiple of every interval of the client."""
 STOP_WITHIN: Final = 15.0
 TRIES: Final = 2
+HOST: Final = "192.0.2.1"
 MODES: Final = ("ok", "ok", "slow", "fail", "retry", "base exception", "cancels itself", "hang", "nonsense")
 
 Step = tuple[str, tuple[Any, ...]]
@@ -50,6 +51,7 @@ class Life:
         self.mode = "ok"
         self.release = asyncio.Event()
         self._made = 0
+        self._names: dict[int, str] = {}
         self._calm = calm
 
     # --- steps ------------------------------------------------------------------------------------------------------------------
@@ -191,21 +193,22 @@ class Life:
             ordered=self.ordered,
             start_from=rmq.StartFrom.FIRST,
             instance_name=f"member-{number}-{self._made}",
-            client_ip="192.0.2.1",
+            client_ip=HOST,
             concurrency=2,
             max_reconsume_times=TRIES,
             await_termination_when_shutdown=3.0,
         )
+        self._names[id(consumer)] = f"member-{number}-{self._made}"
         for topic in TOPICS:
             consumer.listen(topic)(self._listener(consumer))
         return consumer
 
     def _listener(self, consumer: rmq.PushConsumer) -> Callable[[rmq.ReceivedMessage], Awaitable[Any]]:
-        world = self.world
+        world, client = self.world, f"{HOST}@{self._names[id(consumer)]}"
 
         async def handle(message: rmq.ReceivedMessage) -> Any:
             queue = message.queue
-            call = world.begin(consumer.client_id, queue, [message.body.decode()], ordered=self.ordered)
+            call = world.begin(client, queue, [message.body.decode()], ordered=self.ordered)
             try:
                 outcome = await self._behave()
                 if outcome is None:
@@ -287,6 +290,7 @@ class Life:
             await self._stop(number)
         await asyncio.sleep(1.0)
         for broker in self.world.brokers.values():
+            broker.forget_lost()  # who has said goodbye to a broker that did not hear it is gone with the connection
             if broker.members:
                 self.world.broke(f"still members of {broker.name}: {sorted(broker.members)}")
             held = {queue: owner for queue in broker.locks if (owner := broker.holder(queue)) is not None}
@@ -311,6 +315,7 @@ _STEP_NAMES = {"listener": "listener_mode"}
 
 async def live(seed: int, *, ordered: bool, calm: bool) -> tuple[list[str], list[Step]]:
     """One life; answers the broken promises and what happened."""
+    random.seed(seed)  # clients shuffle and jitter
     chance = random.Random(seed)
     unhandled: list[str] = []
     loop = asyncio.get_running_loop()

@@ -265,8 +265,9 @@ class Life:
             await self._resume(number)
             for topic in TOPICS:
                 await self._subscribe(number, topic)
-        began = asyncio.get_running_loop().time()
-        while not self._settled() and asyncio.get_running_loop().time() - began < PATIENCE:
+        for _ in range(int(PATIENCE)):
+            if self._settled():
+                break
             await asyncio.sleep(1.0)
         if left := self.world.unfinished(TOPICS):
             self.world.broke(f"never handled: {left[:5]} ({len(left)})")

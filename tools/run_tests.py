@@ -60,7 +60,7 @@ class Lane:
         return [self.python or sys.executable, "-m", "pytest", "-q", *reports, *self.arguments, *extra]
 
 
-_LOCAL_FILES = ("tests/unit", "tests/golden", "tests/wire", "tests/architecture")
+_LOCAL_FILES = ("tests/unit", "tests/golden", "tests/wire", "tests/life", "tests/architecture")
 _NO_SERVER = (*_LOCAL_FILES, "tests/packaging")
 _ON_CLUSTERS = ("tests/behaviour", "tests/foreign")
 _HOT = (

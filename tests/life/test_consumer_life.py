@@ -22,14 +22,14 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.client import manager
-from tests.life.brokers import BROKERS, CODES, FAULTS, GROUP, RETRY, GroupWorld
+from tests.life.brokers import BROKERS, CODES, FAULTS, GROUP, RETRY, Fault, GroupWorld
 from tests.support.virtual_loop import VirtualTimeLoop, run_virtual
 from tests.wire.world import NAME_SERVER
 
 TOPICS: Final = ("orders", "bills")
 MEMBERS: Final = 3
 STEPS: Final = 14
-LIVES: Final = int(os.environ.get("LIVES", "150"))
+LIVES: Final = int(os.environ.get("LIVES", "400"))
 SEED: Final = int(os.environ.get("SEED", "1"))
 PATIENCE: Final = 400.0
 """Virtual seconds that any call, and the recovery at the end, may take: a multiple of every interval of the client."""
@@ -39,6 +39,8 @@ HOST: Final = "192.0.2.1"
 MODES: Final = ("ok", "ok", "slow", "fail", "retry", "base exception", "cancels itself", "hang", "nonsense")
 
 Step = tuple[str, tuple[Any, ...]]
+Maker = Callable[[], Step]
+"""Makes a step by chance."""
 
 
 class Life:
@@ -58,7 +60,7 @@ class Life:
 
     def steps(self, chance: random.Random) -> Iterator[Step]:
         """What happens in this life."""
-        calm = [
+        calm: list[tuple[int, Maker]] = [
             (6, lambda: ("send", (chance.choice(TOPICS), chance.choice(BROKERS), chance.randrange(2), chance.randint(1, 6)))),
             (5, lambda: ("start", (chance.randrange(MEMBERS),))),
             (3, lambda: ("stop", (chance.randrange(MEMBERS),))),
@@ -66,7 +68,7 @@ class Life:
             (1, lambda: ("suspend", (chance.randrange(MEMBERS),))),
             (2, lambda: ("resume", (chance.randrange(MEMBERS),))),
         ]
-        wild = [
+        wild: list[tuple[int, Maker]] = [
             (2, lambda: ("subscribe", (chance.randrange(MEMBERS), chance.choice(TOPICS)))),
             (2, lambda: ("unsubscribe", (chance.randrange(MEMBERS), chance.choice(TOPICS)))),
             (4, lambda: ("listener", (chance.choice(MODES),))),
@@ -147,8 +149,6 @@ class Life:
             self.release = asyncio.Event()
 
     async def _fault(self, broker: str, code: int, kind: str, seconds: float) -> None:
-        from tests.life.brokers import Fault
-
         self.world.calm = False
         self.world.brokers[broker].faults[code] = Fault(kind, asyncio.get_running_loop().time() + seconds)
 

@@ -285,5 +285,7 @@ class Scheduler:
     def _ended_logged(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
+            if self._closed and isinstance(error, ClientClosedError):
+                return  # it has ended because its owner was stopped, as one that is cancelled
             name = task.get_name()
             self._log.note(logging.ERROR, name, "%s failed: %s: %s", name, type(error).__name__, error, exc_info=error)

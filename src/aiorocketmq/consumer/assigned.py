@@ -66,6 +66,7 @@ class AssignedQueue:
         valid_until: Loop time before which a call of a listener may begin: never before OWNED and after it, until the lock has to be
             renewed for ordered consumers, for ever for others.
         locked_at: Ordered consumers: loop time of the last successful lock, 0 before.
+        to_unlock: Ordered consumers: its lock was asked for and not refused since: the broker may hold it, and wants to hear of the end.
         waits_for: WAITING: what for, in words, "" when it has not been tried yet.
         since: Loop time at which the state was entered.
         account: Ordered consumers: what answers do to the messages; made when the first message came.
@@ -76,7 +77,7 @@ class AssignedQueue:
 
     __slots__ = (
         "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "puller", "queue", "since", "state", "timer",
-        "valid_until", "waits_for",
+        "to_unlock", "valid_until", "waits_for",
     )  # fmt: skip
 
     puller: Pulling
@@ -87,6 +88,7 @@ class AssignedQueue:
         self.messages = ProcessQueue(queue, 0)
         self.valid_until = OVER
         self.locked_at = 0.0
+        self.to_unlock = False
         self.waits_for = ""
         self.since = now
         self.account: OrderedAccount | None = None

@@ -166,6 +166,7 @@ class RemoteBrokerOffsetStore:
         self._find_address = find_address
         self._link_to = link_to or _lasting
         self._sent: dict[MessageQueue, _Sent] = {}
+        self.refresh: Callable[[MessageQueue], None] = _nothing_new
         self._set_zero = set_zero_if_not_found
         self._table = OffsetTable()
 
@@ -217,7 +218,8 @@ class RemoteBrokerOffsetStore:
             if index == 0:
                 link = self._link_to(queue)
             sent = self._sent.get(queue)
-            # Read when it is sent: an older offset that leaves after a newer one would move the broker's back.
+            # Read when it is sent: an older offset that leaves after a newer one, of a pull or a save, would move the broker's back.
+            self.refresh(queue)
             offset = self._table.get(queue)
             unchanged = sent is not None and sent.offset == offset and sent.link is link
             if offset < 0 or (sent is not None and unchanged and sent.settled and now < sent.due):
@@ -259,7 +261,13 @@ class RemoteBrokerOffsetStore:
         self._sent[queue] = sent  # before it leaves: whoever forgets the queue meanwhile forgets this, too
         done = False
         try:
-            found = address or await self._find_address(queue)
+            found = address
+            if found is None:
+                found = await self._find_address(queue)
+                self.refresh(queue)
+                sent.offset = self._table.get(queue)
+                if sent.offset < 0:
+                    return found  # whoever has given the queue away has saved it
             await self._api.update_consumer_offset(found, self._group, queue, sent.offset, oneway=True)
             done = True
         except RocketMQError as error:
@@ -314,6 +322,10 @@ class RemoteBrokerOffsetStore:
 
 def _lasting(_: MessageQueue) -> None:
     """Stands for the connection to every broker."""
+
+
+def _nothing_new(_: MessageQueue) -> None:
+    """Stands for the look at what is consumed: all is told by `update_offset()`."""
 
 
 def local_offset_directory(configured: str | Path | None, client_id: str, group: str) -> Path:

@@ -80,6 +80,8 @@ class QueueTable:
         self._saver = saver
         self._locks = locks
         self._ended = ended
+        self._unlock_at_end: list[MessageQueue] = []
+        saver.follow(self._note)
         self._clock = asyncio.get_running_loop().time
 
     # --- the table --------------------------------------------------------------------------------------------------------------
@@ -112,10 +114,20 @@ class QueueTable:
         self._saver.store.remove_offset(queue)
 
     def not_wanted(self, queues: Collection[AssignedQueue]) -> None:
-        """WAITING → GONE: they fall to other members now."""
+        """WAITING → GONE: they fall to other members now, who may have the locks that this one has asked for already."""
+        names = self._end_waiting(queues)
+        if names and self._locks is not None:
+            try:
+                self._scheduler.spawn("unlock queues that are not wanted", self._locks.give_back(names))
+            except ClientClosedError:
+                logger.debug("queues are not unlocked: the consumer has stopped")
+
+    def _end_waiting(self, queues: Collection[AssignedQueue]) -> list[MessageQueue]:
+        """WAITING → GONE; gives back the queues that have to be unlocked."""
         for assigned in queues:
             self.waiting.pop(assigned.queue, None)
             assigned.end(self._clock())
+        return [assigned.queue for assigned in queues if assigned.to_unlock]
 
     # --- the way out ------------------------------------------------------------------------------------------------------------
 
@@ -211,6 +223,8 @@ class QueueTable:
         if reason is not Reason.OUTDATED:
             await self._saver.persist(names, self._clock() + SAVE_TIME)
         if reason is Reason.GIVEN_UP and self._locks is not None:
+            for assigned in queues:
+                assigned.to_unlock = False
             await self._locks.give_back(names)
 
     def _end(self, queues: Iterable[AssignedQueue]) -> None:
@@ -222,6 +236,11 @@ class QueueTable:
         self._ended()
 
     # --- saving, and the end of all ---------------------------------------------------------------------------------------------
+
+    def _note(self, queue: MessageQueue) -> None:
+        assigned = self.assigned.get(queue) or self.releasing.get(queue)
+        if assigned is not None:
+            self._saver.note([assigned])
 
     def note_offsets(self) -> list[MessageQueue]:
         """Tell the store what is consumed of all queues; gives back which they are."""
@@ -241,7 +260,7 @@ class QueueTable:
     def close(self) -> None:
         """The consumer stops: → RELEASING for all, without a task; `finish()` follows when the listeners have had their time."""
         self.closed = True
-        self.not_wanted(list(self.waiting.values()))
+        self._unlock_at_end += self._end_waiting(list(self.waiting.values()))
         for assigned in list(self.assigned.values()):
             self._begin(assigned)
 
@@ -260,7 +279,9 @@ class QueueTable:
             held = {assigned.queue for assigned in queues if self._locks is not None and self._service.in_hand(assigned)}
             for assigned in queues:
                 assigned.messages.drop()
-            await self._saver.persist_at_stop([assigned.queue for assigned in queues], deadline, lambda own: self._unlock(own, held))
+            save = self._saver.persist_at_stop([assigned.queue for assigned in queues], deadline, lambda own: self._unlock(own, held))
+            unwanted, self._unlock_at_end = self._unlock_at_end, []
+            await self._scheduler.gather("leave queues", {"owned": save, "waiting": self._unlock(unwanted, held)})
             if held:
                 logger.warning("%s stay locked until their locks run out: their listeners still run", ", ".join(map(str, held)))
         finally:
@@ -268,6 +289,9 @@ class QueueTable:
 
     async def _unlock(self, queues: Collection[MessageQueue], held: Collection[MessageQueue]) -> None:
         if self._locks is not None:
+            for queue in queues:
+                if queue in self.releasing and queue not in held:
+                    self.releasing[queue].to_unlock = False
             await self._locks.give_back([queue for queue in queues if queue not in held], oneway=False)
 
     # --- locks (ordered consumers) ----------------------------------------------------------------------------------------------
@@ -279,7 +303,8 @@ class QueueTable:
         """
         assert self._locks is not None
         before = self._clock()
-        queues = {assigned.queue: assigned for assigned in (only or [*self.assigned.values(), *self.releasing.values()])}
+        asked = only or [*self.assigned.values(), *(each for each in self.releasing.values() if each.to_unlock)]
+        queues = {assigned.queue: assigned for assigned in asked}
         granted, refused = await self._locks.take(queues)
         outdated = []
         for queue in granted:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.offset_store import OffsetStore
+from aiorocketmq.consumer.offset_store import OffsetStore, RemoteBrokerOffsetStore
 
 if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
@@ -45,6 +45,11 @@ class OffsetSaver:
         self._scheduler = scheduler
         self._group = group
         self._log = StateLog(logger)
+
+    def follow(self, refresh: Callable[[MessageQueue], None]) -> None:
+        """Let `refresh` note what is consumed of a queue at the moment when the brokers' store sends it."""
+        if isinstance(self.store, RemoteBrokerOffsetStore):
+            self.store.refresh = refresh
 
     def note(self, queues: Iterable[AssignedQueue]) -> None:
         """Tell the store what is consumed now; nothing is sent."""

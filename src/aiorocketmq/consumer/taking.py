@@ -101,6 +101,7 @@ class TakeOver:
                 if broker not in self._again:
                     return done
         finally:
+            self._again.discard(broker)
             del self._lanes[broker]
 
     async def _pass(self, broker: str) -> bool:
@@ -121,12 +122,16 @@ class TakeOver:
         if self._locks is None or not queues:
             return queues
         before = self._clock()
+        for assigned in queues:
+            assigned.to_unlock = True
         granted, refused = await self._locks.take([assigned.queue for assigned in queues])
         locked = set()
         for assigned in queues:
             if assigned.queue in granted:
                 assigned.extend_lock(before, before)
                 locked.add(assigned)
+            elif assigned.queue in refused:
+                assigned.to_unlock = False
         # Another round, or the stop, has decided otherwise meanwhile.
         unwanted = {assigned for assigned in locked if assigned.state is QueueState.GONE}
         if unwanted:

@@ -332,3 +332,19 @@ async def test_waiting_for_a_task_that_others_cancel_is_an_error_of_ours() -> No
     with pytest.raises(ClientStateError, match="query of test was cancelled by code outside"):
         await waiting
     assert isinstance((await gathering)["a"], ClientStateError)
+
+
+@virtual_time
+async def test_task_that_ends_because_its_owner_was_stopped_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    scheduler = Scheduler("test")
+
+    async def work() -> None:
+        outcome = (await scheduler.gather("part", {"one": asyncio.sleep(100)}))["one"]
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    task = scheduler.spawn("whole", work())
+    await asyncio.sleep(1)
+    await scheduler.stop()
+    assert isinstance(task.exception(), ClientClosedError)
+    assert not caplog.records

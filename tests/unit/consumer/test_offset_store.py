@@ -19,8 +19,12 @@ from aiorocketmq.consumer.offset_store import (
 )
 from aiorocketmq.errors import BrokerNotFoundError, ConfigError, ConnectError, OffsetNotFoundError
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from tests.support.memory_transport import PeerConnection
 from tests.support.virtual_loop import virtual_time
-from tests.unit.consumer.world import saved_queues
+from tests.unit.consumer.test_pulling import SETTLED, Seen
+from tests.unit.consumer.world import TOPIC, ScriptedBroker, consuming, saved_queues
 
 ONE, TWO, FAR = MessageQueue("orders", "broker-a", 0), MessageQueue("orders", "broker-a", 1), MessageQueue("orders", "broker-b", 0)
 
@@ -259,6 +263,57 @@ async def test_newest_offset_is_sent_however_long_the_saving_takes() -> None:
     store.update_offset(TWO, 20, increase_only=True)
     await store.persist_all([ONE, TWO])
     assert api.updates == [(ONE, 10, True), (TWO, 21, True)]
+
+
+@pytest.mark.feature("G13")
+@virtual_time
+async def test_no_save_takes_a_commit_back_that_a_pull_has_brought_meanwhile() -> None:
+    broker, commits = ScriptedBroker(), list[int]()
+    pull, update = broker._pull, broker._update_offset
+
+    def pulled(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand | None:
+        if request.ext_fields["topic"] == TOPIC and int(request.ext_fields["sysFlag"]) & 1:
+            commits.append(int(request.ext_fields["commitOffset"]))
+        return pull(request, connection)
+
+    def updated(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand:
+        if request.ext_fields["topic"] == TOPIC:
+            commits.append(int(request.ext_fields["commitOffset"]))
+        return update(request, connection)
+
+    broker.peer.on(RequestCode.PULL_MESSAGE, pulled)
+    broker.peer.on(RequestCode.UPDATE_CONSUMER_OFFSET, updated)
+    async with consuming(broker, Seen()) as runtime:
+        await asyncio.sleep(SETTLED)
+        for turns in range(24):
+            for turn in range(30):
+                if turn == turns:
+                    saving = asyncio.ensure_future(runtime.persist_offsets())
+                if turn % 2:
+                    broker.append(b"x")
+                await asyncio.sleep(0)
+            await saving
+            await asyncio.sleep(0.1)
+    assert commits[-1] == 24 * 15
+    assert commits == sorted(commits)
+
+
+@pytest.mark.feature("G13")
+async def test_offset_that_waits_for_an_address_leaves_as_the_newest_or_not_at_all() -> None:
+    api = FakeApi()
+
+    async def slow(queue: MessageQueue) -> str:
+        if queue == ONE:
+            store.update_offset(ONE, 11, increase_only=True)
+        else:
+            store.remove_offset(TWO)
+        return await address(queue)
+
+    store = RemoteBrokerOffsetStore("g", api, slow)  # type: ignore[arg-type]
+    for queue in (ONE, TWO):
+        store.update_offset(queue, 10, increase_only=True)
+        await store.persist_all([queue])
+    assert api.updates == [(ONE, 11, True)]
 
 
 @pytest.mark.feature("G13")

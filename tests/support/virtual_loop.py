@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -23,6 +24,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _REAL_PATIENCE = 5.0
+_MOST_JUMPS = 100_000
+"""Five times as often as any test has the clock moved: whoever still waits then, waits while timers go on and on."""
 
 
 class DeadlockError(RuntimeError):
@@ -57,6 +60,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _VirtualSelector()
         selector.loop = self
         self._virtual_now = 0.0
+        self._jumps = 0
         self.threads_at_work = 0
         super().__init__(selector)
 
@@ -65,10 +69,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def jump(self, timeout: float) -> None:
         """Move the clock by `timeout`, or exactly to the next timer where the sum of floats would miss it by a rounding error."""
+        self._jumps += 1
+        if self._jumps > _MOST_JUMPS:
+            self._jumps = 0  # what ends the loop needs timers, too
+            raise DeadlockError(f"at {self._virtual_now:.0f} s the test still waits for something that no timer brings")
         target = self._virtual_now + timeout
         timers = self._scheduled  # type: ignore[attr-defined]  # a heap; the loop has taken cancelled ones off its top
         nearest = timers[0].when() if timers else target
         self._virtual_now = nearest if abs(nearest - target) < 1e-6 else target
+        if self._virtual_now == nearest == nearest + self._clock_resolution:  # type: ignore[attr-defined]
+            self._virtual_now = math.nextafter(nearest, math.inf)  # so far away a timer is due only when its moment has passed
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]:  # type: ignore[override]
         self.threads_at_work += 1

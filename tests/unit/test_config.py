@@ -278,6 +278,9 @@ class TestFromUrl:
             unit_name="u",
         )
 
+    def test_what_is_quoted_in_the_path_is_read(self) -> None:
+        assert ClientConfig.from_url("rocketmq://a:1/blue%2Dgreen%23%C3%A9").instance_name == "blue-green#é"
+
     def test_the_secure_scheme_turns_tls_on(self) -> None:
         assert ClientConfig.from_url("rocketmqs://a:1").tls == TLS()
         assert ClientConfig.from_url("rocketmq://a:1").tls is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 import pytest
 
@@ -339,3 +340,37 @@ async def test_the_first_heartbeat_of_a_group_that_comes_back_never_overtakes_it
     assert hello.at >= goodbye.at + latency, "the goodbye is answered before the group is announced again"
     assert [consumer.group_name for consumer in heartbeats(world.master)[-1].consumer_data_set] == ["workers"]
     await instance.stop()
+
+
+@pytest.mark.feature("K12")
+@virtual_time
+async def test_a_heartbeat_without_an_answer_leaves_time_for_the_goodbye(caplog: pytest.LogCaptureFixture) -> None:
+    world = with_slave()
+    instance = world.instance()
+    await instance.register_producer(FakeProducer(topics=["orders"]))
+    await instance.register_producer(FakeProducer("others", topics=["orders"]))
+    await instance.start()
+    await asyncio.sleep(2)
+    world.master.on(BEAT, lambda request, connection: None)
+    world.master.on(RequestCode.UNREGISTER_CLIENT, answer_late)
+    beat = asyncio.ensure_future(instance.heartbeat.send_all())
+    await asyncio.sleep(0.1)
+    began = asyncio.get_running_loop().time()
+    with caplog.at_level(logging.WARNING, "aiorocketmq"):
+        await instance.unregister_producer("producers")
+    [goodbye] = world.master.of(RequestCode.UNREGISTER_CLIENT)
+    assert goodbye.at - began == pytest.approx(0.5, abs=0.01), "half of its time at most goes into waiting for the heartbeat"
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.8, abs=0.01), "the answer is waited for"
+    assert not [record for record in caplog.records if "was not unregistered" in record.getMessage()]
+    await beat
+    world.master.on(RequestCode.UNREGISTER_CLIENT, lambda request, connection: RemotingCommand.response(request))
+    await instance.stop()
+
+
+async def answer_later(request: RemotingCommand) -> RemotingCommand:
+    await asyncio.sleep(0.3)
+    return RemotingCommand.response(request)
+
+
+def answer_late(request: RemotingCommand, _: PeerConnection) -> Awaitable[RemotingCommand]:
+    return answer_later(request)

@@ -13,8 +13,9 @@ from aiorocketmq.model.properties import decode_properties
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
-from tests.support.memory_transport import ScriptedPeer
+from tests.support.memory_transport import PeerConnection, ScriptedPeer
 from tests.support.virtual_loop import virtual_time
 from tests.wire.world import MASTER, FakeConsumer, World, heartbeats, route
 
@@ -144,4 +145,23 @@ async def test_a_broker_without_a_master_is_an_error_that_names_it() -> None:
     await instance.routes.update(RETRY)
     with pytest.raises(SendError, match="broker 'broker-a' has no master address in the route of topic"):
         await instance.inner_producer.send(RETRY, b"x", {})
+    await instance.stop()
+
+
+@pytest.mark.feature("K16")
+@virtual_time
+async def test_doubt_of_one_try_outlasts_those_that_were_not_sent() -> None:
+    world = World()
+    world.routes[RETRY] = route(1)
+
+    def take_and_die(request: RemotingCommand, connection: PeerConnection) -> None:
+        world.master.refuse = True
+        world.master.drop()
+
+    world.master.on(SEND, take_and_die)
+    instance = await started(world)
+    with pytest.raises(SendError, match="refused") as caught:
+        await instance.inner_producer.send(RETRY, b"x", {})
+    assert len(caught.value.attempts) == 3
+    assert caught.value.maybe_stored is True, "the first try was sent, and nobody knows what became of it"
     await instance.stop()

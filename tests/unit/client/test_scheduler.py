@@ -287,6 +287,20 @@ async def test_a_run_that_is_cancelled_comes_back_too() -> None:
 
 
 @virtual_time
+async def test_what_is_ended_between_its_cancellation_and_its_return_stays_away() -> None:
+    scheduler, runs = Scheduler("test"), list[float]()
+    scheduler.every("work", 1, lambda: runs.append(now()))
+    await asyncio.sleep(1.5)
+    cancel_everything()
+    await asyncio.sleep(0.05)
+    await scheduler.end("work")
+    await asyncio.sleep(5)
+    assert runs == [1]
+    assert scheduler.running == ()
+    await scheduler.stop()
+
+
+@virtual_time
 async def test_what_is_ended_or_stopped_does_not_come_back(caplog: pytest.LogCaptureFixture) -> None:
     scheduler = Scheduler("test")
 

@@ -40,3 +40,12 @@ def test_snapshots_are_copies() -> None:
     assert table.get(ONE) == 1
     assert sorted(table.retain([TWO])) == sorted([ONE, OTHER])
     assert table.snapshot() == {TWO: 2}
+
+
+@pytest.mark.feature("G17")
+def test_a_queue_that_left_and_comes_back_is_not_frozen() -> None:
+    table = OffsetTable({ONE: 10, TWO: 5})
+    table.update_and_freeze(ONE, 3)
+    assert table.retain([TWO]) == [ONE]
+    assert table.update(ONE, 20, increase_only=True), "a reset ends with the queue's stay here"
+    assert table.get(ONE) == 20

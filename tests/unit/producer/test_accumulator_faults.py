@@ -56,6 +56,21 @@ async def test_when_all_are_cancelled_nothing_is_sent(world: SendWorld) -> None:
 
 
 @virtual_time
+async def test_after_a_cancellation_a_full_window_still_lets_the_batch_leave_at_once(world: SendWorld) -> None:
+    producer, made = await start(world, max_in_flight=3, batch_max_delay=1.0)
+    async with producer:
+        gone, kept = (producer.send_nowait(Message(TOPIC, body)) for body in bodies(2))
+        gone.cancel()
+        await kept
+        began = now()
+        sends = [asyncio.create_task(producer.send(Message(TOPIC, body))) for body in bodies(4)]
+        await asyncio.gather(*sends[:3])
+        assert now() - began < 0.5, "all that fills the window waited in the batch for something that could not come"
+        await sends[3]
+    assert made.sizes == [0, 3, 0]
+
+
+@virtual_time
 async def test_cancelling_after_the_batch_has_left_changes_nothing_for_the_others(world: SendWorld) -> None:
     producer, made = await start(world)
     made.broker.delay = 1.0

@@ -17,6 +17,7 @@ from aiorocketmq.errors import (
     RequestTimeoutError,
     RouteError,
     SendError,
+    SendRefusedError,
     SendTimeoutError,
     SendUnreachableError,
     TooManyRequestsError,
@@ -28,7 +29,8 @@ from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer import Producer
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES
-from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.remoting.channel import Channel
 from tests.support.virtual_loop import virtual_time
 from tests.unit.producer.world import SEND, TOPIC, Broker, SendWorld, now
 
@@ -304,6 +306,55 @@ async def test_one_try_can_be_given_less_than_the_whole_time(world: SendWorld) -
         with pytest.raises(SendError) as caught:
             await producer.send(Message(TOPIC, b"x"))
         assert caught.value.maybe_stored and len(one.sends) + len(two.sends) == 3
+
+
+@pytest.mark.feature("B1")
+@virtual_time
+async def test_the_time_of_one_try_ends_with_that_of_the_send(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b", queues=1)
+    async with world.producer(send_msg_max_timeout_per_request=0.5) as producer:
+        await connect(producer, one, two)
+        one.always = two.always = None
+        begin = now()
+        with pytest.raises(SendTimeoutError):
+            await producer.send(Message(TOPIC, b"x"), timeout=0.8)
+        assert now() - begin == pytest.approx(0.8, abs=ON_TIME)
+
+
+@pytest.mark.feature("B1", "B9")
+@virtual_time
+async def test_a_pause_that_would_outlast_the_send_is_not_waited_for(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer() as producer:
+        await connect(producer, broker)
+        broker.always = ResponseCode.SYSTEM_BUSY
+        begin = now()
+        with pytest.raises(SendRefusedError) as caught:
+            await producer.send(Message(TOPIC, b"x"), timeout=0.04)  # the shortest pause after a refusal is 0.05 s
+        assert caught.value.code == ResponseCode.SYSTEM_BUSY and now() - begin < 0.01
+
+
+@pytest.mark.feature("B1")
+@virtual_time
+async def test_a_send_whose_time_ran_out_while_the_loop_stood_still_does_not_leave(
+    world: SendWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer(topics=[TOPIC]) as producer:
+        remoting = world.instances[0].remoting
+        connect_at_once = remoting.connect
+
+        async def and_stand_still(address: str, timeout: float | None = None) -> Channel:
+            channel = await connect_at_once(address, timeout)
+            if address == broker.address:
+                asyncio.get_running_loop()._virtual_now += 10.0  # type: ignore[attr-defined]
+            return channel
+
+        monkeypatch.setattr(remoting, "connect", and_stand_still)
+        with pytest.raises(SendError) as caught:
+            await producer.send(Message(TOPIC, b"x"), timeout=1.0)
+        await asyncio.sleep(1)
+        assert not broker.sends and not caught.value.maybe_stored
 
 
 @pytest.mark.feature("B1")

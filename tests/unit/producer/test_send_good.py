@@ -382,6 +382,17 @@ async def test_big_bodies_are_compressed_in_a_thread_and_keep_their_turn(world: 
     assert [header.sys_flag for header in broker.headers] == [0x301, 0, 0x301, 0]
 
 
+@pytest.mark.feature("A10")
+@virtual_time
+async def test_a_big_body_that_compression_would_grow_goes_as_it_is(world: SendWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "COMPRESS_IN_THREAD", 1000)
+    (broker,) = world.route_to("broker-a")
+    noise = random.Random(1).randbytes(5000)
+    async with world.producer(topics=[TOPIC]) as producer:
+        await producer.send(Message(TOPIC, noise))
+    assert broker.headers[0].sys_flag == 0 and broker.stored == [noise]
+
+
 # -- refused before anything is sent ---------------------------------------------------------------------------------------------------
 
 

@@ -61,6 +61,14 @@ def test_ids_made_at_once_are_those_made_one_by_one() -> None:
 
 
 @pytest.mark.feature("A5")
+@pytest.mark.parametrize("more", [-1, 0, 1, 2])
+def test_ids_made_at_once_may_end_at_the_end_of_the_counter(more: int) -> None:
+    together, single = (UniqueIdGenerator(LOOPBACK, 1, 7) for _ in range(2))
+    for size in (65_530, 6 + more, 3):
+        assert together.next_ids(NOW, size) == [single.next_id(NOW) for _ in range(size)]
+
+
+@pytest.mark.feature("A5")
 def test_ids_stay_unique_when_the_clock_goes_back() -> None:
     generator = UniqueIdGenerator(LOOPBACK, 1)
     ids = [generator.next_id(now) for _ in range(35_000) for now in (NOW, NOW - 1000)]

@@ -505,6 +505,19 @@ async def test_an_idle_channel_is_closed_after_its_time_and_not_before() -> None
 
 @pytest.mark.feature("O10")
 @virtual_time
+async def test_a_channel_that_only_writes_is_not_idle() -> None:
+    it = pair(idle_timeout=120.0)
+    for _ in range(5):
+        await asyncio.sleep(100)
+        it.channel.send(encode(RemotingCommand.request(2, oneway=True)))
+    await asyncio.sleep(119)
+    assert not it.channel.closed, "its one-way requests are signs of life"
+    await asyncio.sleep(2)
+    assert it.channel.closed
+
+
+@pytest.mark.feature("O10")
+@virtual_time
 async def test_a_channel_with_a_pending_request_is_not_idle() -> None:
     it = pair(idle_timeout=120.0)
     it.peer.on(1, lambda request, _: None)

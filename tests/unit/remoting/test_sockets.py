@@ -15,6 +15,7 @@ from aiorocketmq.errors import ConnectError, ConnectionLostError, RemotingError,
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
+from aiorocketmq.remoting import transport
 from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.remoting.server import RemotingServer
 from tests.support.waiting import eventually
@@ -225,6 +226,28 @@ async def test_refused_and_unresolvable_addresses(client: RemotingClient) -> Non
         assert host in str(unknown.value)
     with pytest.raises(ConnectError, match="is not an address"):
         await client.invoke("nul\0:9876", RemotingCommand.request(105), 3.0)
+
+
+@pytest.mark.feature("L9")
+async def test_of_two_addresses_that_answer_at_the_same_time_one_is_kept_and_the_other_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = asyncio.Event()
+    sockets: list[socket.socket] = []
+
+    async def connected(*_: object) -> socket.socket:
+        sock = socket.socket()
+        sockets.append(sock)
+        await answered.wait()
+        return sock
+
+    monkeypatch.setattr(transport, "_connect", connected)
+    monkeypatch.setattr(transport, "_NEXT_ADDRESS", 0.001)
+    addresses = [(socket.AF_INET, (f"127.0.0.{number}", 9)) for number in (1, 2)]
+    dialling = asyncio.ensure_future(transport._dial(asyncio.get_running_loop(), addresses))
+    await eventually(lambda: len(sockets) == 2)
+    answered.set()
+    winner = await dialling
+    assert [sock is winner for sock in sockets] == [sock.fileno() >= 0 for sock in sockets]
+    winner.close()
 
 
 @pytest.mark.feature("L9")

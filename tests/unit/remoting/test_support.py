@@ -8,6 +8,7 @@ import time
 import pytest
 
 from aiorocketmq.protocol.command import RemotingCommand
+from tests.support import virtual_loop
 from tests.support.memory_transport import MemoryNetwork, PeerConnection, ScriptedPeer, join
 from tests.support.virtual_loop import DeadlockError, run_virtual, virtual_time
 from tests.unit.remoting.harness import PEER, started
@@ -144,3 +145,29 @@ async def test_a_peer_answers_later_pushes_and_counts() -> None:
     assert peer.connections == []
     assert peer.accepted == 1
     await client.close()
+
+
+@virtual_time
+async def test_timers_that_are_very_far_away_come_on_virtual_time_too() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1e9):
+            await asyncio.get_running_loop().create_future()
+    assert asyncio.get_running_loop().time() == pytest.approx(1e9)
+
+
+@pytest.mark.untidy("a task is alive at the end", why="its end is what the test is about")
+def test_a_test_that_waits_while_timers_go_on_and_on_is_a_deadlock_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(30)
+
+    async def wait() -> None:
+        ticking = asyncio.ensure_future(tick())
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ticking.cancel()
+
+    monkeypatch.setattr(virtual_loop, "_MOST_JUMPS", 100)
+    with pytest.raises(DeadlockError, match="at 3000 s"):
+        run_virtual(wait())

@@ -116,6 +116,26 @@ async def test_unfinished_frames_have_a_limit_in_all_and_the_oldest_goes() -> No
     await server.stop()
 
 
+async def test_a_frame_that_is_whole_takes_no_room_any_more() -> None:
+    server = RemotingServer(
+        processors={PING: lambda request, channel: RemotingCommand.response(request, body=request.body)}, max_unfinished=1 << 20
+    )
+    port = await server.start()
+    peers = [Peer(port) for _ in range(4)]
+    for peer in peers:
+        frame = encode(RemotingCommand.request(PING, body=bytes(800_000)))
+        for half in (frame[:700_000], frame[700_000:]):
+            await peer.write(half)
+            await asyncio.sleep(0.02)
+        (answer,) = await peer.read(1)
+        assert len(answer.body) == 800_000
+    for peer in peers:
+        await peer.write(encode(RemotingCommand.request(PING, body=b"still here")))
+        assert [answer.body for answer in await peer.read(1)] == [b"still here"], "nobody is closed for what was finished before"
+        peer.close()
+    await server.stop()
+
+
 async def test_requests_that_take_long_have_a_limit() -> None:
     release = asyncio.Event()
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable
 
 import pytest
 
-from aiorocketmq.remoting.endpoint import SparseLog
+from aiorocketmq.errors import ConnectionLostError
+from aiorocketmq.remoting.endpoint import SparseLog, UnfinishedFrames
 from aiorocketmq.remoting.tasks import TaskSet
 from aiorocketmq.remoting.watch import NEVER, LazyTimer, PartialFrame
 from tests.support.virtual_loop import virtual_time
@@ -53,6 +54,47 @@ async def test_a_late_timer_waits_for_one_look_at_the_sockets() -> None:
     loop._virtual_now = 4.0  # type: ignore[attr-defined]
     await asyncio.sleep(1)
     assert events == [("stall", 3.0), ("check", pytest.approx(4.01))]
+
+
+@virtual_time
+async def test_every_standstill_of_the_loop_is_forgiven() -> None:
+    loop = asyncio.get_running_loop()
+    events: list[str] = []
+
+    def check(now: float) -> float:
+        events.append("check")
+        return NEVER
+
+    timer = LazyTimer(check, lambda now, late: events.append("stall"))
+    for _ in range(3):
+        timer.arm(loop.time() + 1.0)
+        loop._virtual_now = loop.time() + 4.0  # type: ignore[attr-defined]
+        await asyncio.sleep(1)
+    assert events == ["stall", "check"] * 3, "the second one is none of the peer's faults either"
+
+
+class Half:
+    """A connection that holds an unfinished frame."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.aborted = False
+
+    def abort(self, error: ConnectionLostError | None = None) -> None:
+        self.aborted = True
+
+
+def test_the_oldest_unfinished_frame_goes_and_not_the_oldest_connection() -> None:
+    unfinished = UnfinishedFrames(1000)
+    busy, slow, late = Half("busy:1"), Half("slow:1"), Half("late:1")
+    unfinished.grew(busy, 500, fresh=True)
+    unfinished.grew(slow, 300, fresh=True)
+    unfinished.grew(busy, 100, fresh=True)  # the frame before is whole, the next one has begun
+    unfinished.grew(slow, 400, fresh=False)
+    unfinished.grew(late, 700, fresh=True)
+    assert (busy.aborted, slow.aborted, late.aborted) == (False, True, False)
+    unfinished.grew(late, 900, fresh=False)
+    assert not busy.aborted, "what the closed one held is room again"
 
 
 def test_an_incomplete_frame_is_overdue_unless_it_grows() -> None:

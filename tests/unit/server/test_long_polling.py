@@ -256,6 +256,20 @@ async def test_a_pause_holds_everything_back() -> None:
 
 
 @virtual_time
+async def test_what_was_woken_in_a_pause_is_answered_at_its_end_and_not_at_its_deadline() -> None:
+    bench = Bench()
+    for name in range(2):
+        bench.park(name, 10.0)
+    bench.polling.pause()
+    bench.polling.arrived("t", 0, [0])
+    await asyncio.sleep(1)
+    bench.polling.proceed()
+    await asyncio.sleep(0.1)
+    assert bench.answered == [0, 1]
+    bench.assert_empty()
+
+
+@virtual_time
 async def test_a_stopped_service_has_no_timer_left() -> None:
     bench = Bench()
     deaf = FakeChannel()

@@ -35,6 +35,16 @@ def test_a_fingerprint_goes_with_the_last_member() -> None:
     assert not bench.beat(first, 4), "the group begins anew: nothing has changed"
 
 
+def test_a_connection_that_names_another_client_is_another_member() -> None:
+    bench, channel = Bench(), FakeChannel("127.0.0.1:1")
+    bench.beat(channel, 1)
+    group = bench.clients.consumer_group("g")
+    assert group is not None and group.client_ids() == ["me"]
+    assert bench.clients.renew_consumer("g", channel, "renamed", 0, 479)  # type: ignore[arg-type]
+    assert group.client_ids() == ["renamed"], "the name by which queues are shared out is the one of now"
+    assert bench.clients.consumer("g", "me") is None
+
+
 def test_fingerprints_of_groups_that_never_came_to_be_are_forgotten() -> None:
     bench = Bench()
     bench.beat(FakeChannel(), 1)

@@ -263,3 +263,24 @@ async def test_a_pause_holds_everything_back_and_loses_nothing() -> None:
     await asyncio.sleep(0.1)
     assert bench.delivered() == [b"a", b"b"]
     await bench.close()
+
+
+@virtual_time
+async def test_work_that_is_told_of_while_it_is_being_done_is_done_once() -> None:
+    bench = Bench()
+    ends: list[Callable[[RocketMQError | None], None]] = []
+    bench.schedule.register("slow", lambda entry, done: ends.append(done))
+    entry = DueEntry(bench.now_ms() + 1000, "slow", 1)
+    bench.store.put_due(entry)
+    await asyncio.sleep(0.1)
+    bench.schedule.start()
+    await asyncio.sleep(2)
+    assert len(ends) == 1
+    bench.schedule.added(entry)  # its commit was under way when it was read from the database
+    await asyncio.sleep(5)
+    assert len(ends) == 1, "it is still at work"
+    bench.store.strike(entry)
+    ends[0](None)
+    await asyncio.sleep(5)
+    assert len(ends) == 1
+    await bench.close()

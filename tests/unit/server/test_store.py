@@ -12,7 +12,7 @@ import pytest
 
 from aiorocketmq.errors import ConfigError, MessageIllegalError, RocketMQError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import decode_message
-from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage, StoredRecord
+from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage, QueueLog, RecentMessages, StoredRecord
 from aiorocketmq.server.store.schema import open_database
 from aiorocketmq.server.store.store import Store
 from tests.unit.server.harness import NOW, settle
@@ -340,3 +340,18 @@ async def test_reading_stops_at_its_bytes(recent_bytes: int) -> None:
         counts = [len(bench.store.read(queue, offset, 9, limit)) for offset, limit in tries]
     assert counts == [1, 3, 2, 1, 2]
     assert recent_bytes or len(fetched) <= sum(counts) + 2, "rows beyond the limit are not read"
+
+
+def test_messages_that_left_memory_before_their_turn_do_not_take_others_with_them() -> None:
+    queue, recent = QueueLog(1, "t", 0), RecentMessages(5 * 1000)
+    record = StoredRecord(0, 1, bytes(500))
+    for _ in range(2):
+        recent.append(queue, record)
+    queue.skip(3, 1)  # a large batch, which does not stay in memory
+    for _ in range(2):
+        recent.append(queue, record)
+    other = QueueLog(2, "t", 1)
+    for _ in range(5):
+        recent.append(other, record)  # two have to leave memory, the oldest: they are gone already
+    assert queue.recent_from(5, 2) == [record, record]
+    assert (queue.first_recent_offset, queue.next_offset) == (5, 7)

@@ -229,3 +229,28 @@ async def test_request_17_keeps_what_it_does_not_name(bench: BrokerBench) -> Non
     assert answer.code == 0, answer.remark
     topic = bench.state.topics.require("t")
     assert (topic.perm, topic.topic_sys_flag, topic.attributes) == (4, 2, {"message.type": "FIFO"})
+
+
+async def test_an_offset_that_goes_back_to_what_is_stored_while_another_is_written_is_the_last_word(bench: BrokerBench) -> None:
+    offsets = bench.state.offsets
+    assert offsets.commit("g", "t", 0, 5)
+    await settle()
+    assert offsets.commit("g", "t", 0, 9)
+    assert offsets.commit("g", "t", 0, 5)
+    await settle()
+    assert offsets.query("g", "t", 0) == 5
+    assert_memory_is_the_database(bench)
+
+
+async def test_a_pending_reset_goes_with_its_group(bench: BrokerBench) -> None:
+    offsets = bench.state.offsets
+    offsets.reset("g", "t", 0, 2)
+    offsets.reset("other", "t", 0, 3)
+    await settle()
+    offsets.drop(group="g")
+    await settle()
+    assert offsets.query("g", "t", 0) == -1 and offsets.take_reset("g", "t", 0) == -1
+    assert offsets.commit("g", "t", 0, 4), "nothing stands in the way of a group of the same name"
+    assert offsets.take_reset("other", "t", 0) == 3
+    await settle()
+    assert offsets.query("g", "t", 0) == 4

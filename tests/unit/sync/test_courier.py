@@ -117,3 +117,17 @@ def test_flush_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     courier.flush(0.01)
     gate.set()
     courier.flush(10.0)
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, delivered = courier._Courier(), list[str]()
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(courier._thread, "start_new_thread", refuse)
+        made.post(lambda: delivered.append("first"))
+    assert delivered == []
+    made.post(lambda: delivered.append("second"))
+    eventually_sync(lambda: delivered == ["first", "second"], 5)

@@ -649,6 +649,16 @@ def test_a_forked_child_gets_an_error_and_leaves_the_links_of_its_parent_alone(s
         assert [send.body for send in site.broker.sends] == [b"first", b"waiting", b"x"]
 
 
+def test_links_that_nobody_uses_are_looked_for_again_and_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_SWEEP", 0.02)
+    with producing(site) as producer:
+        for _ in range(3):
+            producer.send(message())
+            [each] = links_of(producer)
+            each.used_at -= 3600
+            eventually_sync(lambda link=each: not is_open(link), 5)  # type: ignore[misc]
+
+
 def test_links_that_nobody_uses_are_closed(site: Site) -> None:
     with producing(site) as producer:
         producer.send(message())

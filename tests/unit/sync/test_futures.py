@@ -85,6 +85,20 @@ def test_a_wait_ends_with_its_time() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_forked_child_ends_what_it_inherited_and_calls_nobody_back() -> None:
+    called: list[object] = []
+    waiting, ended = begun(), begun()
+    ended.set_result(7)
+    for future in (waiting, ended):
+        future.add_done_callback(called.append)
+    called.clear()
+    for future in (waiting, ended):
+        future.disown(ForkedClientError("the parent's"))
+    assert called == [], "the callbacks are the parent's"
+    assert isinstance(waiting.exception(), ForkedClientError)
+    assert ended.result() == 7
+
+
 def test_a_forked_child_does_not_wait() -> None:
     process = Process()
     future: SendFuture[int] = SendFuture(process, lambda _: None)

@@ -22,7 +22,8 @@ import pytest
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError
 from aiorocketmq.sync import portal as portals
 from aiorocketmq.sync.base import BlockingClient
-from aiorocketmq.sync.calls import DirectCall, PortalEndedError, Waiter
+from aiorocketmq.sync.calls import DirectCall, PlainCall, PortalEndedError, Waiter
+from aiorocketmq.sync.futures import SendFuture
 from aiorocketmq.sync.portal import Portal
 from tests.support.waiting import eventually_sync
 
@@ -60,6 +61,23 @@ async def add(a: int, b: int) -> int:
 
 def loop_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "aiorocketmq-sync"]
+
+
+def test_what_comes_just_after_the_end_of_the_loop_is_refused_and_not_forgotten() -> None:
+    portal, resident = move_in()
+    move_out(portal, resident)
+    assert portal.ended
+    begun: list[object] = []
+    future: SendFuture[object] = SendFuture(portal, lambda _: None)
+    portal.submit(begun.append, add, (), future)
+    assert isinstance(future.exception(timeout=2), PortalEndedError)
+    waiter = Waiter()
+    call = PlainCall(lambda: begun.append("called"), waiter, portal)
+    portal._post(call)
+    assert waiter.wait(2), "the calling thread is woken"
+    with pytest.raises(PortalEndedError):
+        call.outcome()
+    assert begun == []
 
 
 def test_a_call_returns_the_result_of_the_coroutine(portal: Portal) -> None:

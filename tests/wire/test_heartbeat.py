@@ -346,8 +346,8 @@ async def test_the_first_heartbeat_of_a_group_that_comes_back_never_overtakes_it
 @virtual_time
 async def test_a_heartbeat_without_an_answer_leaves_time_for_the_goodbye(caplog: pytest.LogCaptureFixture) -> None:
     world = with_slave()
-    instance = world.instance()
-    await instance.register_producer(FakeProducer(topics=["orders"]))
+    instance, leaver = world.instance(), FakeProducer(topics=["orders"])
+    await instance.register_producer(leaver)
     await instance.register_producer(FakeProducer("others", topics=["orders"]))
     await instance.start()
     await asyncio.sleep(2)
@@ -357,7 +357,7 @@ async def test_a_heartbeat_without_an_answer_leaves_time_for_the_goodbye(caplog:
     await asyncio.sleep(0.1)
     began = asyncio.get_running_loop().time()
     with caplog.at_level(logging.WARNING, "aiorocketmq"):
-        await instance.unregister_producer("producers")
+        await instance.unregister_producer(leaver)
     [goodbye] = world.master.of(RequestCode.UNREGISTER_CLIENT)
     assert goodbye.at - began == pytest.approx(0.5, abs=0.01), "half of its time at most goes into waiting for the heartbeat"
     assert asyncio.get_running_loop().time() - began == pytest.approx(0.8, abs=0.01), "the answer is waited for"

@@ -9,10 +9,12 @@ from typing import Any, Self
 
 import pytest
 
-from aiorocketmq.cli import consume, tail
+from aiorocketmq.cli import consume, produce, tail
 from aiorocketmq.cli.options import Cluster
 from aiorocketmq.errors import ConnectError
+from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import SendResult
 from tests.support.virtual_loop import virtual_time
 
 QUEUE = MessageQueue("orders", "broker-a", 0)
@@ -63,6 +65,56 @@ async def test_tail_pauses_while_the_broker_is_away_and_loses_nothing(printed: l
     await tail._all([tail._follow(admin, QUEUE, 7, "*", sink)], sink.full)  # type: ignore[arg-type]
     assert printed == [7, 8, 9]
     assert admin.asked[:6] == [(0.0, 7), (0.5, 8), (1.5, 8), (2.5, 8), (3.5, 8), (4.0, 9)]
+
+
+@virtual_time
+async def test_tail_that_does_not_follow_stops_where_the_queue_ended_when_it_began(printed: list[object]) -> None:
+    class Admin:
+        async def max_offset(self, queue: MessageQueue) -> int:
+            return 3
+
+        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+            # More has come meanwhile: an answer may hold it, too.
+            messages = [SimpleNamespace(queue_offset=number, store_timestamp=number) for number in range(offset, offset + 2)]
+            return SimpleNamespace(messages=messages, next_offset=offset + 2)
+
+    sink = tail._Sink(FORM, None, sort=True)
+    await tail._read_to_end(Admin(), QUEUE, 0, "*", sink)  # type: ignore[arg-type]
+    sink.finish()
+    assert [message.queue_offset for message in printed] == [0, 1, 2]  # type: ignore[attr-defined]
+
+
+class Producer:
+    """A `Producer` that takes its time for each message, and counts how many are on their way."""
+
+    most = 0
+
+    def __init__(self, **_: object) -> None:
+        self.under_way = 0
+
+    async def send_nowait(self, message: object, **_: object) -> SendResult:
+        self.under_way += 1
+        Producer.most = max(Producer.most, self.under_way)
+        await asyncio.sleep(0.1)
+        self.under_way -= 1
+        return SendResult(SendStatus.SEND_OK, "id", "offset id", QUEUE, 0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(("key", "most"), [("eu", 1), (None, 5)])
+def test_produce_sends_messages_of_one_sharding_key_one_by_one(key: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @virtual_time
+    async def run() -> None:
+        await produce._produce("orders", "x", 5, "g", produce.Fields(sharding_key=key), Cluster(name_servers="ns:9876", output="json"))
+
+    monkeypatch.setattr(produce, "Producer", Producer)
+    Producer.most = 0
+    run()
+    assert Producer.most == most, "brokers store what is on its way at the same time in any order"
 
 
 class Consumer:

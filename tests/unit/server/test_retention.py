@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from aiorocketmq.protocol.headers_client import (
 from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.server.broker.retention import Retention
 from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage
+from aiorocketmq.server.store import store as store_module
 from aiorocketmq.server.store.store import Store
 from tests.support.virtual_loop import virtual_time
 from tests.support.waiting import eventually
@@ -170,6 +173,98 @@ async def test_what_fails_is_tried_again() -> None:
     finally:
         logging.getLogger("aiorocketmq.server").disabled = False
     await bench.close()
+
+
+class SlowCommits:
+    """Lets commits of a store with a thread of its own stop when everything is written and nothing committed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.written = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.fails = False
+        write = store_module.write_changes
+
+        def slow(*arguments: Any) -> None:
+            write(*arguments)
+            self.written.set()
+            assert self.go_on.wait(10)
+            if self.fails:
+                raise sqlite3.OperationalError("disk full")
+
+        monkeypatch.setattr(store_module, "write_changes", slow)
+
+    def hold(self) -> None:
+        self.written.clear()
+        self.go_on.clear()
+
+    async def under_way(self) -> None:
+        await eventually(self.written.is_set)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_pulls_see_no_half_of_what_leaves(make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    commits = SlowCommits(monkeypatch)
+    bench = make_bench(path=tmp_path / "b.db", flush="sync", recent_bytes=0)
+    for number in range(20):
+        await bench.send("t", b"%02d" % number)
+    store = bench.state.store
+    retention = Retention(store, lambda: NOW, max_age=None, max_bytes=store.stored_bytes() // 2, interval=100.0)
+    await bench.pull("t")  # its group is there from now on
+    await eventually(lambda: not store.committing)
+    commits.hold()
+    retention.start()
+    await commits.under_way()
+    try:
+        answer = await bench.pull("t")
+        assert (answer.remark, answer.ext_fields["nextBeginOffset"]) == ("OFFSET_TOO_SMALL", "10"), "neither a part of them, nor too far"
+    finally:
+        commits.fails = fails
+        commits.go_on.set()
+    await eventually(lambda: not store.committing)
+    retention.stop()
+    commits.fails = False
+    assert store.bounds("t", 0) == (0 if fails else 10, 20)
+    assert len(store.read(store.queue("t", 0), store.bounds("t", 0)[0], 100)) == (20 if fails else 10)  # type: ignore[arg-type]
+
+
+async def test_pulls_go_past_nothing_while_a_topic_is_deleted(make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = SlowCommits(monkeypatch)
+    bench = make_bench(path=tmp_path / "b.db", flush="sync", recent_bytes=0)
+    await bench.send("t")
+    await bench.pull("t")
+    await eventually(lambda: not bench.state.store.committing)
+    commits.hold()
+    bench.state.topics.delete("t")
+    await commits.under_way()
+    try:
+        answer = await bench.pull("t")
+        assert (answer.code, answer.ext_fields["nextBeginOffset"]) == (ResponseCode.PULL_RETRY_IMMEDIATELY, "0"), "it may stay"
+    finally:
+        commits.fails = True
+        commits.go_on.set()
+    await eventually(lambda: not bench.state.store.committing)
+    commits.fails = False
+    assert (await bench.pull("t")).remark == "FOUND"
+
+
+async def test_what_is_being_stored_is_not_counted_and_does_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = SlowCommits(monkeypatch)
+    store = Store(tmp_path / "b.db", store_host=(b"\x7f\x00\x00\x01", 1), now_ms=lambda: NOW, flush="sync")
+    store.open()
+    retention = Retention(store, lambda: NOW + 60_000, max_age=1.0, max_bytes=None, interval=0.01)
+    commits.hold()
+    store.append(PendingMessage("new", 0, b"x", b""))
+    await commits.under_way()
+    try:
+        assert store.stored_bytes() == 0
+        retention.start()
+        await asyncio.sleep(0.05)  # looks for old messages meanwhile
+    finally:
+        commits.go_on.set()
+    await eventually(lambda: store.bounds("new", 0) == (1, 1), timeout=5)
+    retention.stop()
+    await store.close()
 
 
 @virtual_time

@@ -1,7 +1,7 @@
 """What is too old, or too much, leaves the store (Java: `DefaultMessageStore.CleanCommitLogService`).
 
 The oldest messages go first, in small steps of one unit of work each, and the smallest offset of their queues moves up with the same
-commit. A message that waits for its delivery stays until that is done. Java removes whole files of its log, by age and by the fill of
+commit. Consumers see it move before: a commit on the store's own thread must not take away what they are reading. A message that waits for its delivery stays until that is done. Java removes whole files of its log, by age and by the fill of
 the disk.
 """
 
@@ -119,18 +119,21 @@ class Retention:
             bounds[queue_key] = by_key[queue_key].next_offset if first is None else first
         size = sum(len(row[4]) for row in gone)
         unit = store.expire(
-            [(physical_offset, topic, record) for physical_offset, _, _, topic, record in gone],
-            bounds,
-            partial(self._removed, {by_key[key]: offset for key, offset in bounds.items()}, size),
+            [(physical_offset, topic, record) for physical_offset, _, _, topic, record in gone], bounds, partial(self._removed, size)
         )
-        unit.callbacks.append(self._committed)
+        hidden: dict[QueueLog, int] = {}
+        for queue_key, offset in bounds.items():
+            queue = by_key[queue_key]
+            if offset > queue.min_offset:
+                hidden[queue], queue.min_offset = queue.min_offset, offset
+        unit.callbacks.append(partial(self._committed, hidden))
 
-    def _removed(self, bounds: dict[QueueLog, int], size: int) -> None:
-        for queue, offset in bounds.items():
-            queue.min_offset = max(queue.min_offset, offset)
+    def _removed(self, size: int) -> None:
         self._bytes -= size
 
-    def _committed(self, error: RocketMQError | None) -> None:
+    def _committed(self, hidden: dict[QueueLog, int], error: RocketMQError | None) -> None:
         if error is not None:
+            for queue, offset in hidden.items():  # they are still there
+                queue.min_offset = offset
             logger.error("old messages cannot be removed, next try in %g s: %s", self._interval, error)
         self._look_in(0.0 if error is None else self._interval)

@@ -1,7 +1,8 @@
 """What can be asked of a store.
 
-Queues and their offsets show what is committed, and nothing else. While a store commits on its own thread, searches by key or by offset of
-the log may find a message a moment before it is acknowledged.
+Queues and their offsets show what is committed, and nothing else. While a store commits on its own thread, the database shows what is under
+way already: searches by key or by offset of the log may find a message a moment before it is acknowledged, and rows that are to be removed
+may be gone before their queue's smallest offset moves. Whoever removes some moves it first.
 
 Whatever asks the database may raise `ServiceNotAvailableError`: it is closed, or it cannot be read at the moment.
 """
@@ -118,16 +119,16 @@ class Queries:
         return [DueEntry._make(row) for row in rows]
 
     def oldest(self, limit: int) -> Iterator[tuple[int, int, int, str, bytes]]:
-        """The messages that were stored first, but for those that due work still needs; read as they are taken.
+        """The committed messages that were stored first, but for those that due work still needs; read as they are taken.
 
         Returns:
             Offset of the log, key of the queue, store time in ms, topic, and record of each.
         """
         return self._rows(
             "SELECT physical_offset, queue, store_timestamp, topic, record FROM messages JOIN queues ON queues.id = messages.queue"
-            " WHERE NOT EXISTS (SELECT 1 FROM due WHERE key = physical_offset) ORDER BY physical_offset LIMIT ?",
-            limit,
-        )
+            " WHERE physical_offset < ? AND NOT EXISTS (SELECT 1 FROM due WHERE key = physical_offset) ORDER BY physical_offset LIMIT ?",
+            self._next_physical, limit,
+        )  # fmt: skip
 
     def first_offset_without(self, queue_key: int, removed: Sequence[int]) -> int | None:
         """The smallest offset that a queue keeps when the messages at these offsets of the log are gone; None when it keeps none."""
@@ -137,8 +138,9 @@ class Queries:
         return row[0] if row else None
 
     def stored_bytes(self) -> int:
-        """Bytes of all records; looks at every message."""
-        return int(next(self._rows("SELECT coalesce(sum(length(record)), 0) FROM messages"))[0])
+        """Bytes of all committed records; looks at every message."""
+        statement = "SELECT coalesce(sum(length(record)), 0) FROM messages WHERE physical_offset < ?"
+        return int(next(self._rows(statement, self._next_physical))[0])
 
     def offsets(self) -> Iterator[tuple[str, str, int, int]]:
         """All committed offsets: group, topic, queue id, offset."""

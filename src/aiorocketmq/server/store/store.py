@@ -199,6 +199,11 @@ class Store(Queries, Writes):
         self._committing.add_done_callback(lambda future: self._committed(changes, future))
 
     @property
+    def committing(self) -> bool:
+        """True while a commit is under way on the store's own thread."""
+        return self._committing is not None
+
+    @property
     def workers(self) -> ThreadPoolExecutor:
         """The store's own thread, for what would keep the loop for too long."""
         if self._executor is None:

@@ -210,6 +210,8 @@ class PullProcessor:
                 if len(found) >= pull.max_messages:
                     return found, offset
             if not chunk:
+                if store.committing:  # its topic is being deleted, or not, as the commit will tell
+                    return found, offset
                 # Only a damaged database lacks rows; consumers must be able to go past the hole.
                 logger.error("%s:%d: no messages from offset %d to %d", pull.topic, pull.queue_id, offset, end)
                 return found, end

@@ -15,10 +15,11 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Final, Self, Unpack, cast
 
-from aiorocketmq.errors import ConfigError, RocketMQError
-from aiorocketmq.model.checks import whole
+from aiorocketmq.errors import ClientStateError, ConfigError, RocketMQError
+from aiorocketmq.model.checks import flag, whole
+from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.server.broker.broker import Broker
@@ -28,6 +29,8 @@ from aiorocketmq.server.namesrv.name_server import NameServer
 from aiorocketmq.server.store.store import Flush
 
 logger = logging.getLogger("aiorocketmq.server")
+
+_MAX_PERM: Final = int(Permission.READ | Permission.WRITE | Permission.INHERIT)
 
 
 class LocalCluster:
@@ -237,9 +240,12 @@ class LocalCluster:
 
         Raises:
             InvalidNameError: The name is not legal.
-            ConfigError: A number is out of range, or the topic exists already.
+            ConfigError: A value cannot be, the topic exists already, or the cluster was not started.
+            ClientStateError: None of its brokers runs, or one that was named does not.
         """
         whole("queues", queues, 1, 65535)
+        whole("perm", perm, 0, _MAX_PERM)
+        flag("order", order)
         chosen = self._chosen(brokers)
         if exist_ok:
             chosen = [broker for broker in chosen if broker.state.topics.latest(topic) is None]
@@ -248,7 +254,7 @@ class LocalCluster:
                 broker.topics.refuse_known(topic)  # on any of them before it is made on the first
         for broker in chosen:
             await broker.topics.create(
-                TopicConfig(topic_name=topic, read_queue_nums=queues, write_queue_nums=queues, perm=perm, order=order)
+                TopicConfig(topic_name=topic, read_queue_nums=queues, write_queue_nums=queues, perm=int(perm), order=order)
             )
 
     async def update_topic(
@@ -270,10 +276,15 @@ class LocalCluster:
             brokers: Names of brokers that have it; None takes all that run and have it.
 
         Raises:
-            ConfigError: A number is out of range, or there is no such topic.
+            ConfigError: A value cannot be, there is no such topic, it is the broker's own, or the cluster was not started.
+            ClientStateError: None of its brokers runs, or one that was named does not.
         """
         if queues is not None:
             whole("queues", queues, 1, 65535)
+        if perm is not None:
+            perm = whole("perm", perm, 0, _MAX_PERM)
+        if order is not None:
+            flag("order", order)
         chosen = self._chosen(brokers)
         if brokers is None:
             chosen = [broker for broker in chosen if topic in broker.state.topics] or chosen
@@ -281,9 +292,19 @@ class LocalCluster:
             await broker.topics.update(topic, queues=queues, perm=perm, order=order)
 
     def _chosen(self, brokers: Iterable[str] | None) -> list[Broker]:
-        if brokers is not None:
-            return [self.broker(name) for name in brokers]
-        return [broker for broker in self._brokers if broker.running]
+        if isinstance(brokers, str):
+            raise ConfigError(f"brokers {brokers!r} is one name", hint=f"give a list of names: brokers=[{brokers!r}]")
+        if self._name_server is None:
+            raise ConfigError("the cluster was not started, so it has no topics", hint="use `async with LocalCluster() as cluster`")
+        if brokers is None:
+            chosen = [broker for broker in self._brokers if broker.running]
+            if not chosen:
+                raise ClientStateError("none of the cluster's brokers runs", hint="start_broker() starts one again")
+            return chosen
+        chosen = [self.broker(name) for name in brokers]
+        if not chosen:
+            raise ConfigError("brokers names no broker", hint="name some, or leave it out for all that run")
+        return chosen
 
 
 async def run_server(*, ready: Callable[[LocalCluster], None] | None = None, **settings: Any) -> None:

@@ -137,7 +137,8 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
 
         Raises:
             InvalidNameError: The name is not legal.
-            ConfigError: A number is out of range, or the topic exists already.
+            ConfigError: A value cannot be, the topic exists already, or the cluster was not started.
+            ClientStateError: None of its brokers runs, or one that was named does not.
         """
         self._call(self._async.create_topic, topic, queues, perm=perm, order=order, brokers=brokers, exist_ok=exist_ok)
 
@@ -160,6 +161,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             brokers: Names of brokers that have it; None takes all that run and have it.
 
         Raises:
-            ConfigError: A number is out of range, or there is no such topic.
+            ConfigError: A value cannot be, there is no such topic, it is the broker's own, or the cluster was not started.
+            ClientStateError: None of its brokers runs, or one that was named does not.
         """
         self._call(self._async.update_topic, topic, queues=queues, perm=perm, order=order, brokers=brokers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -284,6 +285,43 @@ async def test_updating_changes_what_is_given() -> None:
             await cluster.update_topic("missing", perm=4)
         with pytest.raises(ConfigError, match="queues 0"):
             await cluster.update_topic("t", queues=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"perm": 99}, "perm 99"), ({"perm": -1}, "perm -1"), ({"perm": 8}, "perm 8"), ({"perm": "6"}, "perm '6'"),
+        ({"order": "yes"}, "order 'yes'"), ({"brokers": []}, "brokers names no broker"),
+        ({"brokers": "broker-a"}, "brokers 'broker-a' is one name"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_impossible_values_of_topics_are_refused_and_harm_nobody(tmp_path: Path, values: dict[str, Any], field: str) -> None:
+    async with LocalCluster(data_dir=tmp_path) as cluster:
+        with pytest.raises(ConfigError, match=re.escape(field)):
+            await cluster.create_topic("t", **values)
+        assert "t" not in cluster.brokers[0].state.topics
+        await cluster.create_topic("t")
+        before = cluster.brokers[0].state.topics.require("t")
+        with pytest.raises(ConfigError, match=re.escape(field)):
+            await cluster.update_topic("t", **values)
+        assert cluster.brokers[0].state.topics.require("t") == before
+        await cluster.kill_broker("broker-a")
+        await cluster.start_broker("broker-a")
+
+
+async def test_topics_need_a_broker_that_runs_and_are_not_its_own() -> None:
+    cluster = LocalCluster()
+    for change in (cluster.create_topic, cluster.update_topic):
+        with pytest.raises(ConfigError, match="was not started"):
+            await change("t")
+    async with cluster:
+        with pytest.raises(ConfigError, match="'SCHEDULE_TOPIC_XXXX' is the broker's own"):
+            await cluster.update_topic("SCHEDULE_TOPIC_XXXX", queues=1)
+        await cluster.kill_broker("broker-a")
+        for change in (cluster.create_topic, cluster.update_topic):
+            with pytest.raises(ClientStateError, match="none of the cluster's brokers runs"):
+                await change("t")
 
 
 async def test_a_topic_that_cannot_be_stored_is_an_error() -> None:

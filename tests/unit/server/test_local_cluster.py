@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
 from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.server import LocalCluster, run_server
+from aiorocketmq.server.broker.faults import Faults
 from tests.support.waiting import eventually
 from tests.unit.server.harness import NOW, pull_header
 
@@ -138,6 +140,45 @@ async def test_faults() -> None:
         assert not broker.faults.armed
         # Stored: the third send, the one whose answer was lost, and both slow ones.
         assert (await send(client, broker.address)).ext_fields["queueOffset"] == "4"
+
+
+async def test_faults_meet() -> None:
+    async with LocalCluster() as cluster, dialled(cluster) as client:
+        broker = cluster.brokers[0]
+        faults = broker.faults
+        await cluster.create_topic("t", queues=1)
+        faults.delay(0.05)
+        faults.delay(timedelta(seconds=0.05), request=RequestCode.SEND_MESSAGE_V2)
+        faults.drop_next(request=RequestCode.SEND_MESSAGE_V2)
+        faults.lose_answers(request=RequestCode.SEND_MESSAGE_V2)
+        faults.answer_with(2, request=RequestCode.SEND_MESSAGE_V2, times=1)
+        for _ in range(2):
+            with pytest.raises(RequestTimeoutError):
+                await send(client, broker.address, timeout=0.3)
+        started = asyncio.get_running_loop().time()
+        assert (await send(client, broker.address)).code == 2
+        assert asyncio.get_running_loop().time() - started > 0.09, "the delays add up"
+        assert (await send(client, broker.address)).ext_fields["queueOffset"] == "1", "the second was stored, the others were not"
+        faults.clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "field"),
+    [
+        ("drop_next", (0,), "times 0"), ("lose_answers", (-1,), "times -1"), ("drop_next", ("x",), "times 'x'"),
+        ("delay", ("1",), "seconds '1'"), ("delay", (-1,), "seconds -1"), ("delay", (float("nan"),), "seconds nan"),
+        ("answer_with", ("2",), "code '2'"), ("answer_with", (1 << 40,), "code"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_impossible_faults_are_refused(kind: str, arguments: tuple[Any, ...], field: str) -> None:
+    faults = Faults()
+    with pytest.raises(ConfigError, match=field):
+        getattr(faults, kind)(*arguments)
+    for options in ({"request": "310"}, {"remark": None}, {"times": 0}):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            faults.answer_with(2, **options)  # type: ignore[arg-type]
+    assert not faults.armed
 
 
 NONSENSE = {

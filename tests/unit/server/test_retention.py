@@ -21,8 +21,8 @@ from aiorocketmq.protocol.headers_client import (
 )
 from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.server.broker.retention import Retention
-from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage
 from aiorocketmq.server.store import store as store_module
+from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage
 from aiorocketmq.server.store.store import Store
 from tests.support.virtual_loop import virtual_time
 from tests.support.waiting import eventually
@@ -203,7 +203,9 @@ class SlowCommits:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_pulls_see_no_half_of_what_leaves(make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+async def test_pulls_see_no_half_of_what_leaves(
+    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
     commits = SlowCommits(monkeypatch)
     bench = make_bench(path=tmp_path / "b.db", flush="sync", recent_bytes=0)
     for number in range(20):
@@ -228,7 +230,9 @@ async def test_pulls_see_no_half_of_what_leaves(make_bench: MakeBench, tmp_path:
     assert len(store.read(store.queue("t", 0), store.bounds("t", 0)[0], 100)) == (20 if fails else 10)  # type: ignore[arg-type]
 
 
-async def test_pulls_go_past_nothing_while_a_topic_is_deleted(make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pulls_go_past_nothing_while_a_topic_is_deleted(
+    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = SlowCommits(monkeypatch)
     bench = make_bench(path=tmp_path / "b.db", flush="sync", recent_bytes=0)
     await bench.send("t")

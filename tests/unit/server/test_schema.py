@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from aiorocketmq.errors import ConfigError, ServiceNotAvailableError
+from aiorocketmq.server import LocalCluster
 from aiorocketmq.server.store.records import DELAY, DueEntry, PendingMessage
 from aiorocketmq.server.store.schema import SCHEMA_VERSION, open_database
 from aiorocketmq.server.store.store import Store
@@ -130,6 +132,31 @@ async def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path, damage: str
         await store.close()
     assert "restore" in (caught.value.hint or "") and str(path) in (caught.value.hint or "")
     assert path.read_bytes() == bytes(data), "what is damaged is not made worse"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("broker-a.db", "UPDATE settings SET value = 'nonsense' WHERE kind = 'topic'"),
+        ("broker-a.db", "UPDATE settings SET value = '{' WHERE kind = 'group'"),
+        ("broker-a.db", "UPDATE settings SET value = x'ff00' WHERE kind = 'topic'"),
+        ("broker-a.db", "INSERT INTO settings VALUES ('store', 'next_physical_offset', 'many')"),
+        ("broker-a.db", "UPDATE messages SET queue_offset = 'many'"),
+        ("broker-a.db", "DROP TABLE consumer_offsets"),
+        ("namesrv.db", "INSERT INTO settings VALUES ('a', 'b', x'ff')"),
+        ("namesrv.db", "DROP TABLE settings"),
+    ],
+)
+async def test_what_a_damaged_file_holds_is_an_error_that_names_it(tmp_path: Path, file: str, damage: str) -> None:
+    async with LocalCluster(data_dir=tmp_path) as cluster:
+        await cluster.create_topic("t")
+        cluster.brokers[0].state.store.append(PendingMessage("t", 0, b"x", b""))
+    with contextlib.closing(sqlite3.connect(tmp_path / file, isolation_level=None)) as database:
+        database.execute(damage)
+    for _ in range(2):  # the first try keeps nothing open
+        with pytest.raises(ConfigError, match=rf"{re.escape(file)} cannot be used") as caught:
+            await LocalCluster(data_dir=tmp_path).start()
+        assert "locked" not in str(caught.value)
 
 
 async def test_a_file_that_goes_bad_later_is_an_error_of_ours(tmp_path: Path) -> None:

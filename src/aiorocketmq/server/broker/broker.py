@@ -135,11 +135,8 @@ class Broker:
             on_topic_change=lambda topic: registration.topic_changed(topic),
         )
         registration = Registration(state)
-        state.store.open(self._memory)
+        state.open(self._memory)
         self._memory = None
-        state.topics.load()
-        state.groups.load()
-        state.offsets.load()
         config = self.config
         self._schedule = Schedule(state.store, self._now_ms, partial(restore, state))
         self._retention = Retention(

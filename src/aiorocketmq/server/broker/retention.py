@@ -1,8 +1,8 @@
 """What is too old, or too much, leaves the store (Java: `DefaultMessageStore.CleanCommitLogService`).
 
 The oldest messages go first, in small steps of one unit of work each, and the smallest offset of their queues moves up with the same
-commit. Consumers see it move before: a commit on the store's own thread must not take away what they are reading. A message that waits for its delivery stays until that is done. Java removes whole files of its log, by age and by the fill of
-the disk.
+commit. Consumers see it move before: a commit on the store's own thread must not take away what they are reading. A message that waits
+for its delivery stays until that is done. Java removes whole files of its log, by age and by the fill of the disk.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
+from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.enums import MessageModel, Permission
 from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.codes import RequestCode
@@ -22,6 +24,7 @@ from aiorocketmq.server.broker.metadata import Groups, Topics
 from aiorocketmq.server.broker.offsets import ConsumerOffsets
 from aiorocketmq.server.broker.registry import ClientRegistry, ConsumerGroup
 from aiorocketmq.server.broker.stats import BrokerStats
+from aiorocketmq.server.store.schema import unusable
 from aiorocketmq.server.store.store import Store
 
 # Plain numbers: operators of an IntFlag cost microseconds, on every request.
@@ -69,6 +72,24 @@ class BrokerState:
         self.stats = BrokerStats(monotonic)
         self.message_ids = UniqueIdGenerator(ip.packed, secrets.randbits(16))
         self._message_id_prefix = f"{ip.packed.hex()}{port:08x}".upper()
+
+    def open(self, memory: sqlite3.Connection | None = None) -> None:
+        """Open the store and read all tables.
+
+        Args:
+            memory: As for `Store.open`.
+
+        Raises:
+            ConfigError: The file cannot be used, or what it holds cannot be read.
+        """
+        self.store.open(memory)
+        try:
+            self.topics.load()
+            self.groups.load()
+            self.offsets.load()
+        except (RocketMQError, ValueError, TypeError) as error:  # what damaged pages hold is of any kind
+            self.store.abandon()
+            raise unusable(self.config.path, error) from None
 
     @property
     def readable(self) -> bool:

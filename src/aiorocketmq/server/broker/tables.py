@@ -39,7 +39,12 @@ class StoredTable(Generic[_V]):
         self._pending: dict[str, list[tuple[Unit, _V | None]]] = {}
 
     def load(self) -> None:
-        """Read the database."""
+        """Read the database.
+
+        Raises:
+            ProtocolError: A value cannot be read.
+            ServiceNotAvailableError: The database cannot.
+        """
         self._table = {name: self._decode(text) for name, text in self._store.settings(self._kind).items()}
 
     def seed(self, name: str, value: _V) -> None:

@@ -53,12 +53,14 @@ class TopicAdmin:
         """Change what is given of a topic; returns when it is stored and the name servers know it.
 
         Raises:
-            ConfigError: There is no such topic.
+            ConfigError: There is no such topic, or it is the broker's own.
             BrokerError: It could not be stored.
         """
         known = self._state.topics.latest(topic)
         if known is None:
             raise ConfigError(f"topic {topic!r} does not exist on {self._state.config.name}", hint="create it with create_topic()")
+        if self._state.topics.is_system(topic):
+            raise ConfigError(f"topic {topic!r} is the broker's own", hint="leave it as it is, and create one of another name")
         await self._put(
             known.replace(
                 read_queue_nums=known.read_queue_nums if queues is None else queues,

@@ -12,7 +12,7 @@ from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.dispatch import RequestTable
 from aiorocketmq.server.namesrv.processor import NameServerProcessor
 from aiorocketmq.server.namesrv.route_info import RouteInfo
-from aiorocketmq.server.store.schema import open_database
+from aiorocketmq.server.store.schema import open_database, unusable
 
 _SCAN_INTERVAL: Final = 5.0
 
@@ -37,8 +37,14 @@ class KeyValueTable:
         """
         self._database = open_database(self._path, sync=True)
         self._table.clear()
-        for namespace, name, value in self._database.execute("SELECT kind, name, value FROM settings").fetchall():
-            self._table.setdefault(namespace, {})[name] = value
+        try:
+            for namespace, name, value in self._database.execute("SELECT kind, name, value FROM settings").fetchall():
+                if not (isinstance(namespace, str) and isinstance(name, str) and isinstance(value, str)):
+                    raise ValueError(f"the value {name!r} is no text")
+                self._table.setdefault(namespace, {})[name] = value
+        except (sqlite3.Error, ValueError) as error:
+            self.close()
+            raise unusable(self._path, error) from None
 
     def close(self) -> None:
         if self._database is not None:

@@ -151,7 +151,11 @@ class Queries:
         return row[0] if row else None
 
     def settings(self, kind: str) -> dict[str, str]:
-        return dict(self._rows("SELECT name, value FROM settings WHERE kind = ?", kind))
+        found = dict(self._rows("SELECT name, value FROM settings WHERE kind = ?", kind))
+        for name, value in found.items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise ServiceNotAvailableError(f"the store cannot be read: the {kind} {name!r} is no text")
+        return found
 
     @property
     def next_physical_offset(self) -> int:

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from aiorocketmq.errors import ConfigError
+from aiorocketmq.errors import ConfigError, RocketMQError
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -105,8 +105,10 @@ def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
     return database
 
 
-def unusable(path: Path | None, error: sqlite3.Error) -> ConfigError:
+def unusable(path: Path | None, error: Exception) -> ConfigError:
     """The error for a database that does not do what it should; names the file and the cure."""
+    if isinstance(error, RocketMQError) and error.cause is not None:
+        error = error.cause if isinstance(error.cause, Exception) else error
     if "locked" in str(error):
         hint = "stop the other server, or give another folder"
     elif isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):

@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal
 
-from aiorocketmq.errors import MessageIllegalError, ProtocolError, ServiceNotAvailableError
+from aiorocketmq.errors import MessageIllegalError, ProtocolError, RocketMQError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import encode_stored_message
 from aiorocketmq.server.store.queries import Queries
 from aiorocketmq.server.store.records import (
@@ -115,7 +115,7 @@ class Store(Queries, Writes):
         self._failed = ""
         try:
             self._load()
-        except sqlite3.Error as error:
+        except (RocketMQError, sqlite3.Error, ValueError, TypeError) as error:  # what damaged pages hold is of any kind
             self._shut()
             raise unusable(self._path, error) from None
 

@@ -19,6 +19,7 @@ from aiorocketmq.remoting.channel import Channel, Endpoint, Processor, close_all
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener
 from aiorocketmq.remoting.processing import TURN
+from aiorocketmq.remoting.transport import close_beneath
 
 logger = logging.getLogger("aiorocketmq.remoting")
 
@@ -160,6 +161,15 @@ class RemotingServer:
         except TimeoutError:
             logger.debug("leaving a TLS handshake on %s to its own time-out", self.address)
         logger.debug("stopped listening on %s", self.address)
+
+    def drop(self) -> None:
+        """Close the sockets that an event loop left open when it was closed. Tells nobody: whoever waits went with that loop."""
+        server, self._server = self._server, None
+        for sock in server.sockets if server is not None else ():
+            close_beneath(sock)
+        for channel in {*self._channels, *self._endpoint.closing}:
+            channel.drop()
+        self._channels.clear()
 
     def _opened(self, channel: Channel) -> None:
         self._channels[channel] = None

@@ -144,6 +144,11 @@ async def _connect(loop: asyncio.AbstractEventLoop, family: socket.AddressFamily
 
 def close_orphan(transport: asyncio.BaseTransport) -> None:
     """Close the socket of a transport whose event loop is closed. uvloop does that with the loop; asyncio leaves it open."""
-    sock = getattr(transport.get_extra_info("socket"), "_sock", None)  # the real one, beneath what asyncio lets others see
+    close_beneath(transport.get_extra_info("socket"))
+
+
+def close_beneath(seen: object) -> None:
+    """Close the real socket beneath what asyncio lets others see of it."""
+    sock = getattr(seen, "_sock", None)
     if sock is not None:
         sock.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.server.broker.broker import Broker
-from aiorocketmq.server.broker.config import BrokerConfig, BrokerSettings, refuse_unknown
+from aiorocketmq.server.broker.config import BrokerConfig, BrokerSettings, check_text, refuse_unknown
 from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.namesrv.name_server import NameServer
 from aiorocketmq.server.store.store import Flush
@@ -69,6 +70,13 @@ class LocalCluster:
         refuse_unknown(broker_settings)
         whole("brokers", brokers, 1, 26)
         whole("port", port, 0, 65535)
+        whole("broker_port", broker_port, 0, 65535)
+        check_text("host", host)
+        if advertised_host is not None:
+            check_text("advertised_host", advertised_host)
+        check_text("cluster_name", cluster_name)
+        if data_dir is not None and (not isinstance(data_dir, str | os.PathLike) or "\0" in os.fspath(data_dir)):
+            raise ConfigError(f"data_dir {data_dir!r} is no path", hint="give the path of a folder as a string, or None for memory")
         self._host = host
         self._port = port
         self._advertised_host = advertised_host
@@ -88,6 +96,7 @@ class LocalCluster:
         ]
         self._brokers: list[Broker] = []
         self._life = asyncio.Lock()  # one start or end at a time
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name_servers(self) -> str:
@@ -131,10 +140,13 @@ class LocalCluster:
         Raises:
             OSError: A port is taken.
             ConfigError: A store cannot be opened, or the host has no address.
+            ClientStateError: It was started on another event loop.
         """
+        self._check_loop()
         async with self._life:
             if self._name_server is not None:
                 return
+            self._loop = asyncio.get_running_loop()
             listen = await _resolve(self._host)
             if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
                 self._advertised_host = _outward_address()
@@ -161,7 +173,12 @@ class LocalCluster:
         """Stop everything in order; what was acknowledged is stored. Does nothing when stopped already.
 
         A cancellation waits until all this is done.
+
+        Raises:
+            ClientStateError: It was started on another event loop. Where that is closed already, nothing can be done in order any more: the
+                sockets and files are closed, and the cluster counts as stopped.
         """
+        self._check_loop()
         async with self._life:
             await to_its_end(self._stop())
 
@@ -179,6 +196,28 @@ class LocalCluster:
         if failure is not None:
             raise failure
 
+    def _check_loop(self) -> None:
+        """Refuse another event loop than the one of the start; returns on that one, and when stopped.
+
+        Raises:
+            ClientStateError: This is another one.
+        """
+        loop = self._loop
+        if self._name_server is None or loop is None or loop is asyncio.get_running_loop():
+            return
+        hint = "stop a cluster on the event loop that it was started on, before that ends: `async with` does so"
+        if not loop.is_closed():
+            raise ClientStateError("the cluster belongs to another event loop", hint=hint)
+        for broker in self._brokers:
+            broker.drop()
+            broker.discard()
+        self._brokers.clear()
+        self._name_server.drop()
+        self._name_server = None
+        self._life = asyncio.Lock()  # the old one may be bound to the old loop
+        text = "the cluster was not stopped before its event loop was closed; its sockets and files are closed now"
+        raise ClientStateError(text, hint=hint)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -188,11 +227,13 @@ class LocalCluster:
 
     async def kill_broker(self, name: str) -> None:
         """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection."""
+        self._check_loop()
         async with self._life:
             await self.broker(name).kill()
 
     async def start_broker(self, name: str) -> None:
         """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
+        self._check_loop()
         async with self._life:
             await self.broker(name).start()
 
@@ -208,6 +249,7 @@ class LocalCluster:
             ConfigError: There is no such broker.
             ClientStateError: It does not run.
         """
+        self._check_loop()
         self.broker(name).pause()
 
     async def resume_broker(self, name: str) -> None:
@@ -216,6 +258,7 @@ class LocalCluster:
         Raises:
             ConfigError: There is no such broker.
         """
+        self._check_loop()
         self.broker(name).proceed()
 
     async def create_topic(
@@ -243,6 +286,7 @@ class LocalCluster:
             ConfigError: A value cannot be, the topic exists already, or the cluster was not started.
             ClientStateError: None of its brokers runs, or one that was named does not.
         """
+        self._check_loop()
         whole("queues", queues, 1, 65535)
         whole("perm", perm, 0, _MAX_PERM)
         flag("order", order)
@@ -279,6 +323,7 @@ class LocalCluster:
             ConfigError: A value cannot be, there is no such topic, it is the broker's own, or the cluster was not started.
             ClientStateError: None of its brokers runs, or one that was named does not.
         """
+        self._check_loop()
         if queues is not None:
             whole("queues", queues, 1, 65535)
         if perm is not None:

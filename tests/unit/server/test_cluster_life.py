@@ -180,7 +180,11 @@ def test_a_mistyped_setting_is_named() -> None:
         {"lock_expiry": "5"}, {"lock_expiry": 0}, {"lock_expiry": float("nan")}, {"retention_age": -1}, {"retention_age": True},
         {"retention_bytes": -1}, {"retention_bytes": 1.5}, {"retention_interval": 0}, {"max_message_size": 0}, {"recent_bytes": None},
         {"default_topic_queues": 0}, {"long_polling": 1}, {"delay_levels": ()}, {"delay_levels": (2, 1)}, {"delay_levels": ("1s",)},
-        {"client_expiry": None}, {"brokers": True}, {"brokers": 27}, {"port": -1},
+        {"client_expiry": None}, {"brokers": True}, {"brokers": 27}, {"port": -1}, {"broker_port": "x"}, {"broker_port": -1},
+        {"host": None}, {"host": ""}, {"host": "\udc80"}, {"advertised_host": 5},
+        {"cluster_name": None}, {"cluster_name": ""}, {"cluster_name": "a\x01"},
+        {"region_id": 7}, {"region_id": "\x02"}, {"delay_levels": 5}, {"delay_levels": None}, {"delay_levels": "12"}, {"data_dir": 5},
+        {"data_dir": b"x"}, {"data_dir": "a\0b"},
     ],
     ids=str,
 )  # fmt: skip

@@ -247,6 +247,18 @@ class Broker:
         self._expire_clients()
         logger.info("broker %s goes on", self.name)
 
+    def drop(self) -> None:
+        """Close the sockets and the file that an event loop left open when it was closed; what was acknowledged is stored."""
+        server = self._leave()
+        if server is not None:
+            server.drop()
+        if self._registration is not None:
+            self._registration.drop()
+        if self._state is not None and not self._state.store.closed:
+            self._memory = self._state.store.abandon()
+        self._held = self._timer = None
+        self._disassemble()
+
     def discard(self) -> None:
         """Give up what a stopped broker without a file keeps in memory for its next start."""
         memory, self._memory = self._memory, None

@@ -93,6 +93,10 @@ class BrokerConfig:
         whole("recent_bytes", self.recent_bytes, 0)
         for name in ("auto_create_topics", "auto_create_groups", "long_polling"):
             flag(name, getattr(self, name))
+        check_text("cluster_name", self.cluster)
+        check_text("region_id", self.region_id)
+        if not isinstance(self.delay_levels, Sequence) or isinstance(self.delay_levels, str):
+            raise ConfigError(f"delay_levels {self.delay_levels!r} is no list", hint="give seconds in ascending order")
         self.delay_levels = tuple(duration("delay_levels", seconds, 0.0) for seconds in self.delay_levels)
         if not self.delay_levels or any(later < earlier for earlier, later in pairwise(self.delay_levels)):
             raise ConfigError(f"delay_levels {self.delay_levels!r} do not grow", hint="give seconds in ascending order")
@@ -116,6 +120,24 @@ class BrokerSettings(TypedDict, total=False):
     retention_bytes: int | None
     retention_interval: Duration
     long_polling: bool
+
+
+def check_text(name: str, value: object) -> None:
+    """Do nothing when this is a text that names something.
+
+    Raises:
+        ConfigError: It is no string, is empty, or holds what no header can carry.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} {value!r} is no name", hint="give a string of at least one character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        illegal = True
+    else:
+        illegal = any(ord(character) < 32 or ord(character) == 127 for character in value)
+    if illegal:
+        raise ConfigError(f"{name} {value!r} holds what no header can carry", hint="use printable characters")
 
 
 def refuse_unknown(settings: Iterable[str]) -> None:

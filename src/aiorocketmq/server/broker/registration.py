@@ -95,6 +95,11 @@ class Registration:
         await self._client.close()
         self._release()
 
+    def drop(self) -> None:
+        """Close the connections that an event loop left open when it was closed."""
+        self._running = False
+        self._client.drop()
+
     def topic_changed(self, topic: str) -> None:
         """A topic was created or changed: the name servers are told in the next tick."""
         self._changed[topic] = None

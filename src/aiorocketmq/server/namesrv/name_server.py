@@ -123,6 +123,12 @@ class NameServer:
         await self._server.stop()
         self._values.close()
 
+    def drop(self) -> None:
+        """Close the sockets and the file that an event loop left open when it was closed."""
+        self._timer = None
+        self._server.drop()
+        self._values.close()
+
     def _scan(self) -> None:
         self.routes.expire()
         self._timer = asyncio.get_running_loop().call_later(_SCAN_INTERVAL, self._scan)

@@ -64,13 +64,14 @@ class Dispatcher(Generic[_ChannelT]):
         turn: Seconds of work in one turn of the loop; None carries everything out at once.
     """
 
-    __slots__ = ("_armed", "_sparse_log", "_spent", "_turn", "_waiting", "default_processor", "processors", "tasks")
+    __slots__ = ("_armed", "_paused", "_sparse_log", "_spent", "_turn", "_waiting", "default_processor", "processors", "tasks")
 
     def __init__(self, sparse_log: SparseLog, turn: float | None = None) -> None:
         self._sparse_log = sparse_log
         self._turn = turn
         self._spent = 0.0
         self._armed = False
+        self._paused = False
         self._waiting: dict[_ChannelT, deque[RemotingCommand]] = {}
         self.tasks = TaskSet()
         self.processors: dict[int, Callable[[RemotingCommand, _ChannelT], _Answer]] = {}
@@ -84,11 +85,21 @@ class Dispatcher(Generic[_ChannelT]):
         queue = self._waiting.get(channel)
         if queue is not None:
             queue.append(request)
-        elif self._spent < self._turn:
+        elif self._spent < self._turn and not self._paused:
             self._timed(request, channel)
         else:
             self._waiting[channel] = deque((request,))
             channel.listen(False)
+
+    def pause(self) -> None:
+        """Carry out nothing until `proceed()`, and read nothing more from those who ask. For servers only."""
+        self._paused = True
+
+    def proceed(self) -> None:
+        """Carry out what was asked for meanwhile, turn by turn."""
+        self._paused = False
+        if self._waiting:
+            self._arm()
 
     def forget(self, channel: _ChannelT) -> None:
         """The channel is closed: what it asked for and did not get yet is dropped."""
@@ -109,7 +120,7 @@ class Dispatcher(Generic[_ChannelT]):
         self._armed = False
         self._spent = 0.0
         assert self._turn is not None
-        while self._waiting and self._spent < self._turn:
+        while self._waiting and self._spent < self._turn and not self._paused:
             channel = next(iter(self._waiting))
             queue = self._waiting.pop(channel)
             request = queue.popleft()
@@ -121,7 +132,7 @@ class Dispatcher(Generic[_ChannelT]):
                 channel.keep(request)
             if not queue and not channel.closed:
                 channel.listen(True)
-        if self._waiting:
+        if self._waiting and not self._paused:
             self._arm()
 
     def _carry_out(self, request: RemotingCommand, channel: _ChannelT) -> None:

@@ -138,6 +138,14 @@ class RemotingServer:
         logger.debug("listening on %s", self.address)
         return self.port
 
+    def pause(self) -> None:
+        """Answer nothing, and read nothing more from those who ask, until `proceed()`; connections stay and are accepted."""
+        self._endpoint.dispatcher.pause()
+
+    def proceed(self) -> None:
+        """End of a pause: what was asked for meanwhile is answered now."""
+        self._endpoint.dispatcher.proceed()
+
     async def stop(self, *, abort: bool = False) -> None:
         """Stop listening, cancel running processors, close all connections and wait until they are gone. Idempotent.
 

@@ -17,6 +17,7 @@ from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import ClientStateError, ConfigError, RequestTimeoutError
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
 from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.server import LocalCluster
@@ -241,6 +242,31 @@ async def test_a_paused_broker_can_be_ended(end: str) -> None:
             await cluster.stop()
         with pytest.raises(Exception, match="connection"):
             await hanging
+
+
+async def test_a_paused_broker_reads_no_more_and_goes_on_in_turns() -> None:
+    async with LocalCluster() as cluster:
+        broker = cluster.brokers[0]
+        await cluster.create_topic("t", queues=1)
+        await cluster.pause_broker("broker-a")
+        host, _, port = broker.address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        header = SendMessageRequestHeader("p", "t", "TBW102", 4, 0, 0, NOW, 0, "", reconsume_times=0).to_v2()
+        frame = encode(RemotingCommand.request(RequestCode.SEND_MESSAGE_V2, header, bytes(1 << 20), oneway=True))
+        sent = 0
+        while sent < 64:
+            writer.write(frame)
+            sent += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(writer.drain(), 0.3)
+            if writer.transport.get_write_buffer_size() > 1 << 20:
+                break
+        assert sent < 64, "the buffers of the sockets are full: nobody reads"
+        assert broker.state.store.bounds("t", 0) == (0, 0)
+        await cluster.resume_broker("broker-a")
+        await eventually(lambda: broker.state.store.bounds("t", 0) == (0, sent))
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_delayed_messages_and_members_outlast_a_pause() -> None:

@@ -112,7 +112,7 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert tables(path) == {"of_the_future"}
 
 
-@pytest.mark.parametrize("damage", ["first page", "other pages", "cut", "not a database"])
+@pytest.mark.parametrize("damage", ["first page", "other pages", "cut", "not a database", "schema"])
 async def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "b.db"
     await filled(path, 300)
@@ -124,6 +124,9 @@ async def test_a_damaged_file_is_named_with_the_cure(tmp_path: Path, damage: str
         data[4096:] = b"\xa5" * (len(data) - 4096)
     elif damage == "cut":
         del data[4096 * 2 :]
+    elif damage == "schema":
+        at = data.index(b"CREATE TABLE settings")
+        data[at : at + 15] = b"CREATE \xf5\xf5\xf5\xf5\xf5\xf5\xf5\xf5"  # SQLite quotes it, which is no UTF-8
     else:
         data[:] = b"this is no database at all, but a text that is long enough to be one" * 10
     path.write_bytes(bytes(data))

@@ -220,10 +220,13 @@ class Broker:
         Raises:
             ClientStateError: The broker does not run.
         """
-        state = self.state
+        state, server = self.state, self._server
+        if server is None:
+            raise ClientStateError(f"broker {self.name} is being stopped", hint="start it first")
         if self._held is not None:
             return
         self._held = []
+        server.pause()
         state.polling.pause()
         for service in (self._schedule, self._retention):
             if service is not None:
@@ -240,6 +243,8 @@ class Broker:
             return
         for work in held:
             work()
+        if self._server is not None:
+            self._server.proceed()
         self.state.polling.proceed()
         if self._schedule is not None and self._retention is not None:
             self._schedule.proceed()
@@ -306,20 +311,9 @@ class Broker:
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def _process(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
-        if self._held is not None:
-            self._held.append(partial(self._resume, handler, request, channel))
-            return None
         if self.faults.armed and (fault := self.faults.take(request.code)) is not None:
             return self._suffer(fault, handler, request, channel)
         return self._handle(handler, request, channel)
-
-    def _resume(self, handler: Handler, request: RemotingCommand, channel: Channel) -> None:
-        """A request that came during a pause is handled, unless its client has gone."""
-        if channel.closed:
-            return
-        answer = self._process(handler, request, channel)
-        if answer is not None:
-            channel.reply(request, answer)
 
     def _handle(self, handler: Handler, request: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         """Let a request be handled; what it changes is one unit of work of the store."""

@@ -96,7 +96,7 @@ def open_database(path: Path | None, *, sync: bool) -> sqlite3.Connection:
         ) from None
     try:
         _prepare(database, path, sync=sync)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: SQLite's own text quotes what is damaged
         database.close()
         raise unusable(path, error) from None
     except ConfigError:

@@ -78,6 +78,20 @@ async def test_deleting_a_topic(bench: BrokerBench) -> None:
     assert system.code == ResponseCode.INVALID_PARAMETER
 
 
+async def test_rates_end_with_their_topic_or_group(bench: BrokerBench) -> None:
+    stats = bench.state.stats
+    for topic in ("t", "u"):
+        await bench.send(topic)
+        for group in ("g", "h"):
+            assert (await bench.pull(topic, group=group)).code == 0
+    assert (await bench.ask(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader("t"))).code == 0
+    assert (await bench.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, DeleteSubscriptionGroupRequestHeader("g", True))).code == 0
+    assert (stats.put_tps("t"), stats.get_tps("t", "h"), stats.get_tps("u", "g")) == (0, 0, 0)
+    assert stats.put_tps("u") > 0 and stats.get_tps("u", "h") > 0
+    assert (list(stats._put_by_topic), list(stats._got_by_group)) == (["u"], [("u", "h")])
+    assert (stats.put.total, stats.got.total) == (2, 4)
+
+
 async def test_groups(bench: BrokerBench) -> None:
     body = SubscriptionGroupConfig("g", retry_max_times=3).encode()
     assert (await bench.ask(RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, None, body)).code == 0

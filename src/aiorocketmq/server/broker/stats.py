@@ -66,6 +66,13 @@ class BrokerStats:
             rate = self._got_by_group[topic, group] = Rate()
         rate.add(now, count)
 
+    def forget(self, *, topic: str | None = None, group: str | None = None) -> None:
+        """A topic or a group was deleted; the totals stay."""
+        if topic is not None:
+            self._put_by_topic.pop(topic, None)
+        for key in [key for key in self._got_by_group if topic == key[0] or group == key[1]]:
+            del self._got_by_group[key]
+
     def put_tps(self, topic: str | None = None) -> float:
         """Messages stored per second, of a topic or of all."""
         rate = self.put if topic is None else self._put_by_topic.get(topic)

@@ -194,10 +194,12 @@ class AdminProcessor:
         state.offsets.drop(topic=header.topic)
         self._answer_when_stored(request)
 
-        def wake(error: RocketMQError | None) -> None:
+        def gone(error: RocketMQError | None) -> None:
+            if error is None:
+                state.stats.forget(topic=header.topic)
             state.polling.wake(header.topic)
 
-        state.store.after_commit(wake)
+        state.store.after_commit(gone)
 
     def _topic_config(self, request: Plain[GetTopicConfigRequestHeader]) -> RemotingCommand:
         header = request.header
@@ -241,6 +243,12 @@ class AdminProcessor:
         if header.clean_offset:
             self._state.offsets.drop(group=header.group_name)
         self._answer_when_stored(request)
+
+        def gone(error: RocketMQError | None) -> None:
+            if error is None:
+                self._state.stats.forget(group=header.group_name)
+
+        self._state.store.after_commit(gone)
 
     def _group_config(self, request: Plain[GetSubscriptionGroupConfigRequestHeader]) -> RemotingCommand:
         header = request.header

@@ -169,6 +169,21 @@ async def test_the_table_that_cannot_be_read_is_read_later() -> None:
 
 
 @virtual_time
+async def test_a_clock_that_jumps_ahead_delays_nothing_new_for_long() -> None:
+    bench = Bench()
+    bench.schedule.start()
+    await asyncio.sleep(1)
+    before = bench.now_ms_at
+    bench.now_ms_at = lambda: before() + 3_600_000
+    bench.park(b"new", 1.0)
+    for _ in range(21):
+        await asyncio.sleep(0.1)
+        bench.park(b"later", 600.0)  # nor do others hold it up
+    assert bench.delivered() == [b"new"]
+    await bench.close()
+
+
+@virtual_time
 async def test_cancelled_work_is_not_done() -> None:
     bench = Bench()
     bench.schedule.start()

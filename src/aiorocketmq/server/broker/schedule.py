@@ -84,8 +84,14 @@ class Schedule:
     def added(self, entry: DueEntry) -> None:
         """Work was added, and is committed."""
         # It can be met twice: read from the database while its commit is under way, and told of after it.
-        if entry.at < self._horizon and entry not in self._known:
-            self._push(entry.at, entry)
+        if entry.at < self._horizon:
+            if entry not in self._known:
+                self._push(entry.at, entry)
+        elif self._horizon - self._now_ms() <= _HORIZON_MS // 2 and self._rests_long():
+            self._arm()  # the wall clock ran ahead of the loop's, as when the machine slept: look soon, not when the timer ends
+
+    def _rests_long(self) -> bool:
+        return self._timer is not None and self._timer.when() - asyncio.get_running_loop().time() > _RETRY_MS / 1000
 
     def cancel(self, entry: DueEntry) -> None:
         """Strike work from the table with the commit of this tick. What is being done already may still be done."""

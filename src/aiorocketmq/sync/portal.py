@@ -49,6 +49,7 @@ _UNUSED: Final = 5.0
 """Seconds that a new portal waits for its first user: the thread that made it may have been interrupted, or another one was faster."""
 _TO_LEAVE: Final = 1.0
 """Seconds that tasks which are left over get to end when the loop ends."""
+_TOO_LATE: Final = "the interpreter is ending, and with it the event-loop thread"
 _JOIN: Final = 5.0
 """Seconds to wait for the thread of a loop that has nothing left to do."""
 
@@ -146,13 +147,16 @@ class Portal:
         return threading.get_ident() == self._ident
 
     def check_process(self) -> None:
-        """Refuse everything in a forked child.
+        """Refuse everything in a forked child, and where the interpreter is so near to its end that no other thread runs any more.
 
         Raises:
             ForkedClientError: This is a forked child.
+            PortalEndedError: The interpreter is ending.
         """
         if self.forked:
             raise ForkedClientError(f"this client was started in another process than {os.getpid()}, before a fork")
+        if sys.is_finalizing():
+            raise PortalEndedError(_TOO_LATE)
 
     def check(self) -> None:
         """Refuse a blocking call here.
@@ -272,7 +276,7 @@ class Portal:
         # The interrupt may have come just after the lock was taken, so `ended` decides, and the waiter is not used again.
         if not call.ended and not self.forked:
             self._post(call.cancel)
-            while not call.ended:
+            while not call.ended and not sys.is_finalizing():
                 waiter.wait(_ABANDON_SLICE)
 
     def _post(self, request: Call[Any] | Submission | Callable[[], object]) -> None:
@@ -489,7 +493,10 @@ def current() -> Portal:
 
     Raises:
         ClientStateError: gevent has replaced the threads or queues of this process.
+        ClientClosedError: The interpreter is ending.
     """
+    if sys.is_finalizing():
+        raise ClientClosedError(_TOO_LATE)
     gevent = sys.modules.get("gevent.monkey")
     if gevent is not None and (gevent.is_module_patched("threading") or gevent.is_module_patched("queue")):
         raise ClientStateError(

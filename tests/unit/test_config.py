@@ -6,6 +6,7 @@ import dataclasses
 import ssl
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +122,37 @@ def test_a_url_that_cannot_be_read_keeps_its_secret(host: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ClientConfig.from_url(f"rocketmq://user:pass-word@{host}:9876")
     assert "pass-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form", ["rocketmq://{}@a:9876", "rocketmq://b:1,{}@a:9876", "rocketmq://b:1?{}@a:9876", "http://{}@a:9876", "{}@a:9876"]
+)
+@pytest.mark.parametrize(
+    "secret", ["user:pass-word", "user:pass/word", "user:pass?word", "user:pass#word", "user:pass@word", "user:pass[word"]
+)
+def test_no_error_of_an_address_shows_user_or_password(form: str, secret: str) -> None:
+    text = form.format(secret)
+    for make in (
+        ClientConfig.from_url,
+        lambda text: ClientConfig(name_servers=text),
+        lambda text: ClientConfig.from_fields(text, None, {}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make(text)
+        assert not any(part in str(caught.value) for part in ("pass", "word", "user:")), str(caught.value)
+
+
+@pytest.mark.parametrize("config", [{"tls": True}, ["a:1"], 5, b"rocketmq://a:1", TLS()])
+def test_a_config_of_another_type_is_refused(config: Any) -> None:
+    with pytest.raises(ConfigError, match=f"config is a {type(config).__name__}"):
+        ClientConfig.from_fields(config, "a:1", {})
+
+
+def test_a_wrong_address_in_the_environment_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAMESRV_ADDR", "rocketmq://a:1")
+    for make in (ClientConfig.from_env, lambda: ClientConfig.from_fields(None, None, {})):
+        with pytest.raises(ConfigError, match="name server of NAMESRV_ADDR 'rocketmq://a:1' is a URL"):
+            make()
 
 
 @pytest.mark.parametrize("text", ["²", "１２", "1_0", " 5", "0x10", "--5", ""])
@@ -363,7 +395,7 @@ class TestTLS:
         context = ssl.create_default_context()
         for other in ({"ca_file": "ca.pem"}, {"key_password": "x"}, {"check_hostname": False}, {"insecure_skip_verify": True}):
             with pytest.raises(ConfigError, match="context excludes"):
-                TLS(context=context, **other)  # type: ignore[arg-type]
+                TLS(context=context, **other)
 
     @pytest.mark.parametrize("name", ["check_hostname", "insecure_skip_verify"])
     def test_switches_are_bools(self, name: str) -> None:
@@ -383,7 +415,7 @@ class TestTLS:
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, how)
         )
         (tmp_path / "cert.pem").write_bytes(text[text.index(b"-----BEGIN CERTIFICATE") :])
-        files = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+        files: dict[str, Any] = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
         with pytest.raises(ConfigError, match=r"key\.pem is encrypted .*key_password"):
             TLS(**files).make_context()
         TLS(**files, key_password="topsecret").make_context()
@@ -400,3 +432,13 @@ class TestTLS:
         tls = TLS(cert_file="c.pem", key_file="k.pem", key_password="topsecret")
         assert "topsecret" not in repr(tls)
         assert "topsecret" not in repr(ClientConfig(tls=tls))
+
+    @pytest.mark.parametrize("password", [5, ["secret"], b"secret", True])
+    def test_a_password_that_is_no_text_is_refused_and_not_shown(self, password: Any) -> None:
+        with pytest.raises(ConfigError, match="TLS key_password is a ") as caught:
+            TLS(cert_file="me.pem", key_password=password)
+        assert "secret" not in str(caught.value)
+
+    def test_files_may_be_paths(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="cannot be loaded"):
+            TLS(ca_file=tmp_path / "ca.pem", cert_file=tmp_path / "me.pem", key_file=tmp_path / "key.pem").make_context()

@@ -17,7 +17,7 @@ from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import SerializeType
-from aiorocketmq.model.parsing import decimal_or_none, number_or_none
+from aiorocketmq.model.parsing import decimal_or_none, number_or_none, parse_addresses, without_user
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -152,6 +152,8 @@ class ClientConfig:
                 another.
         """
         _refuse_unknown(changes)
+        if config is not None and not isinstance(config, ClientConfig | str):
+            raise ConfigError(f"config is a {type(config).__name__}", hint="give a ClientConfig, or a URL rocketmq://host:port")
         urls = [given for given in (config, name_servers) if _is_url(given)]
         if isinstance(config, str) and not urls:
             cls.from_url(config)  # which says why it is none
@@ -167,7 +169,7 @@ class ClientConfig:
             fields["name_servers"] = name_servers
         if fields:
             made = made.replace(**cast("ConfigFields", fields))
-        return made if made.name_servers else made.replace(name_servers=os.environ.get(NAME_SERVER_ENV))
+        return made if made.name_servers else made.replace(name_servers=_name_servers_of(os.environ))
 
     def _join(self, url: str) -> ClientConfig:
         """This config, changed by what a URL names; never with less protection than either asks for."""
@@ -189,8 +191,8 @@ class ClientConfig:
         """
         source = os.environ if environ is None else environ
         found = {name: source[variable] for name in _kinds() if (variable := f"ROCKETMQ_{name.upper()}") in source}
-        if "name_servers" not in found and NAME_SERVER_ENV in source:
-            found["name_servers"] = source[NAME_SERVER_ENV]
+        if "name_servers" not in found:
+            found["name_servers"] = ";".join(_name_servers_of(source))
         return cls(**cast("ConfigFields", {name: _parse_field(name, text) for name, text in found.items()}))
 
     @classmethod
@@ -203,6 +205,11 @@ class ClientConfig:
         return cls(**_url_fields(url))
 
 
+def _name_servers_of(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of `NAMESRV_ADDR`; none when it is not set."""
+    return parse_addresses(environ.get(NAME_SERVER_ENV), f"name server of {NAME_SERVER_ENV}")
+
+
 def _is_url(given: object) -> TypeGuard[str]:
     return isinstance(given, str) and given.partition("://")[0].strip().lower() in SCHEMES and "://" in given
 
@@ -213,16 +220,16 @@ def _url_fields(url: str) -> ConfigFields:
     try:
         parts = urlsplit(url.strip())
     except ValueError:  # its text may hold the whole authority, user and password included
-        raise ConfigError(f"URL {_without_secret(url)!r} cannot be read", hint="write rocketmq://[::1]:9876 for IPv6") from None
+        raise ConfigError(f"URL {without_user(url)!r} cannot be read", hint="write rocketmq://[::1]:9876 for IPv6") from None
     if not _is_url(url):
         raise ConfigError(
-            f"URL {_without_secret(url)!r} has the scheme {parts.scheme!r}",
+            f"URL {without_user(url)!r} has the scheme {parts.scheme!r}",
             hint="write rocketmq://host:port or rocketmqs://host:port for TLS",
         )
-    if "@" in parts.netloc:
-        raise ConfigError(f"URL {_without_secret(url)!r} holds a user name", hint="leave it out: credentials do not go into the address")
+    if "@" in url:  # wherever it ends up: a password may hold any of the characters that end the authority
+        raise ConfigError(f"URL {without_user(url)!r} holds a user name", hint="leave it out: credentials do not go into the address")
     if parts.fragment:
-        raise ConfigError(f"URL {_without_secret(url)!r} holds a '#'", hint="write %23 for it")
+        raise ConfigError(f"URL {without_user(url)!r} holds a '#'", hint="write %23 for it")
     given = parse_qsl(parts.query, keep_blank_values=True)
     if parts.netloc:
         given.append(("name_servers", parts.netloc))
@@ -240,12 +247,6 @@ def _url_fields(url: str) -> ConfigFields:
     if parts.scheme == "rocketmqs" and not fields.setdefault("tls", True):
         raise ConfigError("tls=false contradicts the scheme rocketmqs://", hint=_PLAIN)
     return cast("ConfigFields", fields)
-
-
-def _without_secret(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return url if "@" not in authority else f"{scheme}{mark}***@{authority.rpartition('@')[2]}{slash}{path}"
 
 
 @functools.cache

@@ -32,9 +32,9 @@ class TLS:
         context: A ready `ssl.SSLContext`, used as it is; the other fields are then not allowed.
     """
 
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    ca_file: str | PathLike[str] | None = None
+    cert_file: str | PathLike[str] | None = None
+    key_file: str | PathLike[str] | None = None
     key_password: str | None = field(default=None, repr=False)
     check_hostname: bool = True
     insecure_skip_verify: bool = False
@@ -50,6 +50,8 @@ class TLS:
             if path is not None and not (isinstance(path, str | PathLike) and str(path).strip()):
                 # An empty name is what an unset variable gives; it must not mean the system's authorities, or no certificate.
                 raise ConfigError(f"TLS {name} {path!r} is not a path", hint="give the path of a PEM file, or leave it out")
+        if self.key_password is not None and not isinstance(self.key_password, str):
+            raise ConfigError(f"TLS key_password is a {type(self.key_password).__name__}", hint="give a text")
         files = (self.ca_file, self.cert_file, self.key_file, self.key_password)
         if self.context is not None and (any(files) or self.insecure_skip_verify or not self.check_hostname):
             raise ConfigError("TLS context excludes all other fields of TLS", hint="set these in the context itself")

@@ -134,7 +134,7 @@ def parse_address(text: str, what: str, *, error: MakeError = ConfigError) -> Ad
     address = address_or_none(text)
     if address is not None:
         return address
-    shown = _shown(text)
+    shown = _shown(without_user(text))
     if "://" in text:
         raise error(f"{what} {shown} is a URL", hint="write host:port without a scheme")
     host, _, port = text.rpartition(":")
@@ -168,6 +168,13 @@ def parse_addresses(value: str | Iterable[str] | None, what: str, *, error: Make
             parse_address(text, what, error=error)
             found[text] = None
     return tuple(found)
+
+
+def without_user(text: str) -> str:
+    """An address or a URL as it may be shown: user and password stand before the last '@', whatever else is in them."""
+    before, at, after = text.rpartition("@")
+    scheme, mark, _ = before.partition("://")
+    return f"{scheme + mark if mark else ''}***@{after}" if at and (mark or ":" in before) else text
 
 
 def _shown(text: str) -> str:

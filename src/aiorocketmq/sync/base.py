@@ -177,6 +177,7 @@ class BlockingClient(Generic[A]):
         portal.enter(self._async, self)
         self._starting = asyncio.current_task()
         try:
+            await portal.settle()
             await self._async.start(**kwargs)
             self._started(portal)
         except BaseException:

@@ -124,6 +124,7 @@ class Portal:
         self._users = 0
         self._ending = False
         self._finished: list[Waiter] = []
+        self._launched: set[asyncio.Task[None]] = set()
         self._ident = 0
         self._thread: threading.Thread | None = None
         try:
@@ -235,7 +236,18 @@ class Portal:
 
     def launch(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run a coroutine function on the loop and wait for nothing; an error is logged. For finalizers, which must not block."""
-        self._post(partial(self.begin_task, function, _Nobody()))
+        self._post(partial(self._launch, function))
+
+    def _launch(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        task = self.begin_task(function, _Nobody())
+        if not task.done():
+            self._launched.add(task)
+            task.add_done_callback(self._launched.discard)
+
+    async def settle(self) -> None:
+        """Wait for what `launch()` has begun, a moment at most: a new client may want the group of one that was dropped just before."""
+        if self._launched:
+            await asyncio.wait(self._launched, timeout=_TO_LEAVE)
 
     def close(self) -> None:
         """End the loop and its thread, whoever uses them; calls that still run are cancelled. Blocks until the thread has ended."""

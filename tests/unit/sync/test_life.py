@@ -198,6 +198,16 @@ def test_starts_and_stops_of_many_threads_take_turns() -> None:
     assert portals.peek() is None
 
 
+def test_a_new_client_may_have_the_group_of_one_that_was_dropped_just_before(site: Site) -> None:
+    with rmq.Producer(site.name_server.address, group="others"):
+        for _ in range(5):
+            producer = rmq.Producer(site.name_server.address, group="again").start()
+            with pytest.warns(ResourceWarning, match="dropped without stop"):
+                del producer
+        with rmq.Producer(site.name_server.address, group="again") as last:
+            assert last.send(rmq.Message(TOPIC, b"x")).ok
+
+
 def test_a_client_that_is_dropped_while_warnings_are_errors_is_stopped() -> None:
     import gc
     import warnings
@@ -351,22 +361,6 @@ def test_an_interrupted_wait_for_room_costs_no_room(site: Site) -> None:
             assert not producer._room.open
         site.broker.delay = 0.0
         assert [producer.send_nowait(rmq.Message(TOPIC, b"x")).result(10).ok for _ in range(5)] == [True] * 5
-
-
-def test_a_send_that_is_interrupted_on_its_way_to_the_loop_costs_no_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC], max_in_flight=2) as producer:
-        producer.send(rmq.Message(TOPIC, b"x"))
-
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patched:
-            patched.setattr(portals.Portal, "submit", interrupted)
-            for _ in range(3):
-                with pytest.raises(KeyboardInterrupt):
-                    producer.send_nowait(rmq.Message(TOPIC, b"x"))
-                assert not producer._room.open, "with the window full of such sends, nobody could send any more"
-        assert producer.send_nowait(rmq.Message(TOPIC, b"x")).result(10).ok
 
 
 def test_the_tries_of_send_nowait_do_not_depend_on_the_room(site: Site) -> None:

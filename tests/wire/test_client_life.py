@@ -15,6 +15,7 @@ import pytest
 import aiorocketmq as rmq
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
+from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.manager import InstanceManager
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.model.enums import ServiceState
@@ -359,3 +360,20 @@ def elsewhere() -> Iterator[asyncio.AbstractEventLoop]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@virtual_time
+async def test_a_client_whose_own_part_of_the_end_fails_leaves_the_instance_all_the_same(world: World) -> None:
+    async def join(instance: ClientInstance) -> None: ...
+
+    async def fail(instance: ClientInstance) -> None:
+        raise ValueError("scripted")
+
+    life = ClientLife("this client", ClientConfig(name_servers=NAME_SERVER))
+    await life.start(join, join, None)
+    instance = life.instance
+    assert instance is not None
+    with pytest.raises(ValueError, match="scripted"):
+        await life.stop(fail)
+    assert (life.state, life.instance) == (ServiceState.SHUTDOWN_ALREADY, None)
+    assert instance.state is ServiceState.SHUTDOWN_ALREADY, "it was the last one on it"

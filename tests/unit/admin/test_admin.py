@@ -371,6 +371,34 @@ async def test_a_group_without_offsets_is_an_error(world: AdminWorld) -> None:
 
 
 @virtual_time
+async def test_a_changed_topic_is_awaited_until_the_route_has_the_change(world: AdminWorld) -> None:
+    for peer in world.brokers.values():
+        peer.answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
+    world.lead(TOPIC, "broker-a", "broker-b", queues=4)
+    asyncio.get_running_loop().call_later(0.5, lambda: world.lead(TOPIC, "broker-a", "broker-b", queues=8))
+    async with AdminClient(NAME_SERVER) as admin:
+        await admin.create_topic(TOPIC, queues=8)
+        assert 0.49 <= asyncio.get_running_loop().time() < 0.8, "the old route leads to both brokers, but not to the new queues"
+        assert len(await admin.queues(TOPIC)) == 16
+
+
+@virtual_time
+async def test_a_read_that_waits_for_messages_gets_an_answer_that_comes_late(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a")
+
+    async def hold(request: RemotingCommand) -> RemotingCommand:
+        assert request.ext_fields["suspendTimeoutMillis"] == "10000"
+        await asyncio.sleep(11)  # brokers may answer some seconds late
+        header = {"suggestWhichBrokerId": "0", "nextBeginOffset": "1", "minOffset": "0", "maxOffset": "1"}
+        return RemotingCommand.response(request, header=header, body=record(TOPIC, 0, b"late"))
+
+    world.brokers["broker-a"].on(RequestCode.PULL_MESSAGE, lambda request, _: hold(request))
+    async with AdminClient(NAME_SERVER, mq_client_api_timeout=3.0) as admin:
+        read = await admin.read_queue(MessageQueue(TOPIC, "broker-a", 0), 0, wait=10.0)
+        assert [message.body for message in read.messages] == [b"late"]
+
+
+@virtual_time
 async def test_a_broker_that_moved_is_looked_up_again_after_a_failure(world: AdminWorld) -> None:
     world.lead(TOPIC, "broker-a")
     queue = MessageQueue(TOPIC, "broker-a", 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +18,8 @@ from aiorocketmq.cli.stdin import lines
 from aiorocketmq.cli.tail import Start
 from aiorocketmq.cli.topic import kind_of
 from aiorocketmq.errors import ConfigError, RouteError
+from aiorocketmq.protocol.message_codec import decode_messages
+from tests.unit.consumer.world import record
 
 NOW = 1_000_000.0
 
@@ -129,3 +133,13 @@ def test_the_demo_tells_what_went_wrong(capsys: pytest.CaptureFixture[str]) -> N
     assert "WRONG" in text
     assert "9 came" in text
     assert "1 of 2 as expected, on a server" in text
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_message_is_in_the_pipe_as_soon_as_it_is_printed(form: output.OutputForm, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe), encoding="utf-8"))  # type: ignore[type-var]
+    stored = record("orders", 7, b"hello")
+    (message,) = decode_messages(stored, broker_name="broker-a", max_body=100)
+    output.print_message(form, message)
+    assert b"hello" in pipe.getvalue(), "whoever reads a followed topic waits for it"

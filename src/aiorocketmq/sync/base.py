@@ -256,7 +256,7 @@ class BlockingProducer(BlockingClient[S]):
         self._direct = blocking.direct_sender(self._async, partial(_hand_over, portal))
 
     def _stop_limit(self, timeout: Any) -> float | None:
-        return blocking.stop_timeout(self._async) if timeout is None else duration("timeout", timeout)
+        return blocking.stop_timeout(self._async) if timeout is None else duration("timeout", timeout, 0)
 
     @contextlib.contextmanager
     def _not_awaiting(self, thread: int) -> Iterator[None]:

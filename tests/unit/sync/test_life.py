@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,21 @@ def test_stop_has_one_deadline_for_links_and_loop(site: Site) -> None:
             thread.join(30)
         assert 1.4 <= took < 2.9, took
         assert [error.maybe_stored for error in outcomes] == [True, True]
+
+
+@pytest.mark.feature("B26")
+@pytest.mark.parametrize("timeout", [0, 0.0, timedelta(0)])
+def test_stop_may_wait_for_nothing(site: Site, timeout: Any) -> None:
+    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]) as producer:
+        site.broker.always = None
+        sending = producer.send_nowait(rmq.Message(TOPIC, b"x"))
+        eventually_sync(lambda: len(site.broker.sends) == 1)
+        began = time.monotonic()
+        producer.stop(timeout)
+        assert time.monotonic() - began < 2 and producer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+        with pytest.raises(rmq.SendError) as caught:
+            sending.result(5)
+        assert caught.value.maybe_stored
 
 
 def test_stop_returns_though_the_loop_does_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

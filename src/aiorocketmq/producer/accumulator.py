@@ -27,11 +27,11 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
-from aiorocketmq.producer.gathered import TOLD, Batch, Gathered, GatheredOperation, Key
+from aiorocketmq.producer.gathered import TOLD, Batch, Chosen, Gathered, GatheredOperation, Key
 from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
 from aiorocketmq.producer.reply import Reply, tell_error
 from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
-from aiorocketmq.producer.send import SendOperation, TopicTarget
+from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_codec import BatchEncoder
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
@@ -124,17 +124,29 @@ class Accumulator:
             record += message._rest_size
         now = self._now()
         deadline = now + (self._timeout if timeout is None else duration("timeout", timeout))
+        choose = None
         if queue is not None or selector is not None or sharding_key is not None:
-            found = _queue_now(message, target, queue, selector, sharding_key)
-            if found is None:
+            if (queue is not None) + (selector is not None) + (sharding_key is not None) > 1:
                 return None
-            if not isinstance(found, MessageQueue):
-                tell_error(reply, found)
-                return TOLD
-            queue = found
             policy = policy.fixed or policy
+            if queue is not None:
+                queue = checked_queue(queue, message)
+            else:
+                publish = target.publish
+                if publish is None:
+                    return None
+                try:
+                    choose = checked(SelectByHash(sharding_key) if selector is None else selector, message)
+                    queue = choose(publish.queues)
+                except Exception as error:  # noqa: BLE001 - the user's own code: its error goes to the caller of the send
+                    tell_error(reply, error)
+                    return TOLD
         key = (topic, queue, wait_store_ok, tag, id(policy))
-        return Gathered(reply, target, policy, key, body, rest, message._flag, now, deadline, size, record)
+        if choose is None:
+            return Gathered(reply, target, policy, key, body, rest, message._flag, now, deadline, size, record)
+        chosen = Chosen(reply, target, policy, key, body, rest, message._flag, now, deadline, size, record)
+        chosen.select = choose
+        return chosen
 
     def add_nowait(self, message: Gathered) -> None:
         """Take room in the window for a message that was just taken, and add it.
@@ -242,7 +254,10 @@ class Accumulator:
                 self._broke(messages, error)
                 return
             batch.watch(operation)
-            self._begin(operation, batch.key[1])
+            queue = batch.key[1]
+            if queue is not None:
+                _pin(operation, queue)
+            self._dispatcher.begin(operation)
         else:
             self.held -= batch.size
             if messages:
@@ -297,17 +312,18 @@ class Accumulator:
 
     def _send_alone(self, message: Gathered) -> None:
         try:
-            operation = message.alone = self._alone(message)
+            born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
+            operation = message.alone = self.alone(message, self._ids.next_id(born_at), message.key[1])
         except BaseException as error:  # noqa: BLE001 - as for a batch
             self._broke([message], error)
         else:
-            self._begin(operation, message.key[1])
+            self._dispatcher.begin(operation)
 
-    def _alone(self, message: Gathered) -> SendOperation:
+    def alone(self, message: Gathered, message_id: str, queue: MessageQueue | None, /) -> SendOperation:
+        """The send of one message by itself, to the queue that is fixed for it, if any."""
         topic, _, wait_store_ok, tag, _ = message.key
         rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode()
         born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
-        message_id = self._ids.next_id(born_at)
         body, sys_flag, size = message.body, 0, message.size
         large = size >= self._compress_from
         if large and size < COMPRESS_IN_THREAD:
@@ -331,29 +347,17 @@ class Accumulator:
         )
         if large and size >= COMPRESS_IN_THREAD:
             operation.ready = operation.plain = False
-        return operation
-
-    def _begin(self, operation: SendOperation, queue: MessageQueue | None) -> None:
         if queue is not None:
-            operation.queue = queue
-            operation.pinned = True
-            operation.plain = False
-        self._dispatcher.begin(operation)
+            _pin(operation, queue)
+            if isinstance(message, Chosen):
+                operation.select = message.select
+        return operation
 
 
 _deadline = attrgetter("deadline")
 
 
-def _queue_now(message: Message, target: TopicTarget, queue: Any, selector: Any, sharding_key: Any) -> MessageQueue | Exception | None:
-    """The queue that a message is fixed to, or the error of its selector; None when the message has to go alone."""
-    if queue is not None:
-        return checked_queue(queue, message) if selector is None and sharding_key is None else None
-    publish = target.publish
-    if publish is None or (selector is not None and sharding_key is not None):
-        return None
-    if selector is None:
-        selector = SelectByHash(sharding_key)
-    try:
-        return checked(selector, message)(publish.queues)
-    except Exception as error:  # noqa: BLE001 - the user's own code: its error goes to the caller of the send
-        return error
+def _pin(operation: SendOperation, queue: MessageQueue) -> None:
+    operation.queue = queue
+    operation.pinned = True
+    operation.plain = False

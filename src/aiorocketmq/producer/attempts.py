@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiorocketmq.errors import BrokerError, RocketMQError
@@ -117,6 +117,15 @@ class Trouble:
         self.tried: set[str] = set()
         self.went_away = False
         self.misled = 0
+
+    def copy(self) -> Trouble:
+        """The same for one of several messages that were together so far."""
+        made = Trouble()
+        made.attempts = [replace(attempt) for attempt in self.attempts]
+        made.doubt, made.error, made.phase, made.failures = self.doubt, self.error, self.phase, self.failures
+        made.stored, made.tried = self.stored, set(self.tried)
+        made.went_away, made.misled = self.went_away, self.misled
+        return made
 
     def note(self, broker: str, address: str, error: RocketMQError, took: float) -> None:
         """Remember a failed try; those of one broker that fail for the same reason are counted together."""

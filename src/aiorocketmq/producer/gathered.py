@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
-from aiorocketmq.errors import RocketMQError, fresh
+from aiorocketmq.errors import BrokerError, RocketMQError, fresh
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import SendPolicy
@@ -35,6 +36,10 @@ class Holder(Protocol):
 
     loop: asyncio.AbstractEventLoop
     held: int
+
+    def alone(self, message: Gathered, message_id: str, queue: MessageQueue | None, /) -> SendOperation:
+        """The send of one message by itself."""
+        ...
 
 
 class Gathered:
@@ -88,6 +93,18 @@ class Gathered:
         self.reply = NOBODY
         if self.alone is not None:
             self.alone.cancel()
+
+
+class Chosen(Gathered):
+    """One whose queue was chosen by a key or a selector.
+
+    Attributes:
+        select: Chooses another one when that is no more.
+    """
+
+    __slots__ = ("select",)
+
+    select: Callable[[Sequence[MessageQueue]], MessageQueue]
 
 
 class Batch:
@@ -156,6 +173,22 @@ class Batch:
             self.timer.cancel()
             self.timer = None
 
+    def scatter(self, operation: SendOperation, error: BrokerError) -> None:
+        """The queue that all messages have in common is no more: each goes its own way from here, with its room."""
+        messages, ids, done = self.messages, self.ids, 0
+        try:
+            for message, message_id in zip(messages, ids, strict=True):
+                done += 1
+                if message.reply.done():
+                    continue
+                single = message.alone = self._holder.alone(message, message_id, operation.queue)
+                operation.size -= message.size
+                operation.count -= 1
+                _follow(single, operation)
+                single.queue_gone(fresh(error))
+        finally:
+            self.messages, self.ids = messages[done:], ids[done:]  # all, unless something was raised
+
     # -- deadlines that differ ---------------------------------------------------------------------------------------------------------
 
     def watch(self, operation: SendOperation) -> None:
@@ -197,10 +230,26 @@ class GatheredOperation(SendOperation):
 
     gathered: Batch
 
+    def queue_gone(self, error: BrokerError) -> None:
+        if self.pinned:
+            self.gathered.scatter(self, error)
+            self.end()
+        else:
+            super().queue_gone(error)
+
     def end(self, result: SendResult | None = None, error: BaseException | None = None) -> None:
         if self.state is not _ENDED:
             self.gathered.left()
         super().end(result, error)
+
+
+def _follow(single: SendOperation, operation: SendOperation) -> None:
+    """Bring the send of one message to where that of its batch is; it has its room already."""
+    single.state = operation.state
+    single.queue, single.address, single.sent_at, single.tries = operation.queue, operation.address, operation.sent_at, operation.tries
+    single.plain, single.ready = False, True
+    if operation.trouble is not None:
+        single.trouble = operation.trouble.copy()
 
 
 def _overdue(message: Gathered, operation: SendOperation) -> RocketMQError:

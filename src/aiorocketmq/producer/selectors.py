@@ -52,14 +52,24 @@ def checked_queue(queue: Any, message: Message, what: str = "queue") -> MessageQ
             f"{what} {queue!r} does not belong to the topic {message.topic!r} of the message",
             hint="take one of fetch_publish_message_queues(), or of those that a selector is called with",
         )
-    if type(queue.broker_name) is str and type(queue.queue_id) is int:
+    if type(queue.broker_name) is str and type(queue.queue_id) is int and 0 <= queue.queue_id <= _INT32_MAX:
         return queue
+    # Brokers take any queue for a negative number.
     number = plain_number("queue_id", queue.queue_id, 0, 0x7FFFFFFF, "the number of a queue")
     return MessageQueue(message.topic, plain_text("broker_name", queue.broker_name), number)
 
 
 def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[MessageQueue]], MessageQueue]:
-    """A user's selector for one message, with a check of what it gives back."""
+    """A user's selector for one message, with a check of what it gives back.
+
+    Raises:
+        InvalidMessageError: It is none.
+    """
+    if not callable(selector):
+        raise InvalidMessageError(
+            f"selector {selector!r} is a {type(selector).__name__}, which cannot be called",
+            hint="give a function (queues, message) -> queue",
+        )
 
     def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
         return checked_queue(selector(queues, message), message, "what the selector gave,")

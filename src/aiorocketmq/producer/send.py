@@ -370,7 +370,12 @@ class SendOperation:
         error = broker_error(response.code, response.remark, broker=self.queue.broker_name, topic=self.target.topic)
         if not names_no_queue(error):
             self._try_failed(error, doubt=response.code not in REFUSALS)
-        elif self.pinned and self.select is None:
+        else:
+            self.queue_gone(error)
+
+    def queue_gone(self, error: BrokerError) -> None:
+        """Go on after a try that was refused because the broker does not have its queue (any more)."""
+        if self.pinned and self.select is None:
             error.hint = "the topic has fewer queues now: ask fetch_publish_message_queues() again"
             self._try_failed(error, doubt=False)
         else:

@@ -168,7 +168,7 @@ def test_a_fault_in_a_batch_is_told_to_all_in_it(world: SendWorld, monkeypatch: 
         async with producer:
             with monkeypatch.context() as patched:
                 patched.setattr(BatchEncoder, "add", _raise)
-                patched.setattr(Accumulator, "_alone", _raise)
+                patched.setattr(Accumulator, "alone", _raise)
                 futures = [producer.send_nowait(Message(TOPIC, b"%d" % number)) for number in range(4 if where == "encode" else 1)]
                 done, pending = await asyncio.wait(futures, timeout=1.0)
                 assert not pending and all(isinstance(future.exception(), RuntimeError) for future in done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from aiorocketmq.errors import (
 )
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer
 from aiorocketmq.producer.selectors import SelectByHash, hash_index
 from aiorocketmq.protocol.codes import RequestCode
@@ -189,11 +191,13 @@ def shrink(broker: Broker, queues: int, code: int) -> None:
 @pytest.mark.parametrize("code", [29, 1])
 @pytest.mark.parametrize("lag", [0.0, 1.0])
 @pytest.mark.parametrize("options", [{}, {"sharding_key": "keys"}, {"selector": lambda queues, message: queues[-1]}])
-def test_sends_follow_a_topic_with_fewer_queues(world: SendWorld, code: int, lag: float, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("auto_batch", [False, True])
+def test_sends_follow_a_topic_with_fewer_queues(world: SendWorld, code: int, lag: float, options: dict[str, Any], auto_batch: bool) -> None:
     @virtual_time
     async def check() -> None:
         (broker,) = world.route_to("broker-a", queues=8)
-        async with world.producer(retry_times_when_send_failed=0, retry_times_when_send_async_failed=0) as producer:
+        fields = {"retry_times_when_send_failed": 0, "retry_times_when_send_async_failed": 0, "auto_batch": auto_batch}
+        async with world.producer(**fields) as producer:
             await producer.send(Message(TOPIC, b"warm"))
             shrink(broker, 2, code)
             if lag:
@@ -224,6 +228,69 @@ def test_a_queue_that_the_caller_chose_and_is_no_more_is_told(world: SendWorld, 
             assert caught.value.code == code and not caught.value.maybe_stored
 
     check()
+
+
+@pytest.mark.feature("B4", "B18")
+@virtual_time
+async def test_a_batch_whose_queue_is_no_more_is_taken_apart(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a", queues=8)
+    async with world.producer(auto_batch=True, topics=[TOPIC], batch_max_bytes=1024 * 1024) as producer:
+        await producer.send(Message(TOPIC, b"warm"))
+        broker.stored.clear()
+        shrink(broker, 2, 29)
+        world.route_to("broker-a", queues=2)
+        gone = MessageQueue(TOPIC, "broker-a", 7)
+        asked: list[bytes] = []
+
+        def choose(queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
+            asked.append(message.body)
+            return queues[-1]
+
+        large = bytes(300 * 1024)
+        fixed = producer.send_nowait(Message(TOPIC, b"fixed"), queue=gone)
+        chosen = [producer.send_nowait(Message(TOPIC, body), selector=choose) for body in (b"a", large, b"c", b"d")]
+        asyncio.get_running_loop().call_later(0.010, chosen[2].cancel)  # when it has left
+        with pytest.raises(SendError, match="fewer queues now") as caught:
+            await fixed
+        assert not caught.value.maybe_stored and not caught.value.retriable
+        results = await asyncio.gather(*chosen, return_exceptions=True)
+        assert [result.queue.queue_id for result in results if isinstance(result, SendResult)] == [1, 1, 1]
+        assert broker.stored == [b"a", large, b"d"] and asked[4:] == [b"a", large, b"d"]
+        assert len({result.message_id for result in results if isinstance(result, SendResult)}) == 3
+        assert producer._dispatcher is not None and producer._accumulator is not None
+        assert not producer._dispatcher.window.messages and not producer._dispatcher.window.bytes and not producer._accumulator.held
+
+
+@pytest.mark.feature("P6", "B18")
+@virtual_time
+async def test_a_batch_that_is_taken_apart_keeps_its_doubt(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a", queues=8)
+    async with world.producer(auto_batch=True, topics=[TOPIC]) as producer:
+        await producer.send(Message(TOPIC, b"warm"))
+        broker.answers = [1]
+        sends = [producer.send_nowait(Message(TOPIC, b"x"), selector=lambda queues, message: queues[-1]) for _ in range(3)]
+        asyncio.get_running_loop().call_later(0.02, shrink, broker, 0, 29)
+        for error in await asyncio.gather(*sends, return_exceptions=True):
+            assert isinstance(error, SendError) and error.maybe_stored and len(error.attempts) == 2
+
+
+@pytest.mark.feature("B4")
+@virtual_time
+async def test_a_queue_has_a_number_and_a_selector_can_be_called(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    for auto_batch in (False, True):
+        async with world.producer(topics=[TOPIC], auto_batch=auto_batch) as producer:
+            for number in (-1, 2**31):  # a broker would take any queue for the first
+                queue = MessageQueue(TOPIC, "broker-a", number)
+                for options in ({"queue": queue}, {"selector": lambda queues, message, queue=queue: queue}):
+                    with pytest.raises(InvalidMessageError, match="queue_id"):
+                        await producer.send(Message(TOPIC, b"x"), **options)
+                with pytest.raises(InvalidMessageError, match="queue_id"):
+                    await producer.send_batch([Message(TOPIC, b"x")], queue=queue)
+            for selector in ("broker-a", 0):
+                with pytest.raises(InvalidMessageError, match="which cannot be called"):
+                    await producer.send(Message(TOPIC, b"x"), selector=selector)  # type: ignore[arg-type]
+    assert not broker.sends
 
 
 @pytest.mark.feature("P6")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from math import isfinite
-from types import MappingProxyType
+from types import MappingProxyType, MemberDescriptorType
 from typing import Any, Final, Self, TypedDict, Unpack
 
 from aiorocketmq.errors import InvalidMessageError, InvalidNameError
@@ -101,7 +101,10 @@ def _plain_topic(topic: Any) -> str:
 def _plain_body(body: Any) -> bytes:
     if not isinstance(body, bytes | bytearray | memoryview):
         raise InvalidMessageError(f"body is a {type(body).__name__}, not bytes", hint="encode it first, for example text.encode()")
-    return memoryview(body).tobytes()
+    try:
+        return memoryview(body).tobytes()
+    except ValueError:
+        raise InvalidMessageError("body is a memoryview that was released", hint="give its bytes before you release it") from None
 
 
 def _plain_tag(tag: Any) -> str:
@@ -244,12 +247,13 @@ class Message:
         self._rest: str = _WAIT
         self._rest_size: int = len(_WAIT)
         any_flag: Any = flag
+        any_keys: Any = keys
         if type(any_flag) is not int or any_flag != 0:
             self._flag = plain_number("flag", any_flag, -0x80000000, 0x7FFFFFFF, "a number of 32 bits signed")
         if (
             tag is not None
-            or keys
-            or properties
+            or any_keys
+            or type(any_keys) is not tuple
             or sharding_key is not None
             or delay_level is not None
             or delay is not None
@@ -258,7 +262,7 @@ class Message:
             or wait_store_ok is not True
             or properties is not None
         ):
-            self._take(tag, keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
+            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
 
     def _take(
         self,
@@ -447,7 +451,7 @@ class Message:
         kind: Any = type(self)
         made: Self = kind.__new__(kind)  # a derived class may have a constructor of its own
         for name, value in self._own_fields().items():
-            setattr(made, name, value)
+            object.__setattr__(made, name, value)
         Message.__init__(made, fields.pop("topic"), fields.pop("body"), **fields)
         return made
 
@@ -469,13 +473,19 @@ class Message:
 
     def _own_fields(self) -> dict[str, Any]:
         """What a derived class has added to its objects."""
-        return dict(getattr(self, "__dict__", {}))
+        own = dict(getattr(self, "__dict__", {}))
+        for kind in type(self).__mro__[: type(self).__mro__.index(Message)]:
+            for name, member in vars(kind).items():
+                if isinstance(member, MemberDescriptorType) and hasattr(self, name):
+                    own[name] = getattr(self, name)
+        return own
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copying and pickling find slots by themselves, but not the fields of the compiled form, and no view of a dict.
         fields = self._fields()
         fields["properties"] = dict(self._properties)
-        return _remake, (type(self), fields, self._own_fields())
+        # What was added comes afterwards, as it may refer to the message itself.
+        return _remake, (type(self), fields), (None, self._own_fields())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message) or type(self) is not type(other):
@@ -517,9 +527,7 @@ class Message:
         return f"Message(topic={self._topic!r}, body=<{len(self._body)} bytes>, tag={self._tag!r}, keys={self._keys!r})"
 
 
-def _remake(kind: Any, fields: dict[str, Any], own: dict[str, Any]) -> Message:
+def _remake(kind: Any, fields: dict[str, Any]) -> Message:
     made: Message = kind.__new__(kind)
-    for name, value in own.items():
-        setattr(made, name, value)
     Message.__init__(made, fields.pop("topic"), fields.pop("body"), **fields)
     return made

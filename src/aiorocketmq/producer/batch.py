@@ -5,7 +5,7 @@ Nothing is split here: a batch is stored by one broker in one queue with consecu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiorocketmq.errors import InvalidMessageError
@@ -50,6 +50,8 @@ def check_batch(messages: Any, *, any_queue: bool = True) -> None:
         InvalidMessageError: There is no message, or they differ in topic, `wait_store_ok` or sharding key, ask for a delay, or go to a
             retry topic.
     """
+    if not isinstance(messages, Sequence):
+        raise InvalidMessageError(f"the messages of a batch are a {type(messages).__name__}, not a list", hint="give a list of messages")
     if not messages:
         raise InvalidMessageError("a batch without messages cannot be sent", hint="give at least one message")
     for index, message in enumerate(messages):
@@ -83,7 +85,7 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]], *, any_queu
     Raises:
         InvalidMessageError: The messages do not fit together, see `check_batch`, or one of them is not legal.
     """
-    if not messages or not isinstance(messages[0], Message) or is_retry_topic(messages[0].topic):
+    if not isinstance(messages, Sequence) or not messages or not isinstance(messages[0], Message) or is_retry_topic(messages[0].topic):
         check_batch(messages)
     first: Message = messages[0]
     topic, wait_store_ok, sharding_key = first._topic, first._wait_store_ok, first._sharding_key

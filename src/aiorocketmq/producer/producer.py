@@ -40,7 +40,7 @@ from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
-from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings
+from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, retry_code
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -121,13 +121,13 @@ class Producer:
     ) -> None:
         self._settings = ProducerSettings(
             group=group,
-            topics=topics if isinstance(topics, str) else tuple(topics),  # type: ignore[arg-type]  # a plain string is refused there
+            topics=topics,  # type: ignore[arg-type]  # becomes a tuple there
             send_msg_timeout=send_msg_timeout,  # type: ignore[arg-type]  # becomes float seconds there
             send_msg_max_timeout_per_request=send_msg_max_timeout_per_request,  # type: ignore[arg-type]
             retry_times_when_send_failed=retry_times_when_send_failed,
             retry_times_when_send_async_failed=retry_times_when_send_async_failed,
             retry_another_broker_when_not_store_ok=retry_another_broker_when_not_store_ok,
-            retry_response_codes=frozenset(retry_response_codes),
+            retry_response_codes=retry_response_codes,  # type: ignore[arg-type]  # becomes a set there
             max_message_size=max_message_size,
             compress_msg_body_over_howmuch=compress_msg_body_over_howmuch,
             compress_level=compress_level,
@@ -454,10 +454,12 @@ class Producer:
         return (await self._dispatcher.topics.fetch_queues(topic)).queues
 
     def add_retry_response_code(self, code: int) -> None:
-        """Try sends again after one more broker code."""
-        if isinstance(code, bool) or not isinstance(code, int):
-            raise ConfigError(f"retry_response_codes cannot hold {code!r}", hint="use a response code as a whole number")
-        self._policies = Policies(self._settings, self._policies.sync.codes | {code})
+        """Try sends again after one more broker code.
+
+        Raises:
+            ConfigError: It is no number of 32 bits signed.
+        """
+        self._policies = Policies(self._settings, self._policies.sync.codes | {retry_code(code)})
 
     # -- inside ------------------------------------------------------------------------------------------------------------------------
 

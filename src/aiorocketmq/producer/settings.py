@@ -65,6 +65,10 @@ class ProducerSettings:
         if isinstance(self.topics, str) or not isinstance(self.topics, Iterable):
             raise ConfigError(f"topics {self.topics!r} is not a list of names", hint="use a list, for example topics=['orders']")
         put(self, "topics", tuple(self.topics))
+        if isinstance(self.retry_response_codes, str | bytes) or not isinstance(self.retry_response_codes, Iterable):
+            raise ConfigError(
+                f"retry_response_codes {self.retry_response_codes!r} is not a list of codes", hint="use a list, for example [1, 14]"
+            )
         for topic in self.topics:
             check_topic(topic)
         check_topic(self.create_topic_key)
@@ -77,5 +81,13 @@ class ProducerSettings:
             put(self, name, whole(name, getattr(self, name), low, high))
         flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
         flag("auto_batch", self.auto_batch)
-        codes = frozenset(whole("retry_response_codes", code, -INT32_MAX - 1, INT32_MAX) for code in self.retry_response_codes)
-        put(self, "retry_response_codes", codes)
+        put(self, "retry_response_codes", frozenset(map(retry_code, self.retry_response_codes)))
+
+
+def retry_code(code: object) -> int:
+    """A response code after which sends are tried again.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    return whole("retry_response_codes", code, -INT32_MAX - 1, INT32_MAX)

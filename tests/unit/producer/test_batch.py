@@ -60,3 +60,12 @@ def test_a_delayed_message_among_others_is_refused(delay: dict[str, Any]) -> Non
 def test_wait_store_ok_of_the_messages_is_that_of_the_batch() -> None:
     batch = build_batch([Message("t", b"a", wait_store_ok=False)], lambda count: ["I"])
     assert batch.properties == "WAIT\x01false\x02"
+
+
+ONE = Message("t", b"x")
+
+
+@pytest.mark.parametrize("messages", [ONE, {ONE}, {0: ONE}, iter([ONE]), 5, None])
+def test_what_is_no_list_is_refused(messages: Any) -> None:
+    with pytest.raises(InvalidMessageError, match="not a list"):
+        build_batch(messages, lambda count: ["A" * 32] * count)

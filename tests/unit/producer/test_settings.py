@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from aiorocketmq.errors import ConfigError, InvalidNameError
 from aiorocketmq.model.checks import duration
+from aiorocketmq.producer import Producer
 from aiorocketmq.producer.settings import ProducerSettings
 
 
@@ -48,6 +50,12 @@ WRONG = [
     ("max_in_flight_bytes", 0),
     ("topics", "orders"),
     ("topics", 3),
+    ("topics", None),
+    ("retry_response_codes", None),
+    ("retry_response_codes", 14),
+    ("retry_response_codes", "14"),
+    ("retry_response_codes", [[14]]),
+    ("retry_response_codes", [2**31]),
 ]
 
 
@@ -68,3 +76,17 @@ def test_wrong_names_are_refused(field: dict[str, object]) -> None:
 def test_durations_become_seconds() -> None:
     assert ProducerSettings(send_msg_timeout=timedelta(seconds=1.5)).send_msg_timeout == 1.5  # type: ignore[arg-type]
     assert duration("x", 2) == 2.0
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_the_producer_passes_on_what_it_is_given(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Producer("127.0.0.1:9876", **{name: value})
+    producer = Producer("127.0.0.1:9876", topics=iter(["orders"]), retry_response_codes=[1, 1])
+    assert producer._settings.topics == ("orders",) and producer._settings.retry_response_codes == {1}
+
+
+@pytest.mark.parametrize("code", [None, "1", True, 1.0, 2**31, -(2**31) - 1])
+def test_a_code_that_is_added_is_checked_alike(code: Any) -> None:
+    with pytest.raises(ConfigError, match="retry_response_codes"):
+        Producer("127.0.0.1:9876").add_retry_response_code(code)

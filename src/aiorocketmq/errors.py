@@ -169,6 +169,8 @@ def _made(kind: type[_OwnT], args: tuple[Any, ...], state: Mapping[str, Any]) ->
     made = kind.__new__(kind, *args)
     made.args = args
     made.__dict__.update(state)
+    if "__notes__" in state:
+        made.__notes__ = [*state["__notes__"]]  # a note on one copy is none on the others
     made.__suppress_context__ = True
     return made
 
@@ -389,7 +391,7 @@ class MessageIllegalError(BrokerError):
 
 
 class ServiceNotAvailableError(BrokerError):
-    """Code 14 SERVICE_NOT_AVAILABLE: the broker cannot store at the moment (starting, stopping, disk full)."""
+    """Codes 14 SERVICE_NOT_AVAILABLE and 1500 GO_AWAY: the broker cannot store at the moment (starting, stopping, disk full)."""
 
     default_code = 14
     retriable = True
@@ -459,6 +461,7 @@ _BY_CODE: dict[int, type[BrokerError]] = {
     26: GroupNotExistError,
     29: InvalidParameterError,
     206: ConsumerNotOnlineError,
+    1500: ServiceNotAvailableError,
 }
 
 

@@ -27,6 +27,7 @@ CODES = [
     (26, errors.GroupNotExistError, False),
     (29, errors.InvalidParameterError, False),
     (206, errors.ConsumerNotOnlineError, False),
+    (1500, errors.ServiceNotAvailableError, True),
     (1, errors.BrokerError, False),
     (4711, errors.BrokerError, False),
 ]
@@ -265,3 +266,13 @@ def test_one_text_for_every_look_up_of_a_broker() -> None:
     assert str(errors.broker_not_found("b")) == "broker 'b' has no address in any route (check that the broker runs)"
     error = errors.broker_not_found("b", topic="t", master=True, hint="wait")
     assert str(error) == "broker 'b' has no master address in the route of topic 't' (wait)" and error.topic == "t"
+
+
+@pytest.mark.feature("P9")
+def test_a_note_on_a_copy_is_no_note_on_the_others() -> None:
+    error = errors.SendError("it failed")
+    error.add_note("first")
+    copies = [copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error)), errors.fresh(error)]
+    for each in copies:
+        each.add_note("second")
+    assert error.__notes__ == ["first"] and all(each.__notes__ == ["first", "second"] for each in copies)

@@ -352,7 +352,8 @@ class Channel(FrameWriter):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed:
-            self._finish(_loss(self.address, exc, mute=self._reads == 0 and self._flushes > 0))
+            secured = self.peer is not None and self.peer.context is not None
+            self._finish(_loss(self.address, exc, mute=self._reads == 0 and self._flushes > 0, secured=secured))
         self._endpoint.closing.discard(self)
         super().connection_lost(exc)
 
@@ -525,10 +526,12 @@ def _too_many(limit: int, address: str) -> TooManyRequestsError:
     )
 
 
-def _loss(address: str, exc: Exception | None, *, mute: bool) -> ConnectionLostError:
+def _loss(address: str, exc: Exception | None, *, mute: bool, secured: bool) -> ConnectionLostError:
     """The end of a connection that this side did not want; `mute` when something was sent and nothing ever received."""
     hint = None
-    if mute and not isinstance(exc, ssl.SSLError):
+    if mute and secured:  # with TLS 1.3 a client has finished the handshake when the server looks at its certificate
+        hint = "nothing was ever received from it: it may want a client certificate, or another one: see TLS(cert_file=, key_file=)"
+    elif mute and not isinstance(exc, ssl.SSLError):
         hint = "nothing was ever received from it: if this goes on, the port may expect TLS, or not be that of a RocketMQ server"
     how = f"was lost: {exc}" if exc else "was closed by the peer"
     return ConnectionLostError(f"the connection to {address} {how}", address=address, hint=hint, cause=exc)

@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import (
     ClientClosedError,
-    ConnectError,
     ConnectionLostError,
     NoNameServerError,
     ProtocolError,
@@ -462,7 +461,6 @@ def _all_failed(failures: list[RocketMQError]) -> RocketMQError:
     elif all(isinstance(failure, TLSError) for failure in failures):
         error = TLSError(text, maybe_sent=False, hint=last.hint)
     else:
-        hint = last.hint if isinstance(last, ConnectError | WrongProtocolError | TLSError) else None
-        error = NoNameServerError(text, hint=hint)
+        error = NoNameServerError(text, hint=last.hint or None)
     error.cause = last
     return error

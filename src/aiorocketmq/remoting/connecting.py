@@ -90,7 +90,7 @@ class ConnectAttempt:
         if self.phase == PHASE_TLS:
             return handshake_timeout(self.address, timeout)
         return ConnectError(
-            f"no connection to {self.address} within {timeout:g} s ({self.phase})",
+            f"no connection to {self.address} within {round(timeout, 3):g} s ({self.phase})",
             address=self.address,
             maybe_sent=False,
             hint=_UNREACHABLE_HINT,

@@ -51,5 +51,5 @@ def handshake_error(address: str, error: OSError | ValueError) -> TLSError:
 def handshake_timeout(address: str, seconds: float) -> TLSError:
     """Say that a handshake did not come to an end."""
     return TLSError(
-        f"the TLS handshake with {address} did not end within {seconds:g} s", address=address, maybe_sent=False, hint=_PLAIN_PEER
+        f"the TLS handshake with {address} did not end within {round(seconds, 3):g} s", address=address, maybe_sent=False, hint=_PLAIN_PEER
     )

@@ -11,7 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from aiorocketmq.errors import ConnectError, ConnectionLostError, RemotingError, RequestTimeoutError, WrongProtocolError
+from aiorocketmq.errors import (
+    ConnectError,
+    ConnectionLostError,
+    NoNameServerError,
+    RemotingError,
+    RequestTimeoutError,
+    WrongProtocolError,
+)
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
@@ -118,6 +125,16 @@ async def test_a_server_that_hangs_up_at_once_gives_a_hint(client: RemotingClien
         with pytest.raises(ConnectionLostError, match="may expect TLS") as failed:
             await client.invoke(address, RemotingCommand.request(105), 3.0)
         assert failed.value.maybe_sent
+
+
+async def test_a_name_server_that_hangs_up_gives_the_same_hint() -> None:
+    async with raw_server(after_request(b"", then_close=True)) as address:
+        client = await started(name_servers=address)
+        try:
+            with pytest.raises(NoNameServerError, match="may expect TLS"):
+                await client.invoke(None, RemotingCommand.request(105), 3.0)
+        finally:
+            await client.close()
 
 
 @pytest.mark.feature("O8", "O9")

@@ -491,3 +491,18 @@ async def test_address_rules() -> None:
     assert instance.find_broker_address_in_admin("broker-a") == found
     assert instance.find_broker_addr_by_topic("orders") == MASTER
     await instance.stop()
+
+
+@virtual_time
+async def test_topics_that_do_not_exist_are_not_remembered_for_ever() -> None:
+    world = World()
+    world.routes["orders"] = route()
+    instance = world.instance()
+    await instance.start()
+    await instance.routes.publish_info_or_fetch("orders")
+    for number in range(1000):
+        with pytest.raises(TopicNotFoundError):
+            await instance.routes.fetch(f"unknown-{number}")
+        await asyncio.sleep(0.01)
+    assert len(instance.routes._asked_at) <= 100
+    await instance.stop()

@@ -44,6 +44,7 @@ from aiorocketmq.protocol.bodies_client import decode_topic_route
 DEFAULT_TOPIC_QUEUE_NUMS: Final = 4
 MIN_REFRESH_INTERVAL: Final = 0.2
 """Seconds between two queries of one topic that `refresh_soon()` asks for."""
+_MANY_UNKNOWN: Final = 64
 REFRESH_AT_ONCE: Final = 16
 """Topics that `update_all()` asks for at the same time."""
 
@@ -318,7 +319,7 @@ class RouteService:
 
     async def _query_locked(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
         self.counters.queries += 1
-        self._asked_at[topic] = asyncio.get_running_loop().time()
+        self._note_asked(topic, asyncio.get_running_loop().time())
         try:
             entry = await self._ask(topic, source, queue_limit)
         except RocketMQError:
@@ -326,6 +327,12 @@ class RouteService:
             raise
         self._log.worked(topic, "route of topic %s is refreshed again", topic)
         return entry
+
+    def _note_asked(self, topic: str, now: float) -> None:
+        self._asked_at[topic] = now
+        if len(self._asked_at) > 2 * len(self._topics) + _MANY_UNKNOWN:  # topics that do not exist are remembered as long as it matters
+            recent = now - MIN_REFRESH_INTERVAL
+            self._asked_at = {name: at for name, at in self._asked_at.items() if name in self._topics or at > recent}
 
     def _not_asked(self, topic: str) -> RouteError:
         return RouteError(

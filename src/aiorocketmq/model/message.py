@@ -248,6 +248,7 @@ class Message:
         self._rest_size: int = len(_WAIT)
         any_flag: Any = flag
         any_keys: Any = keys
+        any_wait: Any = wait_store_ok
         if type(any_flag) is not int or any_flag != 0:
             self._flag = plain_number("flag", any_flag, -0x80000000, 0x7FFFFFFF, "a number of 32 bits signed")
         if (
@@ -259,10 +260,10 @@ class Message:
             or delay is not None
             or deliver_at is not None
             or buyer_id is not None
-            or wait_store_ok is not True
+            or any_wait is not True
             or properties is not None
         ):
-            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
+            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, any_wait, buyer_id)
 
     def _take(
         self,
@@ -450,8 +451,7 @@ class Message:
         fields.update(changes)
         kind: Any = type(self)
         made: Self = kind.__new__(kind)  # a derived class may have a constructor of its own
-        for name, value in self._own_fields().items():
-            object.__setattr__(made, name, value)
+        made.__setstate__(self._own_fields())
         Message.__init__(made, fields.pop("topic"), fields.pop("body"), **fields)
         return made
 
@@ -485,7 +485,11 @@ class Message:
         fields = self._fields()
         fields["properties"] = dict(self._properties)
         # What was added comes afterwards, as it may refer to the message itself.
-        return _remake, (type(self), fields), (None, self._own_fields())
+        return _remake, (type(self), fields), self._own_fields()
+
+    def __setstate__(self, own: dict[str, Any]) -> None:
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message) or type(self) is not type(other):

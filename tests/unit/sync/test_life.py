@@ -379,6 +379,22 @@ def test_an_interrupted_wait_for_room_costs_no_room(site: Site) -> None:
         assert [producer.send_nowait(rmq.Message(TOPIC, b"x")).result(10).ok for _ in range(5)] == [True] * 5
 
 
+def test_a_send_that_is_interrupted_on_its_way_to_the_loop_costs_no_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC], max_in_flight=2) as producer:
+        producer.send(rmq.Message(TOPIC, b"x"))
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(portals.Portal, "submit", interrupted)
+            for _ in range(3):
+                with pytest.raises(KeyboardInterrupt):
+                    producer.send_nowait(rmq.Message(TOPIC, b"x"))
+                assert not producer._room.open, "with the window full of such sends, nobody could send any more"
+        assert producer.send_nowait(rmq.Message(TOPIC, b"x")).result(10).ok
+
+
 def test_the_tries_of_send_nowait_do_not_depend_on_the_room(site: Site) -> None:
     fields: dict[str, Any] = {"retry_times_when_send_async_failed": 0, "max_in_flight_bytes": 100, "topics": [TOPIC]}
     with rmq.Producer(site.name_server.address, group="g", **fields) as producer:

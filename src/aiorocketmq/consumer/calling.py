@@ -61,11 +61,18 @@ Work: TypeAlias = tuple[Stretch, Payload]
 """One call of a listener."""
 
 
+class _NotBegun:
+    """The answer of a call that was not made."""
+
+
+NOT_BEGUN: Final = _NotBegun()
+
+
 class Called(NamedTuple):
-    """What a thread did with a piece of work.
+    """What a thread did with a stretch in order.
 
     Attributes:
-        calls: Calls made; more than one only in order, and then all but the last one succeeded.
+        calls: Calls made; all but the last one succeeded.
         answer: What the last call returned.
     """
 
@@ -106,7 +113,7 @@ class Caller:
         self._policy = policy
         self._minimum, self._maximum = minimum, maximum
         self._tasks: TaskPool[Work] | None = None
-        self._threads: ThreadPool[Work, Called] | None = None
+        self._threads: ThreadPool[Work, object] | None = None
         self._clock = asyncio.get_running_loop().time
 
     def extend(self, listener: Listener, work: Iterable[Work]) -> None:
@@ -217,9 +224,20 @@ class Caller:
             raise error
         return answer
 
-    def _call(self, work: Work) -> Called:
-        """The calls of one piece of work, in a worker thread."""
+    def _call(self, work: Work) -> object:
+        """The call of one piece of work, in a worker thread: its answer, `NOT_BEGUN`, or what became of a stretch in order."""
         stretch, payload = work
+        if stretch.messages:
+            return self._thread_calls_in_a_row(stretch, payload)
+        if self._clock() >= stretch.assigned.valid_until:
+            return NOT_BEGUN
+        try:
+            return stretch.listener.function(payload if stretch.single else list(payload))  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 - the user's code; a thread that ends here would be missing for ever
+            log_failure(stretch.listener, payload, error)
+            return self._policy.failure(stretch)
+
+    def _thread_calls_in_a_row(self, stretch: Stretch, payload: Payload) -> Called:
         clock, listener, assigned = self._clock, stretch.listener, stretch.assigned
         until = clock() + RUN_TIME
         calls = 0
@@ -232,7 +250,7 @@ class Caller:
             calls += 1
             try:
                 answer = listener.function(following if stretch.single else list(following))  # type: ignore[arg-type]
-            except BaseException as error:  # noqa: BLE001 - the user's code; a thread that ends here would be missing for ever
+            except BaseException as error:  # noqa: BLE001 - as in `_call`
                 log_failure(listener, following, error)
                 answer = self._policy.failure(stretch)
                 break
@@ -242,9 +260,25 @@ class Caller:
             following = stretch.messages[index] if index < len(stretch.messages) else None
         return Called(calls, answer)
 
-    def _called(self, work: Work, called: Called, seconds: float) -> None:
+    def _called(self, work: Work, answer: object, seconds: float) -> None:
         """A worker thread is through with a piece of work; in the event loop."""
         stretch, payload = work
+        if answer is NOT_BEGUN:
+            self._policy.not_begun(stretch, payload)
+            return
+        if type(answer) is Called:
+            self._called_in_a_row(stretch, payload, answer, seconds)
+            return
+        listener = stretch.listener
+        listener.calls += 1
+        listener.busy_seconds += seconds
+        if (answer is None or answer is ConsumeResult.SUCCESS) and stretch.single:
+            listener.consumed += 1
+            stretch.finish(payload)  # type: ignore[arg-type]
+        else:
+            self._go_on(self._policy.ended(stretch, payload, answer, self._clock()))
+
+    def _called_in_a_row(self, stretch: Stretch, payload: Payload, called: Called, seconds: float) -> None:
         listener, policy = stretch.listener, self._policy
         if not called.calls:
             policy.not_begun(stretch, payload)
@@ -255,15 +289,15 @@ class Caller:
         succeeded = called.calls if (answer is None or answer is ConsumeResult.SUCCESS) and stretch.single else called.calls - 1
         for _ in range(succeeded):
             stretch.finish(payload)  # type: ignore[arg-type]
-            if messages:
-                stretch.position += 1
-                payload = messages[min(stretch.position, len(messages) - 1)]
+            stretch.position += 1
+            payload = messages[min(stretch.position, len(messages) - 1)]
         listener.consumed += succeeded
-        following: Work | None = None
         if succeeded < called.calls:
-            following = policy.ended(stretch, payload, answer, now)
-        elif messages:
-            following = (stretch, payload) if stretch.position < len(messages) else policy.run_over(stretch, now)
+            self._go_on(policy.ended(stretch, payload, answer, now))
+        else:
+            self._go_on((stretch, payload) if stretch.position < len(messages) else policy.run_over(stretch, now))
+
+    def _go_on(self, following: Work | None) -> None:
         if following is not None:
             self.extend(following[0].listener, (following,))
 

@@ -107,10 +107,9 @@ async def test_no_name_server_at_all(cluster: Cluster, monkeypatch: pytest.Monke
     monkeypatch.delenv("NAMESRV_ADDR", raising=False)
     nobody = f"127.0.0.1:{free_port()}"
     producer = rmq.Producer(group=cluster.unique("g"), address_service_domain=nobody)
-    with pytest.raises(rmq.NoNameServerError):
-        await producer.start()
-    with pytest.raises(rmq.ClientStateError, match="failed to start"):
-        await producer.start()
+    for _ in range(2):  # a start that failed can be tried again
+        with pytest.raises(rmq.NoNameServerError):
+            await producer.start()
 
 
 async def _serve(answer: bytes) -> tuple[asyncio.Server, str]:

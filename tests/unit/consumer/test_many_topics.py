@@ -74,9 +74,12 @@ async def test_topics_on_other_brokers_ask_their_own_ones() -> None:
         await eventually(lambda: owned(runtime) >= {TOPIC, RETRY, *TOPICS[10:]})
         await asyncio.sleep(1.5)
         assert not owned(runtime) & set(TOPICS[:5]), "the other broker knows a member that comes first"
-        asked = len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS))
+        asked, rounds = len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS)), runtime.instance.rebalance.rounds
         await asyncio.sleep(59)
-        assert len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS)) - asked == 3 * 3, "three sets of brokers, three rounds"
+        # Whichever of two brokers is asked, they know different members here: a queue that is given up for that brings another round.
+        rounds = runtime.instance.rebalance.rounds - rounds
+        assert rounds >= 3
+        assert len(broker.peer.of(MEMBERS)) + len(peer.of(MEMBERS)) - asked == 3 * rounds, "three sets of brokers in each round"
 
 
 @pytest.mark.feature("G1", "G3")

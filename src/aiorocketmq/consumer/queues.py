@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.consumer.assigned import FOREVER, AssignedQueue, QueueState
@@ -111,7 +111,7 @@ class QueueTable:
 
     def forget_offset(self, queue: MessageQueue) -> None:
         """What was known of the queue in an earlier life counts no more."""
-        self._saver.store.remove_offset(queue)
+        self._saver.forget(queue)
 
     def not_wanted(self, queues: Collection[AssignedQueue]) -> None:
         """WAITING → GONE: they fall to other members now, who may have the locks that this one has asked for already."""
@@ -147,15 +147,23 @@ class QueueTable:
             if reason is not Reason.GIVEN_UP:
                 assigned.messages.drop()  # what the running listener answers counts no more
             if reason is Reason.MOVED:
-                self._saver.store.update_and_freeze_offset(assigned.queue, offset)
+                self._saver.reset(assigned.queue, offset)
             by_broker[assigned.queue.broker_name].append(assigned)
         tasks = []
         for broker, own in by_broker.items():
-            try:
-                tasks.append(self._scheduler.spawn(f"release queues of {broker}", self._release(own, reason)))
-            except ClientClosedError:  # the consumer has stopped meanwhile
-                self._end(own)
+            if (task := self._spawn_release(f"release queues of {broker}", own, self._release(own, reason))) is not None:
+                tasks.append(task)
         return tasks
+
+    def _spawn_release(self, name: str, queues: list[AssignedQueue], work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Do what a release takes; at its end, and be it one before its first step, what is in `queues` then is GONE."""
+        try:
+            task = self._scheduler.spawn(name, work)
+        except ClientClosedError:  # the consumer has stopped meanwhile
+            self._end(queues)
+            return None
+        task.add_done_callback(lambda _: self._end(queues))
+        return task
 
     def _begin(self, assigned: AssignedQueue) -> bool:
         queue = assigned.queue
@@ -172,26 +180,19 @@ class QueueTable:
         return True
 
     async def _release(self, queues: list[AssignedQueue], reason: Reason) -> None:
-        try:
-            await self._pulls_settled(queues)
-            if self._locks is None:
-                await self._quiet(queues)
-            else:
-                # Each has its own listener to wait for, and none waits for the listener of another one.
-                busy = [assigned for assigned in queues if self._service.in_hand(assigned)]
-                queues = [assigned for assigned in queues if assigned not in busy]
-                for assigned in busy:
-                    self._scheduler.spawn(f"release {assigned.queue}", self._release_when_quiet(assigned, reason))
-            await self._let_go(queues, reason)
-        finally:
-            self._end(queues)
+        await self._pulls_settled(queues)
+        if self._locks is None:
+            await self._quiet(queues)
+        else:
+            # Each has its own listener to wait for, and none waits for the listener of another one.
+            for assigned in [assigned for assigned in queues if self._service.in_hand(assigned)]:
+                queues.remove(assigned)
+                self._spawn_release(f"release {assigned.queue}", [assigned], self._release_when_quiet(assigned, reason))
+        await self._let_go(queues, reason)
 
     async def _release_when_quiet(self, assigned: AssignedQueue, reason: Reason) -> None:
-        try:
-            await self._out_of_service(assigned)
-            await self._let_go([assigned], reason)
-        finally:
-            self._end([assigned])
+        await self._out_of_service(assigned)
+        await self._let_go([assigned], reason)
 
     async def _out_of_service(self, assigned: AssignedQueue) -> None:
         """Until its listener has ended nobody else may have a queue with a lock, however long that takes."""
@@ -229,10 +230,11 @@ class QueueTable:
 
     def _end(self, queues: Iterable[AssignedQueue]) -> None:
         for assigned in queues:
-            if self.releasing.pop(assigned.queue, None) is None:
+            if self.releasing.get(assigned.queue) is not assigned:
                 continue
-            self._saver.store.remove_offset(assigned.queue)
+            del self.releasing[assigned.queue]
             assigned.end(self._clock())
+            self._saver.forget(assigned.queue)
         self._ended()
 
     # --- saving, and the end of all ---------------------------------------------------------------------------------------------

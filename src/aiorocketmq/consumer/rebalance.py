@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiorocketmq.client.statelog import StateLog
@@ -119,7 +120,9 @@ class Rebalancer:
             if brokers in self._sections:
                 balanced = False  # the round before still waits for it
                 continue
-            section = self._sections[brokers] = self._scheduler.spawn("share out", self._section(brokers, own), log_errors=False)
+            section = self._sections[brokers] = self._scheduler.spawn("share out", self._section(own), log_errors=False)
+            # Not by the task itself: one that is cancelled before its first step would never do it.
+            section.add_done_callback(partial(self._over, brokers))
             sections.append(section)
         begun += sections
         if begun:
@@ -131,6 +134,9 @@ class Rebalancer:
             else:
                 balanced = section.result() and balanced
         return balanced and all(task.done() for task in ending)
+
+    def _over(self, brokers: Brokers, _: asyncio.Task[bool]) -> None:
+        del self._sections[brokers]
 
     def _late(self, section: asyncio.Task[bool]) -> None:
         if not section.cancelled() and (error := section.exception()) is not None:
@@ -153,23 +159,20 @@ class Rebalancer:
 
     # --- the topics of some brokers -----------------------------------------------------------------------------------------------
 
-    async def _section(self, brokers: Brokers, topics: Sequence[str]) -> bool:
-        try:
-            balanced = True
-            members = None if self._settings.broadcasting else await self._list_members(topics[0])
-            shares = []
-            for topic in topics:
-                queues = self._instance.routes.subscribe_queues(topic)
-                if queues is None or not self._subscribed(topic):
-                    continue
-                mine = set(queues) if self._settings.broadcasting else self._share_of(topic, queues, members)
-                if mine is None:
-                    balanced = False
-                else:
-                    shares.append(_Share(topic, queues, mine))
-            return await self._fit(shares) and balanced
-        finally:
-            del self._sections[brokers]
+    async def _section(self, topics: Sequence[str]) -> bool:
+        balanced = True
+        members = None if self._settings.broadcasting else await self._list_members(topics[0])
+        shares = []
+        for topic in topics:
+            queues = self._instance.routes.subscribe_queues(topic)
+            if queues is None or not self._subscribed(topic):
+                continue
+            mine = set(queues) if self._settings.broadcasting else self._share_of(topic, queues, members)
+            if mine is None:
+                balanced = False
+            else:
+                shares.append(_Share(topic, queues, mine))
+        return await self._fit(shares) and balanced
 
     async def _list_members(self, topic: str) -> Members | None:
         """The members, this one among them as far as the broker can be brought to know it; None when they cannot be told now."""

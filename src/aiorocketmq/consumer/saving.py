@@ -58,6 +58,20 @@ class OffsetSaver:
             if offset >= 0:
                 self.store.update_offset(assigned.queue, offset, increase_only=True)
 
+    def reset(self, queue: MessageQueue, offset: int) -> None:
+        """Tell the store where the group has to go on; never raises."""
+        try:
+            self.store.update_and_freeze_offset(queue, offset)
+        except Exception as error:  # noqa: BLE001 - a store of the user's own
+            self._failed(f"offset of {queue}", error)
+
+    def forget(self, queue: MessageQueue) -> None:
+        """The queue is owned no more; never raises."""
+        try:
+            self.store.remove_offset(queue)
+        except Exception as error:  # noqa: BLE001 - a store of the user's own
+            self._failed(f"offset of {queue}", error)
+
     async def persist_all(self, queues: Collection[MessageQueue], deadline: float) -> None:
         """Save the offsets of all queues of the consumer where they have changed; never raises.
 
@@ -123,10 +137,12 @@ class OffsetSaver:
             self._log.failed("time", "%s of group %s were not saved in time; messages may come again", what, self._group)
             return False
         except Exception as error:  # noqa: BLE001 - a store of the user's own: its errors are told, and the queue goes on its way
-            self._log.failed(
-                "store", "%s of group %s cannot be saved: %s: %s", what, self._group, type(error).__name__, error, exc_info=error
-            )
+            self._failed(what, error)
         else:
             self._log.worked("store", "offsets of group %s can be saved again", self._group)
             self._log.worked("time", "offsets of group %s are saved in time again", self._group)
         return True
+
+    def _failed(self, what: str, error: Exception) -> None:
+        text = "%s of group %s cannot be saved: %s: %s"
+        self._log.failed("store", text, what, self._group, type(error).__name__, error, exc_info=error)

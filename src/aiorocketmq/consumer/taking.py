@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
@@ -85,22 +86,27 @@ class TakeOver:
             lane = self._lanes.get(broker)
             if lane is None:
                 try:
-                    lane = self._lanes[broker] = self._scheduler.spawn(f"take over at {broker}", self._run(broker))
+                    lane = self._scheduler.spawn(f"take over at {broker}", self._run(broker))
                 except ClientClosedError:
                     continue
+                self._lanes[broker] = lane
+                lane.add_done_callback(partial(self._left, broker))  # whoever cancels it before its first step ends it, too
             else:
                 self._again.add(broker)
             lanes.append(lane)
         return lanes
 
     async def _run(self, broker: str) -> bool:
-        try:
-            while True:
-                self._again.discard(broker)
-                done = await self._pass(broker)
-                if broker not in self._again:
-                    return done
-        finally:
+        while True:
+            self._again.discard(broker)
+            done = await self._pass(broker)
+            if broker not in self._again:
+                # From here on a new lane is needed for what comes.
+                self._lanes.pop(broker, None)
+                return done
+
+    def _left(self, broker: str, lane: asyncio.Task[bool]) -> None:
+        if self._lanes.get(broker) is lane:
             self._again.discard(broker)
             del self._lanes[broker]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
+from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
@@ -295,6 +296,25 @@ def test_store_that_fails_ends_the_queue_all_the_same(how: str, caplog: pytest.L
     run()
 
 
+@pytest.mark.feature("G16", "F33")
+@pytest.mark.parametrize("method", ["remove_offset", "update_and_freeze_offset"])
+@virtual_time
+async def test_queue_ends_and_comes_back_whatever_its_store_raises(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("the store is damaged")
+
+    broker, seen, store = ScriptedBroker(), Seen(), Flaky()
+    async with consuming(broker, seen, offset_store=store) as runtime:
+        broker.append(b"0")
+        await asyncio.sleep(SETTLED)
+        monkeypatch.setattr(store, method, fail)
+        runtime.queues.release(list(runtime.queues.assigned.values()), Reason.MOVED, offset=1)
+        await asyncio.sleep(5)
+        assert QUEUE in runtime.rebalancer.assigned
+        assert runtime.rebalancer.releasing == {}
+        monkeypatch.undo()
+
+
 @pytest.mark.feature("G1", "G2")
 @virtual_time
 async def test_broker_that_is_silent_on_commits_delays_no_round() -> None:
@@ -541,37 +561,3 @@ async def test_lock_of_a_member_that_was_killed_is_named_in_the_log_and_in_the_w
         await asyncio.sleep(2)
         assert QUEUE in runtime.rebalancer.assigned
         assert {queue.topic for queue in runtime.rebalancer.assigned} == {TOPIC, RETRY}
-
-
-@pytest.mark.feature("G10")
-@pytest.mark.parametrize("end", ["another member", "stop"])
-@virtual_time
-async def test_lock_of_a_queue_that_never_found_its_start_offset_is_given_back(end: str, caplog: pytest.LogCaptureFixture) -> None:
-    broker = ScriptedBroker()
-    broker.world.routes[TOPIC] = route(2)
-    broker.peer.on(RequestCode.QUERY_CONSUMER_OFFSET, lambda *_: None)
-    async with consuming(broker, Seen(), ordered=True) as runtime:
-        await asyncio.sleep(SETTLED)
-        assert QUEUE in runtime.queues.waiting
-        assert QUEUE in {queue for _, queues in broker.locks for queue in queues}
-        if end == "another member":
-            broker.members = ["0@first", "1@second"]
-            runtime.instance.rebalance.wake()
-            await asyncio.sleep(3)
-            assert QUEUE in unlocked(broker.peer)
-    assert QUEUE in unlocked(broker.peer)
-    assert not [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
-
-
-@pytest.mark.feature("G10")
-@virtual_time
-async def test_lock_whose_answer_was_lost_is_given_back_with_the_queue() -> None:
-    broker = ScriptedBroker()
-    broker.peer.on(RequestCode.LOCK_BATCH_MQ, lambda *_: None)
-    async with consuming(broker, Seen(), ordered=True) as runtime:
-        await asyncio.sleep(SETTLED)
-        assert QUEUE in runtime.queues.waiting
-        broker.members = ["another"]
-        runtime.instance.rebalance.wake()
-        await asyncio.sleep(10)
-        assert QUEUE in unlocked(broker.peer)

@@ -99,6 +99,7 @@ class GroupBroker:
         locks: Queue → lock.
         members: Client id → its connection and the time of its last heartbeat.
         faults: Request code → fault.
+        unlocks_lost: An unlocking may not have arrived; nobody waits for its answer.
     """
 
     def __init__(self, world: GroupWorld, name: str, address: str) -> None:
@@ -112,6 +113,7 @@ class GroupBroker:
         self.locks: dict[MessageQueue, Lock] = {}
         self.members: dict[str, tuple[PeerConnection, float]] = {}
         self.faults: dict[int, Fault] = {}
+        self.unlocks_lost = False
         self._epochs: dict[tuple[str, MessageQueue], int] = {}
         self._parked: dict[MessageQueue, list[tuple[RemotingCommand, PeerConnection]]] = defaultdict(list)
         self.timers: set[asyncio.TimerHandle] = set()

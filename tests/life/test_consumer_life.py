@@ -22,6 +22,7 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.client import manager
+from aiorocketmq.protocol.codes import RequestCode
 from tests.life.brokers import BROKERS, CODES, FAULTS, GROUP, RETRY, Fault, GroupWorld
 from tests.support.virtual_loop import VirtualTimeLoop, run_virtual
 from tests.wire.world import NAME_SERVER
@@ -151,16 +152,18 @@ class Life:
     async def _fault(self, broker: str, code: int, kind: str, seconds: float) -> None:
         self.world.calm = False
         self.world.brokers[broker].faults[code] = Fault(kind, asyncio.get_running_loop().time() + seconds)
+        self.world.brokers[broker].unlocks_lost |= code == RequestCode.UNLOCK_BATCH_MQ
 
     async def _silence(self, broker: str, seconds: float) -> None:
         self.world.calm = False
         peer = self.world.brokers[broker].peer
-        peer.silent = True
+        peer.silent = self.world.brokers[broker].unlocks_lost = True
         self.world.brokers[broker].later(seconds, lambda: setattr(peer, "silent", False))
 
     async def _cut(self, broker: str) -> None:
         self.world.calm = False
         self.world.brokers[broker].peer.drop()
+        self.world.brokers[broker].unlocks_lost = True
         await asyncio.sleep(0)
         self.world.brokers[broker].forget_lost()
 
@@ -295,6 +298,8 @@ class Life:
             if broker.members:
                 self.world.broke(f"still members of {broker.name}: {sorted(broker.members)}")
             held = {queue: owner for queue in broker.locks if (owner := broker.holder(queue)) is not None}
+            if broker.unlocks_lost:  # of a queue that is no more nobody asks for the lock again
+                held = {queue: owner for queue, owner in held.items() if queue.queue_id < broker.queues[queue.topic]}
             if held:
                 self.world.broke(f"still locked: {held}")
         self.world.master.close()

@@ -209,7 +209,7 @@ class Caller:
 
     def _raised(self, stretch: Stretch, payload: Payload, error: BaseException, pool: TaskPool[Work]) -> object:
         """What to make of an exception in a worker task; raises what has to end the worker."""
-        if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and pool.closing):
+        if (isinstance(error, GeneratorExit) and not self.is_worker()) or (isinstance(error, asyncio.CancelledError) and pool.closing):
             self._policy.not_begun(stretch, payload)
             raise error  # we are ending it
         log_failure(stretch.listener, payload, error)

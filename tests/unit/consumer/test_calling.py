@@ -36,6 +36,8 @@ async def let_out(kind: str) -> None:
         sys.exit(3)
     if kind == "cancel":
         await cancel_itself()
+    if kind == "generator exit":
+        raise GeneratorExit
     if kind == "cancelled":
         raise asyncio.CancelledError
     raise Abort
@@ -43,7 +45,7 @@ async def let_out(kind: str) -> None:
 
 @pytest.mark.feature("F26", "F29")
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("kind", ["base", "exit", "cancel", "cancelled"])
+@pytest.mark.parametrize("kind", ["base", "exit", "cancel", "cancelled", "generator exit"])
 def test_whatever_a_coroutine_listener_lets_out_is_a_failed_message(kind: str, ordered: bool, caplog: pytest.LogCaptureFixture) -> None:
     @virtual_time
     async def run() -> None:

@@ -99,6 +99,7 @@ class GroupBroker:
         locks: Queue → lock.
         members: Client id → its connection and the time of its last heartbeat.
         faults: Request code → fault.
+        first: Queue → offset of its first message; those before were deleted.
         unlocks_lost: An unlocking may not have arrived; nobody waits for its answer.
     """
 
@@ -114,6 +115,7 @@ class GroupBroker:
         self.members: dict[str, tuple[PeerConnection, float]] = {}
         self.faults: dict[int, Fault] = {}
         self.unlocks_lost = False
+        self.first: dict[MessageQueue, int] = defaultdict(int)
         self._epochs: dict[tuple[str, MessageQueue], int] = {}
         self._parked: dict[MessageQueue, list[tuple[RemotingCommand, PeerConnection]]] = defaultdict(list)
         self.timers: set[asyncio.TimerHandle] = set()
@@ -129,7 +131,7 @@ class GroupBroker:
             RequestCode.LOCK_BATCH_MQ: self._lock,
             RequestCode.UNLOCK_BATCH_MQ: self._unlock,
             RequestCode.GET_MAX_OFFSET: lambda request, _: self._offset(request, len(self.logs[self._queue_of(request)])),
-            RequestCode.GET_MIN_OFFSET: lambda request, _: self._offset(request, 0),
+            RequestCode.GET_MIN_OFFSET: lambda request, _: self._offset(request, self.first[self._queue_of(request)]),
         }
         for code, handler in handlers.items():
             self.peer.on(code, self._with_faults(code, handler))
@@ -165,9 +167,20 @@ class GroupBroker:
 
     # --- messages ---------------------------------------------------------------------------------------------------------------
 
+    def trim(self, queue: MessageQueue) -> None:
+        """A queue gets a message, and all that it has is deleted before anybody reads it: who asks has to go on behind it."""
+        self.logs[queue].append(Stored("gone", queue.topic, 0, b"m0", b""))
+        self.first[queue] = len(self.logs[queue])
+        for message in self.logs[queue]:
+            message.finished = True
+        self._answer_parked(queue)
+
     def append(self, queue: MessageQueue, message: Stored) -> None:
         """Store a message and answer the pulls that wait for it."""
         self.logs[queue].append(message)
+        self._answer_parked(queue)
+
+    def _answer_parked(self, queue: MessageQueue) -> None:
         parked, self._parked[queue] = self._parked[queue], []
         for request, connection in parked:
             answer = self._read(request)
@@ -191,6 +204,8 @@ class GroupBroker:
         log = self.logs[queue]
         if offset > len(log):
             return self._pulled(request, ResponseCode.PULL_OFFSET_MOVED, len(log))
+        if offset < self.first[queue]:
+            return self._pulled(request, ResponseCode.PULL_OFFSET_MOVED, self.first[queue])
         end = min(len(log), offset + 4)
         if end == offset:
             return None
@@ -208,7 +223,7 @@ class GroupBroker:
         header = {
             "suggestWhichBrokerId": "0",
             "nextBeginOffset": str(next_offset),
-            "minOffset": "0",
+            "minOffset": str(self.first[self._queue_of(request)]),
             "maxOffset": str(len(self.logs[self._queue_of(request)])),
         }
         return RemotingCommand.response(request, code, header=header, body=body)

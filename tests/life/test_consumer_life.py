@@ -22,6 +22,7 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.client import manager
+from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode
 from tests.life.brokers import BROKERS, CODES, FAULTS, GROUP, RETRY, Fault, GroupWorld
 from tests.support.virtual_loop import VirtualTimeLoop, run_virtual
@@ -37,7 +38,7 @@ PATIENCE: Final = 400.0
 STOP_WITHIN: Final = 15.0
 TRIES: Final = 2
 HOST: Final = "192.0.2.1"
-MODES: Final = ("ok", "ok", "slow", "fail", "retry", "base exception", "cancels itself", "hang", "nonsense")
+MODES: Final = ("ok", "ok", "slow", "fail", "retry", "base exception", "cancels itself", "hang", "mixed", "mixed", "nonsense")
 
 Step = tuple[str, tuple[Any, ...]]
 Maker = Callable[[], Step]
@@ -74,6 +75,8 @@ class Life:
             (2, lambda: ("unsubscribe", (chance.randrange(MEMBERS), chance.choice(TOPICS)))),
             (4, lambda: ("listener", (chance.choice(MODES),))),
             (7, lambda: ("fault", (chance.choice(BROKERS), chance.choice(CODES), chance.choice(FAULTS), chance.choice([0.5, 4, 20, 90])))),
+            (1, lambda: ("locks", (chance.choice(BROKERS), chance.choice(TOPICS), chance.choice([40.0, 70.0])))),
+            (2, lambda: ("trim", (chance.choice(TOPICS), chance.choice(BROKERS), chance.randrange(2)))),
             (2, lambda: ("silence", (chance.choice(BROKERS), chance.choice([1.0, 6.0, 40.0])))),
             (2, lambda: ("cut", (chance.choice(BROKERS),))),
             (2, lambda: ("resize", (chance.choice(TOPICS), chance.choice(BROKERS), chance.randint(1, 3)))),
@@ -154,6 +157,22 @@ class Life:
         self.world.brokers[broker].faults[code] = Fault(kind, asyncio.get_running_loop().time() + seconds)
         self.world.brokers[broker].unlocks_lost |= code == RequestCode.UNLOCK_BATCH_MQ
 
+    async def _locks(self, broker: str, topic: str, seconds: float) -> None:
+        """No lock is renewed for a while, and then there is something to do."""
+        await self._fault(broker, RequestCode.LOCK_BATCH_MQ, "lost request", seconds + 20)
+        await asyncio.sleep(seconds)
+        await self._send(topic, broker, 0, 3)
+
+    async def _trim(self, topic: str, broker: str, queue: int) -> None:
+        """The broker deletes all that it has, read or not; what comes next shows where the log begins."""
+        self.world.calm = False
+        if queue >= self.world.brokers[broker].queues[topic]:
+            return
+        await self._send(topic, broker, queue, 2)
+        await asyncio.sleep(0.1)
+        self.world.brokers[broker].trim(MessageQueue(topic, broker, queue))
+        await self._send(topic, broker, queue, 2)
+
     async def _silence(self, broker: str, seconds: float) -> None:
         self.world.calm = False
         peer = self.world.brokers[broker].peer
@@ -197,8 +216,9 @@ class Life:
             start_from=rmq.StartFrom.FIRST,
             instance_name=f"member-{number}-{self._made}",
             client_ip=HOST,
-            concurrency=2,
+            concurrency=4,
             max_reconsume_times=TRIES,
+            consume_timeout=20.0,
             await_termination_when_shutdown=3.0,
         )
         self._names[id(consumer)] = f"member-{number}-{self._made}"
@@ -213,7 +233,7 @@ class Life:
             queue = message.queue
             call = world.begin(client, queue, [message.body.decode()], ordered=self.ordered)
             try:
-                outcome = await self._behave()
+                outcome = await self._behave(message.body)
                 if outcome is None:
                     world.handled(queue, [message.queue_offset])
                 return outcome
@@ -222,8 +242,13 @@ class Life:
 
         return handle
 
-    async def _behave(self) -> Any:
-        match self.mode:
+    async def _behave(self, body: bytes) -> Any:
+        mode = self.mode
+        if mode == "mixed":
+            mode = ("ok", "mixed slow", "fail")[int(body[1:]) * 7 % 3]
+        match mode:
+            case "mixed slow":
+                await asyncio.sleep(0.5 + int(body[1:]) % 7)
             case "slow":
                 await asyncio.sleep(5.0)
             case "fail":

@@ -251,7 +251,10 @@ class RemoteBrokerOffsetStore:
                 timeout = min(SAVE_TIMEOUT, deadline - clock())
                 if silent or timeout <= 0:
                     return
-                if not await self._save(queue, self._table.get(queue), timeout):
+                offset = self._table.get(queue)
+                if offset < 0:
+                    continue  # forgotten meanwhile: whoever has given the queue away has saved it
+                if not await self._save(queue, offset, timeout):
                     silent = True
 
         await asyncio.gather(*[save_some() for _ in range(min(SAVES, len(queues)))])

@@ -223,7 +223,7 @@ class QueueTable:
         names = [assigned.queue for assigned in queues]
         if reason is not Reason.OUTDATED:
             await self._saver.persist(names, self._clock() + SAVE_TIME)
-        if reason is Reason.GIVEN_UP and self._locks is not None:
+        if reason is not Reason.OUTDATED and self._locks is not None:  # with MOVED, too: the queue may fall to another member meanwhile
             for assigned in queues:
                 assigned.to_unlock = False
             await self._locks.give_back(names)

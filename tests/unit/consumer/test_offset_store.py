@@ -317,6 +317,24 @@ async def test_offset_that_waits_for_an_address_leaves_as_the_newest_or_not_at_a
 
 
 @pytest.mark.feature("G13")
+async def test_queue_forgotten_while_others_are_saved_is_not_saved_as_nothing() -> None:
+    class Forgetting(FakeApi):
+        async def update_consumer_offset(
+            self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+        ) -> None:
+            await super().update_consumer_offset(address, group, queue, offset, oneway=oneway)
+            store.remove_offset(queues[-1])
+
+    api = Forgetting()
+    store = remote(api)
+    queues = [MessageQueue("orders", "broker-a", number) for number in range(17)]
+    for queue in queues:
+        store.update_offset(queue, 10, increase_only=True)
+    await store.persist_queues(queues, asyncio.get_running_loop().time() + 5)
+    assert [offset for _, offset, _ in api.updates] == [10] * 16
+
+
+@pytest.mark.feature("G13")
 async def test_broker_that_is_gone_is_tried_once_and_the_offsets_stay() -> None:
     api = FakeApi()
     api.failing = {"broker-a"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.protocol.codes import RequestCode
 from tests.unit.consumer.test_pulling import SETTLED, Seen
 from tests.unit.consumer.test_queue_life import unlocked
@@ -73,3 +74,16 @@ async def test_work_that_is_cancelled_before_its_first_step_holds_no_queue_up(wo
         assert cancelled
         assert QUEUE in runtime.rebalancer.assigned
         assert runtime.rebalancer.releasing == {}
+
+
+@pytest.mark.feature("G10", "F33")
+@virtual_time
+async def test_lock_of_a_queue_that_goes_on_elsewhere_is_given_back_as_it_may_fall_to_another_member() -> None:
+    broker = ScriptedBroker()
+    async with consuming(broker, Seen(), ordered=True) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.members = ["another"]
+        runtime.queues.release(list(runtime.queues.assigned.values()), Reason.MOVED, offset=5)
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(3)
+        assert QUEUE in unlocked(broker.peer)

@@ -36,7 +36,7 @@ DROP_TOPIC: Final = (
     "DELETE FROM queues WHERE topic = ?",
 )
 PUT_OFFSET: Final = "INSERT OR REPLACE INTO consumer_offsets VALUES (?, ?, ?, ?)"
-DELETE_OFFSETS: Final = "DELETE FROM consumer_offsets WHERE (?1 IS NULL OR consumer_group = ?1) AND (?2 IS NULL OR topic = ?2)"
+DELETE_OFFSETS: Final = "DELETE FROM consumer_offsets WHERE consumer_group = ifnull(?, consumer_group) AND topic = ifnull(?, topic)"
 PUT_SETTING: Final = "INSERT OR REPLACE INTO settings VALUES (?, ?, ?)"
 DELETE_SETTING: Final = "DELETE FROM settings WHERE kind = ? AND name = ?"
 

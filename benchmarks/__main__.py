@@ -37,13 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", default=NEWEST, help="release of the server (default: %(default)s)")
     add("--label", default="this run", help="name of the run in tables (default: %(default)s)")
     add("--json", type=Path, default=command.RESULTS, help="file for the results (default: %(default)s)")
-    add(
-        "--page",
-        type=int,
-        default=0,
-        metavar="RUNS",
-        help="so many runs of everything, the groups, and docs/performance.md from them",
-    )
+    add("--page", type=int, default=0, metavar="RUNS", help="so many runs of everything, the groups, and docs/performance.md from them")
     return parser
 
 

@@ -117,7 +117,7 @@ class Options:
 
 def tell(each: Round) -> None:
     """Show a round that has ended."""
-    kind = "warm-up" if each.warm_up else "disturbed round" if each.disturbed else "round"
+    kind = "warm-up" if each.warm_up else "round"
     figures = f"{each.rate:,.0f} msg/s, {each.cpu_us:.1f} µs CPU" if each.count > 1 else f"{each.seconds:.3f} s"
     failed = f", {each.failed:,} failed" if each.failed else ""
     stolen = f", {each.stolen:.0%} stolen" if each.stolen else ""

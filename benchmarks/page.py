@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,8 +118,3 @@ def _disturbance(run: Run) -> str:
     if not stolen:
         return ""
     return f"; others had {statistics.mean(stolen):.0%} of the processor time of the rounds"
-
-
-def markers(text: str) -> list[str]:
-    """Names of the made parts of a page."""
-    return re.findall(r"<!-- begin: (\w+) -->", text)

@@ -39,7 +39,6 @@ class Round:
         rss_bytes: Resident memory of the peer's process afterwards.
         latency_us: Percentiles in microseconds, by name; None where there are none.
         stolen: Part of the processor time that the host of a virtual machine gave to others meanwhile, 0 to 1; None when not known.
-        disturbed: Of older runs: it was too much, and the round was repeated: not used.
         more: Further figures, by name: what the process holds, what the server used.
     """
 
@@ -54,13 +53,12 @@ class Round:
     rss_bytes: int = 0
     latency_us: dict[str, float] | None = None
     stolen: float | None = None
-    disturbed: bool = False
     more: dict[str, float] | None = None
 
     @property
     def counts(self) -> bool:
         """True for a round that figures are made of."""
-        return not self.warm_up and not self.disturbed
+        return not self.warm_up
 
     @property
     def rate(self) -> float:

@@ -12,14 +12,7 @@ P99: Final = "p99"
 SECONDS: Final = "seconds"
 MEMORY: Final = "memory"
 
-METRICS = {
-    RATE: "rate",
-    CPU: "CPU per message",
-    P50: "p50",
-    P99: "p99",
-    SECONDS: "time",
-    MEMORY: "resident memory",
-}
+METRICS = {RATE: "rate", CPU: "CPU per message", P50: "p50", P99: "p99", SECONDS: "time", MEMORY: "resident memory"}
 
 
 @dataclass(frozen=True, slots=True)

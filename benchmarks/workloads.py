@@ -93,8 +93,7 @@ CONSUMED = 200_000
 
 FAMILIES = (
     Family(
-        "send_one_at_a_time",
-        (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc"), 12_000),),
+        "send_one_at_a_time", (Workload("send_one_at_a_time", "send, one at a time", "send_one_at_a_time", (*ALL, "sync", "grpc"), 12_000),)
     ),
     Family(
         "send_threads",
@@ -119,10 +118,7 @@ FAMILIES = (
             ),
         ),
     ),
-    Family(
-        "send_batches",
-        (Workload("send_batches", "batches of 32", "send_batches", (*ALL, "sync"), 150_000, arguments={"batch": 32}),),
-    ),
+    Family("send_batches", (Workload("send_batches", "batches of 32", "send_batches", (*ALL, "sync"), 150_000, arguments={"batch": 32}),)),
     Family("send_oneway", (Workload("send_oneway", "one-way sends, as stored", "send_oneway", ALL, 100_000, stored=True),)),
     Family(
         "push_concurrent",
@@ -135,24 +131,11 @@ FAMILIES = (
         backlog=CONSUMED,
     ),
     Family(
-        "push_ordered",
-        (Workload("push_ordered", "push consume, ordered", "push_ordered", ALL, CONSUMED, distinct=True),),
-        backlog=CONSUMED,
+        "push_ordered", (Workload("push_ordered", "push consume, ordered", "push_ordered", ALL, CONSUMED, distinct=True),), backlog=CONSUMED
     ),
     Family(
         "latency",
-        (
-            Workload(
-                "latency",
-                "send → listener at 200/s",
-                "latency",
-                ALL,
-                2_000,
-                fresh_topic=True,
-                figure=P50,
-                arguments={"rate": 200},
-            ),
-        ),
+        (Workload("latency", "send → listener at 200/s", "latency", ALL, 2_000, fresh_topic=True, figure=P50, arguments={"rate": 200}),),
     ),
     Family(
         "first_message",

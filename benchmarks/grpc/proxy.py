@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support import java
 from tests.support.processes import Child, free_port
@@ -66,13 +64,6 @@ class Proxy:
         if self._process is not None:
             self._process.kill()
             self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def _write_config(self, home: Path) -> Path:
         self.grpc_port = free_port(around=(0, 1))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,10 +45,5 @@ def percentiles_us(nanoseconds: Iterable[int]) -> dict[str, float]:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except FileNotFoundError:  # no Linux: the peak stands in for the present
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Resident memory of this process. Needs Linux: it reads `/proc`."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -74,7 +74,7 @@ MAY_HOLD = (
     # Caches, and what was counted or told in the log.
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
     "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",
-    "remoting.event_loop.*", "sync.courier.*",
+    "remoting.event_loop.*", "sync.courier._Courier._token", "sync.courier._LoopSafeLogger._cache",
     "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.client.RemotingClient._unreachable",
     "remoting.*._marks",
     "producer.dispatcher.SendDispatcher.targets", "producer.topics.Topics.targets", "producer.send.TopicTarget.*lanes",

@@ -27,6 +27,7 @@
     │       └── MessageRefusedError (InvalidMessageError)   it found the message itself illegal: the caller's mistake after all
     ├── NoAnswerError (TimeoutError)         NO ANSWER IN TIME: what was asked for may have been done
     │   ├── RequestTimeoutError (RemotingError)  no answer within the time allowed
+    │   ├── ReplyTimeoutError                    a request was stored, but nobody has replied to it in time
     │   └── SendTimeoutError (SendError)         the deadline of the whole send passed
     ├── RemotingError                        the exchange with one address failed; the four above, and:
     │   ├── ConnectionLostError                  the connection went while an answer was awaited
@@ -51,57 +52,16 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 __all__ = [
-    "BrokerBusyError",
-    "BrokerError",
-    "BrokerNotFoundError",
-    "ClientClosedError",
-    "ClientStateError",
-    "ConfigError",
-    "ConnectError",
-    "ConnectionLostError",
-    "ConsumerNotOnlineError",
-    "ForkedClientError",
-    "GroupAlreadyRegisteredError",
-    "GroupNotExistError",
-    "InvalidMessageError",
-    "InvalidNameError",
-    "InvalidParameterError",
-    "ListenerError",
-    "MessageIllegalError",
-    "MessageRefusedError",
-    "NoAnswerError",
-    "NoNameServerError",
-    "NoPermissionError",
-    "NotSupportedByBrokerError",
-    "OffsetNotFoundError",
-    "PartialError",
-    "ProtocolError",
-    "QueryNotFoundError",
-    "RefusedError",
-    "RemotingError",
-    "RequestTimeoutError",
-    "RocketMQError",
-    "RouteError",
-    "SendError",
-    "SendRefusedError",
-    "SendTimeoutError",
-    "SendUnreachableError",
-    "ServiceNotAvailableError",
-    "SubscriptionError",
-    "TLSError",
-    "TooManyRequestsError",
-    "TopicNotExistError",
-    "TopicNotFoundError",
-    "UnreachableError",
-    "UnsupportedRequestError",
-    "UsageError",
-    "WindowFullError",
-    "WrongProtocolError",
-    "broker_error",
-    "broker_not_found",
-    "fresh",
+    "BrokerBusyError", "BrokerError", "BrokerNotFoundError", "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError",
+    "ConnectionLostError", "ConsumerNotOnlineError", "ForkedClientError", "GroupAlreadyRegisteredError", "GroupNotExistError",
+    "InvalidMessageError", "InvalidNameError", "InvalidParameterError", "ListenerError", "MessageIllegalError", "MessageRefusedError",
+    "NoAnswerError", "NoNameServerError", "NoPermissionError", "NotSupportedByBrokerError", "OffsetNotFoundError", "PartialError",
+    "ProtocolError", "QueryNotFoundError", "RefusedError", "RemotingError", "ReplyTimeoutError", "RequestTimeoutError", "RocketMQError",
+    "RouteError", "SendError", "SendRefusedError", "SendTimeoutError", "SendUnreachableError", "ServiceNotAvailableError",
+    "SubscriptionError", "TLSError", "TooManyRequestsError", "TopicNotExistError", "TopicNotFoundError", "UnreachableError",
+    "UnsupportedRequestError", "UsageError", "WindowFullError", "WrongProtocolError", "broker_error", "broker_not_found", "fresh",
     "send_error_kind",
-]
+]  # fmt: skip
 
 
 # Foreign errors whose fields are all in `args`: they can be pickled as they are. Of others only the text is certain to arrive.
@@ -117,8 +77,8 @@ class RocketMQError(Exception):
         hint: One sentence that says what to do, or "" when there is nothing to say.
         cause: The error that led to this one, or None; its reason is a part of `message`.
         retriable: True when the same call may succeed later without any change.
-        maybe_stored: False when certainly no broker has stored a message because of the call that raised this. Only a `SendError` can
-            say True, so it may be read from whatever error a send raised.
+        maybe_stored: False when certainly no broker has stored a message because of the call that raised this. Only a `SendError`
+            and a `ReplyTimeoutError` can say True, so it may be read from whatever error a send raised.
     """
 
     hint: str = ""
@@ -534,6 +494,35 @@ def send_error_kind(cause: BaseException | None, *, maybe_stored: bool, timed_ou
     if isinstance(cause, BrokerError) and not maybe_stored:
         return MessageRefusedError if cause.code == MessageIllegalError.default_code else SendRefusedError
     return SendTimeoutError if isinstance(cause, RequestTimeoutError) else SendError
+
+
+class ReplyTimeoutError(NoAnswerError):
+    """Nobody has replied to a request in time (Java: `RequestTimeoutException`, code 10006). A responder may have carried it out.
+
+    Attributes:
+        topic: Topic of the request.
+        correlation_id: What a late reply, which is dropped, would carry.
+        message_id: Id of the request's message.
+        maybe_stored: True: a broker has the request.
+    """
+
+    code = 10006
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        topic: str = "",
+        correlation_id: str = "",
+        message_id: str = "",
+        hint: str | None = None,
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, cause=cause)
+        self.maybe_stored = True
+        self.topic = topic
+        self.correlation_id = correlation_id
+        self.message_id = message_id
 
 
 class NotSupportedByBrokerError(RocketMQError):

@@ -276,12 +276,12 @@ class BrokerApi(RemoteCalls):
     # --- messages ------------------------------------------------------------------------------------------------------------------
 
     async def send_message(
-        self, address: str, header: SendMessageRequestHeaderV2, body: bytes, *, timeout: float | None = None
+        self, address: str, header: SendMessageRequestHeaderV2, body: bytes, *, reply: bool = False, timeout: float | None = None
     ) -> RemotingCommand:
-        """Store one message (310); the answer's code is one of `STORED_CODES`."""
+        """Store one message (310), or hand a reply to the client that waits for it (325); the answer's code is one of `STORED_CODES`."""
         return await self.call(
             address,
-            RequestCode.SEND_MESSAGE_V2,
+            RequestCode.SEND_REPLY_MESSAGE_V2 if reply else RequestCode.SEND_MESSAGE_V2,
             header,
             body,
             timeout=timeout,

@@ -82,6 +82,8 @@ class HeartbeatService:
         self._producers = producers
         self._consumers = consumers
         self._telling: set[str] = set()
+        # Addresses whose brokers have answered a heartbeat on the open connection.
+        self._told: set[str] = set()
         # Address → fingerprint of the groups that the broker at its end is known to know.
         self._known: dict[str, int] = {}
         self._log = StateLog(logger)
@@ -114,6 +116,18 @@ class HeartbeatService:
             await self._tell(broker_name, address, self._data())
             version = self._brokers.version(broker_name, address)
         return version
+
+    def told(self, address: str) -> bool:
+        """True while a broker knows who we are: it has answered a heartbeat on the connection that is open now."""
+        return address in self._told
+
+    async def introduce(self, addresses: Collection[str]) -> None:
+        """Tell those of these brokers that do not know us yet; failures are logged and counted."""
+        if not self._has_groups():
+            return
+        names = {address: name for name, _, address in self._brokers.addresses() if address in addresses and address not in self._told}
+        data = self._data()
+        await self._scheduler.gather("introduce", {address: self._tell(name, address, data) for address, name in names.items()})
 
     async def unregister(self, *, producer_groups: Collection[str] = (), consumer_groups: Collection[str] = ()) -> None:
         """Say goodbye for groups that have left the tables, to every broker that is connected; failures are logged (K12).
@@ -155,6 +169,7 @@ class HeartbeatService:
     def on_close(self, address: str, channel: Channel) -> None:
         """The broker forgets us with the connection: the next heartbeat must be a full one."""
         self._known.pop(address, None)
+        self._told.discard(address)
 
     # --- inside ------------------------------------------------------------------------------------------------------------------------
 
@@ -197,6 +212,8 @@ class HeartbeatService:
         self.counters.short += short
         self._log.worked(address, "heartbeat to broker %s at %s works again", broker_name, address)
         self._brokers.put_version(broker_name, address, reply.version)
+        if self._remoting.channel(address) is not None:
+            self._told.add(address)
         if self._short_form:
             if reply.supports_v2 and not reply.subscription_changed and self._remoting.channel(address) is not None:
                 self._known[address] = fingerprint

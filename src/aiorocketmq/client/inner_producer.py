@@ -1,7 +1,7 @@
 """The producer that the instance itself owns, group CLIENT_INNER_PRODUCER (Java: `MQClientInstance.defaultMQProducer`). Feature K16.
 
-Consumers send messages back through it when the broker cannot take them back itself. It is registered like any producer, so brokers know
-the group; it has no hot path, because it writes few messages.
+Consumers send messages back through it when the broker cannot take them back itself, and replies to requests leave by it. It is
+registered like any producer, so brokers know the group; it has no hot path, because it writes few messages.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class InnerProducer:
         *,
         flag: int = 0,
         sys_flag: int = 0,
+        reply: bool = False,
         timeout: float = SEND_TIMEOUT,
     ) -> SendResult:
         """Send one message; a failed try goes on with another broker, three tries within one deadline.
@@ -73,6 +74,7 @@ class InnerProducer:
             properties: All properties, reserved ones included.
             flag: The sender's own number.
             sys_flag: Bits of the wire.
+            reply: It is the reply to a request, which the broker hands to the client that waits for it.
             timeout: Seconds for all tries.
 
         Raises:
@@ -96,7 +98,7 @@ class InnerProducer:
             try:
                 address = self._address(queue)
                 response = await self._api.send_message(
-                    address, self._header(queue, properties, flag, sys_flag), body, timeout=deadline - loop.time()
+                    address, self._header(queue, properties, flag, sys_flag), body, reply=reply, timeout=deadline - loop.time()
                 )
                 return _result(queue, properties, response)
             except (RemotingError, BrokerError, RouteError) as failure:

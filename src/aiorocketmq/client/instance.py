@@ -26,6 +26,7 @@ from aiorocketmq.client.processor import ClientProcessor
 from aiorocketmq.client.pull import PullService
 from aiorocketmq.client.rebalance import RebalanceService
 from aiorocketmq.client.registry import ClientRegistry
+from aiorocketmq.client.replies import ReplyTable
 from aiorocketmq.client.route import RouteService
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
@@ -93,7 +94,8 @@ class ClientInstance:
         pull: Starts pulls again, notices stalled queues.
         rebalance: Shares queues out.
         stats: Consume rates.
-        inner_producer: Sends messages back for consumers.
+        inner_producer: Sends messages back for consumers, and replies to requests.
+        replies: Requests that wait for replies.
     """
 
     def __init__(
@@ -138,8 +140,9 @@ class ClientInstance:
         )
         self.stats = ConsumerStatsManager(self.scheduler, asyncio.get_running_loop().time)
         self.inner_producer = InnerProducer(self.broker_api, self.routes, unit_mode=config.unit_mode, wall_clock=wall_clock)
+        self.replies = ReplyTable(config.max_decompressed_length)
         self._address_service = address_service
-        self._processor = ClientProcessor(self.remoting, self.rebalance, self.clients.consumers.get)
+        self._processor = ClientProcessor(self.remoting, self.rebalance, self.clients.consumers.get, self.replies)
         self._log = StateLog(logger)
         self._pid = os.getpid()
         self._starting: asyncio.Task[None] | None = None

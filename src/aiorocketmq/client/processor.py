@@ -1,4 +1,4 @@
-"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features N2, N5.
+"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features N2, N5, N7.
 
 Codes without a processor are answered by the remoting layer with code 3.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.client.ports import ConsumerPort
 from aiorocketmq.client.rebalance import RebalanceService
+from aiorocketmq.client.replies import ReplyTable
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
@@ -30,18 +31,27 @@ class ClientProcessor:
         remoting: Hands the requests over.
         rebalance: Woken when the members of a group change.
         find_consumer: The registered consumer of a group, or None.
+        replies: Who waits for replies.
     """
 
-    def __init__(self, remoting: RemotingClient, rebalance: RebalanceService, find_consumer: Callable[[str], ConsumerPort | None]) -> None:
+    def __init__(
+        self,
+        remoting: RemotingClient,
+        rebalance: RebalanceService,
+        find_consumer: Callable[[str], ConsumerPort | None],
+        replies: ReplyTable,
+    ) -> None:
         self._remoting = remoting
         self._rebalance = rebalance
         self._find_consumer = find_consumer
+        self._replies = replies
         self._log = StateLog(logger)
 
     def register(self) -> None:
         """Hand the answers to the remoting client."""
         self._remoting.register_processor(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, self.notify_consumer_ids_changed)
         self._remoting.register_processor(RequestCode.GET_CONSUMER_RUNNING_INFO, self.consumer_running_info)
+        self._remoting.register_processor(RequestCode.PUSH_REPLY_MESSAGE_TO_CLIENT, self.reply_message)
 
     def notify_consumer_ids_changed(self, request: RemotingCommand, channel: Channel) -> None:
         """40: the members of a group changed; rebalance at once. One-way."""
@@ -62,3 +72,8 @@ class ClientProcessor:
         info.properties["PROP_CONSUME_TYPE"] = consumer.consume_type.value
         info.properties["PROP_CLIENT_VERSION"] = version_name(CURRENT_VERSION)
         return RemotingCommand.response(request, body=info.encode())
+
+    def reply_message(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        """326: the reply to a request of this client. One that nobody waits for any more is told to the log, and taken all the same."""
+        self._replies.take(request, channel.address)
+        return RemotingCommand.response(request)

@@ -79,7 +79,7 @@ class Listener:
         self.topic = topic
         self.function = function
         self.batch = batch
-        self.is_async = _is_async(function)
+        self.is_async = is_async(function)
         self.consumed = 0
         self.failed = 0
         self.calls = 0
@@ -95,7 +95,8 @@ def name_of(function: object) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-def _is_async(function: ListenerFunction) -> bool:
+def is_async(function: ListenerFunction) -> bool:
+    """True when calling it gives a coroutine, as far as that can be seen."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
@@ -21,6 +21,7 @@ from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
+from aiorocketmq.consumer.responder import Responder, ResponderFunction
 from aiorocketmq.consumer.runtime import PushRuntime
 from aiorocketmq.consumer.settings import MIB, MessageQueueListener, PushSettings
 from aiorocketmq.consumer.subscriptions import Subscriptions
@@ -34,6 +35,7 @@ from aiorocketmq.model.queue import MessageQueue
 F = TypeVar("F", bound=ListenerFunction)
 One = TypeVar("One", bound=MessageListener)
 Many = TypeVar("Many", bound=BatchListener)
+Responding = TypeVar("Responding", bound=ResponderFunction)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,6 +194,32 @@ class PushConsumer:
             self._subscriptions.add(Listener(topic, function, batch), expression, epoch_ms(time.time))
             return function
 
+        return decorate
+
+    def respond(self, topic: str, expression: str | SQL | None = "*") -> Callable[[Responding], Responding]:
+        """Decorate the function that answers the requests of a topic: those of `Producer.request()`, and of Java producers.
+
+        It is a listener like any other, which gets one message at a time. What it returns is the reply: bytes, or a `Message`, whose topic
+        does not matter; None sends none. When it raises, the request comes again. Requests older than their time-out are consumed
+        without a call, and replies to senders that are gone are dropped; the log tells both.
+
+        Args:
+            topic: Topic name.
+            expression: As in `listen()`.
+
+        Raises:
+            ConfigError, ListenerError, InvalidNameError, ClientStateError: As `listen()`.
+        """
+
+        def decorate(function: Responding) -> Responding:
+            self.listen(topic, expression)(cast("MessageListener", Responder(function, lambda: self._runtime).listener))
+            return function
+
+        if not isinstance(topic, str):
+            raise ListenerError(
+                f"respond() got {name_of(topic)} for the name of a topic",
+                hint='decorate with @consumer.respond("topic"), its name in brackets',
+            )
         return decorate
 
     @overload

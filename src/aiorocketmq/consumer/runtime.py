@@ -65,6 +65,7 @@ class PushRuntime:
         made_at: When the consumer was made, seconds since the epoch.
 
     Attributes:
+        loop: The event loop that it lives on.
         queues: The queues and where they are in their lives.
         service: Brings messages to listeners.
         pulls: Pulls the queues.
@@ -77,6 +78,7 @@ class PushRuntime:
 
     def __init__(self, instance: ClientInstance, settings: PushSettings, subscriptions: Subscriptions, *, made_at: float) -> None:
         self.instance = instance
+        self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.subscriptions_table = subscriptions
         self.scheduler = scheduler = Scheduler(f"consumer {settings.group}")

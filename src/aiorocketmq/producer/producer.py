@@ -17,6 +17,7 @@ from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
+from aiorocketmq.client.replies import send_reply
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.errors import (
     ClientClosedError,
@@ -33,11 +34,13 @@ from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_topic
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
+from aiorocketmq.producer.requests import Requests
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, ProducerSettings, retry_code
@@ -152,6 +155,7 @@ class Producer:
         self._preparer: Preparer | None = None  # there while the producer runs
         self._draining: asyncio.Timeout | None = None
         self._accumulator: Accumulator | None = None
+        self._requests: Requests | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------------------------
 
@@ -196,12 +200,13 @@ class Producer:
         await instance.register_producer(dispatcher)
         await self._preload(dispatcher)
         self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
+        self._requests = Requests(instance, self._preparer, self.group)
         if self._settings.auto_batch:
             self._accumulator = Accumulator(dispatcher, self._preparer.ids)
         logger.info("producer %s started as %s", self.group, instance.client_id)
 
     async def _undo(self, instance: ClientInstance) -> None:
-        dispatcher, self._dispatcher, self._preparer = self._dispatcher, None, None
+        dispatcher, self._dispatcher, self._preparer, self._requests = self._dispatcher, None, None, None
         if dispatcher is not None:
             await dispatcher.close(0)
             await instance.unregister_producer(dispatcher)
@@ -246,6 +251,8 @@ class Producer:
                 async with asyncio.timeout(None) as self._draining:
                     await self._dispatcher.close(patience)
         finally:
+            if self._requests is not None:
+                self._requests.close()
             self._draining = None
             await instance.unregister_producer(self._dispatcher)
             logger.info("producer %s stopped", self.group)
@@ -436,6 +443,66 @@ class Producer:
         result = await self._run(preparer.batch(messages, self._policies.sync, timeout, queue, reply), reply)
         assert result is not None  # only one-way sends have no result
         return result
+
+    async def request(
+        self,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> ReceivedMessage:
+        """Send a message and wait until one of its consumers replies, by `PushConsumer.respond()` or in Java. Arguments as in `send()`.
+
+        The reply comes to this process by way of a broker; needs brokers from 4.6 on. The first request to a topic makes us known to all
+        brokers of the cluster, which takes a moment.
+
+        Args:
+            timeout: Seconds for everything, until the reply is there; responders are told it, and leave older requests alone. None takes
+                `send_msg_timeout`.
+
+        Returns:
+            The reply, as its sender made it.
+
+        Raises:
+            ReplyTimeoutError: The request is stored, but nobody has replied in time. It may have been carried out, or may be later.
+            InvalidMessageError: The message cannot be sent, or has a delay; nothing was sent.
+            SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: The request could not be sent; as of `send()`.
+            ClientClosedError: The producer was stopped before the reply came.
+
+        Cancelling is safe: nothing is left behind; a reply that comes later is dropped.
+        """
+        self._running()
+        dispatcher, requests = self._dispatcher, self._requests
+        assert dispatcher is not None and requests is not None  # running
+        made = requests.make(message, self._policies.sync, timeout, queue, selector, sharding_key)
+        try:
+            await requests.introduce(made)
+            if not dispatcher.window.acquire_at_once(made.operation.size):
+                await self._wait_for_room(dispatcher, made.operation)
+            return await requests.wait(made)
+        finally:
+            made.give_up()
+
+    async def reply(self, request: ReceivedMessage, answer: bytes | Message, *, timeout: float | timedelta | None = None) -> SendResult:
+        """Reply to a request by hand; `PushConsumer.respond()` does it with what a function returns.
+
+        Args:
+            request: The request, as a consumer got it from a Python or Java producer.
+            answer: The body of the reply; or a message, of which all but the topic is sent.
+            timeout: Seconds for everything; None takes `send_msg_timeout`.
+
+        Raises:
+            InvalidMessageError: The message is no request, or the answer cannot be sent.
+            SendError: The reply could not be handed to whoever waits for it: the client is not there any more, or no broker is reachable.
+            ClientStateError: The producer is not running, or belongs to another event loop.
+
+        Cancelling it leaves open whether the reply has arrived.
+        """
+        self._running()
+        limit = self._settings.send_msg_timeout if timeout is None else duration("timeout", timeout)
+        return await send_reply(self._life.running().inner_producer, request, answer, limit)
 
     async def fetch_publish_message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """The queues of a topic that can be written now, as the name server tells them.

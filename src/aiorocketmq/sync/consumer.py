@@ -16,7 +16,7 @@ from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.consumer.listener import BatchListener, ListenerFunction, MessageListener
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
-from aiorocketmq.consumer.push import F, Many, One
+from aiorocketmq.consumer.push import F, Many, One, Responding
 from aiorocketmq.consumer.push import PushConsumer as AsyncPushConsumer
 from aiorocketmq.consumer.settings import MIB, MessageQueueListener
 from aiorocketmq.core.allocate import AllocateStrategy
@@ -180,6 +180,22 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientStateError: The consumer is running: use `subscribe()`.
         """
         return self._run(self._async.listen, topic, expression, batch)
+
+    def respond(self, topic: str, expression: str | SQL | None = "*") -> Callable[[Responding], Responding]:
+        """Decorate the function that answers the requests of a topic: those of `Producer.request()`, and of Java producers.
+
+        It is a listener like any other, which gets one message at a time. What it returns is the reply: bytes, or a `Message`, whose topic
+        does not matter; None sends none. When it raises, the request comes again. Requests older than their time-out are consumed
+        without a call, and replies to senders that are gone are dropped; the log tells both.
+
+        Args:
+            topic: Topic name.
+            expression: As in `listen()`.
+
+        Raises:
+            ConfigError, ListenerError, InvalidNameError, ClientStateError: As `listen()`.
+        """
+        return self._run(self._async.respond, topic, expression)
 
     @overload
     def subscribe(self, topic: str, listener: MessageListener, expression: str | SQL | None = "*") -> None: ...

@@ -17,6 +17,7 @@ from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.producer import Producer as AsyncProducer
 from aiorocketmq.producer.selectors import QueueSelector
@@ -286,6 +287,50 @@ class Producer(BlockingProducer[AsyncProducer]):
             SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: As for `send()`.
         """
         return self._call(self._async.send_batch, messages, queue=queue, timeout=timeout)
+
+    def request(
+        self,
+        message: Message,
+        *,
+        queue: MessageQueue | None = None,
+        selector: QueueSelector | None = None,
+        sharding_key: str | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> ReceivedMessage:
+        """Send a message and wait until one of its consumers replies, by `PushConsumer.respond()` or in Java. Arguments as in `send()`.
+
+        The reply comes to this process by way of a broker; needs brokers from 4.6 on. The first request to a topic makes us known to all
+        brokers of the cluster, which takes a moment.
+
+        Args:
+            timeout: Seconds for everything, until the reply is there; responders are told it, and leave older requests alone. None takes
+                `send_msg_timeout`.
+
+        Returns:
+            The reply, as its sender made it.
+
+        Raises:
+            ReplyTimeoutError: The request is stored, but nobody has replied in time. It may have been carried out, or may be later.
+            InvalidMessageError: The message cannot be sent, or has a delay; nothing was sent.
+            SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: The request could not be sent; as of `send()`.
+            ClientClosedError: The producer was stopped before the reply came.
+        """
+        return self._call(self._async.request, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
+
+    def reply(self, request: ReceivedMessage, answer: bytes | Message, *, timeout: float | timedelta | None = None) -> SendResult:
+        """Reply to a request by hand; `PushConsumer.respond()` does it with what a function returns.
+
+        Args:
+            request: The request, as a consumer got it from a Python or Java producer.
+            answer: The body of the reply; or a message, of which all but the topic is sent.
+            timeout: Seconds for everything; None takes `send_msg_timeout`.
+
+        Raises:
+            InvalidMessageError: The message is no request, or the answer cannot be sent.
+            SendError: The reply could not be handed to whoever waits for it: the client is not there any more, or no broker is reachable.
+            ClientStateError: The producer is not running, or belongs to another event loop.
+        """
+        return self._call(self._async.reply, request, answer, timeout=timeout)
 
     def fetch_publish_message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """The queues of a topic that can be written now, as the name server tells them.

@@ -6,6 +6,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
@@ -19,6 +20,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -98,6 +100,10 @@ public final class Peer {
                 return sendNumbers(request);
             case "send_batch":
                 return sendBatch(request);
+            case "request":
+                return ask(request);
+            case "responder":
+                return startResponder(request);
             case "consumer":
                 return startConsumer(request);
             case "received":
@@ -227,6 +233,46 @@ public final class Peer {
         JSONObject answer = new JSONObject();
         answer.put("client_id", consumer.buildMQClientId());
         return answer;
+    }
+
+    /** Sends a request and answers with its reply. */
+    private JSONObject ask(JSONObject request) throws Exception {
+        DefaultMQProducer producer = producers.get(request.getString("id"));
+        Message reply = producer.request(message(request), request.getLongValue("ttl"));
+        JSONObject answer = new JSONObject();
+        answer.put("body", ENCODER.encodeToString(reply.getBody()));
+        answer.put("topic", reply.getTopic());
+        answer.put("properties", reply.getProperties());
+        return answer;
+    }
+
+    /** A consumer that replies to each request with "re: " and the request's body; its producer has the same id. */
+    private JSONObject startResponder(JSONObject request) throws Exception {
+        startProducer(request);
+        DefaultMQProducer producer = producers.get(request.getString("id"));
+        byte[] prefix = "re: ".getBytes(StandardCharsets.UTF_8);
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(request.getString("group"));
+        consumer.setNamesrvAddr(request.getString("name_servers"));
+        consumer.setInstanceName("java-responder-" + request.getString("id"));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        bePatient(consumer);
+        consumer.subscribe(request.getString("topic"), "*");
+        consumer.setMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            for (MessageExt message : messages) {
+                byte[] body = Arrays.copyOf(prefix, prefix.length + message.getBody().length);
+                System.arraycopy(message.getBody(), 0, body, prefix.length, message.getBody().length);
+                try {
+                    producer.send(MessageUtil.createReplyMessage(message, body));
+                } catch (Exception error) {
+                    error.printStackTrace();
+                    return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+                }
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        consumers.put(request.getString("id"), new Inbox(consumer));
+        return new JSONObject();
     }
 
     private JSONObject received(JSONObject request) {

@@ -20,6 +20,7 @@ from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pull import PullProcessor
+from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
@@ -113,6 +114,7 @@ class BrokerBench:
             row
             for processor in (
                 SendProcessor(state),
+                ReplyProcessor(state),
                 PullProcessor(state),
                 ClientProcessor(state),
                 AdminProcessor(state, lambda callback: callback()),

@@ -20,6 +20,7 @@ from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pull import PullProcessor
+from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.registration import Registration
 from aiorocketmq.server.broker.retention import Retention
@@ -153,6 +154,7 @@ class Broker:
         self._topics = TopicAdmin(state, registration)
         processors = (
             SendProcessor(state),
+            ReplyProcessor(state),
             PullProcessor(state),
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),

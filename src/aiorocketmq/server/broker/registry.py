@@ -90,6 +90,11 @@ class ClientRegistry:
         known = self._consumers.get(group)
         return next((member for member in known.members.values() if member.client_id == client_id), None) if known else None
 
+    def producer(self, client_id: str) -> Member | None:
+        """The member of any producer group with this client id; of several connections the one whose heartbeat is the newest."""
+        found = [member for members in self._producers.values() for member in members.values() if member.client_id == client_id]
+        return max(found, key=lambda member: member.last_heartbeat, default=None)
+
     def fingerprint_changed(self, group: str, fingerprint: int) -> bool:
         """Remember a group's heartbeat fingerprint; True when another one was known before."""
         before = self._fingerprints.get(group)

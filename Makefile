@@ -49,5 +49,5 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[fast,cli]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[fast,cli,compression]' --group dev
 	touch $(STAMP)

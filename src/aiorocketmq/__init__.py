@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         WrongProtocolError,
     )
     from aiorocketmq.model.enums import (
+        CompressionType,
         ConsumeResult,
         ConsumeType,
         MessageModel,
@@ -139,6 +140,7 @@ __all__ = [
     "QueueStats",
     "TopicStats",
     # enums
+    "CompressionType",
     "ConsumeResult",
     "ConsumeType",
     "MessageModel",

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.golden.cases import all_cases
+from tests.golden.sql_cases import input_lines
 
 HERE = Path(__file__).parent
 REPLACEMENTS = {
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> None:
         version, _, jars = argument.partition("=")
         (HERE / f"java-{version}.jsonl").write_text(run_java(HERE / "java" / "Golden.java", Path(jars), version))
         lines = "".join(case.line() + "\n" for case in all_cases(version))
+        (HERE / f"sql-{version}.jsonl").write_text(run_java(HERE / "java" / "SqlFilter.java", Path(jars), version, input_lines()))
         (HERE / f"view-{version}.jsonl").write_text(run_java(HERE / "java" / "JavaView.java", Path(jars), version, lines))
 
 

@@ -154,8 +154,15 @@ class MessageOperations(BrokerOperations):
                 accept=_ANSWERS,
             )
             limits = PullMessageResponseHeader.from_ext(answer.ext_fields)
-            limit = self.config.max_decompressed_length
-            messages = decode_messages(answer.body, broker_name=queue.broker_name, max_body=limit, queue=queue)
+            config = self.config
+            messages = decode_messages(
+                answer.body,
+                broker_name=queue.broker_name,
+                max_body=config.max_decompressed_length,
+                queue=queue,
+                read_body=config.decode_read_body,
+                decompress=config.decode_decompress_body,
+            )
             chosen = tuple(message for message in messages if not subscription.is_tag or subscription.matches_tag(message.tag))
             return QueueRead(chosen, limits.next_begin_offset, limits.min_offset, limits.max_offset)
 

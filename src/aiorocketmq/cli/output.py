@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from aiorocketmq.cli.options import OutputForm
+from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.received import ReceivedMessage
 
 _PIPE_WIDTH = 240
@@ -87,6 +88,14 @@ def body_text(body: bytes) -> str:
     return body.decode("utf-8", "backslashreplace")
 
 
+def shown_body(message: ReceivedMessage) -> str:
+    """The body of a message as text, or what is wrong with it: one bad message is no reason to stop showing the others."""
+    try:
+        return body_text(message.body)
+    except ProtocolError as error:
+        return f"<{error.message}>"
+
+
 def message_record(message: ReceivedMessage) -> dict[str, Any]:
     """A received message as JSON fields."""
     return {
@@ -102,7 +111,7 @@ def message_record(message: ReceivedMessage) -> dict[str, Any]:
         "born_at": message.born_at,
         "stored_at": message.stored_at,
         "reconsume_times": message.reconsume_times,
-        "body": message.body,
+        "body": shown_body(message),
     }
 
 
@@ -119,7 +128,7 @@ def print_message(form: OutputForm, message: ReceivedMessage) -> None:
         words.append(f"keys={','.join(message.keys)}")
     if message.reconsume_times:
         words.append(f"try={message.reconsume_times + 1}")
-    sys.stdout.write(" ".join(words) + f"  {body_text(message.body)}\n")
+    sys.stdout.write(" ".join(words) + f"  {shown_body(message)}\n")
     sys.stdout.flush()
 
 

@@ -105,15 +105,16 @@ class BrokerApi(RemoteCalls):
 
     async def check_client_config(
         self, address: str, client_id: str, group: str, subscription: SubscriptionData, *, timeout: float | None = None
-    ) -> None:
-        """Ask whether the broker can evaluate a subscription that is no tag expression (46).
+    ) -> int:
+        """Ask whether the broker can evaluate a subscription that is no tag expression (46); answers the broker's version.
 
         Raises:
             SubscriptionError: The expression does not compile.
             BrokerError: Code 1: filters of this type are switched off on the broker.
         """
         body = CheckClientRequestBody(client_id, group, subscription)
-        await self.call(address, RequestCode.CHECK_CLIENT_CONFIG, body=body.encode(), timeout=timeout, topic=subscription.topic)
+        answer = await self.call(address, RequestCode.CHECK_CLIENT_CONFIG, body=body.encode(), timeout=timeout, topic=subscription.topic)
+        return answer.version
 
     async def consumer_list(self, address: str, group: str, *, timeout: float | None = None) -> tuple[str, ...]:
         """Client ids of the group's members, in no order (38).

@@ -122,6 +122,8 @@ class PullOptions:
         connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest (F35).
         default_broker_id: Broker id to read from first; 0 is the master.
         max_decompressed_length: Bytes of the largest body accepted after decompression.
+        decode_read_body: False leaves bodies empty.
+        decode_decompress_body: False leaves bodies compressed.
     """
 
     group: str
@@ -131,6 +133,8 @@ class PullOptions:
     connect_broker_by_user: bool = False
     default_broker_id: int = 0
     max_decompressed_length: int = 64 * 1024 * 1024
+    decode_read_body: bool = True
+    decode_decompress_body: bool = True
 
 
 class PullApi:
@@ -285,13 +289,19 @@ class PullCall:
         Raises:
             ProtocolError: A stored message is damaged; the text names the position.
         """
+        options = self._api.options
         messages = decode_messages(
             result.body,
             broker_name=self.queue.broker_name,
-            max_body=self._api.options.max_decompressed_length,
+            max_body=options.max_decompressed_length,
             queue=self.queue,
             offset_delta=result.offset_delta,
+            read_body=options.decode_read_body,
+            decompress=options.decode_decompress_body,
         )
+        if messages and messages[0].queue_offset < result.offset:
+            # The pull began in the middle of a batch that is stored as one record (A16): the part before is consumed already.
+            messages = [message for message in messages if message.queue_offset >= result.offset]
         tags = subscription.tags
         if tags:
             messages = [message for message in messages if message.tag in tags]

@@ -58,7 +58,9 @@ class ClientConfig:
         client_oneway_semaphore_value: One-way requests in flight, at most.
         client_close_socket_if_timeout: Close a connection that stayed silent while a request on it timed out.
         frame_max_length: Bytes of the longest frame accepted from a peer.
-        max_decompressed_length: Bytes of the largest body accepted after decompression.
+        max_decompressed_length: Bytes of the largest body accepted after decompression; a larger one raises when it is read.
+        decode_read_body: False leaves the bodies of messages that are read empty.
+        decode_decompress_body: False leaves them compressed, as they are stored; `ReceivedMessage.sys_flag` says how.
         vip_channel_enabled: Send through the broker's second port (port - 2).
         use_heartbeat_v2: Short heartbeats with a fingerprint (5.x brokers).
         enable_heartbeat_channel_event_listener: Heartbeat at once on every new broker connection.
@@ -90,6 +92,8 @@ class ClientConfig:
     client_close_socket_if_timeout: bool = True
     frame_max_length: int = FRAME_MAX_LENGTH
     max_decompressed_length: int = 64 * 1024 * 1024
+    decode_read_body: bool = True
+    decode_decompress_body: bool = True
     vip_channel_enabled: bool = False
     use_heartbeat_v2: bool = False
     enable_heartbeat_channel_event_listener: bool = True

@@ -35,6 +35,8 @@ class ClientFields(TypedDict, total=False):
     client_close_socket_if_timeout: bool
     frame_max_length: int
     max_decompressed_length: int
+    decode_read_body: bool
+    decode_decompress_body: bool
     vip_channel_enabled: bool
     use_heartbeat_v2: bool
     enable_heartbeat_channel_event_listener: bool

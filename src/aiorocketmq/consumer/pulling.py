@@ -79,6 +79,8 @@ class Pulls:
                 settings.connect_broker_by_user,
                 settings.default_broker_id,
                 instance.config.max_decompressed_length,
+                instance.config.decode_read_body,
+                instance.config.decode_decompress_body,
             ),
             instance.config.serialize_type,
         )

@@ -27,7 +27,7 @@ from aiorocketmq.consumer.settings import MIB, MessageQueueListener, PushSetting
 from aiorocketmq.consumer.subscriptions import Subscriptions
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.core.clock import epoch_ms
-from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError, SubscriptionError
+from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError, NotSupportedByBrokerError, SubscriptionError
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
@@ -241,6 +241,7 @@ class PushConsumer:
             ConfigError: The expression cannot be read.
             ListenerError: The function cannot be called with one argument.
             SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
+            NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
 
         Cancelling it leaves the topic subscribed; brokers hear of it with the next heartbeat.
@@ -252,7 +253,7 @@ class PushConsumer:
         if self._runtime is not None:
             try:
                 await self._runtime.subscription_changed(topic)
-            except SubscriptionError:
+            except (SubscriptionError, NotSupportedByBrokerError):
                 self._subscriptions.restore(topic, *before)
                 raise
 
@@ -282,6 +283,7 @@ class PushConsumer:
             NoNameServerError: No name server is configured, or none answered within `timeout`; the consumer can be started again.
             GroupAlreadyRegisteredError: The group has a consumer on this client instance already.
             SubscriptionError: A broker cannot evaluate a filter.
+            NotSupportedByBrokerError: A broker is too old for a word of a filter.
             ClientStateError: The consumer runs on another event loop.
             ClientClosedError: The consumer was stopped.
 

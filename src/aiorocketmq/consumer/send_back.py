@@ -153,14 +153,15 @@ class SendBack:
             True when it is safe with a broker.
         """
         key = message.queue.broker_name
-        try:
-            await self._by_broker(message, delay_level)
-        except RocketMQError as error:
-            self._log.failed(key, "broker %s did not take a message back, it is sent to the retry topic: %s", key, error)
-        else:
-            self.counters.by_broker += 1
-            self._log.worked(key, "broker %s takes messages back again", key)
-            return True
+        if not message.unwrapped:
+            try:
+                await self._by_broker(message, delay_level)
+            except RocketMQError as error:
+                self._log.failed(key, "broker %s did not take a message back, it is sent to the retry topic: %s", key, error)
+            else:
+                self.counters.by_broker += 1
+                self._log.worked(key, "broker %s takes messages back again", key)
+                return True
         try:
             await self._by_send(message, delay_level, dict(message.properties))
         except RocketMQError as error:
@@ -209,7 +210,7 @@ class SendBack:
         )
 
     async def _by_send(self, message: ReceivedMessage, delay_level: int, properties: dict[str, str]) -> None:
-        body = message.body
+        body, sys_flag = message.as_stored()
         tries = message.reconsume_times + 1
         for name in (props.TRANSACTION_PREPARED, props.REAL_TOPIC, props.REAL_QUEUE_ID):
             properties.pop(name, None)
@@ -220,7 +221,7 @@ class SendBack:
         properties[props.RECONSUME_TIME] = str(self._max_tries + 1 if buried and self._max_tries < UNLIMITED else tries)
         properties[props.MAX_RECONSUME_TIMES] = str(self._max_tries)
         properties[props.DELAY] = str(delay_level if delay_level > 0 else FIRST_RETRY_LEVEL + message.reconsume_times)
-        await self._inner_producer.send(retry_topic(self._group), body, properties, flag=message.flag)
+        await self._inner_producer.send(retry_topic(self._group), body, properties, flag=message.flag, sys_flag=sys_flag)
 
     def _keep(self, assigned: AssignedQueue, message: ReceivedMessage) -> None:
         self.counters.local += 1

@@ -56,6 +56,14 @@ class ConsumeResult(Enum):
     ROLLBACK = "ROLLBACK"
 
 
+class CompressionType(Enum):
+    """How a producer compresses large bodies (Java: `CompressionType`); LZ4 and ZSTD need the extra `compression`."""
+
+    LZ4 = 1
+    ZSTD = 2
+    ZLIB = 3
+
+
 class SerializeType(Enum):
     """Encoding of the frame header (Java: `SerializeType`)."""
 

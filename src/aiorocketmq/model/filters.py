@@ -2,24 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import ExpressionType
 from aiorocketmq.model.names import java_hash
+
+if TYPE_CHECKING:
+    from aiorocketmq.model.sql92 import Condition
 
 SUBSCRIBE_ALL = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class SQL:
-    """A SQL92 filter expression over message properties, for example `SQL("price > 10 AND region = 'eu'")`."""
+    """A SQL92 filter expression over message properties, for example `SQL("price > 10 AND region = 'eu'")`.
+
+    There are `=`, `<>`, `<`, `<=`, `>`, `>=`, `[NOT] BETWEEN x AND y`, `[NOT] IN ('a', 'b')`, `IS [NOT] NULL`, `AND`, `OR`, `NOT` and
+    parentheses; brokers from 5.1.3 on also know `[NOT] CONTAINS`, `STARTSWITH` and `ENDSWITH`. Names have letters, digits, `_` and `$`.
+    A property that is not there is NULL, and a comparison with it is neither true nor false: `NOT (a = 1)` does not match without an `a`.
+    NOT binds closer than comparisons, so that the parentheses are needed.
+
+    Raises:
+        ConfigError: It is empty, or a broker would ignore the end of it, as in `a = 1 b = 2`. What else is wrong with it the broker says
+            when the consumer starts.
+    """
 
     expression: str
 
     def __post_init__(self) -> None:
         if not isinstance(self.expression, str) or not self.expression.strip():
             raise ConfigError(f"SQL expression {self.expression!r} is empty", hint="give a condition, for example SQL('price > 10')")
+        try:
+            ignored = self._condition().ignored
+        except ConfigError:
+            return  # the broker has the last word, as it may know more than we do
+        if ignored:
+            raise ConfigError(
+                f"SQL expression {self.expression!r} ends before {ignored[:60]!r}: brokers would ignore the rest without a word",
+                hint="join conditions with AND or OR; names of properties consist of letters, digits, '_' and '$'",
+            )
+
+    def matches(self, properties: Mapping[str, str]) -> bool:
+        """Whether a broker would deliver a message with these properties, found out here: for tests and tools.
+
+        Args:
+            properties: All properties of the message, the reserved ones (`TAGS`, `KEYS`, ...) included: `ReceivedMessage.properties`, or
+                `Message.wire_properties()`.
+
+        Raises:
+            ConfigError: The expression cannot be read.
+        """
+        return self._condition().matches(properties)
+
+    def evaluate(self, properties: Mapping[str, str]) -> bool | None:
+        """The same in SQL's three values: None means unknown, as after a comparison with a property that is not there.
+
+        Raises:
+            ConfigError: The expression cannot be read, or a property cannot be compared as it wants: `a > 1` where `a` is no number.
+        """
+        return self._condition().evaluate(properties)
+
+    def _condition(self) -> Condition:
+        from aiorocketmq.model.sql92 import parse  # few programs need it
+
+        return parse(self.expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +100,25 @@ class SubscriptionData:
         return not self.tags or (tag is not None and tag in self.tags)
 
 
+def check_expression(topic: str, expression: object) -> None:
+    """Refuse what is no filter, and filter classes (F19) by their name.
+
+    Raises:
+        ConfigError: The expression is neither a text, nor None, nor `SQL(...)`.
+    """
+    if expression is None or isinstance(expression, str | SQL):
+        return
+    if isinstance(expression, type) or callable(expression):
+        raise ConfigError(
+            f"the subscription of topic {topic!r} has a filter class, {getattr(expression, '__name__', expression)!r}: brokers do not run"
+            " classes any more",
+            hint="use SQL(...), or look at the message in the listener and return",
+        )
+    raise ConfigError(
+        f"the subscription {expression!r} of topic {topic!r} is a {type(expression).__name__}", hint="write '*', 'TagA || TagB' or SQL(...)"
+    )
+
+
 def build_subscription(topic: str, expression: str | SQL | None, version: int) -> SubscriptionData:
     """Parse a subscription expression.
 
@@ -60,8 +128,9 @@ def build_subscription(topic: str, expression: str | SQL | None, version: int) -
         version: Milliseconds since the epoch.
 
     Raises:
-        ConfigError: The expression holds no tag.
+        ConfigError: The expression holds no tag, or is none of these.
     """
+    check_expression(topic, expression)
     if isinstance(expression, SQL):
         return SubscriptionData(topic, expression.expression, version=version, expression_type=ExpressionType.SQL92)
     text = (expression or "").strip()

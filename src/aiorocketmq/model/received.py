@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Final
+from zlib import crc32
 
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.offset_id import encode_offset_id
 from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none, time_or_none
 from aiorocketmq.model.queue import MessageQueue
+
+_COMPRESSED: Final = 0x1
+_COMPRESSION: Final = 0x701
+"""Bits of the system flag: that the body is compressed, and how."""
+_WRAPPED: Final = 0xC0
 
 
 class ReceivedMessage:
@@ -94,6 +101,24 @@ class ReceivedMessage:
             self._body = inflate(self._body, self.sys_flag)
             self._inflate = None
         return self._body
+
+    def keep_body(self, stored: bool) -> None:
+        """Let `body` be what is stored, compressed or not, or with False nothing at all; for the codec (A14)."""
+        self._inflate = None
+        if not stored:
+            self._body = b""
+
+    def as_stored(self) -> tuple[bytes, int]:
+        """The body that a copy of this message is stored with, and the bits of its system flag: still compressed if nobody has read it."""
+        compressed = self.sys_flag & _COMPRESSION if self.sys_flag & _COMPRESSED else 0
+        if compressed and self._inflate is None and crc32(self._body) & 0x7FFFFFFF != self.body_crc:
+            compressed = 0  # it was read
+        return self._body, compressed
+
+    @property
+    def unwrapped(self) -> bool:
+        """True when the broker holds it in one record with the rest of its batch: what it does, it does with all of them (A16)."""
+        return self.sys_flag & _WRAPPED == _WRAPPED
 
     @property
     def stored_body(self) -> bytes:

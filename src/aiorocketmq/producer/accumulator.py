@@ -28,11 +28,10 @@ from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.batch import ID_FIELD, bare_texts, common_text
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.gathered import TOLD, Batch, Chosen, Gathered, GatheredOperation, Key
-from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD
+from aiorocketmq.producer.prepare import COMPRESS_IN_THREAD, pack_batch
 from aiorocketmq.producer.reply import Reply, tell_error
 from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
 from aiorocketmq.producer.send import SendOperation
-from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_codec import BatchEncoder
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 
@@ -289,15 +288,16 @@ class Accumulator:
             text = texts[index * width : (index + 1) * width] if rest is None else (ID_FIELD + ids[index]).encode() + rest
             encoder.add(message.flag, message.body, text)
         latest = max(messages, key=_deadline)
+        body, sys_flag, ready = pack_batch(encoder.encoded(), self._dispatcher.settings)
         operation = GatheredOperation(
             self._dispatcher,
             self._dispatcher.topics.target(topic),
             first.policy,
             batch,
             ",".join(ids),
-            encoder.encoded(),
+            body,
             common,
-            0,
+            sys_flag,
             0,
             born_at,
             latest.started,
@@ -308,6 +308,7 @@ class Accumulator:
         operation.count = len(messages)
         operation.batch = True
         operation.plain = False
+        operation.ready = ready
         return operation
 
     def _send_alone(self, message: Gathered) -> None:
@@ -327,9 +328,7 @@ class Accumulator:
         body, sys_flag, size = message.body, 0, message.size
         large = size >= self._compress_from
         if large and size < COMPRESS_IN_THREAD:
-            packed = compress(body, self._dispatcher.settings.compress_level)
-            if len(packed) < size:
-                body, sys_flag = packed, ZLIB_FLAGS
+            body, sys_flag = self._dispatcher.settings.compressor.pack(body)
         operation = SendOperation(
             self._dispatcher,
             self._dispatcher.topics.target(topic),

@@ -1,4 +1,4 @@
-"""Several messages in one request (Java: `MessageBatch`). Feature A15.
+"""Several messages in one request (Java: `MessageBatch`). Features A15, U8.
 
 Nothing is split here: a batch is stored by one broker in one queue with consecutive offsets, or not at all, and callers count on that.
 """
@@ -12,7 +12,8 @@ from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import is_retry_topic
-from aiorocketmq.protocol.message_codec import BatchEncoder
+from aiorocketmq.protocol.compression import Compressor
+from aiorocketmq.protocol.message_codec import BatchEncoder, decode_batch
 
 ID_FIELD: Final = f"{props.UNIQ_KEY}\x01"
 """What stands before the id in a property text."""
@@ -107,6 +108,18 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]], *, any_queu
             text = f"{ID_FIELD}{ids[index]}{message._rest}".encode()
         encoder.add(message._flag, message._body, text)
     return EncodedBatch(topic, ",".join(ids), encoder.encoded(), common, sharding_key)
+
+
+def packed_batch(batch: bytes, compressor: Compressor) -> tuple[bytes, int]:
+    """An encoded batch with its bodies compressed, each by itself, and the flags for that; as it is, with 0, when that is no smaller.
+
+    Brokers give every message of a batch the system flag of the request: either all of them are compressed or none is (U8).
+    """
+    encoder = BatchEncoder()
+    for flag, body, properties in decode_batch(batch):
+        encoder.add(flag, compressor.compress(body), properties)
+    packed = encoder.encoded()
+    return (packed, compressor.flags) if len(packed) < len(batch) else (batch, 0)
 
 
 def common_text(wait_store_ok: bool, tag: str | None) -> str:

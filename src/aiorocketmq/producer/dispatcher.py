@@ -26,6 +26,7 @@ from aiorocketmq.errors import (
 )
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
+from aiorocketmq.producer.batch import packed_batch
 from aiorocketmq.producer.lobby import Lobbies
 from aiorocketmq.producer.send import Lane, SendOperation, SendState, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
@@ -34,7 +35,6 @@ from aiorocketmq.producer.topics import Topics
 from aiorocketmq.producer.window import SendWindow
 from aiorocketmq.producer.wire import CommandFrames
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
-from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.templates import SendTemplate
 from aiorocketmq.remoting.channel import Channel
 
@@ -314,19 +314,20 @@ class SendDispatcher:
         # In a thread; the topic's later sends wait behind it, so that their order stays.
         if self._compressor is None:
             self._compressor = ThreadPoolExecutor(1, thread_name_prefix="aiorocketmq-compress")
-        work: asyncio.Future[bytes]
+        work: asyncio.Future[tuple[bytes, int]]
+        pack = partial(packed_batch, compressor=self.settings.compressor) if operation.batch else self.settings.compressor.pack
         try:
-            work = self.loop.run_in_executor(self._compressor, compress, operation.body, self.settings.compress_level)
+            work = self.loop.run_in_executor(self._compressor, pack, operation.body)
         except RuntimeError:  # the interpreter is ending and starts no thread any more: nothing else waits for the loop
             work = self.loop.create_future()
-            work.set_result(compress(operation.body, self.settings.compress_level))
+            work.set_result(pack(operation.body))
         work.add_done_callback(partial(self._compressed, operation))
 
-    def _compressed(self, operation: SendOperation, work: asyncio.Future[bytes]) -> None:
+    def _compressed(self, operation: SendOperation, work: asyncio.Future[tuple[bytes, int]]) -> None:
         operation.ready = True
-        if not work.cancelled() and work.exception() is None and len(work.result()) < len(operation.body):
-            operation.body = work.result()
-            operation.sys_flag |= ZLIB_FLAGS
+        if not work.cancelled() and work.exception() is None:
+            operation.body, flags = work.result()
+            operation.sys_flag |= flags
         self.drain_topic(operation.target)
 
     # -- the end -----------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Turns messages into send operations: everything that can be refused is refused here, before anything is sent (Java: `Validators`).
 
-Hot: `single()` runs once per message. Features A5, A10, A15, A20, B4, B5, B12; limits P1, P3.
+Hot: `single()` runs once per message. Features A5, A10, A11, A15, A20, B4, B5, B12, U8; limits P1, P3.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from aiorocketmq.model.checks import duration
 from aiorocketmq.model.message import Message, plain_text
 from aiorocketmq.model.names import check_send_topic
 from aiorocketmq.producer.attempts import SendPolicy
-from aiorocketmq.producer.batch import ID_FIELD, build_batch
+from aiorocketmq.producer.batch import ID_FIELD, build_batch, packed_batch
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.reply import Reply
 from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
-from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 
 COMPRESS_IN_THREAD: Final = 256 * 1024
@@ -113,9 +112,7 @@ class Preparer:
         rest = message._rest if sharding_key is None else message.rest_with(sharding_key)
         sys_flag = 0
         if self._compress_from <= size < COMPRESS_IN_THREAD:
-            packed = compress(body, self._settings.compress_level)
-            if len(packed) < size:
-                body, sys_flag = packed, ZLIB_FLAGS
+            body, sys_flag = self._settings.compressor.pack(body)
         now = self._clock()
         operation = SendOperation(
             self.dispatcher,
@@ -171,6 +168,7 @@ class Preparer:
                 f"the batch of {len(messages)} messages takes {size} bytes, the limit max_message_size is {self._limit}",
                 hint="send fewer messages at a time",
             )
+        body, sys_flag, ready = pack_batch(batch.body, self._settings)
         now = self._clock()
         operation = SendOperation(
             self.dispatcher,
@@ -178,9 +176,9 @@ class Preparer:
             policy,
             reply,
             batch.message_ids,
-            batch.body,
+            body,
             batch.properties,
-            0,
+            sys_flag,
             0,
             born_at,
             now,
@@ -189,6 +187,7 @@ class Preparer:
         )
         operation.batch = True
         operation.plain = False
+        operation.ready = ready
         if queue is not None or batch.sharding_key is not None:
             _fix_queue(operation, messages[0], queue, None, batch.sharding_key if queue is None else None)
         return operation
@@ -216,6 +215,16 @@ class Preparer:
             f"the body of a message for topic {topic!r} has {size} bytes, the limit max_message_size is {self._limit}",
             hint="send less, or raise max_message_size here and maxMessageSize on the brokers",
         )
+
+
+def pack_batch(batch: bytes, settings: ProducerSettings) -> tuple[bytes, int, bool]:
+    """An encoded batch as it is to be sent, its system flag, and False when it is yet to be compressed, in a thread."""
+    if not settings.compress_batches or len(batch) < settings.compress_msg_body_over_howmuch:
+        return batch, 0, True
+    if len(batch) >= COMPRESS_IN_THREAD:
+        return batch, 0, False
+    body, sys_flag = packed_batch(batch, settings.compressor)
+    return body, sys_flag, True
 
 
 def _no_message(message: object) -> InvalidMessageError:

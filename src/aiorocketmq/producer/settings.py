@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.checks import INT32_MAX, duration, flag, whole
+from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
+from aiorocketmq.model.enums import CompressionType
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_group, check_topic
+from aiorocketmq.protocol.compression import LEVELS, Compressor
 
 DEFAULT_RETRY_RESPONSE_CODES = frozenset({17, 14, 1, 2, 16, 204, 205, 1500})
 """TOPIC_NOT_EXIST, SERVICE_NOT_AVAILABLE, SYSTEM_ERROR, SYSTEM_BUSY, NO_PERMISSION, NO_BUYER_ID, NOT_IN_CURRENT_UNIT, GO_AWAY."""
@@ -20,7 +22,6 @@ _WHOLE: tuple[tuple[str, int, int | None], ...] = (
     ("retry_times_when_send_async_failed", 0, None),
     ("max_message_size", 1, None),
     ("compress_msg_body_over_howmuch", 1, None),
-    ("compress_level", 0, 9),
     ("default_topic_queue_nums", 1, MAX_QUEUE_NUMS),
     ("max_in_flight", 1, None),
     ("max_in_flight_bytes", 1, None),
@@ -49,7 +50,10 @@ class ProducerSettings:
     retry_response_codes: frozenset[int] = DEFAULT_RETRY_RESPONSE_CODES
     max_message_size: int = 4 * 1024 * 1024
     compress_msg_body_over_howmuch: int = 4096
-    compress_level: int = 5
+    compress_type: CompressionType = CompressionType.ZLIB
+    compress_level: int | None = None
+    compress_batches: bool = False
+    compressor: Compressor = field(init=False, compare=False)
     create_topic_key: str = AUTO_CREATE_TOPIC_KEY
     default_topic_queue_nums: int = 4
     max_in_flight: int = 1024
@@ -81,6 +85,10 @@ class ProducerSettings:
             put(self, name, whole(name, getattr(self, name), low, high))
         flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
         flag("auto_batch", self.auto_batch)
+        flag("compress_batches", self.compress_batches)
+        level = self.compress_level
+        kind = member("compress_type", self.compress_type, CompressionType)
+        put(self, "compressor", Compressor(kind, None if level is None else whole("compress_level", level, *LEVELS[kind])))
         put(self, "retry_response_codes", frozenset(map(retry_code, self.retry_response_codes)))
 
 

@@ -1,4 +1,4 @@
-"""Records of stored messages and of batches (Java: `MessageDecoder`, `MessageExtEncoder`). Features A7, A8, A9, A15.
+"""Records of stored messages and of batches (Java: `MessageDecoder`, `MessageExtEncoder`). Features A7-A9, A14-A16.
 
 A stored message: int32 size, magic, CRC, queue id, flag, int64 queue offset, commit-log offset, int32 system flag, int64 born time,
 born host, int64 store time, store host, int32 reconsume times, int64 prepared-transaction offset, int32 + body, topic (its length takes
@@ -42,7 +42,14 @@ _BATCH_OVERHEAD: Final = 22
 
 
 def decode_messages(
-    data: bytes, *, broker_name: str, max_body: int, queue: MessageQueue | None = None, offset_delta: int = 0
+    data: bytes,
+    *,
+    broker_name: str,
+    max_body: int,
+    queue: MessageQueue | None = None,
+    offset_delta: int = 0,
+    read_body: bool = True,
+    decompress: bool = True,
 ) -> list[ReceivedMessage]:
     """Decode records that stand back to back, in one pass.
 
@@ -54,6 +61,8 @@ def decode_messages(
         max_body: Limit in bytes for a body once it is decompressed.
         queue: The queue that was pulled; None takes topic and queue id from each record.
         offset_delta: Added to each queue offset (static topics).
+        read_body: False leaves all bodies empty (A14); of batches stored as one record, those of their messages.
+        decompress: False leaves compressed bodies as they are stored.
 
     Raises:
         ProtocolError: A record is damaged; the text names its position. Nothing is returned, so that nothing is skipped.
@@ -115,6 +124,9 @@ def decode_messages(
         if sys_flag & _WRAPPED == _WRAPPED:
             messages += _unwrapped(messages.pop())
         start = end
+    if not (read_body and decompress):
+        for message in messages:
+            message.keep_body(read_body)
     return messages
 
 

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         WrongProtocolError,
     )
     from aiorocketmq.model.enums import (
+        CompressionType,
         ConsumeResult,
         ConsumeType,
         MessageModel,
@@ -141,6 +142,7 @@ __all__ = [
     "QueueStats",
     "TopicStats",
     # enums
+    "CompressionType",
     "ConsumeResult",
     "ConsumeType",
     "MessageModel",

@@ -216,6 +216,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ConfigError: The expression cannot be read.
             ListenerError: The function cannot be called with one argument.
             SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
+            NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
         """
         self._call(self._async.subscribe, topic, listener, expression, batch=batch)
@@ -242,6 +243,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             NoNameServerError: No name server is configured, or none answered within `timeout`; the consumer can be started again.
             GroupAlreadyRegisteredError: The group has a consumer on this client instance already.
             SubscriptionError: A broker cannot evaluate a filter.
+            NotSupportedByBrokerError: A broker is too old for a word of a filter.
             ClientStateError: The consumer runs on another event loop.
             ClientClosedError: The consumer was stopped.
         """

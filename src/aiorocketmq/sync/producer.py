@@ -13,7 +13,7 @@ from typing import Self, Unpack, final
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
-from aiorocketmq.model.enums import ServiceState
+from aiorocketmq.model.enums import CompressionType, ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP
 from aiorocketmq.model.queue import MessageQueue
@@ -48,14 +48,18 @@ class Producer(BlockingProducer[AsyncProducer]):
         retry_another_broker_when_not_store_ok: Try again also when the message is stored, but not with `SendStatus.SEND_OK`.
         retry_response_codes: Broker codes after which a send is tried again.
         max_message_size: Largest body in bytes, before compression.
-        compress_msg_body_over_howmuch: Bodies of at least this many bytes are compressed with zlib when that makes them smaller.
-        compress_level: 0 (none) to 9 (best).
+        compress_msg_body_over_howmuch: Bodies of at least this many bytes are compressed when that makes them smaller.
+        compress_type: How: `CompressionType.ZLIB`, which every consumer knows; `LZ4` or `ZSTD`, which need the extra `compression`, and
+            which Java consumers before 5.0 do not know.
+        compress_level: 0 to 9 for zlib, 0 to 12 for LZ4, 1 to 22 for ZSTD; None takes 5, 0 and 5.
+        compress_batches: Compress the bodies of batches, too, each by itself, when the batch has that many bytes. Not for topics of the
+            type `BatchCQ`, whose consumers expect a batch to be compressed as a whole or not at all.
         create_topic_key: Topic whose settings a new topic inherits where the broker creates topics by itself.
         default_topic_queue_nums: Queues that a topic created by a send gets, at most.
         max_in_flight: Messages that may await their answers at a time; further sends wait for room.
         max_in_flight_bytes: Body bytes that may await their answers at a time.
         auto_batch: Gather the messages of `send()` and `send_nowait()` into batches: those of one topic, tag, `wait_store_ok` and fixed
-            queue leave together, uncompressed, and each has its own result. Messages with a delay and those for retry and dead-letter
+            queue leave together, and each has its own result. Messages with a delay and those for retry and dead-letter
             topics go alone, and so does the first one of a topic that is not in `topics`.
         batch_max_delay: Seconds, 0.001 to 30, that a message waits for others at most; never more than half of its time-out.
         batch_max_bytes: Bytes of one batch, 1 to 2 MiB, and at most `max_message_size`; a larger message goes alone.
@@ -82,7 +86,9 @@ class Producer(BlockingProducer[AsyncProducer]):
         retry_response_codes: Iterable[int] = DEFAULT_RETRY_RESPONSE_CODES,
         max_message_size: int = 4 * 1024 * 1024,
         compress_msg_body_over_howmuch: int = 4096,
-        compress_level: int = 5,
+        compress_type: CompressionType = CompressionType.ZLIB,
+        compress_level: int | None = None,
+        compress_batches: bool = False,
         create_topic_key: str = AUTO_CREATE_TOPIC_KEY,
         default_topic_queue_nums: int = 4,
         max_in_flight: int = 1024,
@@ -107,7 +113,9 @@ class Producer(BlockingProducer[AsyncProducer]):
                 retry_response_codes=retry_response_codes,
                 max_message_size=max_message_size,
                 compress_msg_body_over_howmuch=compress_msg_body_over_howmuch,
+                compress_type=compress_type,
                 compress_level=compress_level,
+                compress_batches=compress_batches,
                 create_topic_key=create_topic_key,
                 default_topic_queue_nums=default_topic_queue_nums,
                 max_in_flight=max_in_flight,
@@ -271,7 +279,7 @@ class Producer(BlockingProducer[AsyncProducer]):
     ) -> SendResult:
         """Send messages of one topic in one request: all are stored in one queue, one after the other, or none.
 
-        A batch is neither split nor compressed.
+        A batch is never split; its messages are compressed only with `compress_batches`.
 
         Args:
             messages: One or more messages of the same topic and `wait_store_ok`, without delay, together at most `max_message_size` bytes

@@ -21,6 +21,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -128,6 +129,9 @@ public final class Peer {
         bePatient(producer);
         if (request.containsKey("compress_from")) {
             producer.setCompressMsgBodyOverHowmuch(request.getIntValue("compress_from"));
+        }
+        if (request.containsKey("compress_type")) {
+            producer.setCompressType(CompressionType.valueOf(request.getString("compress_type")));
         }
         producer.start();
         producers.put(request.getString("id"), producer);

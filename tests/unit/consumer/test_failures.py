@@ -14,6 +14,10 @@ from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
+from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2
+from aiorocketmq.protocol.message_codec import BatchItem, encode_stored_message
+from tests.support.records import encode_batch
 from tests.unit.consumer.test_pulling import SETTLED
 from tests.unit.consumer.world import GROUP, QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, virtual_time
 
@@ -60,6 +64,75 @@ def test_failed_message_is_given_back_to_its_broker(answer: object, level: str) 
             assert runtime.send_back is not None
             assert runtime.send_back.counters.by_broker == 1
         assert broker.offsets[TOPIC] == 3
+
+    run()
+
+
+@pytest.mark.feature("A16", "F25")
+@virtual_time
+async def test_one_failed_message_of_a_batch_that_is_one_record_goes_back_alone() -> None:
+    broker = ScriptedBroker()
+    broker.batch = 1
+    items = [BatchItem(number, body, b"UNIQ_KEY\x01K%d\x02" % number) for number, body in enumerate((b"0", b"1", b"bad", b"3"))]
+    body = compress(encode_batch(items))
+    broker.append(body, b"x", b"x", b"x")
+    outer = encode_stored_message(
+        TOPIC, body, b"INNER_NUM\x014\x02", queue_id=0, queue_offset=0, commit_log_offset=77, sys_flag=0xC0 | ZLIB_FLAGS, born_timestamp=1,
+        born_port=1, born_ip=b"\x7f\0\0\1", store_timestamp=1, store_ip=b"\x7f\0\0\1", store_port=1,
+    )  # fmt: skip
+    broker.peer.on(
+        RequestCode.PULL_MESSAGE,
+        lambda request, connection: (
+            broker.pull_answer(request, ResponseCode.SUCCESS, 4, outer)
+            if request.ext_fields["queueOffset"] < "4" and request.ext_fields["topic"] == TOPIC
+            else broker._park(request, connection)
+        ),
+    )
+    broker.offsets[TOPIC] = 1  # in the middle of the batch
+    accept_sends(broker)
+    seen = []
+
+    async def listener(message: ReceivedMessage) -> object:
+        seen.append(message.body)
+        return ConsumeResult.RECONSUME_LATER if message.body == b"bad" else None
+
+    async with consuming(broker, listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert sorted(seen) == [b"1", b"3", b"bad"] and unfinished(runtime) == 0
+        (sent,) = broker.peer.of(RequestCode.SEND_MESSAGE_V2)
+        assert not broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)  # the broker would send all four
+        header = SendMessageRequestHeaderV2.from_ext(sent.command.ext_fields)
+        assert (header.topic, sent.command.body, header.sys_flag, header.flag) == (RETRY, b"bad", 0, 2)
+        assert decode_properties(header.properties or "")["UNIQ_KEY"] == "K2"
+    assert broker.offsets[TOPIC] == 4
+
+
+@pytest.mark.feature("A12", "F25")
+@pytest.mark.parametrize("good", [True, False])
+def test_a_body_that_nobody_has_read_goes_to_the_retry_topic_as_it_is_stored(good: bool) -> None:
+    """That keeps one whose decompression fails from being tried here for ever, and a small one small."""
+
+    @virtual_time
+    async def run() -> None:
+        broker = ScriptedBroker()
+        body = compress(b"x" * 9000) if good else b"nothing that zlib knows"
+        record = encode_stored_message(
+            TOPIC, body, b"", queue_id=0, queue_offset=0, commit_log_offset=0, sys_flag=ZLIB_FLAGS, born_timestamp=1,
+            born_port=1, born_ip=b"\x7f\0\0\1", store_timestamp=1, store_ip=b"\x7f\0\0\1", store_port=1,
+        )  # fmt: skip
+        broker.logs[TOPIC].append(record)
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+        accept_sends(broker)
+
+        async def listener(message: ReceivedMessage) -> object:
+            return ConsumeResult.RECONSUME_LATER if good else message.body
+
+        async with consuming(broker, listener) as runtime:
+            await asyncio.sleep(SETTLED)
+            assert unfinished(runtime) == 0
+        (sent,) = broker.peer.of(RequestCode.SEND_MESSAGE_V2)
+        header = SendMessageRequestHeaderV2.from_ext(sent.command.ext_fields)
+        assert (sent.command.body, header.sys_flag) == (body, ZLIB_FLAGS)
 
     run()
 

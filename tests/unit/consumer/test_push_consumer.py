@@ -281,6 +281,47 @@ def test_filter_that_the_broker_cannot_evaluate_is_refused_at_the_start(broker: 
     run()
 
 
+@pytest.mark.feature("F20")
+@pytest.mark.parametrize(("expression", "words"), [("price >", "column 8"), ("price > 1", "newer brokers")])
+def test_a_filter_that_does_not_compile_is_refused_with_the_place_of_the_mistake(
+    broker: ScriptedBroker, expression: str, words: str
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker.peer.answer(RequestCode.CHECK_CLIENT_CONFIG, rmq.SubscriptionError.default_code, "the broker's words")
+        consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP)
+        consumer.listen(TOPIC, rmq.SQL(expression))(lambda message: None)
+        with pytest.raises(rmq.SubscriptionError, match=f"the broker's words.*{words}") as caught:
+            await consumer.start()
+        assert (caught.value.topic, caught.value.code) == (TOPIC, 23)
+
+    run()
+
+
+@pytest.mark.feature("F18", "F20")
+@virtual_time
+async def test_words_that_the_broker_does_not_know_are_refused(broker: ScriptedBroker) -> None:
+    def answer(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand:
+        told = RemotingCommand.response(request)
+        told.version = version
+        return told
+
+    broker.peer.on(RequestCode.CHECK_CLIENT_CONFIG, answer)
+    version = 438  # V5_1_3_SNAPSHOT
+    consumer = rmq.PushConsumer(NAME_SERVER, group=GROUP)
+    consumer.listen(TOPIC, rmq.SQL("name CONTAINS 'x' OR name ENDSWITH 'y'"))(lambda message: None)
+    with pytest.raises(rmq.NotSupportedByBrokerError, match="V5_1_3_SNAPSHOT and does not know CONTAINS and ENDSWITH") as caught:
+        await consumer.start()
+    assert caught.value.broker_version == "V5_1_3_SNAPSHOT" and caught.value.hint
+    assert not broker.pulls
+    async with make() as other:
+        with pytest.raises(rmq.NotSupportedByBrokerError):
+            await other.subscribe(TOPIC, lambda message: None, rmq.SQL("name STARTSWITH 'x'"))
+        assert other._subscriptions.get(TOPIC).is_tag
+        version = 439
+        await other.subscribe(TOPIC, lambda message: None, rmq.SQL("name STARTSWITH 'x'"))
+
+
 @pytest.mark.feature("F45")
 @virtual_time
 async def test_message_queue_listener_hears_of_subscribed_topics_only(broker: ScriptedBroker) -> None:

@@ -6,13 +6,14 @@ import copy as copying
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.compression import ZLIB_FLAGS, compress
-from aiorocketmq.protocol.message_codec import decode_message, encode_stored_message
+from aiorocketmq.protocol.message_codec import decode_message, decode_messages, encode_stored_message
 from tests.unit.model.test_message import received
 
 
@@ -65,3 +66,32 @@ def test_a_compressed_message_can_be_pickled_and_copied(again: Callable[[Receive
     made = again(message)
     assert (made.stored_body_size < 100) is not read_first
     assert made.body == body == message.body and made.tag == "a" and made.properties == message.properties
+
+
+def compressed(**fields: Any) -> ReceivedMessage:
+    record = encode_stored_message(
+        "t", compress(b"x" * 10_000), b"TAGS\x01a\x02", queue_id=0, queue_offset=0, commit_log_offset=1, sys_flag=ZLIB_FLAGS,
+        born_timestamp=1, born_ip=bytes(4), born_port=1, store_timestamp=1, store_ip=bytes(4), store_port=1,
+    )  # fmt: skip
+    return decode_messages(record, broker_name="b", max_body=20_000, **fields)[0]
+
+
+@pytest.mark.feature("A14", "Q61")
+def test_a_body_stays_compressed_or_is_left_out_on_request() -> None:
+    packed = compress(b"x" * 10_000)
+    assert compressed().body == b"x" * 10_000
+    kept = compressed(decompress=False)
+    assert kept.body == kept.stored_body == packed and kept.sys_flag == ZLIB_FLAGS
+    for decompress in (False, True):
+        bare = compressed(read_body=False, decompress=decompress)
+        assert bare.body == bare.stored_body == b"" and bare.tag == "a"
+
+
+@pytest.mark.feature("A12", "F25")
+def test_a_copy_is_stored_compressed_until_the_body_was_read() -> None:
+    packed = compress(b"x" * 10_000)
+    message = compressed()
+    assert message.as_stored() == (packed, ZLIB_FLAGS)
+    assert message.body and message.as_stored() == (b"x" * 10_000, 0)
+    assert compressed(decompress=False).as_stored() == (packed, ZLIB_FLAGS)
+    assert received(sys_flag=0x300).as_stored() == (b"body", 0)

@@ -10,6 +10,7 @@ import pytest
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import ConsumeResult, MessageModel, Permission, SendStatus, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
@@ -89,6 +90,41 @@ def test_subscriptions() -> None:
         build_subscription("t", "|| ||", 1)
     with pytest.raises(ConfigError, match="empty"):
         SQL(" ")
+
+
+@pytest.mark.feature("F18")
+def test_a_filter_can_be_tried_here() -> None:
+    sql = SQL("price > 10 AND TAGS = 'A'")
+    assert sql.matches({"price": "11", "TAGS": "A"}) and not sql.matches({"price": "9", "TAGS": "A"})
+    assert sql.evaluate({"TAGS": "A"}) is None and not sql.matches({"price": "x", "TAGS": "A"})
+    assert sql.matches(Message("t", b"x", tag="A", properties={"price": "11"}).wire_properties())
+    with pytest.raises(ConfigError, match="no whole number"):
+        sql.evaluate({"price": "x"})
+    wrong = SQL("price >")  # the broker has the last word on it
+    for ask in (wrong.matches, wrong.evaluate):
+        with pytest.raises(ConfigError, match="column 8"):
+            ask({})
+
+
+@pytest.mark.feature("F18", "F20")
+@pytest.mark.parametrize(
+    ("expression", "rest"), [("a = 1 b = 2", "b = 2"), ("a-b > 3", "-b > 3"), ("a = 1 AN b = 2", "AN b"), ("a LIKE 'x'", "LIKE")]
+)
+def test_a_filter_whose_end_brokers_would_ignore_is_refused(expression: str, rest: str) -> None:
+    with pytest.raises(ConfigError, match=f"ends before ['\"]{rest}.*would ignore the rest"):
+        SQL(expression)
+
+
+@pytest.mark.feature("F19")
+def test_what_is_no_filter_is_refused_by_its_name() -> None:
+    class PriceFilter:
+        pass
+
+    with pytest.raises(ConfigError, match=r"filter class, 'PriceFilter'.*do not run classes any more.*SQL"):
+        build_subscription("t", PriceFilter, 1)  # type: ignore[arg-type]
+    for wrong in (5, b"TagA", ["TagA"], True):
+        with pytest.raises(ConfigError, match=f"of topic 't' is a {type(wrong).__name__}"):
+            build_subscription("t", wrong, 1)  # type: ignore[arg-type]
 
 
 QUEUE = MessageQueue("t", "b", 1)

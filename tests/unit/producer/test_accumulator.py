@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from aiorocketmq.model.properties import decode_properties
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer, blocking
+from aiorocketmq.producer import prepare as prepare_module
 from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.message_codec import decode_batch
@@ -173,6 +175,23 @@ async def test_bodies_in_a_batch_are_not_compressed(world: SendWorld) -> None:
     async with producer:
         await asyncio.gather(*[producer.send_nowait(Message(TOPIC, b"x" * 5000)) for _ in range(2)])
     assert made.sizes == [2] and made.bodies == [b"x" * 5000] * 2 and made.broker.headers[0].sys_flag == 0
+
+
+@pytest.mark.feature("A11")
+@pytest.mark.parametrize("in_thread", [False, True])
+@virtual_time
+async def test_bodies_in_a_batch_are_compressed_when_that_is_wanted(
+    world: SendWorld, in_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_thread:
+        monkeypatch.setattr(prepare_module, "COMPRESS_IN_THREAD", 1000)
+    producer, made = await start(world, compress_batches=True)
+    async with producer:
+        results = await asyncio.gather(*[producer.send_nowait(Message(TOPIC, bytes([65 + n]) * 5000)) for n in range(2)])
+        assert in_flight(producer) == (0, 0, 0)
+    assert made.sizes == [2] and made.broker.headers[0].sys_flag == 0x301
+    assert [zlib.decompress(body) for body in made.bodies] == [b"A" * 5000, b"B" * 5000]
+    assert [result.queue_offset for result in results] == [0, 1]
 
 
 @virtual_time

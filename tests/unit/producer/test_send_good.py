@@ -13,7 +13,7 @@ import pytest
 import aiorocketmq as rmq
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import InvalidMessageError, InvalidNameError, RouteError, TopicNotFoundError
-from aiorocketmq.model.enums import SendStatus, SerializeType
+from aiorocketmq.model.enums import CompressionType, SendStatus, SerializeType
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.properties import decode_properties
 from aiorocketmq.model.queue import MessageQueue
@@ -21,7 +21,9 @@ from aiorocketmq.producer import prepare as prepare_module
 from aiorocketmq.producer.selectors import hash_index
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import ONEWAY_FLAG, RemotingCommand
+from aiorocketmq.protocol.compression import decompress
 from aiorocketmq.protocol.message_codec import decode_batch
+from tests.support.packages import need
 from tests.support.virtual_loop import virtual_time
 from tests.support.waiting import eventually
 from tests.unit.producer.world import BATCH, SEND, TOPIC, SendWorld, queue_of
@@ -391,6 +393,41 @@ async def test_a_big_body_that_compression_would_grow_goes_as_it_is(world: SendW
     async with world.producer(topics=[TOPIC]) as producer:
         await producer.send(Message(TOPIC, noise))
     assert broker.headers[0].sys_flag == 0 and broker.stored == [noise]
+
+
+@pytest.mark.feature("A11")
+@pytest.mark.parametrize("kind", CompressionType)
+@virtual_time
+async def test_the_kind_of_compression_is_chosen(world: SendWorld, kind: CompressionType) -> None:
+    need(kind)
+    (broker,) = world.route_to("broker-a")
+    body = b"rocket" * 1000
+    async with world.producer(compress_type=kind) as producer:
+        await producer.send(Message(TOPIC, body))
+    flags = broker.headers[0].sys_flag
+    assert flags == 0x1 | kind.value << 8
+    assert len(broker.stored[0]) < 1000 and decompress(broker.stored[0], flags, 6000) == body
+
+
+@pytest.mark.feature("A11")
+@pytest.mark.parametrize("in_thread", [False, True])
+@virtual_time
+async def test_the_bodies_of_a_batch_are_compressed_when_that_is_wanted(
+    world: SendWorld, in_thread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_thread:
+        monkeypatch.setattr(prepare_module, "COMPRESS_IN_THREAD", 1000)
+    (broker,) = world.route_to("broker-a")
+    noise = random.Random(1).randbytes(6000)
+    async with world.producer(compress_batches=True, topics=[TOPIC]) as producer:
+        await producer.send_batch([Message(TOPIC, b"x" * 3000, tag="t"), Message(TOPIC, b"y"), Message(TOPIC, b"z" * 3000, flag=7)])
+        await producer.send_batch([Message(TOPIC, noise)])
+        await producer.send_batch([Message(TOPIC, b"x" * 1000)] * 3)
+    items = decode_batch(broker.stored[0])
+    assert [header.sys_flag for header in broker.headers] == [0x301, 0, 0]  # noise grows, and three times 1000 bytes are too few
+    assert [zlib.decompress(item.body) for item in items] == [b"x" * 3000, b"y", b"z" * 3000] and items[2].flag == 7
+    assert decode_properties(items[0].properties)["TAGS"] == "t"
+    assert decode_batch(broker.stored[1])[0].body == noise
 
 
 # -- refused before anything is sent ---------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from aiorocketmq.protocol.header import Header
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, SendMessageRequestHeader
 from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.sysflag import PullSysFlag
+from aiorocketmq.server.broker.broker import wake_pulls
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
@@ -107,9 +108,7 @@ class BrokerBench:
         state.offsets.load()
         self.schedule = Schedule(state.store, lambda: self.clock.ms, partial(restore, state))
         state.store.on_scheduled = self.schedule.added
-        state.store.on_arrival = lambda queue, messages: state.polling.arrived(
-            queue.topic, queue.queue_id, [message.tags_code for message in messages]
-        )
+        state.store.on_arrival = partial(wake_pulls, state)
         self.table = RequestTable(
             row
             for processor in (
@@ -199,8 +198,9 @@ def pull_header(
     inline: bool = True,
     kind: str = "TAG",
     version: int = 0,
+    class_filter: bool = False,
 ) -> PullMessageRequestHeader:
-    flags = PullSysFlag.build(commit_offset=commit is not None, suspend=suspend > 0, subscription=inline)
+    flags = PullSysFlag.build(commit_offset=commit is not None, suspend=suspend > 0, subscription=inline, class_filter=class_filter)
     return PullMessageRequestHeader(group, topic, queue_id, offset, count, flags, commit or 0, suspend, version, tags, kind)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.model.enums import ConsumeType, MessageModel
-from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.filters import SQL, SubscriptionData, build_subscription
 from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
@@ -161,8 +161,14 @@ async def test_client_checks(bench: BrokerBench) -> None:
     tag = CheckClientRequestBody("c", "g", build_subscription("t", "A", 1))
     assert (await bench.ask(RequestCode.CHECK_CLIENT_CONFIG, None, tag.encode())).code == 0
     sql = CheckClientRequestBody("c", "g", build_subscription("t", SQL("a > 1"), 1))
-    refused = await bench.ask(RequestCode.CHECK_CLIENT_CONFIG, None, sql.encode())
-    assert refused.code == ResponseCode.SYSTEM_ERROR and "SQL92" in (refused.remark or "")
+    assert (await bench.ask(RequestCode.CHECK_CLIENT_CONFIG, None, sql.encode())).code == 0
+    for subscription, words in (
+        (build_subscription("t", SQL("a > AND"), 1), "column 5: a property, a number"),
+        (SubscriptionData("t", "a", expression_type="XPATH"), "'XPATH' is unknown"),
+    ):
+        body = CheckClientRequestBody("c", "g", subscription)
+        refused = await bench.ask(RequestCode.CHECK_CLIENT_CONFIG, None, body.encode())
+        assert refused.code == ResponseCode.SUBSCRIPTION_PARSE_FAILED and words in (refused.remark or "")
 
 
 # -- locks ------------------------------------------------------------------------------------------------------------

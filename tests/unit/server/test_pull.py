@@ -78,11 +78,30 @@ async def test_a_selective_filter_moves_on_window_by_window(make_bench: MakeBenc
     assert found(await bench.pull("t", SCAN_WINDOW, tags="B")) == [SCAN_WINDOW + 10]
 
 
+@pytest.mark.feature("F18")
+async def test_sql_filters(bench: BrokerBench) -> None:
+    for price in ("5", "50", "", "x", "500"):
+        await bench.send("t", b"m", properties=f"price\x01{price}\x02TAGS\x01A\x02")
+    assert found(await bench.pull("t", kind="SQL92", tags="price > 10")) == [1, 4]
+    assert found(await bench.pull("t", kind="SQL92", tags="price IS NULL AND TAGS = 'A'")) == [2]
+    assert found(await bench.pull("t", kind="SQL92", tags="NOT (price = 5)")) == [1, 4]
+    nothing = await bench.pull("t", kind="SQL92", tags="price > 1000")
+    assert (nothing.code, nothing.ext_fields["nextBeginOffset"]) == (ResponseCode.PULL_RETRY_IMMEDIATELY, "5")
+
+
+@pytest.mark.feature("F19")
+async def test_filter_classes_are_refused(bench: BrokerBench) -> None:
+    await fill(bench, 1)
+    answer = await bench.pull("t", class_filter=True)
+    assert answer.code == ResponseCode.SYSTEM_ERROR and "by class" in (answer.remark or "")
+
+
 async def test_checks_in_order(bench: BrokerBench) -> None:
     await fill(bench, 1)
     assert (await bench.pull("missing")).code == ResponseCode.TOPIC_NOT_EXIST
     assert (await bench.pull("t", queue_id=4)).code == ResponseCode.INVALID_PARAMETER
-    assert (await bench.pull("t", kind="SQL92", tags="a > 1")).code == ResponseCode.SYSTEM_ERROR
+    for kind, expression in (("SQL92", "a > "), ("SQL92", ""), ("XPATH", "a")):
+        assert (await bench.pull("t", kind=kind, tags=expression)).code == ResponseCode.SUBSCRIPTION_PARSE_FAILED
     assert (await bench.pull("t", tags="||")).code == ResponseCode.SUBSCRIPTION_PARSE_FAILED
     assert (await bench.pull("t", inline=False)).code == ResponseCode.SUBSCRIPTION_NOT_EXIST
     bench.state.topics.put(TopicConfig("t", 4, 4, 2))
@@ -164,6 +183,15 @@ async def test_only_matching_tags_wake_it(bench: BrokerBench) -> None:
     assert channel.replies == []
     await fill(bench, 1, "A")
     assert [found(answer) for answer in channel.replies] == [[4]]
+
+
+@pytest.mark.feature("F18", "F13")
+async def test_only_messages_that_the_filter_lets_through_wake_a_pull(bench: BrokerBench) -> None:
+    channel = await parked(bench, kind="SQL92", tags="price > 10")
+    await bench.send("t", b"cheap", properties="price\x015\x02")
+    assert channel.replies == [] and len(bench.state.polling) == 1
+    await bench.send("t", b"dear", properties="price\x0150\x02")
+    assert [found(answer) for answer in channel.replies] == [[2]]
 
 
 async def test_the_deadline_ends_it(bench: BrokerBench) -> None:

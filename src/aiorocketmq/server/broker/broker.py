@@ -147,7 +147,7 @@ class Broker:
             max_bytes=config.retention_bytes,
             interval=config.retention_interval,
         )
-        state.store.on_arrival = partial(_wake_pulls, state)
+        state.store.on_arrival = partial(wake_pulls, state)
         state.store.on_scheduled = self._schedule.added
         self._state = state
         self._registration = registration
@@ -369,5 +369,7 @@ class Broker:
             self._held.append(partial(self._state.clients.channel_closed, channel))
 
 
-def _wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:
-    state.polling.arrived(queue.topic, queue.queue_id, [message.tags_code for message in messages])
+def wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:
+    """Let the pulls go on that waited for these messages."""
+    codes, properties = [message.tags_code for message in messages], [message.properties for message in messages]
+    state.polling.arrived(queue.topic, queue.queue_id, codes, properties)

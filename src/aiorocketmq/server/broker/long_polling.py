@@ -1,7 +1,7 @@
 """Pulls that found nothing and wait for messages (Java: `PullRequestHoldService`).
 
-A parked pull is carried out again when a message arrives in its queue that its tags let through, and at its deadline. A real broker looks
-at deadlines only every 5 s, so its clients allow for late answers; here they are kept to the moment.
+A parked pull is carried out again when a message arrives in its queue that its filter lets through, and at its deadline. A real broker
+looks at deadlines only every 5 s, so its clients allow for late answers; here they are kept to the moment.
 
 Each pull can be removed by itself (`cancel`), with all of its connection (`cancel_all`), and at a cost that does not grow with the others.
 Their number is limited for each connection and in all. A pull whose peer does not read its answers stays parked until it does: answers
@@ -15,7 +15,7 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final, Protocol
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -49,22 +49,37 @@ class ParkedPull:
 
     Attributes:
         codes: Hash codes of the tags that wake it; empty for every message.
+        wants: Says of the property text of a message whether that wakes it, too; None for every message.
         deadline: Loop time at which it is answered in any case.
         resume: Carries the pull out again and answers whatever comes of it.
         owner: The connection it came on; None for a pull without one.
         done: True once it was carried out or cancelled.
     """
 
-    __slots__ = ("codes", "deadline", "done", "owner", "place", "resume", "woken")
+    __slots__ = ("codes", "deadline", "done", "owner", "place", "resume", "wants", "woken")
 
-    def __init__(self, codes: frozenset[int], deadline: float, resume: Callable[[], None], owner: Owner | None = None) -> None:
+    def __init__(
+        self,
+        codes: frozenset[int],
+        deadline: float,
+        resume: Callable[[], None],
+        owner: Owner | None = None,
+        wants: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.codes = codes
+        self.wants = wants
         self.deadline = deadline
         self.resume = resume
         self.owner = owner
         self.place: tuple[str, int] | None = None
         self.woken = False
         self.done = False
+
+    def lets_through(self, codes: Set[int], properties: Sequence[bytes]) -> bool:
+        """Whether any of these messages wakes it."""
+        if self.codes and self.codes.isdisjoint(codes):
+            return False
+        return self.wants is None or any(map(self.wants, properties))
 
 
 class LongPolling:
@@ -130,13 +145,13 @@ class LongPolling:
             self._remove(pull)
         return len(pulls)
 
-    def arrived(self, topic: str, queue_id: int, tags_codes: Iterable[int]) -> None:
-        """Messages with these tag codes were committed to a queue."""
+    def arrived(self, topic: str, queue_id: int, tags_codes: Iterable[int], properties: Sequence[bytes] = ()) -> None:
+        """Messages with these tag codes and property texts were committed to a queue."""
         parked = self._parked.get((topic, queue_id))
         if parked is None:
             return
         codes = set(tags_codes)
-        self._wake(pull for pull in parked if not (pull.codes and pull.codes.isdisjoint(codes)))
+        self._wake(pull for pull in parked if pull.lets_through(codes, properties))
 
     def wake(self, topic: str, queue_id: int | None = None) -> None:
         """Carry out all pulls of a topic (or one of its queues) again: an offset was reset, or the topic changed."""

@@ -40,6 +40,7 @@ from aiorocketmq.protocol.headers_client import (
     ViewMessageRequestHeader,
 )
 from aiorocketmq.server.broker.metadata import missing_group
+from aiorocketmq.server.broker.processors.common import filter_of
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
@@ -155,12 +156,7 @@ class ClientProcessor:
         return request.answer()
 
     def _check_client_config(self, request: Request[RpcHeader, CheckClientRequestBody]) -> RemotingCommand:
-        body = request.body
-        if not body.subscription_data.is_tag:
-            raise broker_error(
-                ResponseCode.SYSTEM_ERROR,
-                f"The broker does not support consumer to filter message by {body.subscription_data.expression_type}",
-            )
+        filter_of(request.body.subscription_data)
         return request.answer()
 
     def _consumer_list(self, request: Plain[GetConsumerListByGroupRequestHeader]) -> RemotingCommand:

@@ -1,4 +1,4 @@
-"""What several processors need: reading the hot headers, delaying a message, the peer's address as it is stored."""
+"""What several processors need: filters, delaying a message, making the message to deliver from a parked one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 
-from aiorocketmq.errors import BrokerError, broker_error
+from aiorocketmq.errors import BrokerError, ConfigError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.enums import ExpressionType
+from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.model.received import ReceivedMessage
+from aiorocketmq.model.sql92 import Condition, parse
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.message_codec import decode_message
@@ -23,6 +26,22 @@ _TIMER_PRECISION_MS = 1000
 
 tag_hash = lru_cache(maxsize=4096)(names.java_hash)
 """Java's hash of a tag; producers use few tags, and the hash is slow in Python."""
+
+
+def filter_of(subscription: SubscriptionData) -> Condition | None:
+    """What a subscription that is no tag expression asks of properties; None for a tag expression.
+
+    Raises:
+        BrokerError: Code 23, the expression cannot be read, or its language is unknown.
+    """
+    if subscription.is_tag:
+        return None
+    try:
+        if subscription.expression_type != ExpressionType.SQL92:
+            raise ConfigError(f"the filter language {subscription.expression_type!r} is unknown: use TAG or SQL92")
+        return parse(subscription.expression)
+    except ConfigError as error:
+        raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, error.message, topic=subscription.topic) from None
 
 
 def choose_queue(topic: TopicConfig) -> int:

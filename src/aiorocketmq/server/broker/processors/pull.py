@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from aiorocketmq.errors import BrokerError, ConfigError, ProtocolError, broker_error
 from aiorocketmq.model import names
+from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import ExpressionType, MessageModel, Permission
-from aiorocketmq.model.filters import SQL, SubscriptionData, build_subscription
+from aiorocketmq.model.filters import SubscriptionData, build_subscription
+from aiorocketmq.model.sql92 import Condition
 from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from aiorocketmq.server.broker.long_polling import ParkedPull
+from aiorocketmq.server.broker.processors.common import decode_record, filter_of
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 from aiorocketmq.server.store.records import QueueLog
@@ -39,14 +42,17 @@ Asked = Plain[PullMessageRequestHeader]
 class _Pull:
     """One pull request whose group, topic and subscription were found; mutable only by its maker."""
 
-    __slots__ = ("codes", "group", "header", "max_messages", "offset", "queue_id", "request", "suspend", "topic")
+    __slots__ = ("codes", "condition", "group", "header", "max_messages", "offset", "queue_id", "request", "suspend", "topic")
 
-    def __init__(self, request: Asked, group: SubscriptionGroupConfig, topic: TopicConfig, codes: frozenset[int]) -> None:
+    def __init__(
+        self, request: Asked, group: SubscriptionGroupConfig, topic: TopicConfig, codes: frozenset[int], condition: Condition | None
+    ) -> None:
         header = request.header
         self.request = request
         self.group = group.group_name
         self.topic = topic.topic_name
         self.codes = codes
+        self.condition = condition
         self.queue_id = header.queue_id
         self.offset = header.queue_offset
         self.max_messages = max(1, min(header.max_msg_nums, MAX_MESSAGES))
@@ -56,6 +62,10 @@ class _Pull:
             "topicSysFlag": str(topic.topic_sys_flag),
             "groupSysFlag": str(group.group_sys_flag),
         }
+
+    def wants(self, properties: bytes) -> bool:
+        """Whether its condition lets a message with this property text through."""
+        return self.condition is None or self.condition.matches(props.decode_properties(properties))
 
 
 class PullProcessor:
@@ -85,7 +95,8 @@ class PullProcessor:
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:
             return answer
         suspend = pull.suspend if state.config.long_polling else min(1.0, pull.suspend)
-        parked = ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull), request.channel)
+        wants = pull.wants if pull.condition is not None else None
+        parked = ParkedPull(pull.codes, state.monotonic() + suspend, partial(self._resume, pull), request.channel, wants)
         return None if state.polling.park(pull.topic, pull.queue_id, parked) else answer
 
     def _resume(self, pull: _Pull) -> None:
@@ -128,14 +139,13 @@ class PullProcessor:
                 f"queueId[{queue_id}] is illegal, topic:[{topic.topic_name}] topicConfig.readQueueNums:[{topic.read_queue_nums}] "
                 f"consumer:[{request.session.address}]",
             )
+        if request.header.sys_flag & PullSysFlag.CLASS_FILTER:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, "The broker does not support consumer to filter message by class")
         subscription = self._subscription(request.header)
-        if not subscription.is_tag:
-            raise broker_error(
-                ResponseCode.SYSTEM_ERROR, f"The broker does not support consumer to filter message by {subscription.expression_type}"
-            )
+        condition = filter_of(subscription)
         # A retry topic holds messages of the group alone; they were filtered on their first way.
         codes = frozenset[int]() if topic.topic_name.startswith(names.RETRY_PREFIX) else subscription.codes
-        return _Pull(request, group, topic, codes)
+        return _Pull(request, group, topic, codes, condition)
 
     def _subscription(self, header: PullMessageRequestHeader) -> SubscriptionData:
         group, topic = header.consumer_group, header.topic
@@ -188,8 +198,8 @@ class PullProcessor:
     def _read(self, queue: QueueLog, offset: int, pull: _Pull) -> tuple[list[bytes], int]:
         """Matching records from `offset` on, and the offset after the last one looked at."""
         store = self._state.store
-        codes = pull.codes
-        if not codes:
+        codes, condition = pull.codes, pull.condition
+        if not codes and condition is None:
             found = [row.record for row in store.read(queue, offset, pull.max_messages, MAX_BYTES)]
             if found:
                 return found, offset + len(found)
@@ -199,7 +209,7 @@ class PullProcessor:
         while offset < end:
             chunk = store.read(queue, offset, min(end - offset, _COLD_CHUNK), MAX_BYTES)
             for tags_code, _, record in chunk:
-                if codes and tags_code not in codes:
+                if (codes and tags_code not in codes) or (condition and not condition.matches(decode_record(record).properties)):
                     offset += 1
                     continue
                 size += len(record)
@@ -231,4 +241,4 @@ def _no_permission(request: Asked, kind: str, remark: str) -> RemotingCommand:
 def _parse_subscription(topic: str, expression: str | None, expression_type: str) -> SubscriptionData:
     if expression_type == ExpressionType.TAG:
         return build_subscription(topic, expression, 0)
-    return build_subscription(topic, SQL(expression or ""), 0)
+    return SubscriptionData(topic, expression or "", expression_type=expression_type)

@@ -27,6 +27,7 @@ from aiorocketmq.server.broker.broker import Broker
 from aiorocketmq.server.broker.config import BrokerConfig, BrokerSettings, check_text, refuse_unknown
 from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.namesrv.name_server import NameServer
+from aiorocketmq.server.store.folder import FolderLock
 from aiorocketmq.server.store.store import Flush
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -75,12 +76,14 @@ class LocalCluster:
         if advertised_host is not None:
             check_text("advertised_host", advertised_host)
         check_text("cluster_name", cluster_name)
-        if data_dir is not None and (not isinstance(data_dir, str | os.PathLike) or "\0" in os.fspath(data_dir)):
+        if data_dir is not None and (not isinstance(data_dir, str | os.PathLike) or not (name := os.fspath(data_dir)) or "\0" in name):
             raise ConfigError(f"data_dir {data_dir!r} is no path", hint="give the path of a folder as a string, or None for memory")
         self._host = host
         self._port = port
         self._advertised_host = advertised_host
-        self._folder = Path(data_dir) if data_dir is not None else None
+        # Absolute, so that a broker that is started again finds its file when the program has gone to another folder meanwhile.
+        self._folder = Path(data_dir).absolute() if data_dir is not None else None
+        self._folder_lock = FolderLock(self._folder) if self._folder is not None else None
         self._name_server: NameServer | None = None
         self._configs = [
             BrokerConfig(
@@ -149,8 +152,13 @@ class LocalCluster:
             self._loop = asyncio.get_running_loop()
             listen = await _resolve(self._host)
             if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
-                self._advertised_host = _outward_address()
+                self._advertised_host = _outward_address(ipaddress.ip_address(listen).version)
             advertised = await _resolve(self._advertised_host) if self._advertised_host is not None else listen
+            if ipaddress.ip_address(advertised).is_unspecified:
+                raise ConfigError(
+                    f"advertised_host {self._advertised_host!r} is no address that clients can dial",
+                    hint="give an address of this machine, or leave it out",
+                )
             try:
                 await to_its_end(self._start(listen, advertised))
             except BaseException:
@@ -158,6 +166,8 @@ class LocalCluster:
                 raise
 
     async def _start(self, listen: str, advertised: str) -> None:
+        if self._folder_lock is not None:
+            self._folder_lock.take()
         name_server = self._name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
         await name_server.start()
         self._port = parse_address(name_server.address, "name server").port
@@ -184,15 +194,19 @@ class LocalCluster:
 
     async def _stop(self) -> None:
         failure: Exception | None = None
-        while self._brokers:
-            try:
-                await self._brokers[0].stop()
-            except (RocketMQError, OSError) as error:  # the others are stopped all the same
-                failure = failure or error
-            self._brokers.pop(0).discard()
-        if self._name_server is not None:
-            await self._name_server.stop()
-            self._name_server = None
+        try:
+            while self._brokers:
+                try:
+                    await self._brokers[0].stop()
+                except (RocketMQError, OSError) as error:  # the others are stopped all the same
+                    failure = failure or error
+                self._brokers.pop(0).discard()
+            if self._name_server is not None:
+                await self._name_server.stop()
+                self._name_server = None
+        finally:
+            if self._folder_lock is not None:
+                self._folder_lock.release()
         if failure is not None:
             raise failure
 
@@ -214,6 +228,8 @@ class LocalCluster:
         self._brokers.clear()
         self._name_server.drop()
         self._name_server = None
+        if self._folder_lock is not None:
+            self._folder_lock.release()
         self._life = asyncio.Lock()  # the old one may be bound to the old loop
         text = "the cluster was not stopped before its event loop was closed; its sockets and files are closed now"
         raise ClientStateError(text, hint=hint)
@@ -396,11 +412,12 @@ async def _resolve(host: str) -> str:
     return addresses[0]
 
 
-def _outward_address() -> str:
-    """The address of this machine that others would see; the loopback when it has no network. Sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _outward_address(version: int) -> str:
+    """The IPv4 or IPv6 address of this machine that others would see; the loopback when it has no such network. Sends nothing."""
+    family, far, loopback = (socket.AF_INET, "192.0.2.1", "127.0.0.1") if version == 4 else (socket.AF_INET6, "2001:db8::1", "::1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((far, 9))
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            return loopback

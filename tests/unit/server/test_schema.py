@@ -181,3 +181,15 @@ async def test_a_file_that_goes_bad_later_is_an_error_of_ours(tmp_path: Path) ->
     assert isinstance(told[0], ServiceNotAvailableError)
     await asyncio.sleep(0)
     store.abandon()
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
+@pytest.mark.parametrize("file", ["broker-a.db", "namesrv.db"])
+async def test_a_database_that_is_refused_is_left_byte_for_byte(tmp_path: Path, file: str, version: int) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / file)) as database:
+        database.execute("CREATE TABLE of_another_program (a)")
+        database.execute(f"PRAGMA user_version={version}")
+    before = (tmp_path / file).read_bytes()
+    with pytest.raises(ConfigError, match=re.escape(file)):
+        await LocalCluster(data_dir=tmp_path).start()
+    assert (tmp_path / file).read_bytes() == before

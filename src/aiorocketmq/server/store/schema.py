@@ -123,23 +123,15 @@ def _prepare(database: sqlite3.Connection, path: Path | None, *, sync: bool) -> 
     if path is not None:
         # One process owns a store folder. The lock also spares SQLite its shared-memory file.
         execute("PRAGMA locking_mode=EXCLUSIVE")
+    version = _version(database, path)  # before anything is changed: WAL is a mark in the file
+    if path is not None:
         execute("PRAGMA journal_mode=WAL")
         execute(f"PRAGMA synchronous={'FULL' if sync else 'NORMAL'}")
         execute("PRAGMA cache_size=-8192")
     execute("PRAGMA temp_store=MEMORY")
-    version = int(execute("PRAGMA user_version").fetchone()[0])
     if version == SCHEMA_VERSION:
         execute("BEGIN IMMEDIATE").connection.rollback()
         return
-    if version > SCHEMA_VERSION:
-        raise ConfigError(
-            f"data_dir: database {path} was written by a newer aiorocketmq (schema version {version}, this one knows {SCHEMA_VERSION})",
-            hint="upgrade aiorocketmq, or give another folder",
-        )
-    if version <= 0 and execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise ConfigError(
-            f"data_dir: {path} is a database of another program (schema version {version})", hint="give an empty folder, or another one"
-        )
     if version <= 0:
         script = _TABLES + _DUE
     else:
@@ -147,3 +139,22 @@ def _prepare(database: sqlite3.Connection, path: Path | None, *, sync: bool) -> 
         logger.warning("database %s is migrated from schema version %d to %d", path, version, SCHEMA_VERSION)
     # One transaction: a kill in between leaves the old version.
     database.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+
+def _version(database: sqlite3.Connection, path: Path | None) -> int:
+    """The schema's version, 0 for an empty database.
+
+    Raises:
+        ConfigError: It is newer than this program, or another program's database.
+    """
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"data_dir: database {path} was written by a newer aiorocketmq (schema version {version}, this one knows {SCHEMA_VERSION})",
+            hint="upgrade aiorocketmq, or give another folder",
+        )
+    if version <= 0 and database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise ConfigError(
+            f"data_dir: {path} is a database of another program (schema version {version})", hint="give an empty folder, or another one"
+        )
+    return version

@@ -6,9 +6,12 @@ Data goes to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 __all__ = ["main"]
 
@@ -28,6 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from aiorocketmq.cli.app import run
+    with _ends_at_once():
+        from aiorocketmq.cli.app import run
+    try:
+        return run(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:  # after what was to be done, or while an error was told
+        return 130
 
-    return run(sys.argv[1:] if arguments is None else list(arguments))
+
+@contextlib.contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process as other signals do. Its exception in the middle of an import would show up as another, or not at all."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -147,3 +149,38 @@ def test_json_output_does_not_load_the_table_library() -> None:
     assert json.loads("".join(lines[:-2])) == [{"a": 1, "b": "x"}], done.stderr
     assert json.loads(lines[-2]) == {"c": "ü"}
     assert lines[-1] == "[]"
+
+
+INTERRUPTED = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiorocketmq.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from aiorocketmq.cli import main
+sys.exit(main(["--version"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
+def test_ctrl_c_while_modules_are_read_shows_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
+def test_a_handler_of_the_program_s_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def interrupted(arguments: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0
+
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        monkeypatch.setattr("aiorocketmq.cli.app.run", interrupted)
+        assert main(["--version"]) == 0
+        assert seen == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,9 @@ of its answers loses its own connection and nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import ssl
 from collections.abc import Mapping
 from typing import Final, cast
@@ -28,7 +30,15 @@ MAX_UNFINISHED: Final = 64 * 1024 * 1024
 MAX_HELD_REPLIES: Final = 32 * 1024 * 1024
 """Bytes of answers that one peer may leave unread."""
 
+MAX_CONNECTIONS: Final = 10_000
+"""Connections of one server at once; further ones are closed."""
+
 _BACKLOG = 1024
+_BURST = 16
+"""Connections that are taken in one turn of the loop at most: each one is looked at before there are many more."""
+_SPARE_FILES = 64
+"""Files that a process can still open when its servers take no more connections: databases and clients of its own need some. A quarter of
+all where that is less."""
 _IN_FLIGHT_LIMIT = 65535
 _HANDSHAKE_PATIENCE = 1.0
 
@@ -42,6 +52,7 @@ class RemotingServer:
         processors: Request code → processor, to begin with.
         max_frame: Bytes of the longest frame accepted.
         max_unfinished: Bytes that the unfinished frames of all connections may take; beyond that the oldest one's connection is closed.
+        max_connections: Connections at once; further ones are closed, as are those that would leave the process without files to open.
         idle_timeout: Seconds without a byte in either direction after which a connection is closed.
         partial_frame_timeout: Seconds after which a connection that holds an incomplete frame is closed.
         ssl_context: Accept TLS connections with this context, and nothing else; None accepts plain connections.
@@ -55,6 +66,7 @@ class RemotingServer:
         processors: Mapping[int, Processor] | None = None,
         max_frame: int = 16 * 1024 * 1024,
         max_unfinished: int = MAX_UNFINISHED,
+        max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = 120.0,
         partial_frame_timeout: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
@@ -62,6 +74,9 @@ class RemotingServer:
         self.host = host
         self.port = port
         self._ssl_context = ssl_context
+        self._max_connections = max_connections
+        self._max_files = _max_files()
+        self._spared_from = self._max_files - min(_SPARE_FILES, self._max_files // 4)
         self._endpoint = Endpoint(
             ChannelSettings(
                 max_frame=max_frame,
@@ -132,8 +147,9 @@ class RemotingServer:
             self.port,
             ssl=self._ssl_context,
             ssl_handshake_timeout=self._endpoint.settings.partial_frame_timeout if self._ssl_context is not None else None,
-            backlog=_BACKLOG,
+            backlog=_BURST,  # asyncio takes as many at once, and complains about each that finds no file to open
         )
+        _lengthen_backlog(self._server)
         self.port = int(self._server.sockets[0].getsockname()[1])
         logger.debug("listening on %s", self.address)
         return self.port
@@ -180,6 +196,12 @@ class RemotingServer:
         self._channels.clear()
 
     def _opened(self, channel: Channel) -> None:
+        if len(self._channels) >= self._max_connections or channel.file_number >= self._spared_from:
+            text = "the connection with %s was closed at once: %d are open, and no more are taken (the process may open %s files)"
+            now = asyncio.get_running_loop().time()
+            self._endpoint.sparse_log.record(now, "many", text, channel.address, len(self._channels), self._max_files)
+            channel.abort()
+            return
         self._channels[channel] = None
         for listener in self._listeners:
             listener.on_connect(channel.address, channel)
@@ -189,3 +211,20 @@ class RemotingServer:
         self._endpoint.dispatcher.forget(channel)
         for listener in self._listeners:
             listener.on_close(channel.address, channel)
+
+
+def _max_files() -> float:
+    """How many files the process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows, where there is no such limit
+        return math.inf
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if soft == resource.RLIM_INFINITY else soft
+
+
+def _lengthen_backlog(server: asyncio.Server) -> None:
+    """Let more clients wait to be taken than are taken at once."""
+    for sock in server.sockets:
+        with contextlib.suppress(OSError, NotImplementedError), sock.dup() as twin:  # of the same socket; uvloop does not give it away
+            twin.listen(_BACKLOG)

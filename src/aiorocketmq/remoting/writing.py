@@ -62,6 +62,12 @@ class FrameWriter:
         self._close_waiters: list[asyncio.Future[None]] = []
 
     @property
+    def file_number(self) -> int:
+        """Number of the socket among the files of the process; -1 without a socket."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        return int(sock.fileno()) if sock is not None else -1
+
+    @property
     def writable(self) -> bool:
         """False while the transport's buffer is full: `await drain()` before sending more."""
         return not self._paused and not self.closed

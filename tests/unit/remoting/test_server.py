@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import struct
 from collections.abc import AsyncIterator
 
@@ -302,3 +303,38 @@ async def test_an_answer_that_cannot_be_encoded_is_an_error_answer(
         answer = await client.invoke(server.address, RemotingCommand.request(2), 10.0)
     assert answer.code == 1
     assert "cannot be encoded" in (answer.remark or "")
+
+
+async def test_no_more_connections_are_taken_than_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    server = RemotingServer(processors={ECHO: echo}, max_connections=3)
+    await server.start()
+    streams = [await asyncio.open_connection(server.host, server.port) for _ in range(3)]
+    await eventually(lambda: len(server.channels) == 3)
+    for _ in range(5):
+        assert await talk(server) == b""
+    assert len(server.channels) == 3
+    assert len([each for each in records(caplog) if "no more are taken" in each.getMessage()]) == 1
+    streams.pop()[1].close()
+    await eventually(lambda: len(server.channels) == 2)
+    again = await started()
+    assert (await again.invoke(server.address, RemotingCommand.request(ECHO, body=b"x"), 5)).body == b"x"
+    await again.close()
+    await server.stop()
+    for _, writer in streams:
+        writer.transport.abort()
+
+
+async def test_files_are_left_to_open_when_very_many_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    free = os.open(os.devnull, os.O_RDONLY)  # files get the smallest number that is free
+    os.close(free)
+    limit = (free + 40) * 4 // 3
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
+    server = RemotingServer(processors={ECHO: echo})
+    await server.start()
+    streams = [await asyncio.open_connection(server.host, server.port) for _ in range(60)]
+    await eventually(lambda: server.counters.opened == 60)
+    assert 0 < len(server.channels) < 30
+    await server.stop()
+    for _, writer in streams:
+        writer.transport.abort()

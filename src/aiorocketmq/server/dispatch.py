@@ -260,12 +260,16 @@ class RequestTable:
     Args:
         operations: Its rows.
         permit: Asked for every permission that a row needs; None allows everything.
+        undo: Called when a handler refuses a request, or fails: whatever it has begun must not stay.
     """
 
-    def __init__(self, operations: Iterable[Operation[Any, Any]], permit: Permit | None = None) -> None:
+    def __init__(
+        self, operations: Iterable[Operation[Any, Any]], permit: Permit | None = None, undo: Callable[[], None] = lambda: None
+    ) -> None:
         self.operations: dict[int, Operation[Any, Any]] = {row.code: row for row in operations}
         self.counts: dict[int, Count] = {code: Count() for code in self.operations}
         self.permit = permit
+        self.undo = undo
 
     def handle(self, command: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         """Answer a request, or see that it is answered later (None)."""
@@ -292,7 +296,11 @@ class RequestTable:
             return row.handler(request)
         except (BrokerError, ProtocolError, InvalidNameError) as error:
             count.failed += 1
+            self.undo()
             return request.failure(error)
+        except BaseException:
+            self.undo()
+            raise
 
 
 def _parsed(kind: type[Bean], data: bytes, most: int) -> Bean:

@@ -109,7 +109,7 @@ class BrokerBench:
         self.schedule = Schedule(state.store, lambda: self.clock.ms, partial(restore, state))
         state.store.on_scheduled = self.schedule.added
         state.store.on_arrival = partial(wake_pulls, state)
-        self.table = RequestTable(
+        rows = [
             row
             for processor in (
                 SendProcessor(state),
@@ -119,7 +119,8 @@ class BrokerBench:
                 AdminProcessor(state, lambda callback: callback()),
             )
             for row in processor.operations()
-        )
+        ]
+        self.table = RequestTable(rows, undo=state.store.revoke)
 
     async def ask(
         self,
@@ -177,6 +178,7 @@ class BrokerBench:
         """Stop the timers and close the database."""
         self.schedule.stop()
         self.state.polling.stop()
+        self.state.notices.stop()
         database = await self.state.store.close()
         if database is not None:
             database.close()

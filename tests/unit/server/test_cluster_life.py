@@ -15,6 +15,7 @@ import pytest
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import ClientStateError, ConfigError, RequestTimeoutError
+from aiorocketmq.protocol.bodies import HeartbeatData, ProducerData
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.frame import encode
@@ -185,7 +186,10 @@ def test_a_mistyped_setting_is_named() -> None:
         {"host": None}, {"host": ""}, {"host": "\udc80"}, {"advertised_host": 5},
         {"cluster_name": None}, {"cluster_name": ""}, {"cluster_name": "a\x01"},
         {"region_id": 7}, {"region_id": "\x02"}, {"delay_levels": 5}, {"delay_levels": None}, {"delay_levels": "12"}, {"data_dir": 5},
-        {"data_dir": b"x"}, {"data_dir": "a\0b"},
+        {"data_dir": b"x"}, {"data_dir": "a\0b"}, {"data_dir": ""},
+        {"lock_expiry": 1e18}, {"retention_age": timedelta.max}, {"client_scan_interval": 1e-6}, {"register_interval": 1e-9},
+        {"retention_interval": timedelta(microseconds=1)}, {"delay_levels": [1e300]}, {"delay_levels": [1] * 2000},
+        {"cluster_name": "x" * 128}, {"region_id": "x" * 1000},
     ],
     ids=str,
 )  # fmt: skip
@@ -280,6 +284,21 @@ async def test_delayed_messages_and_members_outlast_a_pause() -> None:
         assert broker.state.store.bounds("t", 0) == (0, 0)
         await cluster.resume_broker("broker-a")
         await eventually(lambda: broker.state.store.bounds("t", 0) == (0, 1))
+
+
+async def test_heartbeats_that_came_during_a_pause_count() -> None:
+    async with LocalCluster(client_expiry=0.3, client_scan_interval=0.05) as cluster, dialled(cluster) as client:
+        broker = cluster.brokers[0]
+        beat = RemotingCommand.request(RequestCode.HEART_BEAT, body=HeartbeatData("me", [ProducerData("writers")]).encode())
+        assert (await client.invoke(broker.address, beat, 5)).code == 0
+        await cluster.pause_broker("broker-a")
+        await asyncio.sleep(0.35)
+        beat = RemotingCommand.request(RequestCode.HEART_BEAT, body=HeartbeatData("me", [ProducerData("writers")]).encode())
+        waiting = asyncio.ensure_future(client.invoke(broker.address, beat, 5))
+        await asyncio.sleep(0.05)
+        await cluster.resume_broker("broker-a")
+        assert (await waiting).code == 0
+        assert "writers" in broker.state.clients.producers
 
 
 # -- topics -----------------------------------------------------------------------------------------------------------

@@ -247,6 +247,39 @@ async def test_open_clusters_name_an_address_that_can_be_dialled() -> None:
         assert (await send(client, cluster.brokers[0].address)).code == 0
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_a_cluster_that_is_open_by_ipv6_names_an_address_of_that() -> None:
+    async with LocalCluster(host="::") as cluster, dialled(cluster) as client:
+        assert cluster.name_servers.startswith("[")
+        assert await brokers_of(client, "TBW102") == {"broker-a"}
+        assert (await send(client, cluster.brokers[0].address)).code == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_an_address_that_nobody_can_dial_is_not_advertised(host: str) -> None:
+    cluster = LocalCluster(advertised_host=host)
+    with pytest.raises(ConfigError, match="advertised_host"):
+        await cluster.start()
+    with pytest.raises(ConfigError, match="was not started"):
+        _ = cluster.name_servers
+
+
+async def test_a_broker_that_may_not_be_written_to_says_so_of_all_its_topics(embedded: tuple[LocalCluster, RemotingClient]) -> None:
+    cluster, client = embedded
+    address = cluster.brokers[0].address
+    await cluster.create_topic("t", perm=6)
+
+    async def perm(topic: str) -> int:
+        answer = await client.invoke(None, RemotingCommand.request(RequestCode.GET_ROUTEINFO_BY_TOPIC, {"topic": topic}), 5)
+        return decode_topic_route(answer.body).queue_datas[0].perm
+
+    for number, expected in ((4, (4, 4)), (2, (2, 2)), (6, (6, 7))):
+        change = RemotingCommand.request(RequestCode.UPDATE_BROKER_CONFIG, body=b"brokerPermission=%d" % number)
+        assert (await client.invoke(address, change, 5)).code == 0
+        assert (await perm("t"), await perm("TBW102")) == expected
+    assert cluster.brokers[0].state.topics.require("t").perm == 6
+
+
 async def test_names_of_hosts_are_resolved() -> None:
     async with LocalCluster(host="localhost") as cluster, dialled(cluster) as client:
         assert (await send(client, cluster.brokers[0].address)).code == 0

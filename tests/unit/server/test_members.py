@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import ConsumerData
 from aiorocketmq.server.broker.locks import QueueLocks
+from aiorocketmq.server.broker.notices import MANY, MemberNotices
 from aiorocketmq.server.broker.registry import ClientRegistry
+from tests.support.waiting import eventually
 from tests.unit.server.harness import FakeChannel
 
 
@@ -71,3 +75,38 @@ def test_locks_that_have_fallen_are_forgotten() -> None:
     now[0] += 61
     locks.expire()
     assert locks._groups == {}
+
+
+async def test_many_members_that_go_together_cost_no_round_each() -> None:
+    groups = SimpleNamespace(get=lambda name: None)
+    notices = MemberNotices(groups)  # type: ignore[arg-type]
+    clients = ClientRegistry(lambda: 1000.0, 120.0, notices.changed)
+    channels = [FakeChannel(f"127.0.0.1:{number}") for number in range(1000)]
+    data = ConsumerData("g", ConsumeType.CONSUME_PASSIVELY, MessageModel.CLUSTERING, "CONSUME_FROM_FIRST_OFFSET", set(), False)  # type: ignore[arg-type]
+    for channel in channels:
+        clients.register_consumer(data, channel, channel.address, 0, 479)  # type: ignore[arg-type]
+    await eventually(lambda: not notices._waiting)
+    assert len(channels[-1].sent) == 1
+    assert sum(len(channel.sent) for channel in channels) < 1000 + MANY * MANY
+    before = len(channels[0].sent)
+    for channel in channels[MANY // 2 :]:
+        channel.closed = True
+        clients.channel_closed(channel)  # type: ignore[arg-type]
+    assert MANY // 2 <= len(channels[0].sent) - before <= MANY + 1, "few are told of each, as before"
+    clients.channel_closed(channels[0])  # type: ignore[arg-type]
+    assert not notices._waiting
+    notices.stop()
+
+
+def test_a_connection_leaves_all_of_its_groups_and_nothing_behind() -> None:
+    bench, one, other = Bench(), FakeChannel("127.0.0.1:1"), FakeChannel("127.0.0.1:2")
+    for group in ("a", "b"):
+        bench.beat(one, 1, group)
+        bench.clients.register_producer(group, one, "me", 0, 479)  # type: ignore[arg-type]
+    bench.beat(other, 1, "b")
+    bench.clients.unregister(one, "a", "a")  # type: ignore[arg-type]
+    assert (set(bench.clients.producers), set(bench.clients.consumers)) == ({"b"}, {"b"})
+    bench.clients.channel_closed(one)  # type: ignore[arg-type]
+    assert (set(bench.clients.producers), set(bench.clients.consumers)) == (set(), {"b"})
+    bench.clients.channel_closed(other)  # type: ignore[arg-type]
+    assert not bench.clients.consumers and not bench.clients._groups

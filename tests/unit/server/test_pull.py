@@ -12,7 +12,7 @@ from aiorocketmq.protocol.bodies import ConsumerData, SubscriptionGroupConfig, T
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import decode_messages
-from aiorocketmq.server.broker.processors.pull import SCAN_WINDOW
+from aiorocketmq.server.broker.processors.pull import SCAN_WINDOW, _parse_subscription
 from tests.unit.server.harness import BrokerBench, FakeChannel, MakeBench, pull_header, settle
 
 
@@ -228,3 +228,13 @@ async def test_many_short_waits_do_not_pile_up(bench: BrokerBench) -> None:
     await settle()
     assert len(channel.replies) == 500
     assert len(bench.state.polling._deadlines) < 100
+
+
+async def test_long_subscriptions_are_not_kept(bench: BrokerBench) -> None:
+    await bench.send("t")
+    _parse_subscription.cache_clear()
+    long = " || ".join(f"tag{number}" for number in range(1000))
+    assert (await bench.pull("t", tags=long)).code == ResponseCode.PULL_RETRY_IMMEDIATELY
+    assert _parse_subscription.cache_info().currsize == 0
+    assert (await bench.pull("t", tags="a || b")).code == ResponseCode.PULL_RETRY_IMMEDIATELY
+    assert _parse_subscription.cache_info().currsize == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aiorocketmq.errors import BrokerError
+from aiorocketmq.errors import BrokerError, ServiceNotAvailableError
 from aiorocketmq.protocol.bodies import DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigWrapper, TopicList, decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -238,3 +238,17 @@ def test_no_path_can_be_changed(bench: Bench, line: str) -> None:
         bench.ask(RequestCode.UPDATE_NAMESRV_CONFIG, None, f"orderMessageEnable=true\n{line}".encode()).code == ResponseCode.NO_PERMISSION
     )
     assert b"orderMessageEnable=false\n" in bench.ask(RequestCode.GET_NAMESRV_CONFIG).body
+
+
+def test_a_value_that_cannot_be_stored_is_an_error_of_ours_and_not_shown(tmp_path: Path) -> None:
+    table = KeyValueTable(tmp_path / "n.db")
+    table.open()
+    table.put("n", "k", "v")
+    assert table._database is not None
+    table._database.execute("PRAGMA query_only=ON")  # as a full disk: nothing can be written
+    with pytest.raises(ServiceNotAvailableError, match=r"could not write .*n\.db"):
+        table.put("n", "k", "w")
+    with pytest.raises(ServiceNotAvailableError):
+        table.delete("n", "k")
+    assert table.get("n", "k") == "v"
+    table.close()

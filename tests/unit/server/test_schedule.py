@@ -299,3 +299,35 @@ async def test_work_that_is_told_of_while_it_is_being_done_is_done_once() -> Non
     await asyncio.sleep(5)
     assert len(ends) == 1
     await bench.close()
+
+
+LEVELS = (1.0, 60.0)
+
+
+@pytest.mark.parametrize("when", ["while it runs", "while it rests"])
+@virtual_time
+async def test_a_clock_that_is_set_back_holds_up_no_delay_level(when: str) -> None:
+    bench = Bench()
+    bench.schedule = Schedule(bench.store, bench.now_ms, bench.restore, levels=LEVELS, level_topic="parked")
+    bench.store.on_scheduled = bench.schedule.added
+    bench.schedule.start()
+    bench.park(b"one second", 1.0)
+    for topic, queue_id, body in (("parked", 1, b"a minute"), ("timer", 0, b"at a time")):
+        bench.store.append(PendingMessage(topic, queue_id, body, b"", deliver_at=bench.now_ms() + 60_000))
+    await asyncio.sleep(0.1)
+    before = bench.now_ms_at
+    if when == "while it rests":
+        bench.schedule.stop()
+    bench.now_ms_at = lambda: before() - 3600_000
+    if when == "while it rests":
+        bench.schedule.start()
+    await asyncio.sleep(1.5)
+    assert sorted(bench.delivered()) == [b"a minute", b"one second"]
+    bench.park(b"later", 1.0)
+    await asyncio.sleep(1.5)
+    assert b"later" in bench.delivered()
+    assert [each.at - bench.now_ms() > 3500_000 for each in bench.waiting()] == [True]
+    bench.schedule.stop()
+    bench.schedule._due.clear()
+    bench.schedule._known.clear()
+    await bench.close()

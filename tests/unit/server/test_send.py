@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,10 @@ from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
-from aiorocketmq.protocol.headers_client import SendMessageRequestHeader
+from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader
 from aiorocketmq.protocol.message_codec import BatchItem, decode_message
 from tests.support.records import encode_batch
-from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, settle
+from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, assert_memory_is_the_database, settle
 
 
 async def test_a_message_is_stored_as_it_was_sent(bench: BrokerBench) -> None:
@@ -280,3 +281,43 @@ async def test_a_deleted_topic_gets_no_delayed_messages(bench: BrokerBench) -> N
 async def test_recall_is_off_as_on_a_real_broker(bench: BrokerBench) -> None:
     answer = await bench.ask(RequestCode.RECALL_MESSAGE, {"topic": "t", "recallHandle": "x"})
     assert (answer.code, answer.remark) == (ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")
+
+
+@pytest.mark.parametrize(
+    ("topic", "body", "fields"),
+    [
+        ("fresh", b"", {}),
+        ("fresh", b"x", {"queue_id": 77}),
+        ("fresh", b"x", {"properties": "TIMER_DELAY_SEC\x0199999999\x02"}),
+        ("fresh", b"x", {"properties": "TRAN_MSG\x01true\x02"}),
+        ("%RETRY%fresh", b"", {}),
+    ],
+)
+async def test_a_send_that_is_refused_leaves_no_topic_and_no_group(
+    bench: BrokerBench, topic: str, body: bytes, fields: dict[str, Any]
+) -> None:
+    assert (await bench.send(topic, body, **fields)).code != 0
+    await settle()
+    assert topic not in bench.state.topics and bench.state.groups.get("fresh") is None
+    assert not bench.changed_topics
+    assert (await bench.send(topic, b"x")).code == 0, "nothing of it stands in the way of the next"
+    assert topic in bench.state.topics
+    assert_memory_is_the_database(bench)
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+async def test_a_damaged_batch_leaves_no_topic(bench: BrokerBench, size: int) -> None:
+    header = SendMessageRequestHeader("p", "fresh", "TBW102", 4, 0, 0, NOW, 0, "", reconsume_times=0, batch=True).to_v2()
+    answer = await bench.ask(RequestCode.SEND_BATCH_MESSAGE, header, b"\xff" * size)
+    assert answer.code == ResponseCode.MESSAGE_ILLEGAL
+    await settle()
+    assert "fresh" not in bench.state.topics
+
+
+async def test_other_refused_requests_leave_no_group(bench: BrokerBench) -> None:
+    assert (await bench.pull("nosuch", group="fresh")).code == ResponseCode.TOPIC_NOT_EXIST
+    back = ConsumerSendMsgBackRequestHeader(offset=12345, group="fresh", delay_level=1)
+    assert (await bench.ask(RequestCode.CONSUMER_SEND_MSG_BACK, back)).code == ResponseCode.SYSTEM_ERROR
+    await settle()
+    assert bench.state.groups.get("fresh") is None
+    assert "%RETRY%fresh" not in bench.state.topics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -222,3 +223,35 @@ async def test_the_loop_goes_on_while_very_many_messages_are_stored(bench: Bench
     await bench.committed()
     assert len(bench.told) == count + 1 and bench.store.bounds("t", 0) == (0, count + 1)
     assert bench.told[-1] == (b"meanwhile", None)
+
+
+async def test_what_a_request_wrote_is_dropped_when_it_is_refused(bench: Bench) -> None:
+    told: list[RocketMQError | None] = []
+    bench.store.append(bench.message(b"old"))
+    await bench.committed()
+    with bench.request("good") as store:
+        store.put_setting("topic", "good", "{}", lambda: bench.applied.append("good"))
+    store.begin()
+    store.put_setting("topic", "bad", "{}", lambda: bench.applied.append("bad")).callbacks.append(told.append)
+    store.append(bench.message(b"bad"))
+    store.drop_topic("t")
+    store.revoke()
+    store.revoke()
+    store.end()
+    assert len(told) == 1 and told[0] is not None
+    bench.store.append(bench.message(b"new"))
+    await bench.committed()
+    assert bench.applied == ["good"]
+    assert bench.store.settings("topic") == {"good": "{}"}
+    assert bench.bodies() == [b"old", b"new"]
+
+
+async def test_a_topic_of_many_messages_goes_on_a_thread_of_its_own(bench: Bench) -> None:
+    unit = bench.store.append_all([bench.message(b"x") for _ in range(9000)])
+    unit.callbacks.append(lambda error: bench.applied.append(error))
+    await eventually(lambda: bench.applied == [None])
+    bench.store.drop_topic("t")
+    await asyncio.sleep(0)
+    assert bench.store.committing
+    await bench.committed()
+    assert bench.store.bounds("t", 0) == (0, 0)

@@ -16,6 +16,7 @@ from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Fault, Faults
+from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
@@ -139,7 +140,9 @@ class Broker:
         state.open(self._memory)
         self._memory = None
         config = self.config
-        self._schedule = Schedule(state.store, self._now_ms, partial(restore, state))
+        self._schedule = Schedule(
+            state.store, self._now_ms, partial(restore, state), levels=config.delay_levels, level_topic=SCHEDULE_TOPIC
+        )
         self._retention = Retention(
             state.store,
             self._now_ms,
@@ -159,7 +162,8 @@ class Broker:
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),
         )
-        table = RequestTable(row for processor in processors for row in processor.operations())
+        rows = [row for processor in processors for row in processor.operations()]
+        table = RequestTable(rows, undo=state.store.revoke)
         server.default_processor = partial(self._process, table.handle)
         server.add_channel_listener(self)
 
@@ -251,7 +255,7 @@ class Broker:
         if self._schedule is not None and self._retention is not None:
             self._schedule.proceed()
             self._retention.start()
-        self._expire_clients()
+        self._look_at_clients_later()  # their heartbeats came meanwhile, and are not handled yet
         logger.info("broker %s goes on", self.name)
 
     def drop(self) -> None:
@@ -284,6 +288,7 @@ class Broker:
             self._topics.stop()
         if self._state is not None:
             self._state.polling.stop()
+            self._state.notices.stop()
 
     def _disassemble(self) -> None:
         self._ending = None
@@ -297,7 +302,10 @@ class Broker:
         if self._state is not None:
             self._state.clients.expire()
             self._state.locks.expire()
-            self._timer = asyncio.get_running_loop().call_later(self.config.client_scan_interval, self._expire_clients)
+            self._look_at_clients_later()
+
+    def _look_at_clients_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.config.client_scan_interval, self._expire_clients)
 
     @property
     def topics(self) -> TopicAdmin:

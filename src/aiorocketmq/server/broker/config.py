@@ -20,10 +20,20 @@ MAX_MESSAGE_SIZE: Final = 4 * 1024 * 1024
 Duration = float | timedelta
 """Seconds, or a timedelta."""
 
+_LONGEST: Final = 100 * 365 * 24 * 3600.0
+"""Seconds of any duration at most: milliseconds of it are still far from the end of 64 bits."""
+_SHORTEST: Final = 0.001
+"""Seconds of any duration at least: a shorter pause between two looks would keep the event loop busy with nothing else."""
+_MOST_LEVELS: Final = 1024
+_LONGEST_NAME: Final = 127
+"""Characters of a name that topics are named after, and that every message carries."""
+
 
 @dataclass(slots=True, kw_only=True)
 class BrokerConfig:
     """One embedded broker. Mutable: request 25 changes the switches that it may change.
+
+    Durations are of a millisecond at least, but for delay levels, and of a hundred years at most.
 
     Attributes:
         name: Broker name.
@@ -83,9 +93,9 @@ class BrokerConfig:
         if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port!r} is out of range", hint="use 0 (any free port) to 65535")
         for name in ("timer_max_delay", "client_expiry", "client_scan_interval", "register_interval", "lock_expiry", "retention_interval"):
-            setattr(self, name, duration(name, getattr(self, name)))
+            setattr(self, name, duration(name, getattr(self, name), _SHORTEST, _LONGEST))
         if self.retention_age is not None:
-            self.retention_age = duration("retention_age", self.retention_age)
+            self.retention_age = duration("retention_age", self.retention_age, _SHORTEST, _LONGEST)
         if self.retention_bytes is not None:
             whole("retention_bytes", self.retention_bytes, 0)
         whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
@@ -93,11 +103,13 @@ class BrokerConfig:
         whole("recent_bytes", self.recent_bytes, 0)
         for name in ("auto_create_topics", "auto_create_groups", "long_polling"):
             flag(name, getattr(self, name))
-        check_text("cluster_name", self.cluster)
-        check_text("region_id", self.region_id)
+        check_text("cluster_name", self.cluster, _LONGEST_NAME)
+        check_text("region_id", self.region_id, _LONGEST_NAME)
         if not isinstance(self.delay_levels, Sequence) or isinstance(self.delay_levels, str):
             raise ConfigError(f"delay_levels {self.delay_levels!r} is no list", hint="give seconds in ascending order")
-        self.delay_levels = tuple(duration("delay_levels", seconds, 0.0) for seconds in self.delay_levels)
+        if len(self.delay_levels) > _MOST_LEVELS:
+            raise ConfigError(f"delay_levels has {len(self.delay_levels)} levels", hint=f"give {_MOST_LEVELS} at most")
+        self.delay_levels = tuple(duration("delay_levels", seconds, 0.0, _LONGEST) for seconds in self.delay_levels)
         if not self.delay_levels or any(later < earlier for earlier, later in pairwise(self.delay_levels)):
             raise ConfigError(f"delay_levels {self.delay_levels!r} do not grow", hint="give seconds in ascending order")
 
@@ -122,14 +134,21 @@ class BrokerSettings(TypedDict, total=False):
     long_polling: bool
 
 
-def check_text(name: str, value: object) -> None:
+def check_text(name: str, value: object, most: int = 255) -> None:
     """Do nothing when this is a text that names something.
 
+    Args:
+        name: The setting.
+        value: What it was given.
+        most: Characters of the longest one.
+
     Raises:
-        ConfigError: It is no string, is empty, or holds what no header can carry.
+        ConfigError: It is no string, is empty, too long, or holds what no header can carry.
     """
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{name} {value!r} is no name", hint="give a string of at least one character")
+    if len(value) > most:
+        raise ConfigError(f"{name} {value[:32]!r}... has {len(value)} characters", hint=f"give {most} at most")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -133,6 +133,12 @@ class Topics:
             logger.info("broker %s: topic %s has %d queues, perm %d", self._config.name, topic, known.write_queue_nums, known.perm)
             self._on_change(topic)
 
+    def tell_all(self) -> None:
+        """Tell the name servers of every topic anew: what the broker allows in all of them has changed."""
+        self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)
+        for topic in list(self._stored):
+            self._on_change(topic.topic_name)
+
     def create_from_default(self, topic: str, default_topic: str, queues: int, *, unit: bool) -> TopicConfig:
         """Create the topic that a producer sends to as a likeness of `default_topic` (6.3).
 

@@ -186,7 +186,7 @@ class Registration:
 
     def _request(self, topics: Iterable[TopicConfig], version: DataVersion | None = None) -> RemotingCommand:
         state = self._state
-        table = {topic.topic_name: topic for topic in topics}
+        table = {topic.topic_name: self._as_permitted(topic) for topic in topics}
         body = RegisterBrokerBody(TopicConfigWrapper(table, version or state.topics.version)).encode()
         header = RegisterBrokerRequestHeader(
             broker_name=state.config.name,
@@ -199,6 +199,11 @@ class Registration:
             body_crc32=body_crc(body),
         )
         return RemotingCommand.request(RequestCode.REGISTER_BROKER, header, body)
+
+    def _as_permitted(self, topic: TopicConfig) -> TopicConfig:
+        """The topic as clients may use it: a broker that may not be written to, or not be read, says so of all of its topics."""
+        state = self._state
+        return topic if state.readable and state.writable else topic.replace(perm=topic.perm & state.perm)
 
     def _farewell(self) -> RemotingCommand:
         config = self._state.config

@@ -73,6 +73,8 @@ class ClientRegistry:
         self._producers: dict[str, dict[Channel, Member]] = {}
         self._consumers: dict[str, ConsumerGroup] = {}
         self._fingerprints: dict[str, int] = {}
+        # The groups of each connection, producers' and consumers': a connection's end must not cost more when there are many others.
+        self._groups: dict[Channel, tuple[set[str], set[str]]] = {}
 
     @property
     def producers(self) -> Mapping[str, Mapping[Channel, Member]]:
@@ -105,6 +107,7 @@ class ClientRegistry:
         """A producer's heartbeat."""
         members = self._producers.setdefault(group, {})
         self._renew(members, channel, client_id, language, version)
+        self._groups_of(channel)[0].add(group)
 
     def register_consumer(self, data: ConsumerData, channel: Channel, client_id: str, language: int, version: int) -> None:
         """A consumer's full heartbeat."""
@@ -117,6 +120,7 @@ class ClientRegistry:
         group.message_model = data.message_model
         group.consume_from_where = data.consume_from_where
         joined = self._renew(group.members, channel, client_id, language, version)
+        self._groups_of(channel)[1].add(group.name)
         if group.subscribe(data.subscription_data_set) or joined:
             self._on_group_changed(group)
 
@@ -125,6 +129,7 @@ class ClientRegistry:
         group = self._consumers.get(group_name)
         if group is None:
             return False
+        self._groups_of(channel)[1].add(group_name)
         if self._renew(group.members, channel, client_id, language, version):
             self._on_group_changed(group)
         return True
@@ -139,17 +144,24 @@ class ClientRegistry:
 
     def unregister(self, channel: Channel, producer_group: str | None, consumer_group: str | None) -> None:
         """A client says goodbye for a producer group, a consumer group, or both."""
+        produced, consumed = self._groups.get(channel, (set[str](), set[str]()))
         if producer_group:
+            produced.discard(producer_group)
             self._remove_producer(producer_group, channel)
         if consumer_group:
+            consumed.discard(consumer_group)
             self._remove_consumer(consumer_group, channel)
 
     def channel_closed(self, channel: Channel) -> None:
         """Forget every member on this connection."""
-        for group in [name for name, members in self._producers.items() if channel in members]:
+        produced, consumed = self._groups.pop(channel, (set[str](), set[str]()))
+        for group in sorted(produced):
             self._remove_producer(group, channel)
-        for group in [name for name, known in self._consumers.items() if channel in known.members]:
+        for group in sorted(consumed):
             self._remove_consumer(group, channel)
+
+    def _groups_of(self, channel: Channel) -> tuple[set[str], set[str]]:
+        return self._groups.setdefault(channel, (set(), set()))
 
     def expire(self) -> None:
         """Close the connections of clients whose heartbeats stopped, and forget them."""

@@ -5,6 +5,9 @@ kind has a handler. Doing the work and striking it from the table is one unit of
 doubles it. Memory holds only what is due within the horizon; the database has the rest.
 
 Work that cannot be done now is tried again, after 1 s at first and after 60 s at most, for as long as it stands in the table.
+
+Times are those of the wall clock. When that is set back, what was delayed by a level does not wait for longer than its level says: it is
+delivered at once (Java: `ScheduleMessageService.correctDeliverTimestamp`). What was asked for at a time waits for that time.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import asyncio
 import heapq
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiorocketmq.errors import RocketMQError
@@ -25,6 +28,8 @@ logger = logging.getLogger("aiorocketmq.server")
 _HORIZON_MS: Final = 60_000
 _BATCH: Final = 256
 """Works done in one tick at most, so that a backlog of due ones does not hold up the loop."""
+_SET_BACK_MS: Final = 1_000
+"""How far the wall clock may step back without anybody noticing."""
 _RETRY_MS: Final = 1_000
 _LONGEST_RETRY_MS: Final = 60_000
 
@@ -40,9 +45,19 @@ class Schedule:
         store: Where the work is kept.
         now_ms: Wall clock in milliseconds.
         restore: Makes the message to deliver from a parked record; None when the record cannot be delivered any more.
+        levels: Seconds of each delay level; its number less one is that of the queue of `level_topic`.
+        level_topic: Where messages with a delay level are parked.
     """
 
-    def __init__(self, store: Store, now_ms: Callable[[], int], restore: Callable[[bytes], PendingMessage | None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        now_ms: Callable[[], int],
+        restore: Callable[[bytes], PendingMessage | None],
+        *,
+        levels: Sequence[float] = (),
+        level_topic: str = "",
+    ) -> None:
         self._store = store
         self._now_ms = now_ms
         self._restore = restore
@@ -52,6 +67,9 @@ class Schedule:
         self._known: dict[DueEntry, bool] = {}
         self._tries: dict[DueEntry, int] = {}
         self._horizon = 0
+        self._levels = levels
+        self._level_topic = level_topic
+        self._ahead = 0.0  # of the loop's clock, in milliseconds, when that was looked at last
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
 
@@ -66,7 +84,11 @@ class Schedule:
         self._known.clear()
         self._tries.clear()
         self._horizon = 0
+        self._ahead = self._now_ms() - asyncio.get_running_loop().time() * 1000
         self._extend()
+        now = self._now_ms()
+        if any(queue.last_store_timestamp > now + _SET_BACK_MS for queue in self._store.queues()):
+            self._set_back(now)  # while the broker did not run
         self._arm()
 
     def stop(self) -> None:
@@ -136,6 +158,10 @@ class Schedule:
         if not self._running or self._store.closed:
             return
         now = self._now_ms()
+        ahead = now - asyncio.get_running_loop().time() * 1000
+        if ahead < self._ahead - _SET_BACK_MS:
+            self._set_back(now)
+        self._ahead = ahead
         if self._horizon - now <= _HORIZON_MS // 2:
             self._extend()
         done = 0
@@ -145,6 +171,21 @@ class Schedule:
                 self._do(entry)
                 done += 1
         self._arm()
+
+    def _set_back(self, now: int) -> None:
+        """The wall clock was set back: what would wait for longer than its level says is due now."""
+        try:
+            parked = self._store.delayed_in(self._level_topic, now) if self._levels else []
+        except (RocketMQError, sqlite3.Error) as error:
+            logger.error("the clock was set back, and what is delayed cannot be read: it waits for its time: %s", error)
+            return
+        early = 0
+        for level, entry in parked:
+            if level < len(self._levels) and entry.at > now + self._levels[level] * 1000 and self._known.get(entry, True):
+                self._known[entry] = True
+                heapq.heappush(self._due, (now, entry))
+                early += 1
+        logger.warning("the wall clock was set back: %d messages with a delay level are delivered now", early)
 
     def _do(self, entry: DueEntry) -> None:
         handler = self._handlers.get(entry.kind)

@@ -9,20 +9,17 @@ from ipaddress import ip_address
 from typing import Final
 
 from aiorocketmq.errors import RocketMQError
-from aiorocketmq.model.enums import MessageModel, Permission
+from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address
-from aiorocketmq.protocol.codes import RequestCode
-from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.frame import encode
-from aiorocketmq.protocol.headers_client import NotifyConsumerIdsChangedRequestHeader
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Faults
 from aiorocketmq.server.broker.locks import QueueLocks
 from aiorocketmq.server.broker.long_polling import LongPolling
 from aiorocketmq.server.broker.metadata import Groups, Topics
+from aiorocketmq.server.broker.notices import MemberNotices
 from aiorocketmq.server.broker.offsets import ConsumerOffsets
-from aiorocketmq.server.broker.registry import ClientRegistry, ConsumerGroup
+from aiorocketmq.server.broker.registry import ClientRegistry
 from aiorocketmq.server.broker.stats import BrokerStats
 from aiorocketmq.server.store.schema import unusable
 from aiorocketmq.server.store.store import Store
@@ -66,7 +63,8 @@ class BrokerState:
         self.groups = Groups(config, self.store, now_ms)
         self.offsets = ConsumerOffsets(self.store)
         self.locks = QueueLocks(monotonic, config.lock_expiry)
-        self.clients = ClientRegistry(monotonic, config.client_expiry, self.notify_group_changed)
+        self.notices = MemberNotices(self.groups)
+        self.clients = ClientRegistry(monotonic, config.client_expiry, self.notices.changed)
         self.polling = LongPolling()
         self.faults = Faults()
         self.stats = BrokerStats(monotonic)
@@ -102,13 +100,3 @@ class BrokerState:
     def message_id(self, physical_offset: int) -> str:
         """The offset message id of a stored message (A6)."""
         return f"{self._message_id_prefix}{physical_offset:016X}"
-
-    def notify_group_changed(self, group: ConsumerGroup) -> None:
-        """Tell every member of a group that its members or topics changed, so that they rebalance at once."""
-        config = self.groups.get(group.name)
-        if group.message_model is MessageModel.BROADCASTING or (config is not None and not config.notify_consumer_ids_changed_enable):
-            return
-        header = NotifyConsumerIdsChangedRequestHeader(consumer_group=group.name)
-        for channel in list(group.members):
-            if not channel.closed:
-                channel.send(encode(RemotingCommand.request(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, header, oneway=True)))

@@ -80,7 +80,7 @@ class StoredTable(Generic[_V]):
         text = self._encode(value) if value is not None else None
         unit = self._store.put_setting(self._kind, name, text, partial(self._apply, name, value))
         self._pending.setdefault(name, []).append((unit, value))
-        unit.callbacks.append(partial(self._settled, name))
+        unit.callbacks.append(partial(self._settled, name, unit))
 
     def _apply(self, name: str, value: _V | None) -> None:
         changed = self._table.get(name) != value
@@ -91,9 +91,9 @@ class StoredTable(Generic[_V]):
         if changed:
             self._on_change(name)
 
-    def _settled(self, name: str, error: RocketMQError | None) -> None:
-        # Commits are told in the order of their writes, so the first of a name's values is the one that settled.
+    def _settled(self, name: str, unit: Unit, error: RocketMQError | None) -> None:
+        # Commits are told in the order of their writes, but what is revoked never gets there.
         pending = self._pending[name]
-        del pending[0]
+        del pending[next(place for place, (writer, _) in enumerate(pending) if writer is unit)]
         if not pending:
             del self._pending[name]

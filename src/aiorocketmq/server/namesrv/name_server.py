@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.dispatch import RequestTable
@@ -58,16 +59,30 @@ class KeyValueTable:
         return dict(self._table.get(namespace, {}))
 
     def put(self, namespace: str, key: str, value: str) -> None:
-        """Set a value; it is in the file when this returns."""
-        if self._database is not None:
-            self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (namespace, key, value))
+        """Set a value; it is in the file when this returns.
+
+        Raises:
+            ServiceNotAvailableError: It cannot be stored.
+        """
+        self._write("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", namespace, key, value)
         self._table.setdefault(namespace, {})[key] = value
 
     def delete(self, namespace: str, key: str) -> None:
-        """Remove a value; does nothing when there is none."""
-        if self._database is not None:
-            self._database.execute("DELETE FROM settings WHERE kind = ? AND name = ?", (namespace, key))
+        """Remove a value; does nothing when there is none.
+
+        Raises:
+            ServiceNotAvailableError: It cannot be removed from the file.
+        """
+        self._write("DELETE FROM settings WHERE kind = ? AND name = ?", namespace, key)
         self._table.get(namespace, {}).pop(key, None)
+
+    def _write(self, statement: str, *parameters: str) -> None:
+        if self._database is None:
+            return
+        try:
+            self._database.execute(statement, parameters)
+        except sqlite3.Error as error:
+            raise ServiceNotAvailableError(f"the name server could not write {self._path}: {error}", cause=error) from None
 
 
 class NameServer:

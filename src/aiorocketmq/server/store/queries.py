@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aiorocketmq.errors import ServiceNotAvailableError
-from aiorocketmq.server.store.records import DueEntry, QueueLog, StoredRecord
+from aiorocketmq.server.store.records import DELAY, DueEntry, QueueLog, StoredRecord
 
 MAX_FOUND = 8 * 1024 * 1024
 """Bytes of messages that a search finds at most, but for a first one that is larger."""
@@ -117,6 +117,15 @@ class Queries:
         """What is due in [begin, end), in order."""
         rows = self._rows("SELECT at, kind, key FROM due WHERE at >= ? AND at < ? ORDER BY at, kind, key", begin_ms, end_ms)
         return [DueEntry._make(row) for row in rows]
+
+    def delayed_in(self, topic: str, begin_ms: int) -> list[tuple[int, DueEntry]]:
+        """What is parked in the queues of a topic and due at `begin_ms` or later: number of the queue, and entry."""
+        rows = self._rows(
+            "SELECT queue_id, at, kind, key FROM due JOIN messages ON physical_offset = key JOIN queues ON queues.id = messages.queue"
+            " WHERE at >= ? AND kind = ? AND topic = ?",
+            begin_ms, DELAY, topic,
+        )  # fmt: skip
+        return [(queue_id, DueEntry(at, kind, key)) for queue_id, at, kind, key in rows]
 
     def oldest(self, limit: int) -> Iterator[tuple[int, int, int, str, bytes]]:
         """The committed messages that were stored first, but for those that due work still needs; read as they are taken.

@@ -17,7 +17,7 @@ When a commit fails (disk full), all it held is rolled back and forgotten, and e
 may succeed.
 After an input/output error the store refuses further writes until it is opened anew: a failed fsync is never retried and called good.
 
-Commits run on the loop's thread. With `flush="sync"`, and when there are very many messages, they run on one thread of the store's own, so
+Commits run on the loop's thread. With `flush="sync"`, and when very many messages come or go, they run on one thread of the store's own, so
 that the loop waits neither for the disk nor for them.
 """
 
@@ -53,6 +53,8 @@ logger = logging.getLogger("aiorocketmq.server")
 Flush = Literal["async", "sync"]
 _MANY: Final = 2048
 """Messages of one commit beyond which the loop does not wait for it."""
+_MANY_TO_GO: Final = 8192
+"""The same for messages of topics that are dropped, which is quicker."""
 
 Arrival = Callable[[QueueLog, list[PendingMessage]], None]
 
@@ -191,12 +193,19 @@ class Store(Queries, Writes):
             self._finish(changes, None, "the broker is stopped")
             self._go_on()
             return
-        if self._loop is None or not (self._sync or len(changes.messages) > _MANY):
+        if self._loop is None or not (self._sync or len(changes.messages) > _MANY or self._many_go(changes)):
             self._finish(changes, *self._commit(changes))
             self._go_on()
             return
         self._committing = self._loop.run_in_executor(self.workers, self._commit, changes)
         self._committing.add_done_callback(lambda future: self._committed(changes, future))
+
+    def _many_go(self, changes: Changes) -> bool:
+        """True when topics end that have so many messages that the loop should not wait until they are gone."""
+        if not changes.drops:
+            return False
+        going = (queue.next_offset - queue.min_offset for queue in self._queues.values() if queue.topic in changes.drops)
+        return sum(going) > _MANY_TO_GO
 
     @property
     def committing(self) -> bool:

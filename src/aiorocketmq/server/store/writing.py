@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from aiorocketmq.errors import RocketMQError
+from aiorocketmq.errors import RocketMQError, broker_error
+from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.server.store.keys import keys_of_record
 from aiorocketmq.server.store.records import Changes, DueEntry, PendingMessage, Unit
 from aiorocketmq.server.store.transactions import (
@@ -54,6 +55,19 @@ class Writes(ABC):
         """The request is handled; its unit is written with the commit of this tick."""
         self._in_request = False
         self._unit = None
+
+    def revoke(self) -> None:
+        """The request at work is refused: what it has written so far is dropped, as if it had never asked."""
+        unit, self._unit = self._unit, None
+        if unit is None:
+            return
+        changes = self._changes
+        changes.units.remove(unit)
+        changes.messages = [message for message in changes.messages if message.unit is not unit]
+        changes.drops = {topic: each for topic, each in changes.drops.items() if each is not unit}
+        unit.error = broker_error(ResponseCode.SYSTEM_ERROR, "the request was refused")
+        for callback in unit.callbacks:
+            callback(unit.error)
 
     def _writing(self) -> Unit:
         """The unit of the request at work, or one for a single write."""

@@ -330,18 +330,22 @@ class AdminProcessor:
         header = GetBrokerConfigResponseHeader(self._state.topics.version.encode().decode())
         return request.answer(header=header, body=format_settings(self._settings()))
 
-    def _update_settings(self, request: Plain[RpcHeader]) -> RemotingCommand:
+    def _update_settings(self, request: Plain[RpcHeader]) -> RemotingCommand | None:
         changes = parse_settings(request.body, self._settings(), _CHANGEABLE)
         config = self._state.config
         perm = changes.get("brokerPermission", str(self._state.perm))
         number = number_or_none(perm, 0, int(Permission.READ | Permission.WRITE | Permission.INHERIT))
         if number is None:
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"brokerPermission {perm[:20]!r} is no permission")
-        self._state.perm = number
+        changed, self._state.perm = number != self._state.perm, number
         config.auto_create_topics = changes.get("autoCreateTopicEnable", _text(config.auto_create_topics)) == "true"
         config.auto_create_groups = changes.get("autoCreateSubscriptionGroup", _text(config.auto_create_groups)) == "true"
         config.long_polling = changes.get("longPollingEnable", _text(config.long_polling)) == "true"
-        return request.answer()
+        if not changed:
+            return request.answer()
+        self._state.topics.tell_all()
+        self._when_registered(lambda: request.done(None))
+        return None
 
     def _runtime_info(self, request: Plain[RpcHeader]) -> RemotingCommand:
         return request.answer(body=KVTable(self._monitor.runtime_info()).encode())

@@ -24,8 +24,13 @@ from aiorocketmq.server.store.records import PendingMessage
 
 _TIMER_PRECISION_MS = 1000
 
-tag_hash = lru_cache(maxsize=4096)(names.java_hash)
-"""Java's hash of a tag; producers use few tags, and the hash is slow in Python."""
+_hashes = lru_cache(maxsize=4096)(names.java_hash)
+_KEPT_TAG = 256
+
+
+def tag_hash(tag: str) -> int:
+    """Java's hash of a tag. It is slow in Python, and producers use few tags: those of usual length are kept."""
+    return _hashes(tag) if len(tag) <= _KEPT_TAG else names.java_hash(tag)
 
 
 def filter_of(subscription: SubscriptionData) -> Condition | None:

@@ -32,6 +32,8 @@ MAX_BYTES: Final = 256 * 1024
 SCAN_WINDOW: Final = 800
 """Messages that one pull looks at, at least, for ones that match (Java: maxFilterMessageSize / 20)."""
 _COLD_CHUNK: Final = 64
+_KEPT_EXPRESSION: Final = 1024
+"""Characters of the longest subscription that is kept once it is parsed: a thousand long ones would take gigabytes."""
 _READ: Final = int(Permission.READ)
 _FORBIDDEN_BROKER, _FORBIDDEN_GROUP, _FORBIDDEN_TOPIC, _FORBIDDEN_BROADCAST = "1", "2", "3", "4"
 
@@ -151,7 +153,8 @@ class PullProcessor:
         group, topic = header.consumer_group, header.topic
         if header.sys_flag & PullSysFlag.SUBSCRIPTION:
             try:
-                return _parse_subscription(topic, header.subscription, header.expression_type or ExpressionType.TAG)
+                parse = _parse_subscription if len(header.subscription or "") <= _KEPT_EXPRESSION else _parse_subscription.__wrapped__
+                return parse(topic, header.subscription, header.expression_type or ExpressionType.TAG)
             except ConfigError as error:
                 raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, f"parse the consumer's subscription failed: {error}") from None
         members = self._state.clients.consumer_group(group)

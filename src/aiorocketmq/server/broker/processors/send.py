@@ -218,7 +218,8 @@ class SendProcessor:
         if len(request.body) <= _LARGE_BATCH:
             self._store_batch(request, queue_id, self._batched(request, queue_id))
             return
-        # Thousands of small messages: others must not wait while they are made.
+        # Thousands of small messages: others must not wait while they are made. A topic that this made is made again with them, or never.
+        state.store.revoke()
         loop = asyncio.get_running_loop()
         made = loop.run_in_executor(state.store.workers, self._batched, request, queue_id)
         made.add_done_callback(partial(self._batch_made, request, queue_id))
@@ -232,6 +233,7 @@ class SendProcessor:
             self._topic(request.header)  # it may have gone meanwhile
             self._store_batch(request, queue_id, made.result())
         except (BrokerError, ProtocolError) as error:
+            store.revoke()
             request.done(error)
         finally:
             store.end()

@@ -269,7 +269,7 @@ class TestNeverLessProtectionThanAskedFor:
             ClientConfig.from_fields("rocketmqs://a:1", f"rocketmq://b:1?tls={text}", {})
 
     @pytest.mark.parametrize("off", [False, None])
-    @pytest.mark.parametrize("url", ["rocketmqs://a:1", "ROCKETMQS://a:1"])
+    @pytest.mark.parametrize("url", ["rocketmqs://a:1", "ROCKETMQS://a:1", " rocketmqs://a:1", "\nrocketmqs\t://a:1\n"])
     def test_a_keyword_cannot_take_the_scheme_back(self, url: str, off: bool | None) -> None:
         for config, servers in ((url, None), (None, url)):
             with pytest.raises(ConfigError, match="contradicts the scheme rocketmqs"):

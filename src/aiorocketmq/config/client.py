@@ -164,7 +164,7 @@ class ClientConfig:
         made = config if isinstance(config, ClientConfig) else cls()
         for url in urls:
             made = made._join(url)
-        if any(url.lower().startswith("rocketmqs:") for url in urls) and not changes.get("tls", True):
+        if any(_scheme_of(url) == "rocketmqs" for url in urls) and not changes.get("tls", True):
             raise ConfigError(
                 "tls=False contradicts the scheme rocketmqs://", hint="leave it out, or write rocketmq:// for plain connections"
             )
@@ -214,8 +214,13 @@ def _name_servers_of(environ: Mapping[str, str]) -> tuple[str, ...]:
     return parse_addresses(environ.get(NAME_SERVER_ENV), f"name server of {NAME_SERVER_ENV}")
 
 
+def _scheme_of(url: str) -> str:
+    """Its scheme; a URL out of a file may have blanks around it."""
+    return url.partition("://")[0].strip().lower()
+
+
 def _is_url(given: object) -> TypeGuard[str]:
-    return isinstance(given, str) and given.partition("://")[0].strip().lower() in SCHEMES and "://" in given
+    return isinstance(given, str) and _scheme_of(given) in SCHEMES and "://" in given
 
 
 def _url_fields(url: str) -> ConfigFields:
@@ -248,7 +253,7 @@ def _url_fields(url: str) -> ConfigFields:
                 hint="name servers stand before the path, the instance name is it",
             )
         fields[name] = _parse_field(name, text)
-    if parts.scheme == "rocketmqs" and not fields.setdefault("tls", True):
+    if _scheme_of(url) == "rocketmqs" and not fields.setdefault("tls", True):
         raise ConfigError("tls=false contradicts the scheme rocketmqs://", hint=_PLAIN)
     return cast("ConfigFields", fields)
 

@@ -466,6 +466,23 @@ async def test_a_slow_reader_below_the_limit_gets_all_answers_and_the_count_begi
     it.channel.abort()
 
 
+@pytest.mark.feature("O4", "O13")
+@virtual_time
+async def test_a_server_answers_what_it_read_before_the_peer_stopped_reading_once_the_peer_goes_on() -> None:
+    it = pair(pause_reading_when_full=True)
+    it.endpoint.dispatcher.processors[40] = lambda request, channel: RemotingCommand.response(request)
+    it.connection.transport.pause_reading()
+    it.submit(99.0, body=bytes(2 * 1024 * 1024))
+    await settle()
+    it.channel.data_received(b"".join(encode(RemotingCommand(40, opaque=number)) for number in range(3)))
+    await settle()
+    assert it.peer.responses == [], "an answer would only wait in memory"
+    it.connection.transport.resume_reading()
+    await asyncio.sleep(1)
+    assert [got.command.opaque for got in it.peer.responses] == [0, 1, 2]
+    it.channel.abort()
+
+
 @virtual_time
 async def test_the_switch_keeps_a_silent_channel() -> None:
     it = pair(close_if_silent=False)
@@ -591,11 +608,12 @@ async def test_frames_held_back_when_the_connection_goes_were_not_sent() -> None
 async def test_a_frame_that_was_ready_when_the_transport_filled_up_is_told_from_one_that_came_later() -> None:
     it = pair()
     it.peer.silent = True
+    it.submit(9.0)  # leaves at once, as it is alone
     ready = it.submit(9.0)[1]
     it.channel.pause_writing()
     held = it.submit(9.0)[1]
     await settle()
-    assert len(it.peer.requests) == 1
+    assert len(it.peer.requests) == 2
     it.peer.drop()
     await settle()
     assert ready.error.maybe_sent

@@ -67,6 +67,8 @@ async def test_one_chunk_full_of_work_does_not_keep_others_waiting() -> None:
     answers = await greedy.read(400)
     assert [answer.opaque for answer in answers] == sorted(answer.opaque for answer in answers), "in order, and all of them"
     assert len(answers) == 400
+    await greedy.write(encode(RemotingCommand.request(PING)))
+    assert len(await greedy.read(1)) == 1, "it is read on once it has had its turns"
     greedy.close()
     other.close()
     await server.stop()

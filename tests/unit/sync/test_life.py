@@ -97,6 +97,29 @@ def interrupt(number: int) -> Callable[[], None]:
     return lambda: signal.pthread_kill(main, number)
 
 
+def test_stop_gives_up_a_start_of_another_thread() -> None:
+    client = Client(Inner())
+    client._async.start_gate.clear()
+    refused: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            client.start()
+        except ClientClosedError as error:
+            refused.append(error)
+
+    starter = threading.Thread(target=start)
+    starter.start()
+    stopper = soon(lambda: client._async.events == ["start"], client.stop)
+    stopper.join(20)
+    given_up = not stopper.is_alive()
+    client._async.start_gate.set()  # it shall fail, not hang, when the stop waits for it
+    starter.join()
+    stopper.join()
+    assert given_up and len(refused) == 1
+    assert client._async.events == ["start", "start cancelled", "stop", "stop done"]
+
+
 @unix
 def test_stop_in_a_signal_handler_ends_a_start_of_the_same_thread() -> None:
     client = Client(Inner())

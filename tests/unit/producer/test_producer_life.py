@@ -323,6 +323,29 @@ async def test_a_cancelled_future_gives_its_room_back_with_the_answer(world: Sen
 
 
 @virtual_time
+async def test_a_stop_that_is_cancelled_waits_for_no_answer_any_more(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    producer = world.producer(send_msg_timeout=30.0)
+    await producer.start()
+    await producer.send(Message(TOPIC, b"warm"))
+    broker.always = None
+    send = asyncio.ensure_future(producer.send(Message(TOPIC, b"x")))
+    await broker.peer.wait_for(SEND, 2)
+    stop = asyncio.ensure_future(producer.stop())
+    await asyncio.sleep(1.0)
+    assert not send.done(), "a stop waits for answers"
+    stop.cancel()
+    await asyncio.wait([stop])
+    assert stop.cancelled()
+    await asyncio.sleep(0.5)
+    with pytest.raises(SendError) as caught:
+        await send
+    assert caught.value.maybe_stored
+    await producer.stop()
+    assert asyncio.get_running_loop().time() < 5.0
+
+
+@virtual_time
 async def test_random_cancels_never_mix_answers(world: SendWorld) -> None:
     dice = random.Random(7)
     (broker,) = world.route_to("broker-a")

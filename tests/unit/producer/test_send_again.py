@@ -1,4 +1,6 @@
-"""The second try of a send: what was never sent is no try, and a broker that asks to go away is left by every topic at once."""
+"""The second try of a send: what was never sent is no try, a broker that asks to go away is left by every topic at once, and what the first
+try has stored stays stored.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import asyncio
 
 import pytest
 
+from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.message import Message
 from aiorocketmq.protocol.codes import ResponseCode
 from tests.support.virtual_loop import virtual_time
@@ -63,3 +66,17 @@ async def test_a_connection_that_went_away_is_closed_and_forgotten(world: SendWo
         await asyncio.sleep(1)
         assert not world.instances[0].remoting._retired
         assert len(broker.peer.connections) == 1
+
+
+@pytest.mark.feature("B11")
+@virtual_time
+async def test_a_message_that_is_stored_is_no_failure_when_no_better_place_answers(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b", queues=1)
+    for broker in (one, two):
+        broker.answers, broker.always = [10], None
+    async with world.producer(retry_another_broker_when_not_store_ok=True, retry_times_when_send_failed=5) as producer:
+        began = asyncio.get_running_loop().time()
+        result = await producer.send(Message(TOPIC, b"x"), timeout=2.0)
+        assert result.status is SendStatus.FLUSH_DISK_TIMEOUT
+        assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.1), "it has waited for a better answer"
+    assert len(one.sends) + len(two.sends) == 3

@@ -317,6 +317,11 @@ async def test_one_way_messages_are_marked_and_awaited_by_nobody(world: SendWorl
         await broker.peer.wait_for(SEND)
         assert broker.sends[0][2].flag == ONEWAY_FLAG
         await eventually(lambda: world.in_flight == 0)  # the heartbeat on the new connection is answered
+        # The two kinds of sends have prepared frames of their own.
+        await producer.send(Message(TOPIC, b"x"))
+        await producer.send_oneway(Message(TOPIC, b"x"))
+        await producer.send(Message(TOPIC, b"x"))
+    assert [request.flag for _, _, request in broker.sends] == [ONEWAY_FLAG, 0, ONEWAY_FLAG, 0]
 
 
 @pytest.mark.feature("A15")

@@ -51,6 +51,16 @@ async def test_empty_queues(bench: BrokerBench, offset: int, code: int) -> None:
     assert (answer.code, answer.ext_fields["nextBeginOffset"]) == (code, "0")
 
 
+async def test_a_pull_commits_an_offset_only_when_it_says_so(bench: BrokerBench) -> None:
+    await fill(bench, 3)
+    await bench.pull("t", 0, commit=2)
+    await settle()
+    assert bench.state.offsets.query("readers", "t", 0) == 2
+    await bench.pull("t", 2)
+    await settle()
+    assert bench.state.offsets.query("readers", "t", 0) == 2, "the number that it carries without the bit means nothing"
+
+
 async def test_how_much_one_pull_gets(bench: BrokerBench) -> None:
     await fill(bench, 40)
     assert found(await bench.pull("t", 0, count=5)) == list(range(5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
+from aiorocketmq.server.broker import registration
 from aiorocketmq.server.broker.broker import Broker
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.registration import _parts
@@ -75,6 +77,24 @@ async def test_many_topics_are_told_in_parts_then_by_change_and_again_when_forgo
     await broker.stop()
     broker.discard()
     assert names.routes.topics() == []
+
+
+async def test_a_name_server_that_is_back_is_left_in_peace(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "_RETRY_AFTER", 0.05)
+    broker = Broker(BrokerConfig(name_servers=(names.server.address,), register_interval=60.0))
+    await broker.start()
+    await names.server.stop()
+    assert broker._registration is not None
+    failed = broker._registration._failed
+    await eventually(lambda: failed == {names.server.address})
+    names.forget()
+    await names.server.start()
+    await eventually(lambda: names.routes.route("BenchmarkTest") is not None and not failed)
+    asked = len(names.asked)
+    await asyncio.sleep(0.3)
+    assert len(names.asked) == asked, "it knows all, and is not asked before its time"
+    await broker.stop()
+    broker.discard()
 
 
 def test_parts() -> None:

@@ -117,6 +117,17 @@ def test_a_broker_that_moves(bench: Bench) -> None:
     assert route is not None and route.broker_datas[0].broker_addrs == {0: "127.0.0.1:7"}
 
 
+def test_a_late_goodbye_from_the_old_address_of_a_broker_changes_nothing(bench: Bench) -> None:
+    bench.register("t", "u")
+    bench.register("t", "u", address="127.0.0.1:7", counter=2)
+    bench.routes.unregister("broker-a", 0, "127.0.0.1:1")
+    route = bench.routes.route("t")
+    assert route is not None and route.broker_datas[0].broker_addrs == {0: "127.0.0.1:7"}
+    assert bench.routes.renew("127.0.0.1:7") is not None
+    bench.routes.unregister("broker-a", 0, "127.0.0.1:7")
+    assert bench.routes.route("t") is None
+
+
 def test_a_closed_connection_ends_a_broker(bench: Bench) -> None:
     channel = FakeChannel()
     bench.register("t", "u", channel=channel)

@@ -254,6 +254,15 @@ async def test_far_entries_are_loaded_before_they_are_due(bench: BrokerBench) ->
     assert await bench.bodies("t") == [b"far"]
 
 
+async def test_a_delayed_message_of_a_topic_that_has_shrunk_goes_where_it_is_read(bench: BrokerBench) -> None:
+    bench.schedule.start()
+    await bench.send("t", b"later", queue_id=3, properties="DELAY\x011\x02")
+    bench.state.topics.put(TopicConfig("t", 1, 1))
+    await settle()
+    await deliver(bench, 2.0)
+    assert await bench.bodies("t") == [b"later"]
+
+
 async def test_a_delivery_that_cannot_be_stored_is_tried_again(bench: BrokerBench) -> None:
     bench.schedule.start()
     await bench.send("t", b"later", properties="DELAY\x011\x02")

@@ -13,7 +13,7 @@ The result of each is one of: `caught` (a test failed), `survived` (all passed),
 nothing said), `gone` (the text is not there, or more than once). The tests of all mistakes run once without any: what fails then, proves
 nothing.
 
-    python -m tools.mutate [tests/mistakes.toml ...] [--only TEXT] [--limit 60] [--json FILE]
+    python -m tools.mutate [tests/mistakes/sync.toml ...] [--only TEXT] [--limit 60] [--json FILE]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LISTS = (ROOT / "tests" / "mistakes.toml",)
+LISTS = tuple(sorted((ROOT / "tests" / "mistakes").glob("*.toml")))
 FIELDS = {"name", "file", "old", "new", "tests"}
 
 
@@ -134,8 +134,9 @@ def try_one(tree: Path, mistake: Mistake, limit: float) -> Outcome:
         code, output = run_tests(tree, mistake.tests, limit)
     finally:
         path.write_text(text, encoding="utf-8")
-    result = "hang" if code is None else "caught" if code else "survived"
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    hangs = code is None or (not failed and "+ Timeout +" in output)  # pytest-timeout ended the process before anything was told
+    result = "hang" if hangs else "caught" if code else "survived"
     return Outcome(mistake.name, mistake.file, result, round(time.monotonic() - began, 1), failed[1] if failed and code else "")
 
 
@@ -153,7 +154,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Try the mistakes; 0 when every one was caught."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutate", description="Put mistakes into the code and see whether tests notice.")
-    parser.add_argument("lists", nargs="*", type=Path, default=list(LISTS), help="files of mistakes (default: tests/mistakes.toml)")
+    parser.add_argument("lists", nargs="*", type=Path, default=list(LISTS), help="files of mistakes (default: all of tests/mistakes)")
     parser.add_argument("--only", default="", help="only mistakes whose name or file holds this text")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for the tests of one mistake (default: %(default)g)")
     parser.add_argument("--json", type=Path, help="write the results there, too")

@@ -399,6 +399,27 @@ async def test_a_read_that_waits_for_messages_gets_an_answer_that_comes_late(wor
 
 
 @virtual_time
+async def test_a_read_with_a_filter_gives_what_matches_though_brokers_compare_hashes_only(world: AdminWorld) -> None:
+    world.lead(TOPIC, "broker-a")
+    bodies = {"Aa": b"wanted", "BB": b"same hash in Java", "": b"no tag"}
+    records = [record(TOPIC, at, body, f"TAGS\x01{tag}\x02".encode() if tag else b"") for at, (tag, body) in enumerate(bodies.items())]
+    limits = {"suggestWhichBrokerId": "0", "nextBeginOffset": "3", "minOffset": "0", "maxOffset": "3"}
+    world.brokers["broker-a"].answer(RequestCode.PULL_MESSAGE, header=limits, body=b"".join(records))
+    queue = MessageQueue(TOPIC, "broker-a", 0)
+    async with AdminClient(NAME_SERVER) as admin:
+        assert [message.body for message in (await admin.read_queue(queue, 0, expression="Aa")).messages] == [b"wanted"]
+        assert [message.body for message in (await admin.read_queue(queue, 0)).messages] == list(bodies.values())
+
+
+@virtual_time
+async def test_queues_that_cannot_be_read_are_not_listed(world: AdminWorld) -> None:
+    datas = (QueueData("broker-b", 2, 2, int(Permission.WRITE)), QueueData("broker-a", 1, 3, int(Permission.READ)))
+    world.routes[TOPIC] = TopicRouteData(datas, tuple(world.table.values()))
+    async with AdminClient(NAME_SERVER) as admin:
+        assert await admin.queues(TOPIC) == (MessageQueue(TOPIC, "broker-a", 0),)
+
+
+@virtual_time
 async def test_a_broker_that_moved_is_looked_up_again_after_a_failure(world: AdminWorld) -> None:
     world.lead(TOPIC, "broker-a")
     queue = MessageQueue(TOPIC, "broker-a", 0)

@@ -12,11 +12,12 @@ import pytest
 
 from aiorocketmq.cli import output
 from aiorocketmq.cli.demo_report import Check, Teller, latencies, shorten
-from aiorocketmq.cli.options import run_async
+from aiorocketmq.cli.options import Cluster, run_async
 from aiorocketmq.cli.produce import Fields
 from aiorocketmq.cli.stdin import lines
 from aiorocketmq.cli.tail import Start
 from aiorocketmq.cli.topic import kind_of
+from aiorocketmq.config import TLS
 from aiorocketmq.errors import ConfigError, RouteError
 from aiorocketmq.protocol.message_codec import decode_messages
 from tests.unit.consumer.world import record
@@ -68,6 +69,14 @@ def collect(data: list[bytes]) -> list[bytes]:
         return asyncio.run(feed_and_read())
     finally:
         os.close(reading)
+
+
+def test_the_options_say_how_the_cluster_is_reached() -> None:
+    config = Cluster(name_servers="a:1", tls_ca_file="ca.pem", timeout=2.0).config()
+    assert (config.name_servers, config.tls, config.mq_client_api_timeout) == (("a:1",), TLS(ca_file="ca.pem"), 2.0)
+    assert Cluster(name_servers="a:1", tls=True, tls_ca_file="ca.pem").config().tls == TLS(ca_file="ca.pem")
+    assert Cluster(name_servers="a:1", tls=True).config().tls == TLS()
+    assert Cluster(name_servers="a:1").config().tls is None
 
 
 def test_lines_are_cut_whatever_the_pieces_are() -> None:

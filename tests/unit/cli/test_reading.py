@@ -68,6 +68,27 @@ async def test_tail_pauses_while_the_broker_is_away_and_loses_nothing(printed: l
 
 
 @virtual_time
+async def test_tail_begins_with_the_newest_messages_of_all_queues_together() -> None:
+    queues = [MessageQueue("orders", "broker-a", number) for number in range(3)]
+    stored = {queues[0]: [1, 2, 3, 10, 11], queues[1]: [4, 12], queues[2]: []}
+
+    class Admin:
+        async def topic_stats(self, topic: str) -> Any:
+            return SimpleNamespace(queues={queue: SimpleNamespace(min_offset=0, max_offset=len(times)) for queue, times in stored.items()})
+
+        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+            assert offset >= 0
+            found = [
+                SimpleNamespace(queue=queue, queue_offset=at, store_timestamp=stored[queue][at]) for at in range(offset, len(stored[queue]))
+            ]
+            return SimpleNamespace(messages=found[:2], next_offset=offset + len(found[:2]))
+
+    for last, offsets in ((3, [3, 1, 0]), (4, [3, 0, 0]), (5, [2, 0, 0]), (100, [0, 0, 0])):
+        found = await tail.starting_offsets(Admin(), "orders", tail.Start(last=last))  # type: ignore[arg-type]
+        assert found == dict(zip(queues, offsets, strict=True)), last
+
+
+@virtual_time
 async def test_tail_that_does_not_follow_stops_where_the_queue_ended_when_it_began(printed: list[object]) -> None:
     class Admin:
         async def max_offset(self, queue: MessageQueue) -> int:

@@ -59,6 +59,7 @@ class SendPolicy:
         per_try: Seconds that one try may take, or None for the whole time-out.
         oneway: No answer is awaited.
         fixed: The policy of the same kind of send once its queue is fixed; None when it is the same.
+        watched: How long each try takes is noted, so that slow brokers can be avoided.
         plain: Nothing but the usual: a message may take the short way to its broker.
     """
 
@@ -68,10 +69,11 @@ class SendPolicy:
     per_try: float | None = None
     oneway: bool = False
     fixed: SendPolicy | None = None
+    watched: bool = False
     plain: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "plain", self.per_try is None and not self.oneway)
+        object.__setattr__(self, "plain", self.per_try is None and not self.oneway and not self.watched)
 
 
 @dataclass(slots=True)

@@ -20,12 +20,14 @@ from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import (
     ClientClosedError,
     RemotingError,
+    RocketMQError,
     SendError,
     SendTimeoutError,
     broker_not_found,
 )
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
+from aiorocketmq.producer.avoidance import Avoidance
 from aiorocketmq.producer.batch import packed_batch
 from aiorocketmq.producer.lobby import Lobbies
 from aiorocketmq.producer.send import Lane, SendOperation, SendState, TopicTarget
@@ -72,6 +74,7 @@ class SendDispatcher:
         self._lobbies = Lobbies(self, instance, settings.group)
         self._waited_for = self._lobbies.by_address
         self._timers = Timers(self, instance, settings.group)
+        self._avoidance = Avoidance(settings, instance) if settings.send_latency_enable else None
         self._compressor: ThreadPoolExecutor | None = None
         self._commands = CommandFrames(settings, instance.config)
 
@@ -130,7 +133,8 @@ class SendDispatcher:
                 queue = operation.queue = operation.select(publish.queues)
                 operation.pinned = True
             else:
-                queue = publish.select(queue.broker_name if queue is not None else None)
+                last_broker = queue.broker_name if queue is not None else None
+                queue = publish.select(last_broker) if self._avoidance is None else self._avoidance.select(publish, last_broker)
         assert queue is not None  # a pinned operation has its queue
         self._send_to(publish, operation, queue)
 
@@ -203,6 +207,11 @@ class SendDispatcher:
                     hook.after_response(operation.address, request, response)
             except Exception:
                 logger.exception("a hook failed on the answer of %s to a send; the send goes on", operation.address)
+
+    def watch(self, operation: SendOperation, error: RocketMQError | None) -> None:
+        """A try has ended, well or with an error: brokers that are slow or fail are avoided for a while."""
+        if self._avoidance is not None:
+            self._avoidance.note(operation, error)
 
     def go_away(self, operation: SendOperation) -> None:
         """The broker is about to stop: use a new connection from now on, which may reach its successor."""
@@ -343,6 +352,8 @@ class SendDispatcher:
         finally:
             self.closed = True
             self._end_all()
+            if self._avoidance is not None:
+                await self._avoidance.stop()
 
     def _end_all(self) -> None:
         error = ClientClosedError(f"producer {self.group!r} was stopped before a broker answered")

@@ -36,15 +36,16 @@ class Policies:
 
     def __init__(self, settings: ProducerSettings, codes: frozenset[int]) -> None:
         none: frozenset[int] = frozenset()
-        per_try = settings.send_msg_max_timeout_per_request
+        per_try, watched = settings.send_msg_max_timeout_per_request, settings.send_latency_enable
         self.sync = SendPolicy(
             settings.retry_times_when_send_failed + 1,
             codes,
             resend_not_ok=settings.retry_another_broker_when_not_store_ok,
             per_try=per_try,
-            fixed=SendPolicy(1, none, per_try=per_try),
+            fixed=SendPolicy(1, none, per_try=per_try, watched=watched),
+            watched=watched,
         )
-        self.nowait = SendPolicy(settings.retry_times_when_send_async_failed + 1, codes, per_try=per_try)
+        self.nowait = SendPolicy(settings.retry_times_when_send_async_failed + 1, codes, per_try=per_try, watched=watched)
         self.oneway = SendPolicy(1, none, oneway=True)
 
 

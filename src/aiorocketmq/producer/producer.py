@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.health import PingResult
@@ -19,10 +19,10 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.replies import send_reply
 from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
 from aiorocketmq.errors import (
     ClientClosedError,
     ClientStateError,
-    ConfigError,
     ForkedClientError,
     NoNameServerError,
     RemotingError,
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from aiorocketmq.config.fields import ClientFields
 
 logger = logging.getLogger("aiorocketmq.producer")
-
-_FRAME_OVERHEAD: Final = 256 * 1024
-"""Bytes of a frame left for its header; 32 KiB of properties take up to six times as much in JSON."""
 
 
 @final
@@ -93,6 +90,11 @@ class Producer:
         batch_max_delay: Seconds, 0.001 to 30, that a message waits for others at most; never more than half of its time-out.
         batch_max_bytes: Bytes of one batch, 1 to 2 MiB, and at most `max_message_size`; a larger message goes alone.
         total_batch_max_bytes: Bytes of all batches that are gathered or unanswered; beyond that messages go alone.
+        send_latency_enable: Spare brokers that were slow or have failed, as long as the topic has others for sends to any queue.
+        latency_max: Latencies in seconds, ascending, from which on a broker is spared.
+        not_available_duration: Seconds for which it is spared then, one for each latency. One that failed counts as having taken 10 s.
+        start_detector_enable: Probe brokers that are spared every 3 s, so that they are used again as soon as they can be reached.
+        detect_timeout, detect_interval: Seconds that a probe may take, and between two probes of a broker, at least.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -126,6 +128,12 @@ class Producer:
         batch_max_delay: float | timedelta = 0.010,
         batch_max_bytes: int = 32 * 1024,
         total_batch_max_bytes: int = 32 * 1024 * 1024,
+        send_latency_enable: bool = False,
+        latency_max: Sequence[float | timedelta] = LATENCY_MAX,
+        not_available_duration: Sequence[float | timedelta] = NOT_AVAILABLE,
+        start_detector_enable: bool = False,
+        detect_timeout: float | timedelta = 0.2,
+        detect_interval: float | timedelta = 2.0,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         self._settings = ProducerSettings(
@@ -150,13 +158,15 @@ class Producer:
             batch_max_delay=batch_max_delay,  # type: ignore[arg-type]
             batch_max_bytes=batch_max_bytes,
             total_batch_max_bytes=total_batch_max_bytes,
+            send_latency_enable=send_latency_enable,
+            latency_max=latency_max,  # type: ignore[arg-type]  # become tuples of seconds there
+            not_available_duration=not_available_duration,  # type: ignore[arg-type]
+            start_detector_enable=start_detector_enable,
+            detect_timeout=detect_timeout,  # type: ignore[arg-type]
+            detect_interval=detect_interval,  # type: ignore[arg-type]
         )
         self._config = ClientConfig.from_fields(config, name_servers, client_fields)
-        if max_message_size > self._config.frame_max_length - _FRAME_OVERHEAD:
-            raise ConfigError(
-                f"max_message_size {max_message_size} does not fit into a frame of frame_max_length {self._config.frame_max_length} bytes",
-                hint=f"leave {_FRAME_OVERHEAD} bytes for header and properties",
-            )
+        self._settings.check_frame(self._config.frame_max_length)
         self._policies = Policies(self._settings, self._settings.retry_response_codes)
         self._life = ClientLife(f"producer {group!r}", self._config)
         self._dispatcher: SendDispatcher | None = None

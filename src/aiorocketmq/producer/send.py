@@ -146,6 +146,7 @@ class Sender(Protocol):
     def send_on(self, operation: SendOperation, channel: Channel) -> None: ...
     def frame(self, operation: SendOperation) -> bytes: ...
     def answered(self, operation: SendOperation, response: RemotingCommand) -> None: ...
+    def watch(self, operation: SendOperation, error: RocketMQError | None) -> None: ...
     def release(self, size: int, count: int, /) -> None: ...
     def go_away(self, operation: SendOperation) -> None: ...
     def renew_route(self, operation: SendOperation) -> None: ...
@@ -297,6 +298,8 @@ class SendOperation:
             except (KeyError, ValueError) as error:
                 self._try_failed(ProtocolError(f"the answer {response.ext_fields!r} to a send has no usable field {error}"), doubt=True)
                 return
+            if not self.plain and self.policy.watched:
+                self.dispatcher.watch(self, None)
             if status is _SEND_OK or not self.policy.resend_not_ok:
                 self.end(result)
             else:
@@ -402,6 +405,7 @@ class SendOperation:
         # The loop may have read its clock before a blocking caller read its own.
         trouble.note(broker, self.address, error, max(0.0, now - self.sent_at))
         trouble.tried.add(broker)
+        self.dispatcher.watch(self, error)
         if doubt:
             trouble.doubt = True
         if self.reply.done():

@@ -1,10 +1,11 @@
-"""The settings of one producer, checked (Java: the fields of `DefaultMQProducer`). Features B1, B8-B13, B17, B18."""
+"""The settings of one producer, checked (Java: the fields of `DefaultMQProducer`). Features B1, B8-B13, B17-B20."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import CompressionType
@@ -14,6 +15,8 @@ from aiorocketmq.protocol.compression import LEVELS, Compressor
 DEFAULT_RETRY_RESPONSE_CODES = frozenset({17, 14, 1, 2, 16, 204, 205, 1500})
 """TOPIC_NOT_EXIST, SERVICE_NOT_AVAILABLE, SYSTEM_ERROR, SYSTEM_BUSY, NO_PERMISSION, NO_BUYER_ID, NOT_IN_CURRENT_UNIT, GO_AWAY."""
 MAX_QUEUE_NUMS = 65535
+FRAME_OVERHEAD = 256 * 1024
+"""Bytes of a frame left for its header; 32 KiB of properties take up to six times as much in JSON."""
 MIN_BATCH_DELAY = 0.001
 MAX_BATCH_DELAY = 30.0
 MAX_BATCH_BYTES = 2 * 1024 * 1024
@@ -62,6 +65,12 @@ class ProducerSettings:
     batch_max_delay: float = 0.010
     batch_max_bytes: int = 32 * 1024
     total_batch_max_bytes: int = 32 * 1024 * 1024
+    send_latency_enable: bool = False
+    latency_max: tuple[float, ...] = LATENCY_MAX
+    not_available_duration: tuple[float, ...] = NOT_AVAILABLE
+    start_detector_enable: bool = False
+    detect_timeout: float = 0.2
+    detect_interval: float = 2.0
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -84,12 +93,37 @@ class ProducerSettings:
         for name, low, high in _WHOLE:
             put(self, name, whole(name, getattr(self, name), low, high))
         flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
-        flag("auto_batch", self.auto_batch)
-        flag("compress_batches", self.compress_batches)
+        for name in ("auto_batch", "compress_batches", "send_latency_enable", "start_detector_enable"):
+            flag(name, getattr(self, name))
+        for name in ("detect_timeout", "detect_interval"):
+            put(self, name, duration(name, getattr(self, name)))
+        self._check_latencies()
         level = self.compress_level
         kind = member("compress_type", self.compress_type, CompressionType)
         put(self, "compressor", Compressor(kind, None if level is None else whole("compress_level", level, *LEVELS[kind])))
         put(self, "retry_response_codes", frozenset(map(retry_code, self.retry_response_codes)))
+
+    def check_frame(self, frame_max_length: int) -> None:
+        """Refuse messages that no frame of the client can carry."""
+        if self.max_message_size > frame_max_length - FRAME_OVERHEAD:
+            raise ConfigError(
+                f"max_message_size {self.max_message_size} does not fit into a frame of frame_max_length {frame_max_length} bytes",
+                hint=f"leave {FRAME_OVERHEAD} bytes for header and properties",
+            )
+
+    def _check_latencies(self) -> None:
+        for name in ("latency_max", "not_available_duration"):
+            given = getattr(self, name)
+            if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+                raise ConfigError(f"{name} {given!r} is not a list of durations", hint="use a list of seconds, for example [0.1, 1, 5]")
+            object.__setattr__(self, name, tuple([duration(f"{name}[{place}]", each, 0.0) for place, each in enumerate(given)]))
+        if len(self.latency_max) != len(self.not_available_duration) or not self.latency_max:
+            raise ConfigError(
+                f"latency_max has {len(self.latency_max)} and not_available_duration {len(self.not_available_duration)} entries",
+                hint="give one duration for each latency, and at least one",
+            )
+        if list(self.latency_max) != sorted(set(self.latency_max)):
+            raise ConfigError(f"latency_max {self.latency_max} does not ascend", hint="begin with the smallest latency")
 
 
 def retry_code(code: object) -> int:

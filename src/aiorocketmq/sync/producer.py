@@ -13,6 +13,7 @@ from typing import Self, Unpack, final
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
+from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
 from aiorocketmq.model.enums import CompressionType, ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP
@@ -64,6 +65,11 @@ class Producer(BlockingProducer[AsyncProducer]):
         batch_max_delay: Seconds, 0.001 to 30, that a message waits for others at most; never more than half of its time-out.
         batch_max_bytes: Bytes of one batch, 1 to 2 MiB, and at most `max_message_size`; a larger message goes alone.
         total_batch_max_bytes: Bytes of all batches that are gathered or unanswered; beyond that messages go alone.
+        send_latency_enable: Spare brokers that were slow or have failed, as long as the topic has others for sends to any queue.
+        latency_max: Latencies in seconds, ascending, from which on a broker is spared.
+        not_available_duration: Seconds for which it is spared then, one for each latency. One that failed counts as having taken 10 s.
+        start_detector_enable: Probe brokers that are spared every 3 s, so that they are used again as soon as they can be reached.
+        detect_timeout, detect_interval: Seconds that a probe may take, and between two probes of a broker, at least.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -97,6 +103,12 @@ class Producer(BlockingProducer[AsyncProducer]):
         batch_max_delay: float | timedelta = 0.01,
         batch_max_bytes: int = 32 * 1024,
         total_batch_max_bytes: int = 32 * 1024 * 1024,
+        send_latency_enable: bool = False,
+        latency_max: Sequence[float | timedelta] = LATENCY_MAX,
+        not_available_duration: Sequence[float | timedelta] = NOT_AVAILABLE,
+        start_detector_enable: bool = False,
+        detect_timeout: float | timedelta = 0.2,
+        detect_interval: float | timedelta = 2.0,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
@@ -124,6 +136,12 @@ class Producer(BlockingProducer[AsyncProducer]):
                 batch_max_delay=batch_max_delay,
                 batch_max_bytes=batch_max_bytes,
                 total_batch_max_bytes=total_batch_max_bytes,
+                send_latency_enable=send_latency_enable,
+                latency_max=latency_max,
+                not_available_duration=not_available_duration,
+                start_detector_enable=start_detector_enable,
+                detect_timeout=detect_timeout,
+                detect_interval=detect_interval,
                 **client_fields,
             ),
             max_in_flight,

@@ -24,6 +24,8 @@ R = TypeVar("R")
 
 NEW_WORKER_DELAY: Final = 0.1
 """Seconds after which a cancelled worker is replaced. By a timer: `asyncio.run()` cancels all tasks, too, before it closes the loop."""
+THREAD_RETRY: Final = 1.0
+"""Seconds before threads that the system has refused are asked for again."""
 TURN: Final = 0.005
 """Seconds that all workers of a pool together may keep the event loop before they let others run."""
 _OVER: Final = -1.0
@@ -153,6 +155,8 @@ class TaskPool(Generic[T]):
             self._wake(1)
 
     def resize(self, size: int) -> None:
+        if self.closing:
+            return
         self._target = size
         while len(self._slots) < size:
             slot: Slot[T] = Slot()
@@ -292,8 +296,8 @@ class ThreadPool(Generic[T, R]):
     """
 
     __slots__ = (
-        "_backlog", "_done", "_loop", "_name", "_observers", "_queue", "_results", "_sequence", "_slots", "_target", "_unfinished",
-        "_wake_pending", "_work",
+        "_closing", "_done", "_loop", "_name", "_observers", "_queue", "_refused", "_results", "_retry", "_sequence", "_slots", "_target",
+        "_unfinished", "_wake_pending", "_work",
     )  # fmt: skip
 
     def __init__(self, name: str, work: Callable[[T], R], done: Callable[[T, R, float], None], size: int) -> None:
@@ -309,6 +313,9 @@ class ThreadPool(Generic[T, R]):
         self._target = 0
         self._unfinished = 0
         self._observers: list[asyncio.Future[None]] = []
+        self._closing = False
+        self._refused = False
+        self._retry: asyncio.TimerHandle | None = None
         self.resize(size)
 
     @property
@@ -340,15 +347,39 @@ class ThreadPool(Generic[T, R]):
         self._queue.put(item)
 
     def resize(self, size: int) -> None:
-        for _ in range(self._target - size):
+        if self._closing:
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        while self._target > size:
             self._queue.put(None)
-        for _ in range(size - self._target):
-            slot: Slot[T] = Slot()
-            self._sequence += 1
-            thread = threading.Thread(target=self._run, args=(slot,), name=f"{self._name}-{self._sequence}", daemon=True)
-            self._slots[slot] = thread
+            self._target -= 1
+        while self._target < size and self._start_one(size):
+            self._target += 1
+        if self._target < size:
+            # What waits for a worker is not lost, as long as somebody asks again.
+            self._retry = self._loop.call_later(THREAD_RETRY, self.resize, size)
+
+    def _start_one(self, wanted: int) -> bool:
+        """Start one thread; False when the system refuses it."""
+        slot: Slot[T] = Slot()
+        self._sequence += 1
+        thread = threading.Thread(target=self._run, args=(slot,), name=f"{self._name}-{self._sequence}", daemon=True)
+        self._slots[slot] = thread
+        try:
             thread.start()
-        self._target = size
+        except RuntimeError as error:
+            del self._slots[slot]
+            if not self._refused:
+                self._refused = True
+                text = "%s has %d of %d worker threads, more are asked for every %g s: %s; lower concurrency, or raise the system's limit"
+                logger.error(text, self._name, self._target, wanted, THREAD_RETRY, error)
+            return False
+        if self._refused and self._target + 1 == wanted:
+            self._refused = False
+            logger.info("%s has all %d worker threads", self._name, wanted)
+        return True
 
     def _run(self, slot: Slot[T]) -> None:
         get = self._queue.get
@@ -413,6 +444,7 @@ class ThreadPool(Generic[T, R]):
         threads = list(self._slots.items())
         self.discard_backlog()
         self.resize(0)
+        self._closing = True
         for slot, thread in threads:
             if slot.item is None:
                 thread.join(0.1)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.consumer import workers
 from aiorocketmq.consumer.calling import next_size
 from aiorocketmq.consumer.workers import TURN, Slot, TaskPool, ThreadPool
 from tests.support.waiting import eventually
@@ -238,6 +239,50 @@ async def test_thread_in_a_listener_does_not_hold_up_the_close(caplog: pytest.Lo
     assert "stuck-1 is still in a listener" in caplog.text
     release.set()
     await eventually(lambda: not thread.is_alive())
+
+
+@pytest.mark.parametrize("allowed", [0, 2])
+def test_threads_that_the_system_refuses_come_later(
+    allowed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = allowed
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal room
+        if thread.name.startswith("few-"):
+            if not room:
+                raise RuntimeError("can't start new thread")
+            room -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr(workers, "THREAD_RETRY", 0.02)
+
+    async def run() -> None:
+        nonlocal room
+        done: list[int] = []
+        pool: ThreadPool[int, int] = ThreadPool("few", lambda item: item, lambda item, *_: done.append(item), 4)
+        pool.extend(range(3))
+        if allowed:
+            await eventually(lambda: len(done) == 3)
+        await asyncio.sleep(0.1)
+        assert pool.size == allowed
+        assert caplog.text.count("can't start new thread") == 1
+        room = 10
+        await eventually(lambda: pool.size == 4 and len(done) == 3)
+        await pool.close(1.0)
+
+    asyncio.run(run())
+
+
+async def test_closed_pools_do_not_grow_again(scheduler: Scheduler) -> None:
+    threads = ThreadPool("closed", lambda item: item, lambda *result: None, 1)
+    tasks = TaskPool(scheduler, "closed", Recorder().work, 1)
+    for pool in (threads, tasks):
+        await pool.close(1.0)
+        pool.resize(5)
+        await eventually(lambda pool=pool: pool.size == 0)  # type: ignore[misc]
 
 
 @pytest.mark.feature("F6")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, cast
 
 from aiorocketmq.errors import ListenerError
 from aiorocketmq.model.checks import whole
@@ -76,6 +76,11 @@ class Listener:
             ) from None
         except ValueError:
             logger.debug("listener %s has no signature to check", name_of(function))  # some built-in functions
+        if _is_generator(function):
+            raise ListenerError(
+                f"listener {name_of(function)} of topic {topic!r} has a yield in it: calling it would run nothing of it",
+                hint="give a def or async def without yield",
+            )
         self.topic = topic
         self.function = function
         self.batch = batch
@@ -91,8 +96,11 @@ class Listener:
 
 
 def name_of(function: object) -> str:
-    """The function's name for logs and errors."""
-    return getattr(function, "__qualname__", None) or repr(function)
+    """The function's name for logs and errors, whatever it is and however it describes itself."""
+    try:
+        return str(getattr(function, "__qualname__", None) or repr(function))
+    except Exception:  # noqa: BLE001 - the user's code: a message must not be lost for the name of its listener
+        return f"a {type(function).__name__}"
 
 
 def is_async(function: ListenerFunction) -> bool:
@@ -100,15 +108,31 @@ def is_async(function: ListenerFunction) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 
+def _is_generator(function: ListenerFunction) -> bool:
+    kinds = inspect.isgeneratorfunction, inspect.isasyncgenfunction
+    return any(kind(each) for kind in kinds for each in (function, getattr(type(function), "__call__", None)))  # noqa: B004
+
+
+def _work_undone(answer: object) -> str:
+    """What has to be done about an answer that is work nobody has done, "" for every other one.
+
+    By its type: an object that stands for another one, such as the proxies of web frameworks, may raise when it is asked what it is.
+    """
+    kind = type(answer)
+    if issubclass(kind, GeneratorType | AsyncGeneratorType):
+        return "give a def or async def without yield"
+    return "declare it with async def" if hasattr(kind, "__await__") else ""
+
+
 def concurrent_outcome(listener: Listener, answer: object) -> Retry | None:
     """What an answer means for a concurrent consumer: None = consumed, else how to retry."""
     if answer is None or answer is ConsumeResult.SUCCESS:
         return None
-    if isinstance(answer, Retry):
-        return answer
+    if issubclass(type(answer), Retry):
+        return cast(Retry, answer)
     if answer is ConsumeResult.RECONSUME_LATER:
         return RETRY
-    if isinstance(answer, Suspend | ConsumeResult) or inspect.isawaitable(answer):
+    if issubclass(type(answer), Suspend | ConsumeResult) or _work_undone(answer):
         _complain(listener, answer, "None, ConsumeResult.SUCCESS, ConsumeResult.RECONSUME_LATER or Retry(...)")
         return RETRY
     _wonder(listener, answer)
@@ -122,13 +146,13 @@ def ordered_outcome(listener: Listener, answer: object) -> ConsumeResult | Suspe
     """
     if answer is None or answer is ConsumeResult.SUCCESS:
         return ConsumeResult.SUCCESS
-    if isinstance(answer, Suspend | Retry):
-        return answer
+    if issubclass(type(answer), Suspend | Retry):
+        return cast(Suspend | Retry, answer)
     if answer is ConsumeResult.COMMIT or answer is ConsumeResult.ROLLBACK:
         return answer
     if answer is ConsumeResult.SUSPEND_CURRENT_QUEUE_A_MOMENT or answer is ConsumeResult.RECONSUME_LATER:
         return SUSPEND
-    if inspect.isawaitable(answer):
+    if _work_undone(answer):
         _complain(listener, answer, "None, a member of ConsumeResult, Suspend(...) or Retry(...)")
         return SUSPEND
     _wonder(listener, answer)
@@ -145,15 +169,14 @@ def _wonder(listener: Listener, answer: object) -> None:
 
 def _complain(listener: Listener, answer: object, allowed: str) -> None:
     """The listener returned an answer of the other kind of consumer, or has not done its work: the messages come again."""
-    hint = f"return {allowed}, or raise"
-    if inspect.isawaitable(answer):
-        hint = "declare it with async def"
-        if inspect.iscoroutine(answer):
-            answer.close()
+    hint = _work_undone(answer) or f"return {allowed}, or raise"
+    if issubclass(type(answer), CoroutineType):
+        cast(Coroutine[object, object, object], answer).close()
     error = ListenerError(f"{listener} returned {_shown(answer)}, which means nothing here: the messages will come again", hint=hint)
     logger.error("%s", error)
 
 
 def _shown(answer: object) -> str:
-    # Other values may hold what users do not want in a log.
-    return repr(answer) if isinstance(answer, bool | int | Enum | Retry | Suspend) else f"a {type(answer).__name__}"
+    # Other values may hold what users do not want in a log; and those of types that are not ours may raise.
+    kind = type(answer)
+    return repr(answer) if kind in (bool, int, ConsumeResult, Retry, Suspend) else f"a {kind.__name__}"

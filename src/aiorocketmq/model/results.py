@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
 
@@ -89,12 +90,8 @@ class Retry:
         return type(self), (self.delay_level, self.acknowledged)
 
     def __post_init__(self) -> None:
-        if not -1 <= self.delay_level <= 18:
-            raise ConfigError(
-                f"delay_level {self.delay_level} of Retry is out of range", hint="use -1 (dead-letter topic), 0 (broker decides) or 1 to 18"
-            )
-        if self.acknowledged < 0:
-            raise ConfigError(f"acknowledged {self.acknowledged} of Retry is negative", hint="use 0 up to the number of messages")
+        whole("delay_level of Retry", self.delay_level, -1, 18)
+        whole("acknowledged of Retry", self.acknowledged, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +108,5 @@ class Suspend:
         return type(self), (self.delay,)
 
     def __post_init__(self) -> None:
-        if self.delay is not None and not 0.01 <= self.delay <= 30.0:
-            raise ConfigError(f"delay {self.delay!r} of Suspend is out of range", hint="use 0.01 to 30 seconds")
+        if self.delay is not None and duration("delay of Suspend", self.delay, 0.01, 30.0) != self.delay:
+            raise ConfigError(f"delay of Suspend {self.delay!r} is not a number", hint="use 0.01 to 30 seconds")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ class Handler:
     async def method(self, message: Any) -> None: ...
 
     async def __call__(self, message: Any) -> None: ...
+
+
+LISTENER = Listener("t", plain)
 
 
 @pytest.mark.feature("F51")
@@ -43,14 +48,91 @@ def test_function_that_cannot_be_called_with_one_argument_is_refused(function: A
         function.close()
 
 
+def generator(message: Any) -> Iterator[None]:
+    yield
+
+
+async def async_generator(message: Any) -> AsyncIterator[None]:
+    yield
+
+
+class Generates:
+    def __call__(self, message: Any) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize("function", [generator, async_generator, Generates(), functools.partial(generator)])
+def test_function_with_a_yield_is_refused_because_nothing_of_it_would_run(function: Any) -> None:
+    with pytest.raises(rmq.ListenerError, match="yield"):
+        Listener("t", function)
+
+
+class Unbound:
+    """As the proxies of web frameworks: what they stand for is not there."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("outside of a request")
+
+
+class Unshowable(int):
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.feature("F26")
+@pytest.mark.parametrize("kind", [Unbound, Unshowable])
+def test_answer_that_raises_when_it_is_looked_at_means_nothing_too(kind: type, caplog: pytest.LogCaptureFixture) -> None:
+    answer = kind()
+    assert concurrent_outcome(Listener("t", plain), answer) is None
+    assert ordered_outcome(Listener("t", plain), answer) is rmq.ConsumeResult.SUCCESS
+    assert kind.__name__ in caplog.text
+
+
+@pytest.mark.parametrize("answer", [generator(1), async_generator(1)])
+def test_generator_is_work_that_nobody_has_done(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    assert concurrent_outcome(LISTENER, answer) is RETRY
+    assert ordered_outcome(LISTENER, answer) is SUSPEND
+    assert "yield" in caplog.text
+
+
+def test_listener_that_cannot_show_itself_is_named_by_its_type() -> None:
+    class Silent:
+        def __call__(self, message: Any) -> None: ...
+
+        def __repr__(self) -> str:
+            raise ValueError("no text")
+
+    assert "a Silent" in repr(Listener("t", Silent()))
+
+
+@pytest.mark.parametrize("value", [1.5, True, "3", None, -2, 19])
+def test_retry_takes_whole_numbers_only(value: Any) -> None:
+    with pytest.raises(rmq.ConfigError, match="delay_level"):
+        rmq.Retry(value)
+    if value != 19:
+        with pytest.raises(rmq.ConfigError, match="acknowledged"):
+            rmq.Retry(0, value)
+
+
+@pytest.mark.parametrize("value", [True, "1", timedelta(seconds=1), float("nan"), 31])
+def test_suspend_takes_seconds_only(value: Any) -> None:
+    with pytest.raises(rmq.ConfigError, match="delay"):
+        rmq.Suspend(value)
+
+
+@pytest.mark.parametrize("expression", [5, b"a", ["a"]])
+def test_expression_that_is_no_text_is_refused_by_name(expression: Any) -> None:
+    consumer = rmq.PushConsumer("127.0.0.1:9876", group="g")
+    with pytest.raises(rmq.ConfigError, match=r"subscription .* of topic 'orders'"):
+        consumer.listen("orders", expression)(plain)
+
+
 @pytest.mark.feature("F7")
 @pytest.mark.parametrize("batch", [0, 1025, "2", True])
 def test_batch_out_of_range_is_refused(batch: Any) -> None:
     with pytest.raises(rmq.ConfigError, match="batch"):
         Listener("t", plain, batch)
-
-
-LISTENER = Listener("t", plain)
 
 
 @pytest.mark.feature("F1", "F26")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RECONSUME_TIMES: Final = 16
 START_TIMESTAMP_BACK: Final = 30 * 60.0
 """With `StartFrom.TIMESTAMP` and no `start_timestamp`: this many seconds before the consumer was made."""
+YEAR_10000: Final = 253_402_300_800
+"""Seconds since the epoch; what is beyond is meant as milliseconds."""
+STORE_METHODS: Final = tuple(name for name in vars(OffsetStore) if not name.startswith("_"))
 MIB: Final = 1024 * 1024
 
 MessageQueueListener: TypeAlias = Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], Any]
@@ -79,29 +84,52 @@ class PushSettings:
         member("message_model", self.message_model, MessageModel)
         for name in ("ordered", "auto_commit", "post_subscription_when_pull", "connect_broker_by_user", "skip_damaged_messages"):
             flag(name, getattr(self, name))
-        if not isinstance(self.allocate, AllocateStrategy):
-            raise ConfigError(
-                f"allocate {self.allocate!r} is no strategy",
-                hint="give an object with `name` and `allocate(group, client_id, queues, client_ids)`",
-            )
-        if self.offset_store is not None and not isinstance(self.offset_store, OffsetStore):
-            raise ConfigError(f"offset_store {self.offset_store!r} is no store", hint="give an object with the methods of OffsetStore")
-        if self.message_queue_listener is not None and not callable(self.message_queue_listener):
-            raise ConfigError(
-                f"message_queue_listener {self.message_queue_listener!r} cannot be called", hint="give a function (topic, all, owned)"
-            )
-        if self.start_timestamp is not None:
-            if self.start_from is not StartFrom.TIMESTAMP:
-                raise ConfigError(
-                    f"start_timestamp is given with start_from={self.start_from.name}",
-                    hint="use start_from=StartFrom.TIMESTAMP, or leave it out",
-                )
-            if isinstance(self.start_timestamp, datetime) and self.start_timestamp.tzinfo is None:
-                raise ConfigError(
-                    f"start_timestamp {self.start_timestamp!r} has no time zone", hint="use an aware datetime, or seconds since the epoch"
-                )
+        self._check_users_objects()
+        self._check_start_timestamp()
         if not self.auto_commit and not self.ordered:
             raise ConfigError("auto_commit=False works for ordered consumers only", hint="use ordered=True, or leave it out")
+
+    def _check_users_objects(self) -> None:
+        """What the user gives us to call; the protocols see names only, so that classes and what is not to be called pass them."""
+        strategy, store, listener, directory = self.allocate, self.offset_store, self.message_queue_listener, self.local_offset_store_dir
+        if not isinstance(strategy, AllocateStrategy) or not _has_methods(strategy, ("allocate",)) or not isinstance(strategy.name, str):
+            raise ConfigError(
+                f"allocate {strategy!r} is no strategy",
+                hint="give an object with `name` and `allocate(group, client_id, queues, client_ids)`",
+            )
+        if inspect.iscoroutinefunction(strategy.allocate):
+            raise ConfigError(f"allocate {strategy!r} has an async def allocate()", hint="make it a def: it must not wait for anything")
+        if store is not None and not (isinstance(store, OffsetStore) and _has_methods(store, STORE_METHODS)):
+            raise ConfigError(f"offset_store {store!r} is no store", hint="give an object with the methods of OffsetStore")
+        if listener is not None and not callable(listener):
+            raise ConfigError(f"message_queue_listener {listener!r} cannot be called", hint="give a function (topic, all, owned)")
+        if inspect.iscoroutinefunction(listener):
+            raise ConfigError(
+                f"message_queue_listener {listener!r} is an async def, which nobody would await", hint="give a def that makes a task of it"
+            )
+        if directory is not None and (not isinstance(directory, str | PathLike) or "\0" in str(directory)):
+            raise ConfigError(f"local_offset_store_dir {directory!r} is no path", hint="give the path of a directory, as str or Path")
+
+    def _check_start_timestamp(self) -> None:
+        given = self.start_timestamp
+        if given is None:
+            return
+        if self.start_from is not StartFrom.TIMESTAMP:
+            raise ConfigError(
+                f"start_timestamp is given with start_from={self.start_from.name}",
+                hint="use start_from=StartFrom.TIMESTAMP, or leave it out",
+            )
+        if isinstance(given, datetime):
+            if given.tzinfo is None:
+                raise ConfigError(f"start_timestamp {given!r} has no time zone", hint="use an aware datetime, or seconds since the epoch")
+        elif isinstance(given, bool) or not isinstance(given, int | float):
+            raise ConfigError(f"start_timestamp {given!r} is no time", hint="use an aware datetime, or seconds since the epoch")
+        seconds = given.timestamp() if isinstance(given, datetime) else given
+        if not 0 <= seconds <= YEAR_10000:
+            raise ConfigError(
+                f"start_timestamp {str(given)[:40]} is out of range",
+                hint="use an aware datetime, or seconds (not milliseconds) since the epoch",
+            )
 
     def _check_numbers(self) -> None:
         low, high = self.workers
@@ -162,3 +190,7 @@ class PushSettings:
         if given is None:
             return int((made_at - START_TIMESTAMP_BACK) * 1000)
         return int((given.timestamp() if isinstance(given, datetime) else float(given)) * 1000)
+
+
+def _has_methods(given: object, names: Iterable[str]) -> bool:
+    return not isinstance(given, type) and all(callable(getattr(given, name)) for name in names)

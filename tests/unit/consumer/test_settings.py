@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.consumer.settings import PushSettings
+from aiorocketmq.core.allocate import AllocateAveragely
+from tests.unit.consumer.test_queue_life import Flaky as Store
+
+
+async def coroutine(*args: object) -> None: ...
+
+
+class Uncallable:
+    name = "strategy"
+    allocate = load = update_offset = update_and_freeze_offset = read_offset = 5
+    persist_all = persist = remove_offset = clone_offset_table = 5
+
+
+class Async:
+    name = "async"
+
+    async def allocate(self, *args: object) -> list[object]:
+        return []
 
 
 @pytest.mark.feature("P5")
@@ -23,7 +41,9 @@ from aiorocketmq.consumer.settings import PushSettings
         ("pull_threshold_for_topic", 0), ("pull_threshold_size_for_topic", -2), ("consume_concurrently_max_span", 0),
         ("await_termination_when_shutdown", -1), ("await_termination_when_shutdown", float("inf")), ("default_broker_id", -1),
         ("start_from", "FIRST"), ("message_model", "CLUSTERING"), ("ordered", 1), ("allocate", "AVG"), ("message_queue_listener", 3),
-        ("offset_store", "broker"),
+        ("offset_store", "broker"), ("offset_store", Store), ("offset_store", Uncallable()), ("allocate", AllocateAveragely),
+        ("allocate", Uncallable()), ("allocate", Async()), ("message_queue_listener", coroutine), ("local_offset_store_dir", 5),
+        ("local_offset_store_dir", b"x"), ("local_offset_store_dir", "a\0b"),
         ("auto_commit", False),
     ],
 )  # fmt: skip
@@ -72,6 +92,19 @@ def test_start_timestamp() -> None:
         PushSettings(group="g", start_from=stamp, start_timestamp=datetime(2026, 1, 1))
     with pytest.raises(rmq.ConfigError, match="start_timestamp"):
         PushSettings(group="g", start_timestamp=1.0)
+
+
+@pytest.mark.feature("F15")
+@pytest.mark.parametrize(
+    "value",
+    [
+        "yesterday", b"1", True, float("nan"), float("inf"), -1, 10**400, 1_700_000_000_000, date(2026, 1, 1), timedelta(days=1),
+        datetime.min.replace(tzinfo=UTC),
+    ],
+)  # fmt: skip
+def test_start_timestamp_that_is_no_time_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(rmq.ConfigError, match=r"start_timestamp .*seconds"):
+        rmq.PushConsumer("127.0.0.1:9876", group="g", start_from=rmq.StartFrom.TIMESTAMP, start_timestamp=value)
 
 
 def test_unknown_field_is_named() -> None:

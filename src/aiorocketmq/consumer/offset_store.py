@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from aiorocketmq.client.broker_api import OFFSET_CALL_TIMEOUT
+from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.core.offset_table import OffsetTable
 from aiorocketmq.errors import (
     BrokerNotFoundError,
@@ -42,6 +43,7 @@ DAMAGED_SUFFIX: Final = ".damaged"
 DEFAULT_DIRECTORY: Final = ".rocketmq_offsets"
 """Below the home directory; the place and the format are Java's, so that a group may move from one language to the other."""
 
+INT64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF
 FILE_NAME_MAX: Final = 200
 """Bytes of one part of a path; file systems allow 255."""
 FORBIDDEN_IN_FILE_NAMES: Final = frozenset("/\\\0" + ('<>:"|?*' if os.name == "nt" else ""))
@@ -338,10 +340,18 @@ def local_offset_directory(configured: str | Path | None, client_id: str, group:
         configured: Root directory, or None for `~/.rocketmq_offsets`.
         client_id: The client id: each member keeps offsets of its own.
         group: The consumer group.
+
+    Raises:
+        ConfigError: There is no home directory.
     """
     from pathlib import Path  # for the few consumers that broadcast, as in the next function
 
-    root = Path(configured) if configured is not None else Path.home() / DEFAULT_DIRECTORY
+    try:
+        root = Path(configured) if configured is not None else Path.home() / DEFAULT_DIRECTORY
+    except RuntimeError as error:  # a container whose user has no entry in its passwd file
+        raise ConfigError(
+            f"local_offset_store_dir is None, and there is no home directory: {error}", hint="set local_offset_store_dir, or HOME"
+        ) from None
     return root / file_name(client_id) / file_name(group)
 
 
@@ -372,6 +382,7 @@ class LocalFileOffsetStore:
         self.path = directory / OFFSET_FILE
         self._table = OffsetTable()
         self._saved: dict[MessageQueue, int] = {}
+        self._log = StateLog(logger)
 
     async def load(self) -> None:
         """Read the file, or its backup when it is damaged.
@@ -452,8 +463,9 @@ class LocalFileOffsetStore:
                 os.replace(self.path, f"{self.path}{BACKUP_SUFFIX}")
             os.replace(fresh, self.path)
         except OSError as error:
-            logger.error("offsets cannot be saved to %s: %s; they stay in memory", self.path, error)
+            self._log.failed("save", "offsets cannot be saved to %s: %s; they stay in memory", self.path, error)
             return
+        self._log.worked("save", "offsets can be saved to %s again", self.path)
         self._saved = offsets
 
     def remove_offset(self, queue: MessageQueue) -> None:
@@ -472,7 +484,9 @@ def _parse(data: bytes) -> dict[MessageQueue, int]:
         raise ProtocolError("there is no offsetTable")
     offsets: dict[MessageQueue, int] = {}
     for queue, offset in table.items():
-        if not isinstance(queue, MessageQueue) or not isinstance(offset, int) or isinstance(offset, bool):
+        known = isinstance(queue, MessageQueue) and isinstance(offset, int) and not isinstance(offset, bool)
+        # No broker would ever answer a pull beyond its 64 bits; -1 is how Java notes that there is none.
+        if not known or not -1 <= offset <= INT64_MAX:
             raise ProtocolError(f"offsetTable holds {str(queue)[:60]!r}: {str(offset)[:60]!r}")
         offsets[queue] = offset
     return offsets

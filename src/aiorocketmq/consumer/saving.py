@@ -52,11 +52,14 @@ class OffsetSaver:
             self.store.refresh = refresh
 
     def note(self, queues: Iterable[AssignedQueue]) -> None:
-        """Tell the store what is consumed now; nothing is sent."""
+        """Tell the store what is consumed now; nothing is sent. Never raises."""
         for assigned in queues:
             offset = assigned.messages.commit_offset
             if offset >= 0:
-                self.store.update_offset(assigned.queue, offset, increase_only=True)
+                try:
+                    self.store.update_offset(assigned.queue, offset, increase_only=True)
+                except Exception as error:  # noqa: BLE001 - a store of the user's own
+                    self._failed(f"offset of {assigned.queue}", error)
 
     def reset(self, queue: MessageQueue, offset: int) -> None:
         """Tell the store where the group has to go on; never raises."""

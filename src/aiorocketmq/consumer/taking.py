@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
-from aiorocketmq.errors import BrokerError, ClientClosedError, RocketMQError
+from aiorocketmq.errors import BrokerError, ClientClosedError, ConfigError, RocketMQError
 
 if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
@@ -182,11 +182,14 @@ class TakeOver:
             self._table.forget_offset(queue)
             try:
                 offset, commit_start = await self._start_offsets.of(queue, added=queue in self._added)
-            except RocketMQError as error:
+            except Exception as error:  # noqa: BLE001 - the store may be the user's own
                 failed.append(assigned)
                 assigned.waits_for = f"its start offset: {error}"
-                self._log.failed(broker, "start offset of %s cannot be found out now, it is not consumed yet: %s", queue, error)
-                if isinstance(error, BrokerError):
+                foreign = not isinstance(error, RocketMQError)
+                text = "start offset of %s cannot be found out now, it is not consumed yet: %s"
+                why = f"{type(error).__name__}: {error}" if foreign else error
+                self._log.failed(broker, text, queue, why, exc_info=error if foreign else None)
+                if foreign or isinstance(error, BrokerError | ConfigError):
                     continue  # it answers, and may know the next one
                 for other in left:
                     failed.append(other)

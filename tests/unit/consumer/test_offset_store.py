@@ -441,6 +441,37 @@ async def test_damaged_file_without_backup_does_not_keep_the_group_from_starting
     assert saved_queues(path.read_bytes()) == {ONE: 5}
 
 
+@pytest.mark.feature("G15")
+@pytest.mark.parametrize("offset", [2**63, 10**30, -2])
+async def test_offset_that_no_broker_can_have_is_damage(tmp_path: Path, offset: int, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "offsets.json").write_bytes(JAVA_FILE.replace(b"27", b"%d" % offset))
+    store = LocalFileOffsetStore(tmp_path)
+    await store.load()
+    assert store.clone_offset_table() == {}
+    assert "starts anew" in caplog.text
+
+
+async def test_directory_that_cannot_be_written_is_told_and_not_without_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    store = LocalFileOffsetStore(tmp_path / "file" / "below")
+    for offset in range(20):
+        store.update_offset(ONE, offset, increase_only=True)
+        await store.persist(ONE)
+    assert len([record for record in caplog.records if "cannot be saved" in record.getMessage()]) == 1
+    (tmp_path / "file").unlink()
+    await store.persist(ONE)
+    assert saved_queues(store.path.read_bytes()) == {ONE: 19}
+
+
+def test_no_home_directory_is_an_error_that_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(ConfigError, match="local_offset_store_dir"):
+        local_offset_directory(None, "c", "g")
+
+
 async def test_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
     (tmp_path / "offsets.json").write_bytes(b"\xef\xbb\xbf" + JAVA_FILE)
     store = LocalFileOffsetStore(tmp_path)

@@ -98,7 +98,8 @@ class Scheduler:
         if self._closed:
             work.close()
             raise ClientClosedError(f"{self.owner} was stopped: {name} cannot begin")
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.owner}:{name}")
+        # Not by the loop's task factory: an eager one would run a part of the work before its owner has noted the task.
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=f"{self.owner}:{name}")
         self._tasks[task] = None
         task.add_done_callback(self._ended_logged if log_errors else self._ended)
         return task

@@ -58,13 +58,16 @@ class ClientLife:
 
     # --- start ------------------------------------------------------------------------------------------------------------------
 
-    async def start(self, begin: Step, undo: Step, timeout: float | timedelta | None) -> None:
+    async def start(
+        self, begin: Step, undo: Step, timeout: float | timedelta | None, settle: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Join the instance, starting it for its first client; does nothing while the client runs.
 
         Args:
             begin: Does the client's own part, on the instance that runs.
             undo: Takes back whatever `begin` has done, as far as it came.
             timeout: Seconds to wait for a name server that answers; None does not ask for one.
+            settle: What the caller waits for when the client runs already; cut off, it is undone like the rest. A stop is no reason to.
 
         Raises:
             ClientClosedError: The client was stopped, before or meanwhile.
@@ -93,10 +96,20 @@ class ClientLife:
             self._loop = asyncio.get_running_loop()
             self.instance = instance
             self.state = ServiceState.RUNNING
+            if settle is not None:
+                await self._settle(instance, undo, settle)
+
+    async def _settle(self, instance: ClientInstance, undo: Step, settle: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await settle()
+        except BaseException:
+            if self._stopping is None:
+                self.instance = None
+                await self._undo(instance, undo)
+            raise
 
     async def _undo(self, instance: ClientInstance, undo: Step) -> None:
-        assert self._starting is not None
-        cut_off, self._starting = self._starting.expired(), None
+        cut_off, self._starting = self._starting is not None and self._starting.expired(), None
         if self.state is not ServiceState.SHUTDOWN_ALREADY:
             self.state = ServiceState.START_FAILED
         self._undoing = self._tasks.spawn("undo start", _leave(instance, undo))

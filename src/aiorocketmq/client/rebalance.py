@@ -81,6 +81,10 @@ class RebalanceService:
         """Ask for a round of every group now; it begins at once, or `min_interval` after the last one began."""
         self._asked.set()
 
+    def begin(self, consumer: ConsumerPort) -> None:
+        """Begin a round of one group now, whatever the others do; `min_interval` after its last one began."""
+        self._begin(consumer.group, consumer)
+
     def wake_later(self, delay: float) -> None:
         """Ask for a round after `delay` seconds."""
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
@@ -70,7 +69,8 @@ class PushConsumer:
         config: A `ClientConfig` or `rocketmq://` URL to start from.
         ordered: Consume each queue in order, one call at a time.
         start_from: Where a group without offsets starts. `LAST`: after the newest message; `FIRST`: at the oldest; `TIMESTAMP`: at
-            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message.
+            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message; with `LAST`, a topic that
+            did not exist when it was subscribed is read from that moment on.
         start_timestamp: With `TIMESTAMP`: an aware datetime or seconds since the epoch; None is 30 minutes before the consumer was made.
         message_model: `CLUSTERING` shares the messages among the members, `BROADCASTING` gives all to each, without retries.
         concurrency: Calls at the same time, 1 to 1000; or (minimum, maximum), between which the number follows the backlog (Java:
@@ -243,9 +243,11 @@ class PushConsumer:
             SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
             NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
+            ClientStateError: The consumer runs on another event loop.
 
         Cancelling it leaves the topic subscribed; brokers hear of it with the next heartbeat.
         """
+        self._life.check_loop()
         self._life.check_not_stopped()
         before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
         self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
@@ -262,7 +264,9 @@ class PushConsumer:
 
         Raises:
             ClientClosedError: The consumer was stopped.
+            ClientStateError: The consumer runs on another event loop.
         """
+        self._life.check_loop()
         self._life.check_not_stopped()
         if self._subscriptions.remove(topic) and self._runtime is not None:
             await self._runtime.subscription_changed(topic)
@@ -273,7 +277,8 @@ class PushConsumer:
         """Join the group and begin to consume; does nothing while it runs. Returns the consumer itself.
 
         A topic that does not exist yet is no error, and neither is a name server that does not answer yet: consuming begins as soon as they
-        are there. The log says what is waited for.
+        are there. The log says what is waited for. What is sent after the start is consumed with `StartFrom.LAST`, too, unless a broker
+        takes longer than a second to say where its queues end.
 
         Args:
             timeout: Seconds to wait until a name server answers; None starts without one.
@@ -290,12 +295,16 @@ class PushConsumer:
         Cancelling it undoes what was begun. After a failure it can be called again.
         """
         self._life.check_not_stopped()
-        if not self._subscriptions.topics:
+        if not self._subscriptions.listeners:
             raise ListenerError(
                 f"consumer of group {self.group!r} has no listener", hint="decorate a function with @consumer.listen(topic)"
             )
-        await self._life.start(self._join, self._undo, timeout)
+        await self._life.start(self._join, self._undo, timeout, self._settle)
         return self
+
+    async def _settle(self) -> None:
+        if self._runtime is not None:
+            await self._runtime.settle()
 
     async def _join(self, instance: ClientInstance) -> None:
         self._force.clear()
@@ -341,7 +350,8 @@ class PushConsumer:
     async def run(self) -> None:
         """Start (unless running), consume until SIGINT or SIGTERM, then stop; a second signal does not wait for listeners any more.
 
-        Outside the main thread, where no signals arrive, it consumes until `stop()` is called, which ends it everywhere.
+        All consumers of a program that are in `run()` get the signal. Outside the main thread, where none arrives, it consumes until
+        `stop()` is called, which ends it everywhere; use `start()` and `stop()`, too, in a program that looks after its signals itself.
 
         Raises:
             RocketMQError: As `start()`.
@@ -493,26 +503,40 @@ class PushConsumer:
 
 
 class _Signals:
-    """SIGINT and SIGTERM go to a function while the block runs; outside the main thread nothing happens."""
+    """SIGINT and SIGTERM go to the functions of all blocks that run; outside the main thread nothing happens.
+
+    Not by `loop.add_signal_handler()`, which has room for one function: of two consumers in a program only one would stop, and a handler
+    that somebody else has given to the loop would be gone for good.
+    """
+
+    _inside: ClassVar[list[_Signals]] = []
+    _before: ClassVar[dict[int, Any]] = {}
 
     def __init__(self, handle: Callable[[int], None]) -> None:
         self._handle = handle
-        self._numbers = (signal.SIGINT, signal.SIGTERM)
-        self._previous: dict[int, Any] = {}
+        self._loop = asyncio.get_running_loop()
+
+    @staticmethod
+    def _caught(number: int, _: object) -> None:
+        for block in list(_Signals._inside):
+            block._loop.call_soon_threadsafe(block._handle, number)
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        loop = asyncio.get_running_loop()
-        for number in self._numbers:
-            self._previous[number] = signal.getsignal(number)
-            if sys.platform == "win32":
-                signal.signal(number, lambda caught, _: loop.call_soon_threadsafe(self._handle, caught))
-            else:
-                loop.add_signal_handler(number, self._handle, number)
+        self._inside.append(self)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.getsignal(number)
+            if previous is not None and previous is not _Signals._caught:  # None was set from C, and cannot be set again from here
+                self._before[number] = previous
+                signal.signal(number, _Signals._caught)
 
     def __exit__(self, *_: object) -> None:
-        for number, previous in self._previous.items():
-            if sys.platform != "win32":
-                asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, previous)
+        if self not in self._inside:
+            return
+        self._inside.remove(self)
+        if not self._inside:
+            for number, previous in self._before.items():
+                if signal.getsignal(number) is _Signals._caught:
+                    signal.signal(number, previous)
+            self._before.clear()

@@ -18,6 +18,7 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.members import Brokers, MemberLists, Members
 from aiorocketmq.consumer.queues import QueueTable, Reason
 from aiorocketmq.consumer.taking import TakeOver
+from aiorocketmq.core.allocate import share_of
 from aiorocketmq.core.hand_over import HandOver
 from aiorocketmq.model.queue import MessageQueue
 
@@ -143,6 +144,11 @@ class Rebalancer:
             self._log.failed("round", "a round of group %s failed: %s", self._settings.group, error, exc_info=error)
         self._instance.rebalance.wake()
 
+    async def settled(self) -> None:
+        """Wait until what rounds have begun is over; cancelling it stops nothing."""
+        if self._sections:
+            await asyncio.wait(list(self._sections.values()))
+
     async def drop_topic(self, topic: str) -> None:
         """Release all queues of a topic that is not subscribed any more, and wait until they are gone; cancelling it stops nothing."""
         tasks = self._drop(topic)
@@ -190,18 +196,18 @@ class Rebalancer:
             return None
         if self._instance.client_id not in members.ids:
             return set()
-        ordered_queues, ordered_members = sorted(queues), tuple(sorted(members.ids))
+        ordered_queues, ordered_members = tuple(sorted(queues)), tuple(sorted(members.ids))
         strategy = self._settings.allocate
 
-        def allocated(member: str, of_members: Sequence[str]) -> Collection[MessageQueue]:
-            return strategy.allocate(self._settings.group, member, ordered_queues, of_members)
+        def allocated(member: str, of_members: Sequence[str]) -> set[MessageQueue]:
+            return share_of(strategy, self._settings.group, member, ordered_queues, tuple(of_members))
 
         key = f"strategy {topic}"
         try:
-            mine = set(allocated(self._instance.client_id, ordered_members))
+            mine = allocated(self._instance.client_id, ordered_members)
             reconnected = self._reconnected(topic, members)
             self._hand_over.plan(topic, queues, ordered_members, allocated, self._clock(), reconnected=reconnected)
-        except Exception as error:  # noqa: BLE001 - the user's own strategy
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:  # noqa: BLE001 - the user's own strategy: nobody cancels it
             text = "allocation strategy %s failed for topic %s, the queues stay as they are: %s: %s"
             self._log.failed(key, text, strategy.name, topic, type(error).__name__, error, exc_info=error)
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.scheduler import Scheduler
@@ -49,6 +50,9 @@ LEAVE_MAX: Final = 5.0
 CANCEL_PATIENCE: Final = 1.0
 """Seconds that a listener which has not ended in time gets after its cancellation; a forced stop gives it less."""
 FORCED_PATIENCE: Final = 0.2
+FIRST_ROUND: Final = 1.0
+"""Seconds that a start, or a new subscription, waits until its queues are taken over: with `StartFrom.LAST` what is sent behind it has to
+come. A broker that takes longer holds nobody up."""
 NOTICE_TIME: Final = 0.1
 """Seconds in which brokers tell the other members of a newcomer."""
 
@@ -85,6 +89,7 @@ class PushRuntime:
         self.joined = False
         self.greeted = False
         self.stopping = False
+        self._settled = asyncio.Event()
         self.store = store_of(settings, instance)
         self.send_back = self._make_send_back()
         self.service: ConsumeService = self._make_service()
@@ -97,7 +102,10 @@ class PushRuntime:
         )  # fmt: skip
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         hand_over = HandOver(0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT)
-        start_offsets = StartOffsets(instance, self.store, settings.start_from, settings.start_time_ms(made_at), settings.group)
+        self._routes = TopicRoutes(instance, subscriptions, settings.group)
+        start_offsets = StartOffsets(
+            instance, self.store, settings.start_from, settings.start_time_ms(made_at), settings.group, self._routes.unborn_at
+        )
         ask_again = instance.rebalance.wake_later
         take_over = TakeOver(table, scheduler, hand_over, locks, start_offsets, adopt=self.pulls.adopt, ask_again=ask_again)
         self.rebalancer = Rebalancer(
@@ -105,7 +113,6 @@ class PushRuntime:
             subscribed=self.subscribes, expect=self.pulls.divide_thresholds, changed=self._queues_changed,
         )  # fmt: skip
         self.group_check = GroupCheck(instance, settings.group)
-        self._routes = TopicRoutes(instance, subscriptions, settings.group)
         self._made_at = made_at
         self._registered = False
 
@@ -149,7 +156,7 @@ class PushRuntime:
             return
         try:
             listener(topic, queues, owned)
-        except Exception:
+        except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's code: nobody cancels it
             logger.exception("message_queue_listener of group %s failed for topic %s", self.group, topic)
 
     # --- life -------------------------------------------------------------------------------------------------------------------
@@ -177,11 +184,33 @@ class PushRuntime:
         self.joined = True
         await self.instance.heartbeat.send_all(full=True)
         self.greeted = True
-        self.instance.rebalance.wake()
+        self.instance.rebalance.begin(self)
+
+    async def settle(self) -> None:
+        """Wait until the first round is over, as far as it does not take long; ends when the consumer is closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ROUND):
+                await self._settled.wait()
+
+    async def _take_over_now(self) -> None:
+        """Take over what falls to this member without waiting for the next round; what takes long goes on by itself."""
+        await asyncio.wait([self.scheduler.spawn("round of a new topic", self._extra_round())], timeout=FIRST_ROUND)
+
+    async def _extra_round(self) -> None:
+        balanced = False
+        try:
+            balanced = await self.rebalance()
+            if not balanced:  # another round was under way, and had begun before
+                await self.rebalancer.settled()
+                balanced = await self.rebalance()
+        finally:
+            if not balanced:
+                self.instance.rebalance.wake()
 
     def close(self) -> None:
         """From now on nothing is pulled and no call begins; `stop()` follows."""
         self.stopping = True
+        self._settled.set()
         self.queues.close()
 
     async def stop(self, force: asyncio.Event) -> None:
@@ -203,6 +232,7 @@ class PushRuntime:
             self._report_stats()
             if self._registered:
                 await self.instance.unregister_consumer(self)
+            self._routes.close()
             await self.scheduler.stop()
 
     async def _drain(self, force: asyncio.Event) -> None:
@@ -261,7 +291,14 @@ class PushRuntime:
         """See `ConsumerPort.rebalance`; a consumer that stops keeps its queues until it has saved their offsets."""
         if not self.joined or self.stopping:
             return True
-        return await self.rebalancer.rebalance(self.subscriptions_table.topics)
+        complete = self.greeted  # a broker's notice may have begun it before the broker knew us
+        balanced = False
+        try:
+            balanced = await self.rebalancer.rebalance(self.subscriptions_table.topics)
+        finally:
+            if balanced or complete:
+                self._settled.set()
+        return balanced
 
     async def persist_offsets(self) -> None:
         """See `ConsumerPort.persist_offsets`."""
@@ -308,13 +345,17 @@ class PushRuntime:
         """
         subscription = self.subscriptions_table.get(topic)
         if subscription is not None:
-            await self.instance.routes.update(topic)
+            await self._routes.fetch(topic)
             await check_filters(self.instance, self.group, [subscription])
         else:
+            self._routes.forget(topic)
             # Not left to the next round: what the queues hold belongs to a listener that is gone.
             await self.rebalancer.drop_topic(topic)
         await self.instance.heartbeat.send_all(full=True)
-        self.instance.rebalance.wake()
+        if subscription is not None:
+            await self._take_over_now()
+        else:
+            self.instance.rebalance.wake()
 
     def _report_stats(self) -> None:
         """Hand what the listeners counted to the instance's statistics."""

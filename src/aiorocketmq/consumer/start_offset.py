@@ -2,17 +2,19 @@
 
 Java leaves it to brokers whether a young topic counts as "no offset": there a new group gets all that is stored, whatever its settings
 say. Here `start_from` means what it says on topics of any age, and a queue that a topic gets while it is consumed is read from its first
-message.
+message. A topic that came after it was subscribed is read from that moment on, not from its newest message: what made it come was sent to
+a consumer that waited for it. And not from its first one: a name server that was just started does not know old topics either.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from aiorocketmq.consumer.offset_store import OffsetStore, ReadOffset, RemoteBrokerOffsetStore
-from aiorocketmq.errors import UnsupportedRequestError, broker_not_found
+from aiorocketmq.consumer.offset_store import INT64_MAX, OffsetStore, ReadOffset, RemoteBrokerOffsetStore
+from aiorocketmq.errors import ConfigError, UnsupportedRequestError, broker_not_found
 from aiorocketmq.model.enums import StartFrom
 from aiorocketmq.model.names import is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -22,6 +24,8 @@ from aiorocketmq.protocol.header import RpcHeader
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
 
+CLOCKS_APART_MS: Final = 60_000
+"""Milliseconds by which the clock of a broker may be behind ours, when a topic that came later is read from the moment of subscribing."""
 TABLE_AGE: Final = 10.0
 """Seconds for which the table of offsets of a broker is used again."""
 
@@ -37,9 +41,19 @@ class StartOffsets:
         start_from: The rule for queues without one.
         start_time_ms: Where `StartFrom.TIMESTAMP` starts, milliseconds since the epoch.
         group: The consumer group.
+        unborn_at: Tells when a topic was subscribed that did not exist then, milliseconds since the epoch, None for others.
     """
 
-    def __init__(self, instance: ClientInstance, store: OffsetStore, start_from: StartFrom, start_time_ms: int, group: str) -> None:
+    def __init__(
+        self,
+        instance: ClientInstance,
+        store: OffsetStore,
+        start_from: StartFrom,
+        start_time_ms: int,
+        group: str,
+        unborn_at: Callable[[str], int | None],
+    ) -> None:
+        self._unborn_at = unborn_at
         self._instance = instance
         self._store = store
         self._start_from = start_from
@@ -58,6 +72,10 @@ class StartOffsets:
             RocketMQError: It cannot be found out now.
         """
         stored = await self._store.read_offset(queue, ReadOffset.READ_FROM_STORE)
+        if type(stored) is not int or stored > INT64_MAX:
+            raise ConfigError(
+                f"offset_store.read_offset() returned {str(stored)[:40]!r} for {queue}", hint="return a whole number, -1 for none"
+            )
         if stored > 0 or (stored == 0 and await self._is_committed_zero(queue)):
             return stored, False
         if is_retry_topic(queue.topic):
@@ -66,9 +84,11 @@ class StartOffsets:
         if added or self._start_from is StartFrom.FIRST:
             offset = await api.min_offset(address, queue)
             return offset, offset > 0 or added
-        if self._start_from is StartFrom.LAST:
-            return await api.max_offset(address, queue), True
-        return await api.search_offset(address, queue, self._start_time_ms), True
+        if self._start_from is StartFrom.TIMESTAMP:
+            return await api.search_offset(address, queue, self._start_time_ms), True
+        if (subscribed := self._unborn_at(queue.topic)) is not None:
+            return await api.search_offset(address, queue, subscribed - CLOCKS_APART_MS), True
+        return await api.max_offset(address, queue), True
 
     async def _is_committed_zero(self, queue: MessageQueue) -> bool:
         """Whether a stored offset of 0 is one: brokers before 5.0 answer 0 for young queues on which the group has none."""

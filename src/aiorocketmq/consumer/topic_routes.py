@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aiorocketmq.errors import NoNameServerError, RemotingError, RocketMQError
+from aiorocketmq.core.clock import epoch_ms
+from aiorocketmq.errors import NoNameServerError, RemotingError, RocketMQError, TopicNotFoundError
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
@@ -45,17 +47,36 @@ class TopicRoutes:
         self._subscriptions = subscriptions
         self._group = group
         self._missing: dict[str, _Missing] = {}
+        self._unborn: dict[str, int] = {}
 
-    async def fetch(self) -> None:
-        """Get the routes of all topics that have one now; what is missing, the name server included, is waited for later on."""
-        for topic in self._subscriptions.topics:
+    def unborn_at(self, topic: str) -> int | None:
+        """When this consumer subscribed the topic, milliseconds since the epoch, if the topic did not exist then; else None."""
+        return self._unborn.get(topic)
+
+    def forget(self, topic: str) -> None:
+        """The topic is not subscribed any more."""
+        self._unborn.pop(topic, None)
+
+    def close(self) -> None:
+        """The consumer has stopped."""
+        self._unborn.clear()
+
+    async def fetch(self, *topics: str) -> None:
+        """Get the routes of topics that have one now; what is missing, the name server included, is waited for later on.
+
+        Args:
+            topics: The topics; none for all.
+        """
+        for topic in topics or self._subscriptions.topics:
             try:
                 await self._instance.routes.fetch(topic)
             except (RemotingError, NoNameServerError) as error:
-                text = "no name server answered when consumer group %s started, it is asked again and again: %s"
+                text = "no name server answered consumer group %s, it is asked again and again: %s"
                 logger.warning(text, self._group, error)
                 return
             except RocketMQError as error:
+                if isinstance(error, TopicNotFoundError) and topic != self._subscriptions.retry_topic:
+                    self._unborn.setdefault(topic, epoch_ms(time.time))
                 level = logging.INFO if topic == self._subscriptions.retry_topic else logging.WARNING
                 logger.log(level, "topic %s cannot be consumed yet, its route is asked for again and again: %s", topic, error)
 

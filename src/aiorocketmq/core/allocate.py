@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
+from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.queue import MessageQueue
 
 
@@ -34,6 +35,30 @@ class AllocateStrategy(Protocol):
         Returns:
             The queues of this member; empty when it gets none.
         """
+
+
+def share_of(
+    strategy: AllocateStrategy, group: str, client_id: str, queues: tuple[MessageQueue, ...], ids: tuple[str, ...]
+) -> set[MessageQueue]:
+    """Ask a strategy, which may be the user's own, for the share of one member.
+
+    Raises:
+        ConfigError: It has answered something else than some of the queues; those of other topics are passed over.
+    """
+    # Lists of its own: a strategy that sorts or pops must not change what the next one is asked about.
+    share = strategy.allocate(group, client_id, list(queues), list(ids))
+    hint = "allocate() has to return some of the queues that it was given"
+    try:
+        mine = set(share)
+    except TypeError:
+        raise ConfigError(f"allocation strategy {strategy.name!r} returned a {type(share).__name__}, not queues", hint=hint) from None
+    topics = {queue.topic for queue in queues}
+    # Strategies that have a list of their own answer with the queues of all their topics (Java: AllocateMessageQueueByConfig).
+    mine = {each for each in mine if not isinstance(each, MessageQueue) or each.topic in topics}
+    if foreign := mine.difference(queues):
+        shown = ", ".join(sorted(repr(each)[:80] for each in foreign)[:3])
+        raise ConfigError(f"allocation strategy {strategy.name!r} returned what is no queue of the topic: {shown}", hint=hint)
+    return mine
 
 
 class AllocateAveragely:

@@ -53,7 +53,8 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         config: A `ClientConfig` or `rocketmq://` URL to start from.
         ordered: Consume each queue in order, one call at a time.
         start_from: Where a group without offsets starts. `LAST`: after the newest message; `FIRST`: at the oldest; `TIMESTAMP`: at
-            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message.
+            `start_timestamp`. Queues that a topic gets while it is consumed are read from their first message; with `LAST`, a topic that
+            did not exist when it was subscribed is read from that moment on.
         start_timestamp: With `TIMESTAMP`: an aware datetime or seconds since the epoch; None is 30 minutes before the consumer was made.
         message_model: `CLUSTERING` shares the messages among the members, `BROADCASTING` gives all to each, without retries.
         concurrency: Calls at the same time, 1 to 1000; or (minimum, maximum), between which the number follows the backlog (Java:
@@ -218,6 +219,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
             NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientClosedError: The consumer was stopped.
+            ClientStateError: The consumer runs on another event loop.
         """
         self._call(self._async.subscribe, topic, listener, expression, batch=batch)
 
@@ -226,6 +228,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
 
         Raises:
             ClientClosedError: The consumer was stopped.
+            ClientStateError: The consumer runs on another event loop.
         """
         self._call(self._async.unsubscribe, topic)
 
@@ -233,7 +236,8 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """Join the group and begin to consume; does nothing while it runs. Returns the consumer itself.
 
         A topic that does not exist yet is no error, and neither is a name server that does not answer yet: consuming begins as soon as they
-        are there. The log says what is waited for.
+        are there. The log says what is waited for. What is sent after the start is consumed with `StartFrom.LAST`, too, unless a broker
+        takes longer than a second to say where its queues end.
 
         Args:
             timeout: Seconds to wait until a name server answers; None starts without one.

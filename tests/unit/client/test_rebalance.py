@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -127,4 +128,35 @@ async def test_a_slow_consumer_does_not_hold_the_others_up() -> None:
         rebalance.wake()
         await asyncio.sleep(1.1)
     assert good.rebalanced_at == pytest.approx([0, 1.1, 2.2])
+    await rebalance.stop()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_rounds_come_again_where_tasks_begin_at_once(rounds: int) -> None:
+    @virtual_time
+    async def run() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+        consumer = FakeConsumer()
+        rebalance = service(consumer)
+        for _ in range(rounds):
+            rebalance.wake()
+            await asyncio.sleep(2)
+        assert len(consumer.rebalanced_at) == rounds
+        await rebalance.stop()
+
+    run()
+
+
+@virtual_time
+async def test_round_of_one_group_does_not_wait_for_those_of_others() -> None:
+    old, new = FakeConsumer("old"), FakeConsumer("new")
+    rebalance = service(old, new)
+    rebalance.begin(old)
+    await asyncio.sleep(0.5)
+    rebalance.begin(new)
+    rebalance.begin(old)
+    await asyncio.sleep(3)
+    assert new.rebalanced_at == pytest.approx([0.5])
+    assert old.rebalanced_at == pytest.approx([0, 1.0])
     await rebalance.stop()

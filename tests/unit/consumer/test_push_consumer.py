@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import signal
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,28 +14,11 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.client import manager
-from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.manager import InstanceManager
-from aiorocketmq.config import ClientConfig
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.remoting.client import RemotingClient
 from tests.support.memory_transport import PeerConnection
 from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
 from tests.wire.world import CLIENT_ID, NAME_SERVER, other_tasks
-
-
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> ScriptedBroker:
-    """A scripted broker that all clients of the test meet."""
-    made = ScriptedBroker()
-
-    def instance(config: ClientConfig, client_id: str, *, index: int) -> ClientInstance:
-        remoting = RemotingClient(config, connector=made.world.network.connector)
-        return ClientInstance(config, CLIENT_ID, index=index, remoting=remoting)
-
-    monkeypatch.setattr(manager, "shared", InstanceManager(instance))
-    return made
 
 
 def make(**fields: Any) -> rmq.PushConsumer:
@@ -149,6 +133,41 @@ async def test_run_ends_when_it_is_cancelled_or_stopped_elsewhere(broker: Script
     await other.stop()
     await running
     assert other_tasks() == set()
+
+
+@virtual_time
+async def test_one_signal_ends_all_consumers_of_the_program_that_run(broker: ScriptedBroker) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    consumers = [make(instance_name=name) for name in ("one", "two")]
+    running = [asyncio.ensure_future(consumer.run()) for consumer in consumers]
+    await asyncio.sleep(3)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(asyncio.gather(*running), 10)
+    assert {consumer.state for consumer in consumers} == {rmq.ServiceState.SHUTDOWN_ALREADY}
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@virtual_time
+async def test_consumer_that_ends_first_leaves_the_signals_to_the_others(broker: ScriptedBroker) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    consumers = [make(instance_name=name) for name in ("one", "two")]
+    running = [asyncio.ensure_future(consumer.run()) for consumer in consumers]
+    await asyncio.sleep(3)
+    for end in (0, 1):
+        await consumers[end].stop()
+        await running[end]
+        if not end:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.wait_for(running[1], 10)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@virtual_time
+async def test_consumer_that_has_lost_its_only_listener_does_not_start(broker: ScriptedBroker) -> None:
+    consumer = make()
+    await consumer.unsubscribe(TOPIC)
+    with pytest.raises(rmq.ListenerError, match="no listener"):
+        await consumer.start()
 
 
 @pytest.fixture

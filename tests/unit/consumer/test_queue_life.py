@@ -296,6 +296,50 @@ def test_store_that_fails_ends_the_queue_all_the_same(how: str, caplog: pytest.L
     run()
 
 
+@pytest.mark.feature("G16", "G10")
+@virtual_time
+async def test_store_that_takes_no_offset_keeps_no_lock(caplog: pytest.LogCaptureFixture) -> None:
+    class Refuses(Flaky):
+        def update_offset(self, queue: MessageQueue, offset: int, *, increase_only: bool) -> None:
+            raise KeyError("no room")
+
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    async with consuming(broker, seen, ordered=True, offset_store=Refuses()):
+        await asyncio.sleep(SETTLED)
+        assert seen.bodies == [b"0"]
+    assert QUEUE in unlocked(broker.peer)
+    assert "KeyError" in caplog.text
+
+
+@pytest.mark.feature("G16")
+@pytest.mark.parametrize("answer", ["5", None, 2.5, 10**30, KeyError("no room")])
+def test_store_that_answers_nonsense_is_told_and_may_come_to_its_senses(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(Flaky):
+        odd = True
+
+        async def read_offset(self, queue: MessageQueue, where: object) -> Any:
+            if not self.odd:
+                return 0
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    @virtual_time
+    async def run() -> None:
+        broker, seen, store = ScriptedBroker(), Seen(), Odd()
+        broker.append(b"0")
+        async with consuming(broker, seen, offset_store=store) as runtime:
+            await asyncio.sleep(SETTLED)
+            assert QUEUE not in runtime.rebalancer.assigned
+            assert "start offset of" in caplog.text
+            store.odd = False
+            await asyncio.sleep(SETTLED)
+            assert seen.bodies == [b"0"]
+
+    run()
+
+
 @pytest.mark.feature("G16", "F33")
 @pytest.mark.parametrize("method", ["remove_offset", "update_and_freeze_offset"])
 @virtual_time

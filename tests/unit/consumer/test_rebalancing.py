@@ -200,6 +200,79 @@ async def test_failing_strategy_leaves_everything_as_it_is(caplog: pytest.LogCap
     assert "strategy BROKEN failed" in caplog.text
 
 
+@pytest.mark.feature("G9")
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (["abc"], "abc"), (None, "NoneType"), ([QUEUE, MessageQueue(TOPIC, "broker-a", 7)], "7"), ([QUEUE, 3], "3"),
+        (5, "int"), ([[]], "list"), (asyncio.CancelledError(), "CancelledError"), (GeneratorExit(), "GeneratorExit"),
+    ],
+)  # fmt: skip
+def test_strategy_that_answers_nonsense_is_told_and_may_come_to_its_senses(
+    answer: object, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        name = "ODD"
+        odd = True
+
+        def allocate(self, group: str, client_id: str, queues: list[MessageQueue], client_ids: list[str]) -> object:
+            if not self.odd:
+                return list(queues)
+            if isinstance(answer, BaseException):
+                raise answer
+            queues.clear()
+            client_ids.clear()
+            return answer
+
+    @virtual_time
+    async def run() -> None:
+        broker, seen, strategy = ScriptedBroker(), Seen(), Odd()
+        broker.append(b"0")
+        async with consuming(broker, seen, allocate=strategy) as runtime:
+            await asyncio.sleep(SETTLED)
+            assert runtime.rebalancer.assigned == {}
+            assert "strategy ODD failed" in caplog.text
+            assert word in caplog.text
+            strategy.odd = False
+            await eventually(lambda: seen.bodies == [b"0"], 5)
+
+    run()
+
+
+@virtual_time
+async def test_strategy_with_a_list_of_its_own_may_answer_with_queues_of_other_topics_too(caplog: pytest.LogCaptureFixture) -> None:
+    class Listed:
+        name = "CONFIG"
+
+        def allocate(self, *_: object) -> list[MessageQueue]:
+            return [QUEUE, MessageQueue(RETRY, "broker-a", 0), MessageQueue("other", "broker-b", 3)]
+
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    async with consuming(broker, seen, allocate=Listed()) as runtime:
+        await eventually(lambda: seen.bodies == [b"0"], 5)
+        assert set(runtime.rebalancer.assigned) == {QUEUE, MessageQueue(RETRY, "broker-a", 0)}
+        assert runtime.queues.waiting == {}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), ZeroDivisionError()])
+def test_message_queue_listener_that_raises_is_told(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    def listener(*_: object) -> None:
+        raise error
+
+    @virtual_time
+    async def run() -> None:
+        broker, seen = ScriptedBroker(), Seen()
+        broker.append(b"0")
+        async with consuming(broker, seen, message_queue_listener=listener):
+            await eventually(lambda: seen.bodies == [b"0"], 5)
+            await asyncio.sleep(1)
+        assert "message_queue_listener of group" in caplog.text
+
+    run()
+
+
 # --- locks -------------------------------------------------------------------------------------------------------------------
 
 

@@ -106,18 +106,22 @@ def test_listener_that_cannot_show_itself_is_named_by_its_type() -> None:
     assert "a Silent" in repr(Listener("t", Silent()))
 
 
+# The fields of compiled classes refuse other types by themselves, before anything of ours can look at them.
+REFUSED = (rmq.ConfigError, TypeError) if rmq.compiled else rmq.ConfigError
+
+
 @pytest.mark.parametrize("value", [1.5, True, "3", None, -2, 19])
 def test_retry_takes_whole_numbers_only(value: Any) -> None:
-    with pytest.raises(rmq.ConfigError, match="delay_level"):
+    with pytest.raises(REFUSED, match=r"delay_level|object expected"):
         rmq.Retry(value)
     if value != 19:
-        with pytest.raises(rmq.ConfigError, match="acknowledged"):
+        with pytest.raises(REFUSED, match=r"acknowledged|object expected"):
             rmq.Retry(0, value)
 
 
 @pytest.mark.parametrize("value", [True, "1", timedelta(seconds=1), float("nan"), 31])
 def test_suspend_takes_seconds_only(value: Any) -> None:
-    with pytest.raises(rmq.ConfigError, match="delay"):
+    with pytest.raises(REFUSED, match=r"delay|object expected"):
         rmq.Suspend(value)
 
 

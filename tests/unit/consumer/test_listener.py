@@ -70,7 +70,7 @@ def test_function_with_a_yield_is_refused_because_nothing_of_it_would_run(functi
 class Unbound:
     """As the proxies of web frameworks: what they stand for is not there."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise RuntimeError("outside of a request")
 

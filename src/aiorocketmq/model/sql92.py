@@ -31,6 +31,8 @@ MAX_DEPTH: Final = 100
 """Parentheses, signs and comparisons inside each other; AND and OR in a row count once."""
 TEXT_WORDS: Final = frozenset({"CONTAINS", "STARTSWITH", "ENDSWITH"})
 """Operators that brokers know since 5.1.3; older ones take them for the end of the condition."""
+_MOST_KEPT: Final = 16 * 1024
+"""Characters of the longest expression that is kept: a parsed one takes some sixty times as many bytes."""
 HINT: Final = "for example: price > 10 AND region IN ('eu', 'us')"
 
 
@@ -111,13 +113,17 @@ class Condition:
             return False
 
 
-@lru_cache(maxsize=256)
 def parse(expression: str) -> Condition:
-    """Parse a filter; the same text is parsed once.
+    """Parse a filter; the same text is parsed once, unless it is very long.
 
     Raises:
         ConfigError: It is not in the language; the text says where and why.
     """
+    return _kept(expression) if len(expression) <= _MOST_KEPT else Condition(expression)
+
+
+@lru_cache(maxsize=64)
+def _kept(expression: str) -> Condition:
     return Condition(expression)
 
 

@@ -113,3 +113,10 @@ def test_nothing_else_is_ever_raised(expression: str, properties: dict[str, str]
     except ConfigError:
         return
     assert condition.matches(properties) in (True, False)
+
+
+def test_very_long_expressions_are_not_kept() -> None:
+    assert parse("price > 10") is parse("price > 10")
+    long = " OR ".join(f"price = {number}" for number in range(2000))
+    assert parse(long) is not parse(long)
+    assert parse(long).matches(ORDER)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from functools import partial
 
 import pytest
 
@@ -280,4 +282,35 @@ async def test_a_stopped_service_has_no_timer_left() -> None:
     bench.polling.stop()
     await asyncio.sleep(10)
     assert bench.answered == []
+    bench.assert_empty()
+
+
+@virtual_time
+async def test_slow_filters_and_slow_answers_hold_up_nobody() -> None:
+    bench = Bench()
+    asked: list[bytes] = []
+
+    def busy() -> None:
+        stop = time.thread_time() + 0.004
+        while time.thread_time() < stop:
+            pass
+
+    def wants(properties: bytes) -> bool:
+        asked.append(properties)
+        busy()
+        return False
+
+    def answer(name: int) -> None:
+        busy()
+        bench.answered.append(name)
+
+    deadline = asyncio.get_running_loop().time() + 10
+    for number in range(20):
+        assert bench.polling.park("t", 0, ParkedPull(ALL, deadline, partial(answer, number), None, wants))
+    bench.polling.arrived("t", 0, [0], [b"properties"] * 3)
+    assert len(asked) <= 4, "the others are woken without being asked"
+    assert 0 < len(bench.answered) <= 4
+    await asyncio.sleep(1)
+    assert len(bench.answered) >= 18
+    bench.polling.stop()
     bench.assert_empty()

@@ -248,3 +248,21 @@ async def test_long_subscriptions_are_not_kept(bench: BrokerBench) -> None:
     assert _parse_subscription.cache_info().currsize == 0
     assert (await bench.pull("t", tags="a || b")).code == ResponseCode.PULL_RETRY_IMMEDIATELY
     assert _parse_subscription.cache_info().currsize == 1
+
+
+async def test_a_pull_with_a_slow_filter_ends_where_it_is(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(bench, 40)
+    assert (await bench.pull("t", tags="a = 1", kind="SQL92")).ext_fields["nextBeginOffset"] == "40"
+    monkeypatch.setattr("aiorocketmq.server.broker.processors.pull._FILTER_TIME", 0.0)
+    answer = await bench.pull("t", tags="a = 1", kind="SQL92")
+    assert (answer.code, answer.ext_fields["nextBeginOffset"]) == (ResponseCode.PULL_RETRY_IMMEDIATELY, "16")
+    answer = await bench.pull("t", 32, tags="a = 1", kind="SQL92")
+    assert answer.ext_fields["nextBeginOffset"] == "40"
+
+
+async def test_a_filter_that_takes_too_long_to_read_is_refused(bench: BrokerBench) -> None:
+    await fill(bench, 1)
+    long = " OR ".join(f"a = {number}" for number in range(2000))
+    answer = await bench.pull("t", tags=long, kind="SQL92")
+    assert answer.code == ResponseCode.SUBSCRIPTION_PARSE_FAILED
+    assert f"has {len(long)} characters, this server takes 16384 at most" in (answer.remark or "")

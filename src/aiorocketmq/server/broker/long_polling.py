@@ -14,6 +14,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final, Protocol
@@ -28,6 +29,8 @@ MAX_IN_ALL: Final = 128 * 1024
 
 _BUDGET: Final = 256
 """Pulls carried out in one turn of the loop at most."""
+_TURN: Final = 0.01
+"""Seconds of this thread's own work in one turn of the loop, but for a last pull that takes longer."""
 _UNREAD_INTERVAL: Final = 0.05
 """Seconds between two looks whether peers that did not read their answers do so now."""
 
@@ -75,11 +78,13 @@ class ParkedPull:
         self.woken = False
         self.done = False
 
-    def lets_through(self, codes: Set[int], properties: Sequence[bytes]) -> bool:
-        """Whether any of these messages wakes it."""
+    def lets_through(self, codes: Set[int], properties: Sequence[bytes], stop: float) -> bool:
+        """Whether any of these messages wakes it; true, too, when that is not found out until `stop` of this thread's own time."""
         if self.codes and self.codes.isdisjoint(codes):
             return False
-        return self.wants is None or any(map(self.wants, properties))
+        if self.wants is None:
+            return True
+        return any(time.thread_time() >= stop or self.wants(each) for each in properties)
 
 
 class LongPolling:
@@ -151,7 +156,9 @@ class LongPolling:
         if parked is None:
             return
         codes = set(tags_codes)
-        self._wake(pull for pull in parked if pull.lets_through(codes, properties))
+        # Pulls that are woken without need look once more, turn by turn; whoever sent the messages must not wait for all filters.
+        stop = time.thread_time() + _TURN
+        self._wake(pull for pull in parked if pull.lets_through(codes, properties, stop))
 
     def wake(self, topic: str, queue_id: int | None = None) -> None:
         """Carry out all pulls of a topic (or one of its queues) again: an offset was reset, or the topic changed."""
@@ -195,7 +202,8 @@ class LongPolling:
         if self._paused:
             return
         budget = _BUDGET
-        while self._woken and budget:
+        stop = time.thread_time() + _TURN
+        while self._woken and budget and time.thread_time() < stop:
             pull = self._woken.popleft()
             if pull.done:
                 continue

@@ -24,6 +24,8 @@ from aiorocketmq.server.store.records import PendingMessage
 
 _TIMER_PRECISION_MS = 1000
 
+MAX_SQL = 16 * 1024
+"""Characters of a SQL expression here: what can be parsed without keeping the others waiting."""
 _hashes = lru_cache(maxsize=4096)(names.java_hash)
 _KEPT_TAG = 256
 
@@ -44,6 +46,8 @@ def filter_of(subscription: SubscriptionData) -> Condition | None:
     try:
         if subscription.expression_type != ExpressionType.SQL92:
             raise ConfigError(f"the filter language {subscription.expression_type!r} is unknown: use TAG or SQL92")
+        if len(subscription.expression) > MAX_SQL:
+            raise ConfigError(f"the SQL expression has {len(subscription.expression)} characters, this server takes {MAX_SQL} at most")
         return parse(subscription.expression)
     except ConfigError as error:
         raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, error.message, topic=subscription.topic) from None

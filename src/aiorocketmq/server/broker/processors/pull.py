@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -32,6 +34,9 @@ MAX_BYTES: Final = 256 * 1024
 SCAN_WINDOW: Final = 800
 """Messages that one pull looks at, at least, for ones that match (Java: maxFilterMessageSize / 20)."""
 _COLD_CHUNK: Final = 64
+_FILTER_CHUNK: Final = 16
+_FILTER_TIME: Final = 0.01
+"""Seconds of work after which a pull with a SQL filter ends where it is: conditions are of any length, and others wait meanwhile."""
 _KEPT_EXPRESSION: Final = 1024
 """Characters of the longest subscription that is kept once it is parsed: a thousand long ones would take gigabytes."""
 _READ: Final = int(Permission.READ)
@@ -209,8 +214,9 @@ class PullProcessor:
         found = []
         size = 0
         end = min(queue.next_offset, offset + max(SCAN_WINDOW, pull.max_messages))
+        stop = time.thread_time() + _FILTER_TIME if condition is not None else math.inf
         while offset < end:
-            chunk = store.read(queue, offset, min(end - offset, _COLD_CHUNK), MAX_BYTES)
+            chunk = store.read(queue, offset, min(end - offset, _COLD_CHUNK if condition is None else _FILTER_CHUNK), MAX_BYTES)
             for tags_code, _, record in chunk:
                 if (codes and tags_code not in codes) or (condition and not condition.matches(decode_record(record).properties)):
                     offset += 1
@@ -228,6 +234,8 @@ class PullProcessor:
                 # Only a damaged database lacks rows; consumers must be able to go past the hole.
                 logger.error("%s:%d: no messages from offset %d to %d", pull.topic, pull.queue_id, offset, end)
                 return found, end
+            if time.thread_time() >= stop:
+                break
         return found, offset
 
     def _response(self, pull: _Pull, code: int, status: str, following: int, low: int, high: int) -> RemotingCommand:

@@ -239,11 +239,16 @@ async def test_what_a_request_wrote_is_dropped_when_it_is_refused(bench: Bench) 
     store.revoke()
     store.end()
     assert len(told) == 1 and told[0] is not None
+    bench.store.append(bench.message(b"between"))
+    store.begin()
+    store.append(bench.message(b"bad by itself"))
+    store.revoke()
+    store.end()
     bench.store.append(bench.message(b"new"))
     await bench.committed()
     assert bench.applied == ["good"]
     assert bench.store.settings("topic") == {"good": "{}"}
-    assert bench.bodies() == [b"old", b"new"]
+    assert bench.bodies() == [b"old", b"between", b"new"]
 
 
 async def test_a_topic_of_many_messages_goes_on_a_thread_of_its_own(bench: Bench) -> None:

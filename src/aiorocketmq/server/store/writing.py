@@ -34,6 +34,7 @@ class Writes(ABC):
         self._sealed: deque[Changes] = deque()
         self._unit: Unit | None = None
         self._in_request = False
+        self._before = 0  # messages of other requests in this tick
         self._armed = False
         self.on_scheduled: Callable[[DueEntry], None] = lambda entry: None
 
@@ -50,6 +51,7 @@ class Writes(ABC):
         """
         self._in_request = True
         self._unit = None
+        self._before = len(self._changes.messages)
 
     def end(self) -> None:
         """The request is handled; its unit is written with the commit of this tick."""
@@ -59,11 +61,11 @@ class Writes(ABC):
     def revoke(self) -> None:
         """The request at work is refused: what it has written so far is dropped, as if it had never asked."""
         unit, self._unit = self._unit, None
+        changes = self._changes
+        del changes.messages[self._before :]
         if unit is None:
             return
-        changes = self._changes
         changes.units.remove(unit)
-        changes.messages = [message for message in changes.messages if message.unit is not unit]
         changes.drops = {topic: each for topic, each in changes.drops.items() if each is not unit}
         unit.error = broker_error(ResponseCode.SYSTEM_ERROR, "the request was refused")
         for callback in unit.callbacks:
@@ -153,6 +155,7 @@ class Writes(ABC):
         """What comes now belongs to a commit of its own, after the one that holds what came before."""
         self._sealed.append(self._changes)
         unit, self._changes = self._unit, Changes()
+        self._before = 0
         if unit is not None and unit in self._sealed[-1].units:
             self._sealed[-1].units.remove(unit)
             self._changes.units.append(unit)

@@ -211,6 +211,7 @@ class RealCluster:
         if self._is_5:
             # By default an idle broker writes its whole timer wheel, 37 MB, every second: a third of a core.
             config |= {"bindAddress": "127.0.0.1", "timerWheelEnable": "true", "timerFlushIntervalMs": "30000"}
+            config["recallMessageEnable"] = "true"
         return config | self._broker_options
 
     def _spawn(self, main: str, config: Mapping[str, str], heap: tuple[str, ...], *, log: str = "") -> Child:

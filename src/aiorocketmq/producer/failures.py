@@ -13,6 +13,7 @@ from aiorocketmq.errors import (
     RocketMQError,
     RouteError,
     SendError,
+    SendTimeoutError,
     fresh,
     send_error_kind,
 )
@@ -89,4 +90,14 @@ def _made(
         retriable=error is None or error.retriable or timed_out,
         hint=_UNREACHABLE_HINT if isinstance(error, ConnectError) else error.hint if error is not None else None,
         cause=error,
+    )
+
+
+def no_room(topic: str, seconds: float, unanswered: int) -> SendTimeoutError:
+    """The error of a message for which the window had no room in its time."""
+    return SendTimeoutError(
+        f"a message for topic {topic!r} was not sent within {seconds:.3f} s: "
+        f"the time ran out waiting for room among {unanswered} unanswered messages",
+        topic=topic,
+        hint="send more slowly, or raise max_in_flight and max_in_flight_bytes",
     )

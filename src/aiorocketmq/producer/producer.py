@@ -27,7 +27,6 @@ from aiorocketmq.errors import (
     NoNameServerError,
     RemotingError,
     RocketMQError,
-    SendTimeoutError,
 )
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import CompressionType, ServiceState
@@ -38,8 +37,10 @@ from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
+from aiorocketmq.producer.failures import no_room
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.prepare import Policies, Preparer
+from aiorocketmq.producer.recall import Recalls
 from aiorocketmq.producer.requests import Requests
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
@@ -54,7 +55,7 @@ logger = logging.getLogger("aiorocketmq.producer")
 
 
 @final
-class Producer:
+class Producer(Recalls):
     """Sends messages.
 
     One producer serves any number of tasks of its event loop and any number of topics; it is cheap when idle, so make one and keep it.
@@ -589,12 +590,7 @@ class Producer:
 
     async def _wait_for_room(self, dispatcher: SendDispatcher, operation: SendOperation | Gathered) -> None:
         if not await dispatcher.window.acquire(operation.size, operation.deadline):
-            raise SendTimeoutError(
-                f"a message for topic {operation.target.topic!r} was not sent within {operation.deadline - operation.started:.3f} s: "
-                f"the time ran out waiting for room among {dispatcher.window.messages} unanswered messages",
-                topic=operation.target.topic,
-                hint="send more slowly, or raise max_in_flight and max_in_flight_bytes",
-            )
+            raise no_room(operation.target.topic, operation.deadline - operation.started, dispatcher.window.messages)
         if dispatcher.closed:
             dispatcher.window.release(operation.size)
             raise ClientClosedError(f"producer {self.group!r} was stopped")

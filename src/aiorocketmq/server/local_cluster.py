@@ -14,12 +14,14 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self, Unpack, cast
 
 from aiorocketmq.errors import ClientStateError, ConfigError, RocketMQError
-from aiorocketmq.model.checks import flag, whole
+from aiorocketmq.model.checks import duration, flag, whole
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
@@ -48,6 +50,7 @@ class LocalCluster:
         auto_create_topics: Unknown topics are created when a producer sends to them.
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
+        clock: Tells brokers the time, in seconds since the epoch; None takes the computer's. `advance()` moves it ahead.
         broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
@@ -66,6 +69,7 @@ class LocalCluster:
         auto_create_topics: bool = True,
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
+        clock: Callable[[], float] | None = None,
         **broker_settings: Unpack[BrokerSettings],
     ) -> None:
         refuse_unknown(broker_settings)
@@ -84,6 +88,8 @@ class LocalCluster:
         # Absolute, so that a broker that is started again finds its file when the program has gone to another folder meanwhile.
         self._folder = Path(data_dir).absolute() if data_dir is not None else None
         self._folder_lock = FolderLock(self._folder) if self._folder is not None else None
+        self._clock = clock or time.time
+        self._ahead = 0.0
         self._name_server: NameServer | None = None
         self._configs = [
             BrokerConfig(
@@ -175,7 +181,7 @@ class LocalCluster:
         for config in self._configs:
             config.host = listen
             config.name_servers = (dialled,)
-            broker = Broker(config, advertised_host=advertised)
+            broker = Broker(config, advertised_host=advertised, now_ms=self._now_ms)
             self._brokers.append(broker)
             await broker.start()
 
@@ -276,6 +282,26 @@ class LocalCluster:
         """
         self._check_loop()
         self.broker(name).proceed()
+
+    def _now_ms(self) -> int:
+        return int((self._clock() + self._ahead) * 1000)
+
+    async def advance(self, seconds: float | timedelta = 0.0) -> None:
+        """Let time pass: what becomes due meanwhile, such as messages that were sent for later, is delivered now.
+
+        Only what brokers do at times of the calendar follows this clock; time-outs of connections and clients do not.
+
+        Args:
+            seconds: By how much the clock of all brokers is moved ahead, for good. 0 looks at `clock` again after you have moved that.
+
+        Raises:
+            ConfigError: It is no duration.
+            ClientStateError: The cluster was started on another event loop.
+        """
+        self._check_loop()
+        self._ahead += duration("seconds", seconds, 0.0)
+        for broker in self._brokers:
+            broker.look_at_clock()
 
     async def create_topic(
         self,

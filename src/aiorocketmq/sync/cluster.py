@@ -5,7 +5,8 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Unpack, final
 
@@ -32,6 +33,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         auto_create_topics: Unknown topics are created when a producer sends to them.
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
+        clock: Tells brokers the time, in seconds since the epoch; None takes the computer's. `advance()` moves it ahead.
         broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
@@ -50,6 +52,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         auto_create_topics: bool = True,
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
+        clock: Callable[[], float] | None = None,
         **broker_settings: Unpack[BrokerSettings],
     ) -> None:
         super().__init__(
@@ -63,6 +66,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
                 auto_create_topics=auto_create_topics,
                 cluster_name=cluster_name,
                 advertised_host=advertised_host,
+                clock=clock,
                 **broker_settings,
             )
         )
@@ -114,6 +118,20 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             ConfigError: There is no such broker.
         """
         self._call(self._async.resume_broker, name)
+
+    def advance(self, seconds: float | timedelta = 0.0) -> None:
+        """Let time pass: what becomes due meanwhile, such as messages that were sent for later, is delivered now.
+
+        Only what brokers do at times of the calendar follows this clock; time-outs of connections and clients do not.
+
+        Args:
+            seconds: By how much the clock of all brokers is moved ahead, for good. 0 looks at `clock` again after you have moved that.
+
+        Raises:
+            ConfigError: It is no duration.
+            ClientStateError: The cluster was started on another event loop.
+        """
+        self._call(self._async.advance, seconds)
 
     def create_topic(
         self,

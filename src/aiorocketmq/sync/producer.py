@@ -147,6 +147,28 @@ class Producer(BlockingProducer[AsyncProducer]):
             max_in_flight,
         )
 
+    def recall(self, topic: str, handle: str, *, timeout: float | timedelta | None = None) -> str:
+        """Take a message back that was sent with `delay=` or `deliver_at=`, before it is delivered.
+
+        Args:
+            topic: Its topic.
+            handle: `SendResult.recall_handle` of its send.
+            timeout: Seconds for the answer; None takes `send_msg_timeout`.
+
+        Returns:
+            The message's id. The broker answers so for a message that was taken back already, too.
+
+        Raises:
+            ConfigError: The handle is none, or belongs to another topic; nothing was asked.
+            InvalidNameError: The topic is not legal.
+            NotSupportedByBrokerError: The broker is older than 5.3.2; nothing was asked.
+            BrokerError: It is too late (code 604).
+            NoPermissionError: The broker does not take messages back: `recallMessageEnable` is false there by default.
+            RouteError, RemotingError: The broker cannot be reached, or does not answer.
+            ClientStateError: The producer is not running.
+        """
+        return self._call(self._async.recall, topic, handle, timeout=timeout)
+
     @property
     def group(self) -> str:
         """The producer group."""

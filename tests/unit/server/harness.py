@@ -21,6 +21,7 @@ from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pull import PullProcessor
+from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.schedule import Schedule
@@ -113,6 +114,7 @@ class BrokerBench:
             row
             for processor in (
                 SendProcessor(state),
+                RecallProcessor(state, self.schedule),
                 ReplyProcessor(state),
                 PullProcessor(state),
                 ClientProcessor(state),

@@ -13,6 +13,7 @@ import pytest
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.recall import RecallHandle
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.protocol import bodies, fastjson
 from aiorocketmq.protocol.beans import to_json
@@ -35,7 +36,8 @@ GOOD: dict[str, str] = {
     "group_name": "readers", "client_id": "client", "queue_id": "0", "queue_offset": "0", "offset": "0", "commit_offset": "0",
     "default_topic_queue_nums": "4", "sys_flag": "4", "born_timestamp": str(NOW), "flag": "0", "max_msg_nums": "32", "delay_level": "1",
     "suspend_timeout_millis": "1000", "sub_version": "0", "timestamp": str(NOW), "key": "k", "max_num": "8", "begin_timestamp": "0",
-    "end_timestamp": str(NOW), "is_force": "true", "recall_handle": "x", "read_queue_nums": "4", "write_queue_nums": "4", "perm": "6",
+    "recall_handle": RecallHandle("orders", "broker-a", NOW + 10_000, "ID").encode(),
+    "end_timestamp": str(NOW), "is_force": "true", "read_queue_nums": "4", "write_queue_nums": "4", "perm": "6",
     "namespace": "n", "value": "v", "broker_name": "broker-a", "broker_addr": "127.0.0.1:10911", "cluster_name": "DefaultCluster",
     "ha_server_addr": "127.0.0.1:10912", "broker_id": "0", "cluster": "DefaultCluster",
 }  # fmt: skip

@@ -287,11 +287,6 @@ async def test_a_deleted_topic_gets_no_delayed_messages(bench: BrokerBench) -> N
     assert bench.state.store.bounds("t", 0) == (0, 0)
 
 
-async def test_recall_is_off_as_on_a_real_broker(bench: BrokerBench) -> None:
-    answer = await bench.ask(RequestCode.RECALL_MESSAGE, {"topic": "t", "recallHandle": "x"})
-    assert (answer.code, answer.remark) == (ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")
-
-
 @pytest.mark.parametrize(
     ("topic", "body", "fields"),
     [

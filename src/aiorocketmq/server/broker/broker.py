@@ -21,6 +21,7 @@ from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pull import PullProcessor
+from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.registration import Registration
@@ -158,6 +159,7 @@ class Broker:
         processors = (
             SendProcessor(state),
             ReplyProcessor(state),
+            RecallProcessor(state, self._schedule),
             PullProcessor(state),
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),
@@ -257,6 +259,11 @@ class Broker:
             self._retention.start()
         self._look_at_clients_later()  # their heartbeats came meanwhile, and are not handled yet
         logger.info("broker %s goes on", self.name)
+
+    def look_at_clock(self) -> None:
+        """The wall clock was moved: do what is due by now. Does nothing while stopped or paused."""
+        if self._schedule is not None:
+            self._schedule.look()
 
     def drop(self) -> None:
         """Close the sockets and the file that an event loop left open when it was closed; what was acknowledged is stored."""

@@ -51,6 +51,7 @@ class BrokerConfig:
         region_id: Sent as `MSG_REGION`.
         delay_levels: Seconds of each delay level.
         timer_max_delay: Seconds that a message may ask to be delayed at most.
+        recall_messages: Producers may take such messages back. Java's `recallMessageEnable`, which is false by default.
         client_expiry: Seconds after its last heartbeat at which a client is forgotten.
         client_scan_interval: Seconds between two looks for such clients.
         register_interval: Seconds between two registrations with the name servers.
@@ -77,6 +78,7 @@ class BrokerConfig:
     region_id: str = "DefaultRegion"
     delay_levels: tuple[float, ...] = DELAY_LEVELS
     timer_max_delay: float = 3 * 24 * 3600
+    recall_messages: bool = True
     client_expiry: float = 120.0
     client_scan_interval: float = 10.0
     register_interval: float = 30.0
@@ -101,7 +103,7 @@ class BrokerConfig:
         whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
         whole("default_topic_queues", self.default_topic_queues, 1, 65535)
         whole("recent_bytes", self.recent_bytes, 0)
-        for name in ("auto_create_topics", "auto_create_groups", "long_polling"):
+        for name in ("auto_create_topics", "auto_create_groups", "recall_messages", "long_polling"):
             flag(name, getattr(self, name))
         check_text("cluster_name", self.cluster, _LONGEST_NAME)
         check_text("region_id", self.region_id, _LONGEST_NAME)
@@ -123,6 +125,7 @@ class BrokerSettings(TypedDict, total=False):
     auto_create_groups: bool
     delay_levels: Sequence[float]
     timer_max_delay: Duration
+    recall_messages: bool
     client_expiry: Duration
     client_scan_interval: Duration
     register_interval: Duration

@@ -103,6 +103,12 @@ class Schedule:
         self._running = True
         self._arm()
 
+    def look(self) -> None:
+        """Do at once what is due: the wall clock was moved. Does nothing while stopped."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._run()
+
     def added(self, entry: DueEntry) -> None:
         """Work was added, and is committed."""
         # It can be met twice: read from the database while its commit is under way, and told of after it.

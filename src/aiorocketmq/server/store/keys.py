@@ -26,9 +26,16 @@ def index_keys(properties: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split()))
 
 
+def recall_key(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """The key by which a parked message is found when its producer takes it back (Java: `TIMER_DEL_UNIQKEY`)."""
+    topic, unique = properties.get(props.REAL_TOPIC), properties.get(props.UNIQ_KEY)
+    return (encode_text(f"{topic}+{unique}").decode("utf-8", "replace"),) if topic and unique else ()
+
+
 def keys_of_record(record: bytes) -> tuple[str, ...]:
-    """The same of a stored message; none when it cannot be read."""
+    """All keys by which a stored message may be found; none when it cannot be read."""
     try:
-        return index_keys(decode_message(record, broker_name="", max_body=0).properties)
+        properties = decode_message(record, broker_name="", max_body=0).properties
     except ProtocolError:
         return ()
+    return (*index_keys(properties), *recall_key(properties))

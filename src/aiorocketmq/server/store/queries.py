@@ -127,6 +127,11 @@ class Queries:
         )  # fmt: skip
         return [(queue_id, DueEntry(at, kind, key)) for queue_id, at, kind, key in rows]
 
+    def due_entry(self, kind: str, key: int) -> DueEntry | None:
+        """What is to be done with a key, or None."""
+        row = next(self._rows("SELECT at, kind, key FROM due WHERE kind = ? AND key = ?", kind, key), None)
+        return DueEntry._make(row) if row else None
+
     def oldest(self, limit: int) -> Iterator[tuple[int, int, int, str, bytes]]:
         """The committed messages that were stored first, but for those that due work still needs; read as they are taken.
 

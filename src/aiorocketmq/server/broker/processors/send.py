@@ -7,7 +7,6 @@ gets the same answer from both.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -16,17 +15,17 @@ from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.parsing import number_or_none
+from aiorocketmq.model.recall import RecallHandle
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import (
     ConsumerSendMsgBackRequestHeader,
-    RecallMessageRequestHeader,
     SendMessageRequestHeader,
     SendMessageRequestHeaderV2,
 )
 from aiorocketmq.protocol.message_codec import decode_batch
-from aiorocketmq.server.broker.metadata import missing_group
+from aiorocketmq.server.broker.metadata import TIMER_TOPIC, missing_group
 from aiorocketmq.server.broker.processors.common import (
     choose_queue,
     complete,
@@ -36,7 +35,7 @@ from aiorocketmq.server.broker.processors.common import (
 )
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
-from aiorocketmq.server.store.keys import encode_text
+from aiorocketmq.server.store.keys import recall_key
 from aiorocketmq.server.store.records import PendingMessage
 
 _V3_4_9: Final = 121
@@ -66,7 +65,6 @@ class SendProcessor:
             operation(RequestCode.SEND_MESSAGE_V2, SendMessageRequestHeaderV2, self._send, publish, failure_ext=trace),
             operation(RequestCode.SEND_BATCH_MESSAGE, SendMessageRequestHeaderV2, self._send_batch, publish, failure_ext=trace),
             operation(RequestCode.CONSUMER_SEND_MSG_BACK, ConsumerSendMsgBackRequestHeader, self._send_back, own_group),
-            operation(RequestCode.RECALL_MESSAGE, RecallMessageRequestHeader, self._recall, publish),
         )
 
     # -- one message --------------------------------------------------------------------------------------------------
@@ -118,6 +116,8 @@ class SendProcessor:
         complete(message, properties)
         if message.deliver_at:
             message.tags_code, message.keys = 0, ()  # found by key and tag once it is delivered
+            if message.topic == TIMER_TOPIC:
+                message.keys = recall_key(properties)
         if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
             raise illegal(self._state)
 
@@ -178,8 +178,7 @@ class SendProcessor:
         topic = properties.get(props.REAL_TOPIC, "")
         if not message.deliver_at or out is None or topic.startswith(names.RETRY_PREFIX):
             return None
-        text = f"v1 {topic} {self._state.config.name} {out + 1} {properties[props.UNIQ_KEY]}"
-        return base64.urlsafe_b64encode(encode_text(text)).decode()
+        return RecallHandle(topic, self._state.config.name, out + 1, properties[props.UNIQ_KEY]).encode()
 
     def _stored(
         self, request: Sent, unique: str, queue_id: int, handle: str | None, message: PendingMessage, error: RocketMQError | None
@@ -325,6 +324,3 @@ class SendProcessor:
         self._finish(message, properties)
         state.store.append(message)
         return None
-
-    def _recall(self, request: Plain[RecallMessageRequestHeader]) -> RemotingCommand:
-        raise broker_error(ResponseCode.NO_PERMISSION, "recall failed, operation is forbidden")

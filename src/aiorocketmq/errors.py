@@ -49,7 +49,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from aiorocketmq.wording import one_line, reason, travels
 
 __all__ = [
     "BrokerBusyError", "BrokerError", "BrokerNotFoundError", "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError",
@@ -62,11 +64,6 @@ __all__ = [
     "UnsupportedRequestError", "UsageError", "WindowFullError", "WrongProtocolError", "broker_error", "broker_not_found", "fresh",
     "send_error_kind",
 ]  # fmt: skip
-
-
-# Foreign errors whose fields are all in `args`: they can be pickled as they are. Of others only the text is certain to arrive.
-_PLAIN_MODULES: Final = frozenset({"builtins", "socket", "ssl"})
-_PLAIN_ARGUMENTS: Final = (str, bytes, int, float, type(None))
 
 
 class RocketMQError(Exception):
@@ -100,15 +97,15 @@ class RocketMQError(Exception):
         return fresh(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RocketMQError:
-        state = dict(self.__dict__)
-        cause = state.pop("cause")
+        made = memo[id(self)] = fresh(self)
         # A foreign cause is shared: nothing says that it can be copied, and nobody changes it.
-        state["cause"] = copy.deepcopy(cause, memo) if isinstance(cause, RocketMQError) else cause
-        return _made(type(self), self.args, state)
+        if isinstance(self.cause, RocketMQError):
+            made.cause = copy.deepcopy(self.cause, memo)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not by the constructor, as exceptions do by themselves: it wants the fields one by one, and makes the text of some of them.
-        return _made, (type(self), self.args, {**self.__dict__, "cause": _portable(self.cause)})
+        # Not by the constructor, which makes the text of some fields; and the fields last, as a cause may lead back to this error.
+        return _made, (type(self), self.args, {}), {name: _portable(value) for name, value in self.__dict__.items()}
 
 
 _ErrorT = TypeVar("_ErrorT", bound=BaseException)
@@ -135,12 +132,13 @@ def _made(kind: type[_OwnT], args: tuple[Any, ...], state: Mapping[str, Any]) ->
     return made
 
 
-def _portable(cause: BaseException | None) -> BaseException | None:
-    if cause is None or isinstance(cause, RocketMQError):
-        return cause
-    if type(cause).__module__ in _PLAIN_MODULES and all(isinstance(value, _PLAIN_ARGUMENTS) for value in cause.args):
-        return cause
-    return RocketMQError(f"{type(cause).__name__}: {cause}")
+def _portable(value: Any) -> Any:
+    """A field, with foreign errors in it only as far as they are certain to arrive: of the others their class and text."""
+    if type(value) is dict:
+        return {name: _portable(each) for name, each in value.items()}
+    if not isinstance(value, BaseException) or isinstance(value, RocketMQError):
+        return value
+    return value if travels(value) else RocketMQError(reason(value))
 
 
 class UsageError(RocketMQError):
@@ -240,7 +238,7 @@ class ConnectError(RemotingError, UnreachableError):
 
 
 class TLSError(RemotingError, UnreachableError):
-    """The TLS handshake or the verification of the peer failed; nothing was sent."""
+    """The TLS handshake or the verification of the peer failed; nothing was sent. `retriable` when the peer broke the handshake off."""
 
     retriable = False
 
@@ -304,7 +302,7 @@ class BrokerError(RefusedError):
 
     Attributes:
         code: The response code of the wire, see `aiorocketmq.protocol.codes.ResponseCode`.
-        remark: The peer's own text.
+        remark: The peer's own text, whole; `message` shows a thousand characters of it, on one line.
         broker: Broker name or address that answered.
         topic: Topic of the request, or "".
     """
@@ -327,7 +325,7 @@ class BrokerError(RefusedError):
         self.broker = broker
         self.topic = topic
         where = f" from {broker}" if broker else ""
-        super().__init__(f"code {self.code}{where}: {message or type(self).__name__}", hint=hint, cause=cause)
+        super().__init__(f"code {self.code}{where}: {one_line(message) or type(self).__name__}", hint=hint, cause=cause)
 
 
 class BrokerBusyError(BrokerError):

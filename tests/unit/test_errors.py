@@ -161,11 +161,35 @@ class Stubborn(Exception):
         self.needed = needed
 
 
+class Mute(Exception):
+    """A foreign error without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def local_text() -> str:
+    class Local(str):
+        __slots__ = ()
+
+    return Local("text")
+
+
+def with_field(error: Exception, value: object) -> Exception:
+    error.field = value  # type: ignore[attr-defined]
+    return error
+
+
 @pytest.mark.parametrize(
     ("cause", "kind", "text"),
     [
         (Stubborn(needed=lambda: 0), errors.RocketMQError, "Stubborn: stubborn"),
         (ValueError(object()), errors.RocketMQError, "ValueError: <object"),
+        (Mute(), errors.RocketMQError, "Mute: (its text cannot be read)"),
+        (ValueError(Mute()), errors.RocketMQError, "ValueError: (its text cannot be read)"),
+        (ValueError(local_text()), errors.RocketMQError, "ValueError: text"),
+        (with_field(ValueError("x"), lambda: 0), errors.RocketMQError, "ValueError: x"),
+        (with_field(ValueError("x"), ["plain", 1]), ValueError, "x"),
         (ExceptionGroup("g", [Stubborn(needed=1)]), errors.RocketMQError, "ExceptionGroup: g"),
         (ssl.SSLError(1, "handshake"), ssl.SSLError, "handshake"),
         (ConnectionRefusedError(111, "no"), ConnectionRefusedError, "no"),
@@ -177,6 +201,33 @@ def test_a_foreign_cause_is_no_obstacle(cause: Exception, kind: type[Exception],
     made = by_pickle(error)
     assert type(made.cause) is kind and text in str(made.cause)
     assert copy.copy(error).cause is cause and copy.deepcopy(error).cause is cause
+
+
+@pytest.mark.parametrize("again", [by_pickle, copy.deepcopy])
+def test_causes_that_lead_back_are_no_obstacle(again: Callable[[errors.RocketMQError], errors.RocketMQError]) -> None:
+    error, other = errors.SendError("it failed"), errors.ConnectError("no way")
+    error.cause = error
+    made = again(error)
+    assert made is not error and made.cause is made
+    error.cause, other.cause = other, error
+    made = again(error)
+    assert type(made.cause) is errors.ConnectError and made.cause is not other and made.cause.cause is made
+
+
+def test_foreign_errors_of_several_brokers_are_no_obstacle() -> None:
+    error = errors.PartialError("half", result={"a": 1}, errors={"b": Mute(), "c": KeyError("k"), "d": errors.ConnectError("no way")})
+    made = by_pickle(error)
+    assert isinstance(made, errors.PartialError) and made.result == {"a": 1}
+    assert [type(each) for each in made.errors.values()] == [errors.RocketMQError, KeyError, errors.ConnectError]
+
+
+@pytest.mark.feature("P9")
+def test_a_long_remark_is_shown_in_part_and_on_one_line() -> None:
+    remark = "first line\r\n\tat Some.java\x1b[31m " + "x" * 100_000
+    error = errors.broker_error(1, remark, broker="broker-a")
+    assert error.remark == remark and by_pickle(error).remark == remark  # type: ignore[attr-defined]
+    assert len(str(error)) < 1200 and str(error).isprintable() and "first line at Some.java [31m xxx" in str(error)
+    assert "BrokerBusyError" in str(errors.broker_error(2, "\n"))
 
 
 def test_a_foreign_error_is_not_copied() -> None:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.parsing import INT32_MAX
+from aiorocketmq.wording import shown
 
 __all__ = ["INT32_MAX", "duration", "flag", "member", "whole"]
 
@@ -32,7 +33,7 @@ def duration(name: str, value: object, low: float | None = None, high: float = _
         ConfigError: It is no duration (bool, str, None), not finite, or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-        raise ConfigError(f"{name} {value!r} is not a duration", hint="use seconds as a number, or a timedelta")
+        raise ConfigError(f"{name} {shown(value)} is not a duration", hint="use seconds as a number, or a timedelta")
     try:
         amount = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except OverflowError:  # a whole number of more than 300 digits
@@ -40,7 +41,7 @@ def duration(name: str, value: object, low: float | None = None, high: float = _
     # NaN fails every comparison.
     if not (amount > 0 if low is None else amount >= low) or not amount <= high or amount == _ENDLESS:
         limits = "greater than 0" if low is None else f"of at least {low:g}" if high == _ENDLESS else f"from {low:g} to {high:g}"
-        raise ConfigError(f"{name} {_short(value)} is out of range", hint=f"use a finite number of seconds {limits}")
+        raise ConfigError(f"{name} {shown(value)} is out of range", hint=f"use a finite number of seconds {limits}")
     return amount
 
 
@@ -51,9 +52,9 @@ def whole(name: str, value: object, low: int = 1, high: int | None = None) -> in
         ConfigError: It is no whole number (bool, float, str, None), or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} {value!r} is not a whole number", hint=_use_whole(low, high))
+        raise ConfigError(f"{name} {shown(value)} is not a whole number", hint=_use_whole(low, high))
     if value < low or (high is not None and value > high):
-        raise ConfigError(f"{name} {_short(value)} is out of range", hint=_use_whole(low, high))
+        raise ConfigError(f"{name} {shown(value)} is out of range", hint=_use_whole(low, high))
     return int(value)
 
 
@@ -64,7 +65,7 @@ def flag(name: str, value: object) -> bool:
         ConfigError: It is no bool: 1 and "yes" are none.
     """
     if not isinstance(value, bool):
-        raise ConfigError(f"{name} {value!r} is not a bool", hint="use True or False")
+        raise ConfigError(f"{name} {shown(value)} is not a bool", hint="use True or False")
     return value
 
 
@@ -76,16 +77,9 @@ def member(name: str, value: object, kind: type[E]) -> E:
     """
     if not isinstance(value, kind):
         members = ", ".join(f"{kind.__name__}.{each.name}" for each in kind)
-        raise ConfigError(f"{name} {value!r} is not a {kind.__name__}", hint=f"use one of {members}")
+        raise ConfigError(f"{name} {shown(value)} is not a {kind.__name__}", hint=f"use one of {members}")
     return value
 
 
 def _use_whole(low: int, high: int | None) -> str:
     return f"use a whole number of at least {low}" if high is None else f"use a whole number from {low} to {high}"
-
-
-def _short(value: object) -> str:
-    """`repr()`, but for numbers whose digits would fill a screen (those of more than 4,300 cannot even be written)."""
-    if isinstance(value, int) and abs(value) >= 10**30:
-        return f"of {value.bit_length()} bits"
-    return repr(value)

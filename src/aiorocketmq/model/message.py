@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from math import isfinite
 from types import MappingProxyType, MemberDescriptorType
-from typing import Any, Final, Self, TypedDict, Unpack
+from typing import Any, Final, Protocol, Self, TypedDict, Unpack
 
 from aiorocketmq.errors import InvalidMessageError, InvalidNameError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.names import check_topic
+from aiorocketmq.wording import shown
 
 try:
     from mypy_extensions import mypyc_attr
@@ -48,21 +49,21 @@ def plain_text(field: str, value: Any) -> str:
     """
     if type(value) is not str:
         if not isinstance(value, str):
-            raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a string", hint="give a non-empty string")
+            raise InvalidMessageError(f"{field} {shown(value)} is a {type(value).__name__}, not a string", hint="give a non-empty string")
         value = str.__str__(value)  # the value of an enum member, and not what a `__str__` of the user's makes of it
     text: str = value
     if not text:
         raise InvalidMessageError(f"{field} {text!r} is empty", hint="give a non-empty string, or leave it out")
     if "\x01" in text or "\x02" in text:
         raise InvalidMessageError(
-            f"{field} {text!r} contains U+0001 or U+0002, which separate properties on the wire", hint="leave these characters out"
+            f"{field} {shown(text)} contains U+0001 or U+0002, which separate properties on the wire", hint="leave these characters out"
         )
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidMessageError(
-                f"{field} {text!r} cannot be written in UTF-8: {error.reason} at {text[error.start : error.end]!r}",
+                f"{field} {shown(text)} cannot be written in UTF-8: {error.reason} at {text[error.start : error.end]!r}",
                 hint="leave lone surrogates out: brokers and other clients would read another text",
             ) from None
     return text
@@ -75,10 +76,10 @@ def plain_number(field: str, value: Any, low: int, high: int, range_text: str) -
         InvalidMessageError: It is something else.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a whole number", hint=f"use {range_text}")
+        raise InvalidMessageError(f"{field} {shown(value)} is a {type(value).__name__}, not a whole number", hint=f"use {range_text}")
     number = int.__index__(value)
     if not low <= number <= high:
-        raise InvalidMessageError(f"{field} {value!r} is out of range", hint=f"use {range_text}")
+        raise InvalidMessageError(f"{field} {shown(value)} is out of range", hint=f"use {range_text}")
     return number
 
 
@@ -89,7 +90,7 @@ def _plain_topic(topic: Any) -> str:
         InvalidNameError: It is not legal.
     """
     if not isinstance(topic, str):
-        raise InvalidNameError(f"topic {topic!r} is a {type(topic).__name__}, not a string", hint="give the name of the topic")
+        raise InvalidNameError(f"topic {shown(topic)} is a {type(topic).__name__}, not a string", hint="give the name of the topic")
     name = str.__str__(topic)
     check_topic(name)
     if len(_KNOWN_TOPICS) >= _MANY_TOPICS:
@@ -110,18 +111,18 @@ def _plain_body(body: Any) -> bytes:
 def _plain_tag(tag: Any) -> str:
     text = plain_text("tag", tag)
     if not text.strip() or "||" in text:
-        raise InvalidMessageError(f"tag {text!r} is blank or holds '||'", hint="a message has one tag; leave it out for none")
+        raise InvalidMessageError(f"tag {shown(text)} is blank or holds '||'", hint="a message has one tag; leave it out for none")
     return text
 
 
 def _plain_keys(keys: Any) -> tuple[str, ...]:
     if isinstance(keys, bytes) or not isinstance(keys, Iterable):
-        raise InvalidMessageError(f"keys {keys!r} is a {type(keys).__name__}", hint="give one string, or a list of strings")
+        raise InvalidMessageError(f"keys {shown(keys)} is a {type(keys).__name__}", hint="give one string, or a list of strings")
     words = []
     for key in (keys,) if isinstance(keys, str) else keys:
         word = plain_text("key", key)
         if word.split() != [word]:
-            raise InvalidMessageError(f"key {word!r} holds blanks", hint="keys are words; give several as a list")
+            raise InvalidMessageError(f"key {shown(word)} holds blanks", hint="keys are words; give several as a list")
         words.append(word)
     return tuple(words)
 
@@ -133,7 +134,7 @@ def _plain_properties(properties: Any) -> Mapping[str, str]:
     for given, value in properties.items():
         name = plain_text("property name", given)
         if not name.strip():
-            raise InvalidMessageError(f"property name {name!r} is blank", hint="give a non-empty string")
+            raise InvalidMessageError(f"property name {shown(name)} is blank", hint="give a non-empty string")
         if name in props.RESERVED:
             raise InvalidMessageError(
                 f"property name {name!r} is reserved by RocketMQ", hint="use tag=, keys=, delay= ..., or another name"
@@ -145,13 +146,15 @@ def _plain_properties(properties: Any) -> Mapping[str, str]:
 def _milliseconds(field: str, value: Any) -> float:
     """A number of seconds whose milliseconds fit into a header, as a plain float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidMessageError(f"{field} {value!r} is a {type(value).__name__}, not a number of seconds", hint="give a finite number")
+        raise InvalidMessageError(
+            f"{field} {shown(value)} is a {type(value).__name__}, not a number of seconds", hint="give a finite number"
+        )
     try:
         seconds = float(value)
     except OverflowError:
         seconds = float("inf")
     if not isfinite(seconds) or not -_MAX_MS <= seconds * 1000 < _MAX_MS:
-        raise InvalidMessageError(f"{field} {value!r} is out of range", hint="give a finite number of seconds")
+        raise InvalidMessageError(f"{field} {shown(value)} is out of range", hint="give a finite number of seconds")
     return seconds
 
 
@@ -170,6 +173,12 @@ class MessageFields(TypedDict, total=False):
     flag: int
     wait_store_ok: bool
     buyer_id: str | None
+
+
+class Switch(Protocol):
+    """What only a bool is to type checkers. Beside `bool` it keeps the compiled form from checking it before the message can."""
+
+    def __and__(self, value: bool, /) -> bool: ...
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -216,7 +225,7 @@ class Message:
         delay_level: int | IntEnum | None = None,
         sharding_key: str | StrEnum | None = None,
         flag: int | IntEnum = 0,
-        wait_store_ok: bool = True,
+        wait_store_ok: bool | Switch = True,
         buyer_id: str | StrEnum | None = None,
     ) -> None:
         # Unions keep the compiled form from checking arguments with errors of its own, before they can be checked here.
@@ -278,7 +287,7 @@ class Message:
     ) -> None:
         if wait_store_ok is not True:
             if wait_store_ok is not False:
-                raise InvalidMessageError(f"wait_store_ok {wait_store_ok!r} is not a bool", hint="use True or False")
+                raise InvalidMessageError(f"wait_store_ok {shown(wait_store_ok)} is not a bool", hint="use True or False")
             self._wait_store_ok = False
         if tag is not None:
             self._tag = _plain_tag(tag)
@@ -307,12 +316,12 @@ class Message:
         elif delay is not None:
             self._delay = seconds = _milliseconds("delay", delay.total_seconds() if isinstance(delay, timedelta) else delay)
             if seconds <= 0:
-                raise InvalidMessageError(f"delay {delay!r} is not positive", hint="give seconds greater than 0")
+                raise InvalidMessageError(f"delay {shown(delay)} is not positive", hint="give seconds greater than 0")
         else:
             if isinstance(deliver_at, datetime):
-                if deliver_at.tzinfo is None:
+                if deliver_at.utcoffset() is None:
                     raise InvalidMessageError(
-                        f"deliver_at {deliver_at!r} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
+                        f"deliver_at {shown(deliver_at)} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
                     )
                 deliver_at = deliver_at.timestamp()
             self._deliver_at = _milliseconds("deliver_at", deliver_at)

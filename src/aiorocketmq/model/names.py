@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from aiorocketmq.errors import InvalidNameError
+from aiorocketmq.wording import shown
 
 MAX_TOPIC_LENGTH: Final = 127
 MAX_GROUP_LENGTH: Final = 120
@@ -47,12 +48,12 @@ _ALLOWED_TEXT = "letters, digits, '%', '|', '_' and '-'"
 
 def _check(kind: str, name: object, limit: int) -> None:
     if not isinstance(name, str):
-        raise InvalidNameError(f"{kind} {name!r} is a {type(name).__name__}, not a string")
+        raise InvalidNameError(f"{kind} {shown(name)} is a {type(name).__name__}, not a string")
     if not name or name.isspace():
         raise InvalidNameError(f"{kind} is empty", hint=f"give a name of {_ALLOWED_TEXT}")
     bad = _ILLEGAL.search(name)
     if bad:
-        raise InvalidNameError(f"{kind} {name!r} contains {bad.group()!r}", hint=f"only {_ALLOWED_TEXT} are allowed")
+        raise InvalidNameError(f"{kind} {shown(name)} contains {bad.group()!r}", hint=f"only {_ALLOWED_TEXT} are allowed")
     if len(name) > limit:
         raise InvalidNameError(f"{kind} {name[:32]!r}... has {len(name)} characters, the limit is {limit}")
 

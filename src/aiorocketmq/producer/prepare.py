@@ -24,6 +24,7 @@ from aiorocketmq.producer.selectors import SelectByHash, checked, checked_queue
 from aiorocketmq.producer.send import SendOperation, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
+from aiorocketmq.wording import shown
 
 COMPRESS_IN_THREAD: Final = 256 * 1024
 """Bodies from this many bytes on are compressed in a thread: zlib takes some 5 ms for them, and the event loop shall not stand still."""
@@ -229,7 +230,7 @@ def pack_batch(batch: bytes, settings: ProducerSettings) -> tuple[bytes, int, bo
 
 
 def _no_message(message: object) -> InvalidMessageError:
-    return InvalidMessageError(f"{message!r} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
+    return InvalidMessageError(f"{shown(message)} is a {type(message).__name__}, not a Message", hint="send Message(topic, body)")
 
 
 def _check_choice(queue: Any, selector: Any, sharding_key: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from aiorocketmq.model.results import SendResult
+from aiorocketmq.wording import shown
 
 
 class Reply(Protocol):
@@ -38,5 +39,5 @@ NOBODY: Final = _Nobody()
 def tell_error(reply: Reply, error: BaseException) -> None:
     """Tell an error to a reply that has no outcome yet; neither a future nor a coroutine can carry a `StopIteration`."""
     if isinstance(error, StopIteration):
-        error = RuntimeError(f"a queue selector or a hook raised {error!r}")
+        error = RuntimeError(f"a queue selector or a hook raised {shown(error)}")
     reply.set_exception(error)

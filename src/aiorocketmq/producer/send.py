@@ -45,6 +45,7 @@ from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.templates import SendTemplate
 from aiorocketmq.remoting.channel import Channel, wrong_protocol_of
+from aiorocketmq.wording import reason, shown
 
 
 class SendState(Enum):
@@ -296,7 +297,9 @@ class SendOperation:
             try:
                 result = self.result_of(response, status)
             except (KeyError, ValueError) as error:
-                self._try_failed(ProtocolError(f"the answer {response.ext_fields!r} to a send has no usable field {error}"), doubt=True)
+                self._try_failed(
+                    ProtocolError(f"the answer {shown(response.ext_fields)} to a send has no usable field {error}"), doubt=True
+                )
                 return
             if not self.plain and self.policy.watched:
                 self.dispatcher.watch(self, None)
@@ -532,7 +535,7 @@ class SendOperation:
         elif not trouble.doubt:
             self.end(error=error)
         else:
-            self.fail(error if isinstance(error, RocketMQError) else RocketMQError(f"{type(error).__name__}: {error}"))
+            self.fail(error if isinstance(error, RocketMQError) else RocketMQError(reason(error)))
 
     def fail(self, error: RocketMQError | None) -> None:
         """End because no try is left, or none makes sense."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy as copying
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import Enum
 from typing import Any
 
@@ -116,8 +116,46 @@ def test_topics_are_strings(topic: object) -> None:
 
 @pytest.mark.parametrize("value", ["false", None, 1])
 def test_wait_store_ok_is_a_bool(value: object) -> None:
-    with pytest.raises((InvalidMessageError, TypeError)):  # the compiled form looks itself
-        Message("t", b"b", wait_store_ok=value)  # type: ignore[arg-type]
+    for call in (lambda: Message("t", b"b", wait_store_ok=value), lambda: Message("t", b"b").replace(wait_store_ok=value)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidMessageError, match=r"wait_store_ok .* is not a bool"):
+            call()
+
+
+class Rude:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("rude")
+
+
+class Nowhere(tzinfo):
+    """A time zone that does not know itself."""
+
+    def utcoffset(self, when: datetime | None) -> None:
+        return None
+
+
+@pytest.mark.feature("P9")
+@pytest.mark.parametrize(
+    "field", ["tag", "keys", "flag", "delay", "deliver_at", "delay_level", "sharding_key", "buyer_id", "wait_store_ok"]
+)
+@pytest.mark.parametrize(
+    "value", [Rude(), [Rude()], 10**5000, -(10**5000), "x" * 1_000_000 + "\x01 "], ids=[str(number) for number in range(5)]
+)
+def test_a_value_that_cannot_be_shown_is_refused_in_a_short_line(field: str, value: object) -> None:
+    with pytest.raises(InvalidMessageError, match=field.removesuffix("s")) as refused:
+        Message("t", b"b", **{field: value})  # type: ignore[arg-type]
+    assert len(str(refused.value)) < 500
+    with pytest.raises(InvalidMessageError):
+        Message("t", b"b", properties={"name": value})  # type: ignore[dict-item]
+    with pytest.raises(InvalidNameError) as illegal:
+        Message(value, b"b")  # type: ignore[arg-type]
+    assert len(str(illegal.value)) < 500
+
+
+def test_a_time_zone_that_does_not_know_itself_is_none() -> None:
+    with pytest.raises(InvalidMessageError, match="has no time zone"):
+        Message("t", b"b", deliver_at=datetime(2030, 1, 1, tzinfo=Nowhere()))
 
 
 def test_properties_are_a_mapping() -> None:

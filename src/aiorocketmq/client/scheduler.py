@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.errors import ClientClosedError, ClientStateError, RocketMQError, fresh
+from aiorocketmq.remoting.tasks import begin
 
 T = TypeVar("T")
 
@@ -98,8 +99,7 @@ class Scheduler:
         if self._closed:
             work.close()
             raise ClientClosedError(f"{self.owner} was stopped: {name} cannot begin")
-        # Not by the loop's task factory: an eager one would run a part of the work before its owner has noted the task.
-        task = asyncio.Task(work, loop=asyncio.get_running_loop(), name=f"{self.owner}:{name}")
+        task = begin(f"{self.owner}:{name}", work)
         self._tasks[task] = None
         task.add_done_callback(self._ended_logged if log_errors else self._ended)
         return task

@@ -9,9 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 logger = logging.getLogger("aiorocketmq.remoting")
+
+
+def begin(name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A new task, whose first step comes in a later turn of the loop.
+
+    Where the loop has `asyncio.eager_task_factory`, its tasks would run up to their first wait, or to their end, before whoever makes them
+    can remember them: what a task does at its end, like clearing the place where it is remembered, would come first.
+    """
+    loop = asyncio.get_running_loop()
+    if loop.get_task_factory() is None:
+        return loop.create_task(work, name=name)
+    return asyncio.Task(work, loop=loop, name=name)
 
 
 class TaskSet:
@@ -27,7 +41,7 @@ class TaskSet:
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` on its own; an exception that it lets out is logged with its traceback."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = begin(name, work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -460,6 +460,7 @@ def _all_failed(failures: list[RocketMQError]) -> RocketMQError:
         error: RocketMQError = WrongProtocolError(text, hint=last.hint)
     elif all(isinstance(failure, TLSError) for failure in failures):
         error = TLSError(text, maybe_sent=False, hint=last.hint)
+        error.retriable = any(failure.retriable for failure in failures)
     else:
         error = NoNameServerError(text, hint=last.hint or None)
     error.cause = last

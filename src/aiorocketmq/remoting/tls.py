@@ -38,18 +38,28 @@ def handshake_error(address: str, error: OSError | ValueError) -> TLSError:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"the certificate of {address} is refused: {error.verify_message}"
         hint = "give its authority as TLS(ca_file=...), and dial the name that the certificate carries"
-    elif isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
+    elif isinstance(error, ssl.SSLError) and _why(error) in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
         text, hint = f"{address} does not speak TLS", _PLAIN_PEER
     elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        text = f"the TLS handshake with {address} failed: {error.reason or error}"
+        text = f"the TLS handshake with {address} failed: {_why(error) or error}"
         hint = "compare the TLS versions and certificates that both ends accept"
     else:
         text, hint = f"{address} closed the connection during the TLS handshake", _PLAIN_PEER
+        return _may_pass(TLSError(text, address=address, maybe_sent=False, hint=hint, cause=error))
     return TLSError(text, address=address, maybe_sent=False, hint=hint, cause=error)
+
+
+def _why(error: ssl.SSLError) -> str | None:
+    return getattr(error, "reason", None)  # event loops make some of these errors themselves, and those have none
 
 
 def handshake_timeout(address: str, seconds: float) -> TLSError:
     """Say that a handshake did not come to an end."""
-    return TLSError(
-        f"the TLS handshake with {address} did not end within {round(seconds, 3):g} s", address=address, maybe_sent=False, hint=_PLAIN_PEER
-    )
+    text = f"the TLS handshake with {address} did not end within {round(seconds, 3):g} s"
+    return _may_pass(TLSError(text, address=address, maybe_sent=False, hint=_PLAIN_PEER))
+
+
+def _may_pass(error: TLSError) -> TLSError:
+    """A server that stops, starts, or hangs breaks handshakes off, too: the next one may go well, unlike one that was refused."""
+    error.retriable = True
+    return error

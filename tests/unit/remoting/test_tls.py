@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.remoting.server import RemotingServer
+from aiorocketmq.remoting.tls import handshake_error, handshake_timeout
 from tests.unit.remoting.harness import records, started
 
 ECHO = 1
@@ -130,6 +133,36 @@ async def test_a_tls_client_at_a_plain_port(ca_file: str) -> None:
         with pytest.raises(TLSError, match="may not speak TLS") as failed:
             await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)
         assert not failed.value.maybe_sent
+
+
+@pytest.mark.parametrize("how", ["closed", "reset", "closed midway", "reset midway"])
+async def test_a_handshake_that_is_broken_off_may_go_well_the_next_time(ca_file: str, how: str) -> None:
+    """So does a server that stops or starts just then; one that refuses does not."""
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if "midway" in how:
+            await reader.read(16)
+        if "reset" in how:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        writer.close()
+
+    server = await asyncio.start_server(break_off, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = await started(name_servers=address, tls=TLS(ca_file=ca_file))
+    for target in (address, None):
+        with pytest.raises(TLSError, match="closed the connection during the TLS handshake") as failed:
+            await client.invoke(target, RemotingCommand.request(ECHO), 3.0)
+        assert failed.value.retriable and not failed.value.maybe_sent
+    await client.close()
+    server.close()
+    await server.wait_closed()
+
+
+def test_an_error_that_an_event_loop_made_itself_has_no_reason() -> None:
+    assert not handshake_error("a:1", ssl.SSLError("made by hand")).retriable
+    assert "made by hand" in str(handshake_error("a:1", ssl.SSLError("made by hand")))
+    assert handshake_error("a:1", ssl.SSLEOFError("made by hand")).retriable and handshake_timeout("a:1", 3.0).retriable
 
 
 async def test_a_plain_client_at_a_tls_port(authority: trustme.CA) -> None:

@@ -16,11 +16,16 @@ from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.parsing import number_or_none, parse_address
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, BrokerData, QueueData, TopicRouteData
+from aiorocketmq.wording import one_line, shown
 
 logger = logging.getLogger("aiorocketmq.client")
 
 MAX_QUEUES_PER_TOPIC: Final = 65_536
 """More queues than any broker allows: a route that claims more is damaged, and would cost memory without bound."""
+MAX_ADDRESSES_PER_TOPIC: Final = 8_192
+"""More brokers than any cluster has: each of them would get heartbeats over a connection of its own."""
+MAX_NAME: Final = 511
+"""Characters of a broker's name: names stand in requests, errors and logs."""
 
 
 class TopicPublishInfo:
@@ -145,7 +150,8 @@ def check_route(topic: str, route: TopicRouteData) -> None:
     """Refuse a route that nobody can mean, before it costs memory or connections.
 
     Raises:
-        ProtocolError: A queue number is negative or absurd, or an address is not `host:port`.
+        ProtocolError: A queue number is negative or absurd, there are too many brokers, a broker's name cannot be shown, or an address is
+            not `host:port`.
     """
     total = 0
     for data in route.queue_datas:
@@ -153,7 +159,16 @@ def check_route(topic: str, route: TopicRouteData) -> None:
             raise ProtocolError(f"route of topic {topic!r} gives broker {data.broker_name!r} a negative number of queues")
         total += max(data.read_queue_nums, data.write_queue_nums)
     if total > MAX_QUEUES_PER_TOPIC:
-        raise ProtocolError(f"route of topic {topic!r} claims {total} queues, the limit is {MAX_QUEUES_PER_TOPIC}")
+        raise ProtocolError(f"route of topic {topic!r} claims {shown(total)} queues, the limit is {MAX_QUEUES_PER_TOPIC}")
+    addresses = sum(len(broker.broker_addrs) for broker in route.broker_datas)
+    if max(addresses, len(route.broker_datas)) > MAX_ADDRESSES_PER_TOPIC:
+        raise ProtocolError(
+            f"route of topic {topic!r} names {addresses} addresses of {len(route.broker_datas)} brokers, "
+            f"the limit is {MAX_ADDRESSES_PER_TOPIC}"
+        )
+    for name in {*(broker.broker_name for broker in route.broker_datas), *(data.broker_name for data in route.queue_datas)}:
+        if len(name) > MAX_NAME or one_line(name) != name:
+            raise ProtocolError(f"route of topic {topic!r} names a broker {shown(name)}, which no broker can be called")
     for broker in route.broker_datas:
         for address in broker.broker_addrs.values():
             parse_address(address, f"route of topic {topic!r}: address of broker {broker.broker_name!r}", error=ProtocolError)

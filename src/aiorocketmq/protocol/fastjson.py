@@ -351,7 +351,7 @@ class _References:
 
 @cache
 def _path_step() -> re.Pattern[str]:
-    return re.compile(r"\.((?:[^.\[\\]|\\.)+)|\[(\d+)\]|\[\"([^\"]*)\"\]|\['([^']*)'\]")
+    return re.compile(r"\.((?:[^.\[\\]|\\.)+)|\[([0-9]{1,19})\]|\[\"([^\"]*)\"\]|\['([^']*)'\]")
 
 
 def _follow(path: str, root: Any) -> Any:

@@ -110,10 +110,16 @@ class HeartbeatService:
             return True
 
     async def learn_version(self, broker_name: str, address: str) -> int:
-        """The version number of a broker, asked for by a heartbeat when it is not known yet; 0 when that failed, which is logged."""
+        """The version number of a broker, asked for by a heartbeat when it is not known yet; 0 when its answer does not tell.
+
+        Raises:
+            RocketMQError: The broker has refused the heartbeat, or not answered; that is logged, too.
+        """
         version = self._brokers.version(broker_name, address)
         if not version and self._has_groups():
-            await self._tell(broker_name, address, self._data())
+            failure = await self._tell(broker_name, address, self._data())
+            if failure is not None:
+                raise failure
             version = self._brokers.version(broker_name, address)
         return version
 
@@ -196,7 +202,7 @@ class HeartbeatService:
             data.heartbeat_fingerprint = data.fingerprint()
         return data
 
-    async def _tell(self, broker_name: str, address: str, data: HeartbeatData) -> None:
+    async def _tell(self, broker_name: str, address: str, data: HeartbeatData) -> RocketMQError | None:
         fingerprint = data.heartbeat_fingerprint
         short = self._short_form and self._known.get(address) == fingerprint
         self._telling.add(address)
@@ -205,7 +211,7 @@ class HeartbeatService:
         except RocketMQError as error:
             self.counters.failed += 1
             self._log.failed(address, "heartbeat to broker %s at %s failed: %s", broker_name, address, error)
-            return
+            return error
         finally:
             self._telling.discard(address)
         self.counters.sent += 1
@@ -219,6 +225,7 @@ class HeartbeatService:
                 self._known[address] = fingerprint
             else:
                 self._known.pop(address, None)
+        return None
 
 
 def _without_subscriptions(data: HeartbeatData) -> HeartbeatData:

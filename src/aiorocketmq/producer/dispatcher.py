@@ -42,6 +42,11 @@ from aiorocketmq.remoting.channel import Channel
 
 logger = logging.getLogger("aiorocketmq.producer")
 
+ONEWAY_TURN: Final = 64 * 1024
+"""Bytes of one-way messages that are handed over before the event loop gets a turn."""
+ONEWAY_OVERHEAD: Final = 256
+"""What a one-way message counts besides its body."""
+
 _MOVING: Final = SendState.MOVING  # looked up once: that takes 0.1 microseconds in Python 3.11
 
 
@@ -76,6 +81,7 @@ class SendDispatcher:
         self._timers = Timers(self, instance, settings.group)
         self._avoidance = Avoidance(settings, instance) if settings.send_latency_enable else None
         self._compressor: ThreadPoolExecutor | None = None
+        self._unturned = 0
         self._commands = CommandFrames(settings, instance.config)
 
     # -- ProducerPort ------------------------------------------------------------------------------------------------------------------
@@ -293,9 +299,15 @@ class SendDispatcher:
     async def drain(self, operation: SendOperation) -> None:
         """Wait until the connection that took a one-way message has room again, so that senders do not outrun it.
 
+        What was handed over leaves at the end of a turn of the loop; who sends one after the other has to let it turn.
+
         Raises:
             SendError: The connection went, or stayed full beyond the deadline, with the message half-way.
         """
+        self._unturned += operation.size + ONEWAY_OVERHEAD
+        if self._unturned >= ONEWAY_TURN:
+            self._unturned = 0
+            await asyncio.sleep(0)
         channel = self._channel(operation.address)
         if channel is None or channel.writable:
             return

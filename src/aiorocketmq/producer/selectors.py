@@ -7,13 +7,15 @@ back. Java's third ready-made one, by machine room, always gives null; it is lef
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
 from aiorocketmq.model.message import Message, plain_number, plain_text
 from aiorocketmq.model.names import java_hash
+from aiorocketmq.model.parsing import INT64_MAX, INT64_MIN
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.wording import shown
 
 QueueSelector = Callable[[Sequence[MessageQueue], Message], MessageQueue]
 """Chooses the queue of one message, on the event loop: it must not block. Called once per send, and again when the queue is no more."""
@@ -49,7 +51,7 @@ def checked_queue(queue: Any, message: Message, what: str = "queue") -> MessageQ
     """
     if not isinstance(queue, MessageQueue) or queue.topic != message.topic:
         raise InvalidMessageError(
-            f"{what} {queue!r} does not belong to the topic {message.topic!r} of the message",
+            f"{what} {shown(queue)} does not belong to the topic {message.topic!r} of the message",
             hint="take one of fetch_publish_message_queues(), or of those that a selector is called with",
         )
     if type(queue.broker_name) is str and type(queue.queue_id) is int and 0 <= queue.queue_id <= _INT32_MAX:
@@ -67,12 +69,18 @@ def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[Mes
     """
     if not callable(selector):
         raise InvalidMessageError(
-            f"selector {selector!r} is a {type(selector).__name__}, which cannot be called",
+            f"selector {shown(selector)} is a {type(selector).__name__}, which cannot be called",
             hint="give a function (queues, message) -> queue",
         )
 
     def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
-        return checked_queue(selector(queues, message), message, "what the selector gave,")
+        queue: Any = selector(queues, message)
+        if type(queue) is not MessageQueue and isinstance(queue, Coroutine):
+            queue.close()  # or else the interpreter complains that nobody has awaited it
+            raise InvalidMessageError(
+                f"selector {shown(selector)} gave a coroutine, not a queue", hint="give a plain function: a selector cannot be `async def`"
+            )
+        return checked_queue(queue, message, "what the selector gave,")
 
     return choose
 
@@ -81,13 +89,18 @@ class SelectByHash:
     """Messages of one key go to one queue, the same that a Java producer takes for this key.
 
     Args:
-        key: The key of every message sent with this selector; None takes each message's `sharding_key`.
+        key: The key of every message sent with this selector; None takes each message's `sharding_key`. Numbers have at most 64 bits.
+
+    Raises:
+        InvalidMessageError: The key is neither.
     """
 
     __slots__ = ("_key",)
 
     def __init__(self, key: str | int | None = None) -> None:
         self._key = str.__str__(key) if isinstance(key, str) else key
+        if key is not None and not isinstance(key, str):
+            plain_number("key", key, INT64_MIN, INT64_MAX, "a string, or a whole number of at most 64 bits")
 
     def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
         key = message.sharding_key if self._key is None else self._key
@@ -104,12 +117,17 @@ class SelectByRandom:
 
     Args:
         source: Random source; None makes one of its own.
+
+    Raises:
+        InvalidMessageError: It is no random source.
     """
 
     __slots__ = ("_source",)
 
     def __init__(self, source: random.Random | None = None) -> None:
-        self._source = source or random.Random()
+        if source is not None and not callable(getattr(source, "choice", None)):
+            raise InvalidMessageError(f"source {shown(source)} is a {type(source).__name__}", hint="give a random.Random, or leave it out")
+        self._source = random.Random() if source is None else source
 
     def __call__(self, queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
         return self._source.choice(queues)

@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.errors import NotSupportedByBrokerError
+from aiorocketmq.errors import NotSupportedByBrokerError, RocketMQError, fresh
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.send import Sender, SendOperation
 from aiorocketmq.protocol.codes import version_name
@@ -45,12 +45,16 @@ class Timers:
         if not version:
             self._ask(operation, queue.broker_name, address)
             return False
-        operation.troubled().tried.add(queue.broker_name)
-        if operation.has_untried:
-            self._dispatcher.dispatch(operation)  # brokers of different versions: one of the others may have timers
-        else:
-            operation.break_off(_too_old(queue, version))
+        self._elsewhere(operation, queue.broker_name, _too_old(queue, version))
         return False
+
+    def _elsewhere(self, operation: SendOperation, broker_name: str, error: NotSupportedByBrokerError) -> None:
+        """Brokers of different versions: one of the others may have timers."""
+        operation.troubled().tried.add(broker_name)
+        if operation.has_untried:
+            self._dispatcher.dispatch(operation)
+        else:
+            operation.break_off(error)
 
     def close(self) -> None:
         """Ask no more."""
@@ -68,15 +72,47 @@ class Timers:
             self._asking[address] = self._instance.scheduler.spawn(f"version of {broker_name} for {self._owner}", work)
 
     async def _learn(self, broker_name: str, address: str) -> None:
+        clock = self._dispatcher.loop.time
+        began = clock()
         try:
-            if not await self._instance.heartbeat.learn_version(broker_name, address):
+            try:
+                version = await self._instance.heartbeat.learn_version(broker_name, address)
+            except RocketMQError as error:
+                self._note(address, error, clock() - began)
                 await asyncio.sleep(ASK_AGAIN)
+            else:
+                if not version:
+                    self._none_told(broker_name, address)
         finally:
             self._asking.pop(address, None)
             waiting = self._waiting.pop(address, {})
         for operation in waiting:
             if operation.place is operation.target.pausing:
                 operation.resume()
+
+    def _note(self, address: str, error: RocketMQError, took: float) -> None:
+        """Tell those who wait why the version is not known yet: some may have no time for another question."""
+        for operation in self._waiting.get(address, ()):
+            if operation.place is operation.target.pausing:
+                operation.troubled().note(operation.broker_name, address, fresh(error, message=f"heartbeat: {error.message}"), took)
+
+    def _none_told(self, broker_name: str, address: str) -> None:
+        for operation in self._waiting.pop(address, {}):
+            if operation.place is operation.target.pausing:
+                operation.unpark()
+                if operation.reply.done():
+                    operation.end()
+                else:
+                    self._elsewhere(operation, broker_name, _no_version(broker_name))
+
+
+def _no_version(broker_name: str) -> NotSupportedByBrokerError:
+    return NotSupportedByBrokerError(
+        f"broker {broker_name!r} does not tell its version when it answers heartbeats, so it may have no timers",
+        feature="delay by time",
+        broker=broker_name,
+        hint="use delay_level= (1 s to 2 h), which every broker knows, or a broker of version 5.0 or newer",
+    )
 
 
 def _too_old(queue: MessageQueue, version: int) -> NotSupportedByBrokerError:

@@ -67,7 +67,13 @@ class Topics:
 
     def await_route(self, target: TopicTarget, operation: SendOperation) -> None:
         """Park an operation until the route is known and its body is ready."""
-        operation.park(target.waiting, f"waiting for the route of topic {target.topic!r}")
+        if not operation.ready:
+            phase = "waiting for its body to be compressed"
+        elif target.publish is None:
+            phase = f"waiting for the route of topic {target.topic!r} from {'; '.join(self._instance.remoting.name_servers)}"
+        else:
+            phase = "waiting for the body of an earlier message to be compressed"
+        operation.park(target.waiting, phase)
         if operation.ready and target.publish is None:
             self.resolve(target)
 

@@ -263,7 +263,10 @@ class Producer(BlockingProducer[AsyncProducer]):
             RouteError: There is no way to the topic; nothing was sent.
             SendTimeoutError: The time has passed. `maybe_stored` says whether the message may be stored all the same.
             SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
+            NotSupportedByBrokerError: The message has a delay by time, and no broker of the topic has timers; nothing was sent.
+            ConfigError: The time-out is none; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
+            Exception: Whatever the selector has raised; nothing was sent.
         """
         return self._send(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
 
@@ -288,6 +291,7 @@ class Producer(BlockingProducer[AsyncProducer]):
             WindowFullError: The window is full, and this is the event-loop thread, which has to empty it; nothing was sent.
             InvalidMessageError: The message cannot be sent; nothing was.
             InvalidNameError: Its topic is not legal; nothing was sent.
+            ConfigError: The time-out is none; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
         return self._submit(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
@@ -303,13 +307,16 @@ class Producer(BlockingProducer[AsyncProducer]):
     ) -> None:
         """Send one message that no broker confirms; returns when it is handed to the connection. Arguments as in `send()`.
 
+        Who sends many in a row waits now and then until the connection has taken them, so that they do not pile up in memory.
+
         Nobody learns whether the message was stored: use it for what may get lost, such as metrics.
 
         Raises:
             InvalidMessageError: The message cannot be sent; nothing was.
             InvalidNameError: Its topic is not legal; nothing was sent.
             RouteError: There is no way to the topic; nothing was sent.
-            SendTimeoutError: No connection was there in time; nothing was sent.
+            SendTimeoutError: No connection was there in time, and nothing was sent; or it took no more, and `maybe_stored` is True.
+            SendError, NotSupportedByBrokerError, ConfigError: As for `send()`.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
         self._call(self._async.send_oneway, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
@@ -332,7 +339,7 @@ class Producer(BlockingProducer[AsyncProducer]):
 
         Raises:
             InvalidMessageError: The messages cannot be one batch, or are too large together; nothing was sent.
-            SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: As for `send()`.
+            SendError, SendTimeoutError, RouteError, InvalidNameError, ConfigError, ClientStateError: As for `send()`.
         """
         return self._call(self._async.send_batch, messages, queue=queue, timeout=timeout)
 
@@ -386,7 +393,9 @@ class Producer(BlockingProducer[AsyncProducer]):
         Raises:
             InvalidNameError: The topic is not legal.
             RouteError: The topic does not exist, has no such queue, or no name server answers.
-            RemotingError: The name server did not answer.
+            BrokerError: The name server refused the question.
+            ProtocolError: Its answer makes no sense, or it speaks another protocol.
+            RemotingError: No TLS connection could be made to any name server, or too many requests are in flight.
             ClientStateError: The producer is not running.
         """
         return self._call(self._async.fetch_publish_message_queues, topic)

@@ -53,6 +53,17 @@ def test_the_hash_whose_absolute_value_java_does_not_have() -> None:
     assert hash_index("polygenelubricants", 3) == 2
 
 
+@pytest.mark.parametrize("key", [5.5, float("nan"), b"key", True, [], object(), 2**63, 10**5000], ids=[str(number) for number in range(8)])
+def test_a_key_is_a_string_or_a_number(key: object) -> None:
+    with pytest.raises(InvalidMessageError, match=r"key .* 64 bits"):
+        SelectByHash(key)  # type: ignore[arg-type]
+
+
+def test_a_random_source_can_choose() -> None:
+    with pytest.raises(InvalidMessageError, match=r"give a random\.Random"):
+        SelectByRandom(5)  # type: ignore[arg-type]
+
+
 @given(st.text(max_size=20), st.integers(1, 64))
 def test_an_index_is_always_one_of_the_queues(key: str, count: int) -> None:
     assert 0 <= hash_index(key, count) < count

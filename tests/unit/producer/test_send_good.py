@@ -324,6 +324,31 @@ async def test_one_way_messages_are_marked_and_awaited_by_nobody(world: SendWorl
     assert [request.flag for _, _, request in broker.sends] == [ONEWAY_FLAG, 0, ONEWAY_FLAG, 0]
 
 
+@pytest.mark.feature("B3", "O14")
+@virtual_time
+async def test_one_way_messages_in_a_row_leave_the_loop_its_turns(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer() as producer:
+        await producer.send(Message(TOPIC, b"warm"))
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.ensure_future(count())
+        for body, fewest in ((bytes(3000), 45), (b"x", 3)):
+            broker.sends.clear()
+            turns = 0
+            for _ in range(1000):
+                await producer.send_oneway(Message(TOPIC, body))
+            assert turns >= fewest and len(broker.sends) > 600, "what was sent long ago has arrived meanwhile"
+        counting.cancel()
+        await broker.peer.wait_for(SEND, 2001)
+
+
 @pytest.mark.feature("A15")
 @virtual_time
 async def test_a_batch_is_one_request_with_an_id_for_each_message(world: SendWorld) -> None:

@@ -12,6 +12,7 @@ from aiorocketmq.errors import (
     BrokerNotFoundError,
     InvalidMessageError,
     MessageRefusedError,
+    NoPermissionError,
     NotSupportedByBrokerError,
     SendError,
     SendTimeoutError,
@@ -166,6 +167,69 @@ async def test_a_version_that_nobody_tells_ends_at_the_deadline(world: SendWorld
         await asyncio.sleep(0.5)
         has_version(broker, V5_0_0)
         assert (await sending).ok and broker.stored == [b"y"]
+
+
+@pytest.mark.feature("A18", "P9")
+@virtual_time
+async def test_why_a_version_is_not_known_is_told(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer() as producer:
+        later = Message(TOPIC, b"x", delay=5.0)
+        broker.peer.answer(RequestCode.HEART_BEAT, 16, "not for you")
+        for sending in (
+            producer.send(later, timeout=1.0),
+            producer.send_nowait(later, timeout=1.0),
+            producer.send_oneway(later, timeout=0.1),
+        ):
+            with pytest.raises(SendTimeoutError, match="heartbeat: code 16 from broker-a:10911: not for you") as caught:
+                await sending
+            assert caught.value.code == 16 and "credentials" in caught.value.hint and len(caught.value.attempts) == 1
+            assert isinstance(caught.value.cause, NoPermissionError) and not caught.value.maybe_stored
+        broker.peer.on(RequestCode.HEART_BEAT, lambda request, connection: connection.reset())
+        with pytest.raises(SendTimeoutError, match="heartbeat: the connection to broker-a:10911 was lost"):
+            await producer.send(later, timeout=1.0)
+    assert not broker.sends
+
+
+@pytest.mark.feature("A18")
+@virtual_time
+async def test_a_broker_that_does_not_tell_its_version_counts_as_too_old(world: SendWorld) -> None:
+    mute, new = world.route_to("broker-a", "broker-b")
+    has_version(mute, 0)
+    has_version(new, V5_0_0)
+    later = Message(TOPIC, b"x", delay=5.0)
+    async with world.producer() as producer:
+        for _ in range(4):
+            assert (await producer.send(later)).queue.broker_name == "broker-b"
+        sending = producer.send_nowait(later, queue=MessageQueue(TOPIC, "broker-a", 0))
+        given_up = producer.send_nowait(later, queue=MessageQueue(TOPIC, "broker-a", 0))
+        given_up.cancel()
+        with pytest.raises(NotSupportedByBrokerError, match="does not tell its version") as caught:
+            await sending
+        assert caught.value.broker == "broker-a" and "delay_level" in caught.value.hint
+        assert not mute.sends and now() < 0.5
+        assert producer._dispatcher is not None and not producer._dispatcher.window.messages
+
+
+# -- selectors -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("B6", "P9")
+@pytest.mark.parametrize("auto_batch", [False, True])
+def test_a_selector_cannot_be_async(world: SendWorld, auto_batch: bool) -> None:
+    async def choose(queues: Sequence[MessageQueue], message: Message) -> MessageQueue:
+        return queues[0]
+
+    @virtual_time
+    async def check() -> None:
+        world.route_to("broker-a")
+        async with world.producer(topics=[TOPIC], auto_batch=auto_batch) as producer:
+            for send in (producer.send, producer.send_nowait, producer.send_oneway):
+                with pytest.raises(InvalidMessageError, match="gave a coroutine, not a queue") as caught:
+                    await send(Message(TOPIC, b"x"), selector=choose)  # type: ignore[operator]
+                assert "async def" in caught.value.hint
+
+    check()
 
 
 # -- a topic that shrinks --------------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ CASES = [
     ("aiorocketmq.AdminClient", 92, {"sync", "admin"}),
     ("aiorocketmq.sync.Producer", 112, {"sync", "producer"}),
     ("aiorocketmq.sync.PushConsumer", 145, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 120, {"sync", "admin", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 122, {"sync", "admin", "producer"}),
 ]
 
 

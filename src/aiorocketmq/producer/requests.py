@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.replies import no_reply, reply_topic, request_properties
@@ -69,6 +68,8 @@ class Requests:
         assert isinstance(message, Message)  # `single()` has looked
         if message.delayed:
             raise InvalidMessageError("a request with a delay makes no sense: its reply would come too late", hint="leave the delay out")
+        from uuid import uuid4  # few programs send requests
+
         correlation_id = str(uuid4())
         ttl_ms = round((operation.deadline - operation.started) * 1000)
         operation.properties += request_properties(correlation_id, self._instance.client_id, ttl_ms)

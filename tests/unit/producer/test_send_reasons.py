@@ -6,14 +6,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-import aiorocketmq as rmq
 from aiorocketmq.errors import SendTimeoutError, SendUnreachableError
 from aiorocketmq.model.message import Message
-from aiorocketmq.producer import dispatcher
 from aiorocketmq.remoting.transport import PHASE_TLS, ProtocolFactory
 from tests.support.virtual_loop import virtual_time
 from tests.unit.producer.world import TOPIC, SendWorld, now
@@ -76,12 +75,7 @@ def test_a_send_without_a_route_names_the_name_servers(world: SendWorld, trouble
 
 
 @pytest.mark.feature("A10", "P9")
-@pytest.mark.skipif(rmq.compiled, reason="replaces a function of a compiled module")
-async def test_a_send_whose_time_ends_while_its_body_is_compressed_says_so(world: SendWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(body: bytes, level: int) -> bytes:
-        time.sleep(0.3)
-        return body
-
+async def test_a_send_whose_time_ends_while_its_body_is_compressed_says_so(world: SendWorld) -> None:
     async def late(sending: Any) -> str:
         with pytest.raises(SendTimeoutError) as caught:
             await sending
@@ -91,7 +85,9 @@ async def test_a_send_whose_time_ends_while_its_body_is_compressed_says_so(world
     world.route_to("broker-a")
     async with world.producer(topics=[TOPIC]) as producer:
         await producer.send(Message(TOPIC, b"warm"))
-        monkeypatch.setattr(dispatcher, "compress", slowly)
+        assert producer._dispatcher is not None
+        busy = producer._dispatcher._compressor = ThreadPoolExecutor(1)
+        busy.submit(time.sleep, 0.3)
         texts = await asyncio.gather(
             late(producer.send(Message(TOPIC, bytes(300_000)), timeout=0.1)), late(producer.send(Message(TOPIC, b"x"), timeout=0.1))
         )

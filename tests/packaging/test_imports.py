@@ -46,11 +46,11 @@ CASES = [
     ("aiorocketmq.Message", 20, {"sync"}),
     ("aiorocketmq.RocketMQError", 5, {"sync"}),
     ("aiorocketmq.Producer", 100, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 114, {"sync", "consumer"}),
+    ("aiorocketmq.PushConsumer", 110, {"sync", "consumer"}),
     ("aiorocketmq.AdminClient", 92, {"sync", "admin"}),
     ("aiorocketmq.sync.Producer", 112, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 145, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 122, {"sync", "admin", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 141, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 120, {"sync", "admin", "producer"}),
 ]
 
 

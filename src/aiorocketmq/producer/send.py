@@ -297,9 +297,7 @@ class SendOperation:
             try:
                 result = self.result_of(response, status)
             except (KeyError, ValueError) as error:
-                self._try_failed(
-                    ProtocolError(f"the answer {shown(response.ext_fields)} to a send has no usable field {error}"), doubt=True
-                )
+                self._try_failed(_unusable(response, error), doubt=True)
                 return
             if not self.plain and self.policy.watched:
                 self.dispatcher.watch(self, None)
@@ -565,3 +563,7 @@ class SendOperation:
         else:
             error = self.troubled().error or error
         self.fail(error)
+
+
+def _unusable(response: RemotingCommand, error: Exception) -> ProtocolError:
+    return ProtocolError(f"the answer {shown(response.ext_fields)} to a send has no usable field {error}")

@@ -248,7 +248,7 @@ class Producer(BlockingProducer[AsyncProducer]):
         Args:
             message: The message. It is not changed, and may be sent again.
             queue: The queue to send to.
-            selector: Callable `(queues, message) -> queue`.
+            selector: Callable `(queues, message) -> queue`; what it raises is the outcome of the send.
             sharding_key: Messages of one key go to one queue, the same one that Java's hash selector takes; stored with the message in
                 place of its own key. Where their order matters, wait for each one before you send the next: brokers store messages that are
                 on their way at the same time in any order.
@@ -258,15 +258,12 @@ class Producer(BlockingProducer[AsyncProducer]):
             Where the message is stored. Check `result.ok` when anything but `SendStatus.SEND_OK` matters to you.
 
         Raises:
-            InvalidMessageError: The message cannot be sent; nothing was.
-            InvalidNameError: Its topic is not legal; nothing was sent.
+            InvalidMessageError, InvalidNameError, ConfigError: The message, its topic or the time-out cannot work; nothing was sent.
+            NotSupportedByBrokerError: The message has a delay by time, and no broker of the topic has timers; nothing was sent.
             RouteError: There is no way to the topic; nothing was sent.
             SendTimeoutError: The time has passed. `maybe_stored` says whether the message may be stored all the same.
             SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
-            NotSupportedByBrokerError: The message has a delay by time, and no broker of the topic has timers; nothing was sent.
-            ConfigError: The time-out is none; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
-            Exception: Whatever the selector has raised; nothing was sent.
         """
         return self._send(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
 
@@ -289,9 +286,7 @@ class Producer(BlockingProducer[AsyncProducer]):
 
         Raises:
             WindowFullError: The window is full, and this is the event-loop thread, which has to empty it; nothing was sent.
-            InvalidMessageError: The message cannot be sent; nothing was.
-            InvalidNameError: Its topic is not legal; nothing was sent.
-            ConfigError: The time-out is none; nothing was sent.
+            InvalidMessageError, InvalidNameError, ConfigError: As for `send()`; nothing was sent.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
         return self._submit(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
@@ -307,16 +302,13 @@ class Producer(BlockingProducer[AsyncProducer]):
     ) -> None:
         """Send one message that no broker confirms; returns when it is handed to the connection. Arguments as in `send()`.
 
-        Who sends many in a row waits now and then until the connection has taken them, so that they do not pile up in memory.
-
-        Nobody learns whether the message was stored: use it for what may get lost, such as metrics.
+        Nobody learns whether the message was stored: use it for what may get lost, such as metrics. Who sends many in a row
+        waits now and then until the connection has taken them, so that they do not pile up in memory.
 
         Raises:
-            InvalidMessageError: The message cannot be sent; nothing was.
-            InvalidNameError: Its topic is not legal; nothing was sent.
-            RouteError: There is no way to the topic; nothing was sent.
+            InvalidMessageError, InvalidNameError, ConfigError, RouteError, NotSupportedByBrokerError: As for `send()`; nothing was sent.
             SendTimeoutError: No connection was there in time, and nothing was sent; or it took no more, and `maybe_stored` is True.
-            SendError, NotSupportedByBrokerError, ConfigError: As for `send()`.
+            SendError: No way to a broker was found, or the connection went with the message half-way.
             ClientStateError: The producer is not running, or belongs to another event loop.
         """
         self._call(self._async.send_oneway, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
@@ -393,9 +385,7 @@ class Producer(BlockingProducer[AsyncProducer]):
         Raises:
             InvalidNameError: The topic is not legal.
             RouteError: The topic does not exist, has no such queue, or no name server answers.
-            BrokerError: The name server refused the question.
-            ProtocolError: Its answer makes no sense, or it speaks another protocol.
-            RemotingError: No TLS connection could be made to any name server, or too many requests are in flight.
+            BrokerError, ProtocolError, RemotingError: The name servers refuse the question, talk nonsense, or break TLS handshakes off.
             ClientStateError: The producer is not running.
         """
         return self._call(self._async.fetch_publish_message_queues, topic)

@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "aiorocketmq" / "config" / "client.py"
 OUTPUT = SOURCE.with_name("fields.py")
 
-ACCEPTED = {"float": "float | timedelta", "tuple[str, ...]": "NameServers", "TLS | None": "TLS | bool | None"}
+ACCEPTED = {
+    "float": "float | timedelta",
+    "tuple[str, ...]": "NameServers",
+    "TLS | None": "TLS | bool | None",
+    "AddressMap | None": "AddressMap | Mapping[str, str] | AddressFunction | None",
+}
 """What a keyword may be where the config keeps something plainer."""
 
 APART = "name_servers"
@@ -31,8 +36,10 @@ from __future__ import annotations
 
 '''
 ORIGINS = (
+    ("collections.abc", ("Mapping",)),
     ("datetime", ("timedelta",)),
     ("typing", ("TypedDict",)),
+    ("aiorocketmq.config.addresses", ("AddressFunction", "AddressMap")),
     ("aiorocketmq.config.values", ("TLS", "NameServers")),
     ("aiorocketmq.model.enums", ("SerializeType",)),
 )
@@ -60,7 +67,7 @@ def generate() -> str:
         raise SystemExit(f"{SOURCE.name} has fields of the types {sorted(unknown)}: say in {Path(__file__).name} where they come from")
     lines = []
     for module, names in ORIGINS:
-        if module == "aiorocketmq.config.values":
+        if module == "aiorocketmq.config.addresses":
             lines.append("")
         if used := [name for name in names if name in words]:
             lines.append(f"from {module} import {', '.join(used)}")

@@ -41,6 +41,7 @@ CHANGED: dict[str, object] = {
     "unit_mode": True,
     "serialize_type": SerializeType.ROCKETMQ,
     "tls": TLS(insecure_skip_verify=True),
+    "address_map": {"10.0.0.3:10911": "localhost:10911"},
     "address_service_domain": "names.example:80",
     "address_service_group": "g",
 }
@@ -182,6 +183,8 @@ WRONG = [
     ("client_ip", "1.2.3.4 "),
     ("serialize_type", "JSON"),
     ("tls", "yes"),
+    ("address_map", 5),
+    ("address_map", "a:1"),
 ]
 
 
@@ -191,6 +194,46 @@ def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         ClientConfig(**{name: value})  # type: ignore[arg-type]
     assert name in str(caught.value) and repr(value) in str(caught.value) and caught.value.hint
+
+
+@pytest.mark.feature("K14")
+def test_an_address_map_is_a_mapping_a_text_or_a_function() -> None:
+    mapped = ClientConfig(address_map={"a:1": "b:2", "c:3": "d:4"})
+    assert mapped == ClientConfig(address_map="c:3=d:4; a:1=b:2")
+    assert mapped == ClientConfig.from_url("rocketmq://n:1?address_map=a:1%3Db:2;c:3%3Dd:4").replace(name_servers=())
+    assert hash(mapped) == hash(mapped.replace())
+    assert mapped.address_map is not None
+    assert [mapped.address_map(address) for address in ("a:1", "c:3", "e:5")] == ["b:2", "d:4", "e:5"]
+    assert ClientConfig(address_map={}).address_map is None
+
+    def moved(address: str) -> str:
+        return address.replace("172.17.0.5", "localhost")
+
+    function = ClientConfig(address_map=moved).address_map
+    assert function is not None and function("172.17.0.5:1") == "localhost:1"
+
+
+@pytest.mark.feature("K14")
+@pytest.mark.parametrize(("given", "text"), [({"a": "b:1"}, "'a'"), ({"a:1": "b"}, "'b'"), ({"a:1": 5}, "holds 5"), ("a:1=", "''")])
+def test_an_entry_of_an_address_map_that_is_no_address_is_named(given: object, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"address_map.*{text}|{text}.*address_map"):
+        ClientConfig(address_map=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("K14")
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda address: 1 / 0, "raised ZeroDivisionError for 'a:1'"),
+        (lambda address: "nonsense", "'nonsense'"),
+        (lambda address: None, "None"),
+    ],
+)
+def test_a_function_that_gives_no_address_is_told(function: object, text: str) -> None:
+    mapped = ClientConfig(address_map=function).address_map  # type: ignore[arg-type]
+    assert mapped is not None
+    with pytest.raises(ConfigError, match=text):
+        mapped("a:1")
 
 
 def test_durations_may_be_timedeltas() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, cast
 
+from aiorocketmq.config.addresses import AddressMap, address_map_of
 from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
@@ -66,6 +67,8 @@ class ClientConfig:
         enable_heartbeat_channel_event_listener: Heartbeat at once on every new broker connection.
         serialize_type: Encoding of request headers; codes that do not fit the binary form go as JSON all the same.
         enable_stream_request_type: Mark requests and the client id as a stream client.
+        address_map: What to dial in place of addresses that brokers advertise: `{"172.17.0.5:10911": "localhost:10911"}`, or a function
+            that gives the one for the other. With TLS the certificate is checked against the advertised host.
         tls: `TLS(...)`, True for TLS with the system's authorities, or None/False for plain connections.
         address_service_domain: Host (or host:port) of the HTTP address service (Java: rocketmq.namesrv.domain).
         address_service_group: Path of the HTTP address service (Java: rocketmq.namesrv.domain.subgroup).
@@ -99,6 +102,7 @@ class ClientConfig:
     enable_heartbeat_channel_event_listener: bool = True
     serialize_type: SerializeType = SerializeType.JSON
     enable_stream_request_type: bool = False
+    address_map: AddressMap | None = None
     tls: TLS | None = None
     address_service_domain: str = DEFAULT_ADDRESS_SERVICE_DOMAIN
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
@@ -125,6 +129,7 @@ class ClientConfig:
             if value is not None and (not isinstance(value, str) or not value or "@" in value or any(char.isspace() for char in value)):
                 raise ConfigError(f"{name} {value!r} is empty, or holds blanks or '@'", hint="it is a part of the client id: use one word")
         member("serialize_type", self.serialize_type, SerializeType)
+        put(self, "address_map", address_map_of(self.address_map))
         tls: object = self.tls
         if isinstance(tls, bool):
             put(self, "tls", TLS() if tls else None)

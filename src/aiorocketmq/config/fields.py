@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypedDict
 
+from aiorocketmq.config.addresses import AddressFunction, AddressMap
 from aiorocketmq.config.values import TLS, NameServers
 from aiorocketmq.model.enums import SerializeType
 
@@ -42,6 +44,7 @@ class ClientFields(TypedDict, total=False):
     enable_heartbeat_channel_event_listener: bool
     serialize_type: SerializeType
     enable_stream_request_type: bool
+    address_map: AddressMap | Mapping[str, str] | AddressFunction | None
     tls: TLS | bool | None
     address_service_domain: str
     address_service_group: str

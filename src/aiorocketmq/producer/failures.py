@@ -21,7 +21,7 @@ from aiorocketmq.producer.attempts import Trouble
 
 _UNREACHABLE_HINT: Final = (
     "the address was told by the name server: check that the broker runs and that this host can reach it; brokerIP1 in the broker's "
-    "configuration changes the address it tells"
+    "configuration changes the address it tells, address_map of the client the one that is dialled"
 )
 
 

@@ -225,7 +225,8 @@ class RemotingClient:
     async def _run_attempt(self, attempt: ConnectAttempt) -> None:
         address = attempt.address
         try:
-            channel = await attempt.dial(self._connector, self._endpoint, self._context, self._config.connect_timeout)
+            config = self._config
+            channel = await attempt.dial(self._connector, self._endpoint, self._context, config.connect_timeout, config.address_map)
         except RemotingError as error:
             self._connect_failed(address, error)
             attempt.fail(error)

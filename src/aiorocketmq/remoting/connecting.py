@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from aiorocketmq.errors import ConnectError, RemotingError, RocketMQError, fresh
+from aiorocketmq.errors import ConfigError, ConnectError, RemotingError, RocketMQError, fresh
 from aiorocketmq.model.parsing import parse_address
 from aiorocketmq.remoting.channel import Channel, Endpoint
 from aiorocketmq.remoting.tls import handshake_error, handshake_timeout
@@ -22,10 +23,11 @@ _UNREACHABLE_HINT = "check that the server runs and that host, port and firewall
 class ConnectAttempt:
     """A connection in the making."""
 
-    __slots__ = ("_loop", "_waiters", "address", "phase")
+    __slots__ = ("_loop", "_waiters", "_where", "address", "phase")
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self._where = address
         self.phase = "waiting for the event loop"
         self._loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[Channel]] = set()
@@ -47,15 +49,32 @@ class ConnectAttempt:
         finally:
             self._waiters.discard(future)
 
-    async def dial(self, connector: Connector, endpoint: Endpoint, context: ssl.SSLContext | None, timeout: float) -> Channel:
+    async def dial(
+        self,
+        connector: Connector,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        timeout: float,
+        address_map: Callable[[str], str] | None = None,
+    ) -> Channel:
         """Make the connection.
+
+        Args:
+            connector: Opens it.
+            endpoint: What all channels of the client share.
+            context: For TLS, or None.
+            timeout: Seconds for all of it.
+            address_map: Gives the address to dial for the advertised one; None dials that.
 
         Raises:
             ConnectError: The name does not resolve, nobody listens, or `timeout` seconds passed.
             TLSError: The handshake failed.
         """
-        host, port = parse_address(self.address, "address", error=partial(ConnectError, address=self.address, maybe_sent=False))
+        refuse = partial(ConnectError, address=self.address, maybe_sent=False)
+        host, port = parse_address(self.address, "address", error=refuse)
         server_hostname = host if context is not None else None
+        if address_map is not None:
+            host, port = self._dialled(address_map, host, port)
         try:
             async with asyncio.timeout(timeout) as limit:
                 _, protocol = await connector(host, port, self._make_channel(endpoint), context, server_hostname, self._enter)
@@ -64,7 +83,7 @@ class ConnectAttempt:
         assert isinstance(protocol, Channel)
         if protocol.closed:
             raise ConnectError(
-                f"{self.address} closed the connection at once", address=self.address, maybe_sent=False, hint=_UNREACHABLE_HINT
+                f"{self._where} closed the connection at once", address=self.address, maybe_sent=False, hint=_UNREACHABLE_HINT
             )
         return protocol
 
@@ -83,6 +102,17 @@ class ConnectAttempt:
     def _make_channel(self, endpoint: Endpoint) -> Any:
         return lambda: Channel(endpoint, self.address)
 
+    def _dialled(self, address_map: Callable[[str], str], host: str, port: int) -> tuple[str, int]:
+        try:
+            address = address_map(self.address)
+        except ConfigError as error:
+            raise ConnectError(error.message, address=self.address, maybe_sent=False, hint=error.hint, cause=error) from None
+        if address == self.address:
+            return host, port
+        self._where = f"{self.address} (by address_map at {address})"
+        found = parse_address(address, "address of address_map")
+        return found.host, found.port
+
     def _enter(self, phase: str) -> None:
         self.phase = phase
 
@@ -90,7 +120,7 @@ class ConnectAttempt:
         if self.phase == PHASE_TLS:
             return handshake_timeout(self.address, timeout)
         return ConnectError(
-            f"no connection to {self.address} within {round(timeout, 3):g} s ({self.phase})",
+            f"no connection to {self._where} within {round(timeout, 3):g} s ({self.phase})",
             address=self.address,
             maybe_sent=False,
             hint=_UNREACHABLE_HINT,
@@ -103,9 +133,9 @@ class ConnectAttempt:
             return handshake_error(self.address, error)
         if self.phase == PHASE_RESOLVE:
             reason = getattr(error, "strerror", None) or error
-            text, hint = f"the host name of {self.address} cannot be resolved: {reason}", "check the name and the DNS"
+            text, hint = f"the host name of {self._where} cannot be resolved: {reason}", "check the name and the DNS"
         elif isinstance(error, ConnectionRefusedError):
-            text, hint = f"{self.address} refused the connection", _UNREACHABLE_HINT
+            text, hint = f"{self._where} refused the connection", _UNREACHABLE_HINT
         else:
-            text, hint = f"no connection to {self.address}: {getattr(error, 'strerror', None) or error} ({self.phase})", _UNREACHABLE_HINT
+            text, hint = f"no connection to {self._where}: {getattr(error, 'strerror', None) or error} ({self.phase})", _UNREACHABLE_HINT
         return ConnectError(text, address=self.address, maybe_sent=False, hint=hint, cause=error)

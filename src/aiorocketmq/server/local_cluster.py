@@ -177,7 +177,8 @@ class LocalCluster:
         name_server = self._name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
         await name_server.start()
         self._port = parse_address(name_server.address, "name server").port
-        dialled = format_address(advertised, self._port)
+        # Not the advertised address: from here that may lead nowhere, as out of a container.
+        dialled = format_address(_local_address(listen), self._port)
         for config in self._configs:
             config.host = listen
             config.name_servers = (dialled,)
@@ -436,6 +437,14 @@ async def _resolve(host: str) -> str:
         raise ConfigError(f"host {host!r} has no address: {error}", hint="give an IP address, for example 127.0.0.1", cause=error) from None
     addresses = sorted((str(info[4][0]) for info in found), key=lambda address: ":" in address)
     return addresses[0]
+
+
+def _local_address(listen: str) -> str:
+    """The address at which this machine reaches what listens there."""
+    address = ipaddress.ip_address(listen)
+    if not address.is_unspecified:
+        return listen
+    return "127.0.0.1" if address.version == 4 else "::1"
 
 
 def _outward_address(version: int) -> str:

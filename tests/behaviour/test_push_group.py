@@ -270,6 +270,25 @@ async def test_a_start_at_the_end_of_an_empty_topic_is_remembered(cluster: Clust
     assert sorted(inbox.bodies) == numbered(6)
 
 
+@pytest.mark.feature("F15", "F44", "G14")
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_consumer_that_has_started_misses_nothing_that_is_sent_then(cluster: Cluster, exists: bool) -> None:
+    topic, inbox = cluster.unique("moment"), Inbox()
+    async with cluster.producer() as producer:
+        if exists:
+            await cluster.create_topic(topic, queues=4)
+            await send(producer, topic, [b"old"] * 8)
+        consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=rmq.StartFrom.LAST)
+        consumer.listen(topic)(inbox.take)
+        async with consumer:
+            if not exists:
+                await cluster.create_topic(topic, queues=4)
+            await send(producer, topic, numbered(8))
+            await inbox.has(8)
+            await asyncio.sleep(0.5)
+        assert sorted(inbox.bodies) == numbered(8)
+
+
 class ZeroForNobody:
     """An offset store of the user's own, in memory (G16)."""
 

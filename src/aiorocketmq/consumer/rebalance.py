@@ -146,8 +146,8 @@ class Rebalancer:
 
     async def settled(self) -> None:
         """Wait until what rounds have begun is over; cancelling it stops nothing."""
-        if self._sections:
-            await asyncio.wait(list(self._sections.values()))
+        while begun := [*self._sections.values(), *self._take_over.lanes]:
+            await asyncio.wait(begun)
 
     async def drop_topic(self, topic: str) -> None:
         """Release all queues of a topic that is not subscribed any more, and wait until they are gone; cancelling it stops nothing."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.scheduler import Scheduler
@@ -50,7 +49,7 @@ LEAVE_MAX: Final = 5.0
 CANCEL_PATIENCE: Final = 1.0
 """Seconds that a listener which has not ended in time gets after its cancellation; a forced stop gives it less."""
 FORCED_PATIENCE: Final = 0.2
-FIRST_ROUND: Final = 1.0
+FIRST_ROUND: Final = 3.0
 """Seconds that a start, or a new subscription, waits until its queues are taken over: with `StartFrom.LAST` what is sent behind it has to
 come. A broker that takes longer holds nobody up."""
 NOTICE_TIME: Final = 0.1
@@ -90,6 +89,7 @@ class PushRuntime:
         self.greeted = False
         self.stopping = False
         self._settled = asyncio.Event()
+        self._settling: asyncio.Task[None] | None = None
         self.store = store_of(settings, instance)
         self.send_back = self._make_send_back()
         self.service: ConsumeService = self._make_service()
@@ -188,9 +188,14 @@ class PushRuntime:
 
     async def settle(self) -> None:
         """Wait until the first round is over, as far as it does not take long; ends when the consumer is closed."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_ROUND):
-                await self._settled.wait()
+        if self.stopping:
+            return
+        self._settling = self.scheduler.spawn("first queues", self._first_queues())
+        await asyncio.wait([self._settling], timeout=FIRST_ROUND)
+
+    async def _first_queues(self) -> None:
+        await self._settled.wait()
+        await self.rebalancer.settled()
 
     async def _take_over_now(self) -> None:
         """Take over what falls to this member without waiting for the next round; what takes long goes on by itself."""
@@ -203,6 +208,7 @@ class PushRuntime:
             if not balanced:  # another round was under way, and had begun before
                 await self.rebalancer.settled()
                 balanced = await self.rebalance()
+            await self.rebalancer.settled()
         finally:
             if not balanced:
                 self.instance.rebalance.wake()
@@ -210,7 +216,8 @@ class PushRuntime:
     def close(self) -> None:
         """From now on nothing is pulled and no call begins; `stop()` follows."""
         self.stopping = True
-        self._settled.set()
+        if self._settling is not None:
+            self._settling.cancel()
         self.queues.close()
 
     async def stop(self, force: asyncio.Event) -> None:

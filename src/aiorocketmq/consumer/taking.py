@@ -71,6 +71,11 @@ class TakeOver:
         self._clock = asyncio.get_running_loop().time
         self._log = StateLog(logger)
 
+    @property
+    def lanes(self) -> Collection[asyncio.Task[bool]]:
+        """What is under way; what waits for a member or a lock is not."""
+        return self._lanes.values()
+
     def added(self, queues: Collection[MessageQueue]) -> None:
         """Topics got these queues while they were consumed."""
         self._added.update(queues)

@@ -237,7 +237,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
 
         A topic that does not exist yet is no error, and neither is a name server that does not answer yet: consuming begins as soon as they
         are there. The log says what is waited for. What is sent after the start is consumed with `StartFrom.LAST`, too, unless a broker
-        takes longer than a second to say where its queues end.
+        takes longer than three seconds to say where its queues end.
 
         Args:
             timeout: Seconds to wait until a name server answers; None starts without one.

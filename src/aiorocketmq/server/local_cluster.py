@@ -132,8 +132,10 @@ class LocalCluster:
         """The broker of this name.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none, or the cluster was not started.
         """
+        if self._name_server is None:
+            raise ConfigError("the cluster was not started, so it has no brokers", hint="use `async with LocalCluster() as cluster`")
         for broker in self._brokers:
             if broker.name == name:
                 return broker

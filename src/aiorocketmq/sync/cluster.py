@@ -85,7 +85,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         """The broker of this name.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none, or the cluster was not started.
         """
         return self._run(self._async.broker, name)
 

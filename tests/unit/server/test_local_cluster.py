@@ -327,6 +327,13 @@ async def test_bad_topics(embedded: tuple[LocalCluster, RemotingClient]) -> None
         await cluster.kill_broker("broker-x")
 
 
+async def test_a_cluster_that_was_not_started_says_so() -> None:
+    cluster = LocalCluster()
+    for ask in (cluster.kill_broker, cluster.start_broker, cluster.pause_broker, cluster.resume_broker):
+        with pytest.raises(ConfigError, match="the cluster was not started"):
+            await ask("broker-a")
+
+
 async def test_a_server_runs_until_it_is_told_to_stop() -> None:
     ready: asyncio.Future[LocalCluster] = asyncio.get_running_loop().create_future()
     server = asyncio.ensure_future(run_server(ready=ready.set_result))

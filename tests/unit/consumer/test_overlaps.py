@@ -17,13 +17,14 @@ from aiorocketmq.consumer.topic_routes import MISSING_ROUTE_FIRST, TopicRoutes
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
+from aiorocketmq.protocol.bodies import UnlockBatchRequestBody
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import decode_messages
 from tests.support.memory_transport import Handler, PeerConnection
 from tests.support.waiting import eventually
 from tests.unit.consumer.test_pulling import SETTLED, Seen
-from tests.unit.consumer.test_queue_life import second_broker, unlocked
+from tests.unit.consumer.test_queue_life import second_broker
 from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, consuming, record, virtual_time
 from tests.wire.world import route
 
@@ -58,7 +59,7 @@ async def test_one_refused_start_offset_does_not_keep_those_behind_it_waiting() 
     def refuse_one(request: RemotingCommand, connection: PeerConnection) -> RemotingCommand:
         if request.ext_fields["topic"] == TOPIC:
             asked.append(request.ext_fields["queueId"])
-            if asked[-1] == "1":
+            if asked[-1] == asked[0]:
                 return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, "scripted")
         return query(request, connection)
 
@@ -66,8 +67,8 @@ async def test_one_refused_start_offset_does_not_keep_those_behind_it_waiting() 
     async with consuming(broker, Seen()) as runtime:
         await asyncio.sleep(SETTLED)
         assert sum(queue.topic == TOPIC for queue in runtime.rebalancer.assigned) == 59
-        others = [number for number in asked if number != "1"]
-        assert asked[:60].count("1") == 1 and len(others) == len(set(others)) == 59, "all in the first round"
+        others = [number for number in asked if number != asked[0]]
+        assert asked[:60].count(asked[0]) == 1 and len(others) == len(set(others)) == 59, "all in the first round"
 
 
 @pytest.mark.feature("G2")
@@ -104,7 +105,10 @@ async def test_lock_that_comes_when_the_queue_is_not_wanted_any_more_is_given_ba
         runtime.queues.not_wanted([runtime.queues.waiting[QUEUE]])
         runtime.subscriptions_table.remove(TOPIC)
         await asyncio.sleep(1.0)
-        assert QUEUE in unlocked(broker.peer), "nobody else could have it for a minute"
+        granted = broker.peer.of(RequestCode.LOCK_BATCH_MQ)[0].at + 0.5
+        last = broker.peer.of(RequestCode.UNLOCK_BATCH_MQ)[-1]
+        assert QUEUE in UnlockBatchRequestBody.decode(last.command.body).mq_set
+        assert last.at >= granted, "an unlock that came before the lock was granted leaves it to nobody else for a minute"
 
 
 # --- consuming ----------------------------------------------------------------------------------------------------------------------

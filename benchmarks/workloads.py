@@ -119,6 +119,10 @@ FAMILIES = (
         ),
     ),
     Family("send_batches", (Workload("send_batches", "batches of 32", "send_batches", (*ALL, "sync"), 150_000, arguments={"batch": 32}),)),
+    Family(
+        "send_in_transaction",
+        (Workload("send_in_transaction", "half message + commit, one at a time", "send_in_transaction", ("java", "asyncio"), 8_000),),
+    ),
     Family("send_oneway", (Workload("send_oneway", "one-way sends, as stored", "send_oneway", ALL, 100_000, stored=True),)),
     Family(
         "push_concurrent",

@@ -37,10 +37,12 @@ class Target:
         module: Module of the asyncio class.
         name: Its name, and that of the twin.
         file: Module of the twin in `aiorocketmq.sync`: one for each, so that a program imports what it uses.
-        base: Hand-written base class in `aiorocketmq.sync.base`.
+        base: Hand-written base class.
         skip: Public methods that the base class has already.
         quick: Coroutine methods that the base class has, cheaper, as `_<name>`; as it has plain ones that give a future as `_submit`.
         also: Further arguments for the constructor of the base class.
+        base_module: Module of the base class.
+        returns: Types whose twins in `base_module` are returned.
     """
 
     module: str
@@ -50,6 +52,8 @@ class Target:
     skip: frozenset[str] = frozenset()
     quick: frozenset[str] = frozenset()
     also: str = ""
+    base_module: str = "aiorocketmq.sync.base"
+    returns: frozenset[str] = frozenset()
 
 
 TARGETS = (
@@ -60,6 +64,16 @@ TARGETS = (
         "BlockingProducer",
         quick=frozenset({"send"}),
         also=", max_in_flight",
+    ),
+    Target(
+        "aiorocketmq.producer.transaction",
+        "TransactionProducer",
+        "transaction",
+        "BlockingTransactionProducer",
+        quick=frozenset({"send", "send_in_transaction", "transaction"}),
+        also=', producer_fields.get("max_in_flight", 1024)',
+        base_module="aiorocketmq.sync.transactions",
+        returns=frozenset({"Transaction"}),
     ),
     Target("aiorocketmq.consumer.push", "PushConsumer", "consumer", "BlockingConsumer", frozenset({"run", "instance"})),
     Target("aiorocketmq.admin.admin", "AdminClient", "admin", "BlockingClient"),
@@ -177,7 +191,7 @@ class Generator:
         module = self.module(target.module)
         parents = self.lineage(module, target.name)
         self.imports.add(f"from {target.module} import {target.name} as Async{target.name}")
-        self.imports.add(f"from aiorocketmq.sync.base import {target.base}")
+        self.imports.add(f"from {target.base_module} import {target.base}")
         self.imports.add("from typing import final")
         lines = ["@final", f"class {target.name}({target.base}[Async{target.name}]):"]
         lines.append(self.docstring(ast.get_docstring(parents[-1][1]) or "", 1))
@@ -199,7 +213,7 @@ class Generator:
         return "\n".join([*lines, "", constructor, *[body for body in bodies if body]])
 
     def constructor(self, owner: Module, target: Target, item: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-        self.need(owner, item)
+        self.need(owner, item, target)
         twin = f"Async{target.name}({_passed_on(item.args)})"
         return f"    def __init__({ast.unparse(item.args)}) -> None:\n        super().__init__({twin}{target.also})\n"
 
@@ -207,7 +221,7 @@ class Generator:
         decorators = [ast.unparse(decorator) for decorator in item.decorator_list]
         if "staticmethod" in decorators or "classmethod" in decorators:
             raise GenerationError(f"{item.name}: static and class methods are not translated")
-        self.need(owner, item)
+        self.need(owner, item, target)
         returns = ast.unparse(item.returns) if item.returns else "None"
         call = f"self._async.{item.name}"
         passed = _passed_on(item.args)
@@ -227,7 +241,7 @@ class Generator:
             self.imports.add("from typing import Self")
             returns, body = "Self", f"return self._start({passed})"
         elif item.name in target.quick:
-            body = f"return self._send({passed})"
+            body = f"return self._{item.name}({passed})"
         elif isinstance(item, ast.AsyncFunctionDef):
             body = f"{'' if returns == 'None' else 'return '}self._call({together})"
         elif match := re.fullmatch(r"asyncio\.Future\[(.*)\]|Future\[(.*)\]", returns):
@@ -244,12 +258,12 @@ class Generator:
             lines.append(self.docstring(text, 2))
         return "\n".join([*lines, f"        {body}", ""])
 
-    def need(self, owner: Module, item: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def need(self, owner: Module, item: ast.FunctionDef | ast.AsyncFunctionDef, target: Target) -> None:
         """Remember the imports for every name in a signature."""
         parts: list[ast.AST] = [item.args, *item.decorator_list, *([item.returns] if item.returns else [])]
         names = {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}
         for name in names:
-            line = owner.line_for(name)
+            line = f"from {target.base_module} import {name}" if name in target.returns else owner.line_for(name)
             if line is not None and line != "import asyncio":
                 self.imports.add(line)
 

@@ -28,6 +28,7 @@ public final class BenchPeer {
             Map.entry("send_batches", sends::batches),
             Map.entry("send_auto_batched", sends::autoBatched),
             Map.entry("send_oneway", sends::oneway),
+            Map.entry("send_in_transaction", sends::inTransactions),
             Map.entry("push_concurrent", request -> consumes.push(request, false)),
             Map.entry("push_ordered", request -> consumes.push(request, true)),
             Map.entry("first_message", consumes::firstMessage),

@@ -5,7 +5,11 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /** Producers that live as long as the process, and new consumers. What is not said here is the client's default. */
@@ -20,6 +24,7 @@ final class Clients {
     private final String nameServers;
     private DefaultMQProducer producer;
     private DefaultMQProducer batchingProducer;
+    private TransactionMQProducer transactionProducer;
 
     Clients(String nameServers) {
         this.nameServers = nameServers;
@@ -40,14 +45,38 @@ final class Clients {
         return batchingProducer;
     }
 
+    /** The producer whose local transactions all succeed. */
+    TransactionMQProducer transactionProducer() throws MQClientException {
+        if (transactionProducer == null) {
+            transactionProducer = new TransactionMQProducer("bench_java_transactions");
+            transactionProducer.setTransactionListener(new TransactionListener() {
+                @Override
+                public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+                    return LocalTransactionState.COMMIT_MESSAGE;
+                }
+
+                @Override
+                public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                    return LocalTransactionState.COMMIT_MESSAGE;
+                }
+            });
+            start(transactionProducer);
+        }
+        return transactionProducer;
+    }
+
     private DefaultMQProducer started(String group, boolean autoBatch) throws MQClientException {
         DefaultMQProducer made = new DefaultMQProducer(group);
+        made.setAutoBatch(autoBatch);
+        start(made);
+        return made;
+    }
+
+    private void start(DefaultMQProducer made) throws MQClientException {
         made.setNamesrvAddr(nameServers);
         made.setSendMsgTimeout(SEND_TIMEOUT_MS);
         made.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE); // bodies that are all 'x' would measure zlib
-        made.setAutoBatch(autoBatch);
         made.start();
-        return made;
     }
 
     /** A consumer that was not started yet, of a group that reads the topic from its beginning. */
@@ -71,7 +100,7 @@ final class Clients {
     }
 
     void shutdown() {
-        for (DefaultMQProducer each : new DefaultMQProducer[] {producer, batchingProducer}) {
+        for (DefaultMQProducer each : new DefaultMQProducer[] {producer, batchingProducer, transactionProducer}) {
             if (each != null) {
                 each.shutdown();
             }

@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.exception.RemotingException;
@@ -36,6 +37,24 @@ final class Sends {
         long[] latencies = new long[request.count()];
         Meter meter = new Meter().begin();
         int failed = sendRange(producer, request.topic(), bodies, latencies, 0, request.count());
+        return meter.end().answer(request.count(), failed, latencies);
+    }
+
+    /** Half message, local transaction, commit; the commit is a one-way request. */
+    JSONObject inTransactions(Request request) throws Exception {
+        TransactionMQProducer producer = clients.transactionProducer();
+        Bodies bodies = new Bodies(request.size());
+        long[] latencies = new long[request.count()];
+        int failed = 0;
+        Meter meter = new Meter().begin();
+        for (int number = 0; number < request.count(); number++) {
+            Message message = new Message(request.topic(), bodies.make(number));
+            long began = System.nanoTime();
+            if (!succeeds(() -> producer.sendMessageInTransaction(message, null))) {
+                failed++;
+            }
+            latencies[number] = System.nanoTime() - began;
+        }
         return meter.end().answer(request.count(), failed, latencies);
     }
 

@@ -37,6 +37,7 @@ class AsyncioPeer:
     def __init__(self, name_servers: str) -> None:
         self.name_servers = name_servers
         self._producers: dict[str, rmq.Producer] = {}
+        self._transactions: rmq.TransactionProducer | None = None
 
     async def producer(self, kind: str, **options: Any) -> rmq.Producer:
         """The started producer of a kind."""
@@ -45,6 +46,13 @@ class AsyncioPeer:
             await producer.start()
             self._producers[kind] = producer
         return self._producers[kind]
+
+    async def transaction_producer(self) -> rmq.TransactionProducer:
+        """The started producer of transactions."""
+        if self._transactions is None:
+            self._transactions = rmq.TransactionProducer(self.name_servers, group="bench_transactions", check=sending.commit, **PRODUCER)
+            await self._transactions.start()
+        return self._transactions
 
     async def answer(self, request: dict[str, Any]) -> Answer:
         """Carry out one request; a failure becomes an answer too."""
@@ -58,6 +66,8 @@ class AsyncioPeer:
                 return await CONSUMING[command](self.name_servers, request)
             if command == "send_auto_batched":
                 return await sending.send_in_flight([await self.producer("auto_batch", auto_batch=True)], request)
+            if command == "send_in_transaction":
+                return await sending.send_in_transaction(await self.transaction_producer(), request)
             if command == "idle_memory":
                 await self.producer("asyncio")
                 return await consuming.idle_memory(self.name_servers, request)
@@ -78,3 +88,5 @@ class AsyncioPeer:
         """Stop the producers."""
         for producer in self._producers.values():
             await producer.stop()
+        if self._transactions is not None:
+            await self._transactions.stop()

@@ -33,6 +33,30 @@ async def send_one_at_a_time(producer: rmq.Producer, request: dict[str, Any]) ->
     return meter.answer(count, failed, latencies_ns=times)
 
 
+async def send_in_transaction(producer: rmq.TransactionProducer, request: dict[str, Any]) -> Answer:
+    """Half message, local transaction, commit; one at a time."""
+    topic, count, body = request["topic"], request["count"], maker(request["size"])
+    failed = 0
+    times = []
+    clock = time.perf_counter_ns
+    meter = Meter()
+    for number in range(count):
+        began = clock()
+        try:
+            result = await producer.send_in_transaction(rmq.Message(topic, body(number)), commit)
+        except rmq.RocketMQError:
+            failed += 1
+        else:
+            failed += result.status is not OK or not result.told
+        times.append(clock() - began)
+    return meter.answer(count, failed, latencies_ns=times)
+
+
+async def commit(message: rmq.HalfMessage | rmq.ReceivedMessage, arg: Any = None) -> rmq.TransactionState:
+    """A local transaction that succeeds, and the check that says so."""
+    return rmq.TransactionState.COMMIT
+
+
 async def send_in_flight(producers: Sequence[rmq.Producer], request: dict[str, Any]) -> Answer:
     """Keep `window` sends unanswered; each answer makes room for the next, of the next producer."""
     topic, count, body = request["topic"], request["count"], maker(request["size"])

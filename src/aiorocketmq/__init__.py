@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
+from aiorocketmq.names import DECISIONS as _DECISIONS
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
 if TYPE_CHECKING:
@@ -87,13 +89,25 @@ if TYPE_CHECKING:
         SerializeType,
         ServiceState,
         StartFrom,
+        TransactionState,
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
-    from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
+    from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
+    from aiorocketmq.producer import (
+        EndTransactionContext,
+        EndTransactionHook,
+        Producer,
+        QueueSelector,
+        SelectByHash,
+        SelectByRandom,
+        SelectRoundRobin,
+        Transaction,
+        TransactionProducer,
+    )
 
     compiled: bool
     """True when the hot modules run as machine code; both forms do the same."""
@@ -105,6 +119,10 @@ _HOMES = {
     "PingResult": "client.health",
     "Producer": "producer.producer",
     "PushConsumer": "consumer.push",
+    "Transaction": "producer.transaction",
+    "TransactionProducer": "producer.transaction",
+    **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
+    **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
 }
@@ -115,10 +133,14 @@ __all__ = [
     "AdminClient",
     "Producer",
     "PushConsumer",
+    "TransactionProducer",
     # values
     "SQL",
     "TLS",
     "ClientConfig",
+    "EndTransactionContext",
+    "EndTransactionHook",
+    "HalfMessage",
     "Message",
     "MessageQueue",
     "QueueSelector",
@@ -129,6 +151,8 @@ __all__ = [
     "SelectRoundRobin",
     "SendResult",
     "Suspend",
+    "Transaction",
+    "TransactionSendResult",
     # what administration tells
     "BrokerInfo",
     "ClientConnection",
@@ -149,6 +173,7 @@ __all__ = [
     "SerializeType",
     "ServiceState",
     "StartFrom",
+    "TransactionState",
     # errors
     "BrokerBusyError",
     "BrokerError",

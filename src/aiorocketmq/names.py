@@ -6,6 +6,8 @@ from importlib import import_module
 
 VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filters", "model.message", "model.received", "config")
 """Modules with public names, the cheapest first."""
+TRANSACTIONS = ("HalfMessage", "TransactionSendResult")
+DECISIONS = ("EndTransactionContext", "EndTransactionHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "QueueProgress", "QueueRead", "QueueStats", "TopicStats",

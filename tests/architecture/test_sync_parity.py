@@ -15,6 +15,7 @@ from tools import generate_sync
 TWINS = {
     "Producer": aiorocketmq.Producer,
     "PushConsumer": aiorocketmq.PushConsumer,
+    "TransactionProducer": aiorocketmq.TransactionProducer,
     "AdminClient": aiorocketmq.AdminClient,
     "LocalCluster": LocalCluster,
 }
@@ -75,8 +76,12 @@ def test_a_twin_gives_no_coroutine(name: str) -> None:
     assert [word for word, value in public(kind).items() if inspect.iscoroutinefunction(value)] == []
 
 
+def test_a_transaction_has_the_same_names_in_both() -> None:
+    assert {*public(aiorocketmq.sync.Transaction), "message", "result"} == {*public(aiorocketmq.Transaction), "message", "result"}
+
+
 def test_the_blocking_package_has_all_values_enums_and_errors_of_the_root() -> None:
     own = {"admin", "client", "consumer", "producer", "server", "sync", "compiled"}
     assert set(aiorocketmq.sync.__all__) == set(aiorocketmq.__all__) - own | {"LocalCluster"}
-    for name in set(aiorocketmq.sync.__all__) - set(TWINS):
+    for name in set(aiorocketmq.sync.__all__) - set(TWINS) - {"Transaction"}:
         assert getattr(aiorocketmq.sync, name) is getattr(aiorocketmq, name)

@@ -16,7 +16,9 @@ from aiorocketmq.protocol import bodies, jsoncodec
 from aiorocketmq.protocol.connection import FrameReceiver
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import (
+    CheckTransactionStateRequestHeader,
     ConsumerSendMsgBackRequestHeader,
+    EndTransactionRequestHeader,
     PullMessageRequestHeader,
     PullMessageResponseHeader,
     SendMessageRequestHeader,
@@ -60,6 +62,9 @@ HEADERS = {
     "send-response": SendMessageResponseHeader,
     "oneway": UpdateConsumerOffsetRequestHeader,
     "send-back": ConsumerSendMsgBackRequestHeader,
+    "end-transaction": EndTransactionRequestHeader,
+    "end-transaction-check": EndTransactionRequestHeader,
+    "check-transaction": CheckTransactionStateRequestHeader,
 }
 
 
@@ -91,6 +96,21 @@ def test_send_header_fields() -> None:
     assert header.batch is False
     assert decode_properties(header.properties or "")["unicode"] == "中文 🚀 é"
     assert header.to_v1().to_v2() == header
+
+
+@pytest.mark.feature("C4", "N1")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_transaction_headers_are_written_as_java_writes_them(version: str) -> None:
+    known = {param.values[0]["name"]: param.values[0]["ext"] for param in golden("frame") if str(param.id).startswith(version)}
+    newer: dict[str, Any] = {"topic": "orders", "bname": "broker-a"} if version == "5.5.0" else {}
+    transaction_id = "7F0000010001000000000000ABCD0001"
+    end = EndTransactionRequestHeader("pay", 5, 9876543210, 8, transaction_id, False, transaction_id, **newer)
+    assert end.to_ext() == known["end-transaction-JSON"]
+    answer = EndTransactionRequestHeader("pay", 5, 9876543210, 12, transaction_id, True, transaction_id, **newer)
+    assert answer.to_ext() == known["end-transaction-check-JSON"]
+    check = CheckTransactionStateRequestHeader.from_ext(known["check-transaction-JSON"])
+    assert (check.tran_state_table_offset, check.commit_log_offset, check.transaction_id) == (5, 9876543210, transaction_id)
+    assert check.topic == ("RMQ_SYS_TRANS_HALF_TOPIC" if newer else None)
 
 
 @pytest.mark.feature("A7", "A8", "A9", "A12", "A23")

@@ -79,7 +79,7 @@ MAY_HOLD = (
     "remoting.*._marks",
     "producer.dispatcher.SendDispatcher.targets", "producer.topics.Topics.targets", "producer.send.TopicTarget.*lanes",
     "producer.send.TopicTarget.*templates", "producer.send.TopicTarget.brokers", "producer.send.TopicTarget.served_by",
-    "producer.prepare.Preparer._targets",
+    "producer.prepare.Preparer._targets", "producer.decisions.Decisions._made", "producer.decisions.Decisions.hooks",
     "producer.attempts.Trouble.*", "producer.accumulator.Accumulator._targets",
     "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.taking.TakeOver._added", "consumer.start_offset.StartOffsets._tables",
     "consumer.pulling.Pulls._thresholds", "consumer.topic_routes.TopicRoutes._missing", "consumer.rebalance._Share.mine",

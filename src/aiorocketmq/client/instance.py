@@ -142,7 +142,14 @@ class ClientInstance:
         self.inner_producer = InnerProducer(self.broker_api, self.routes, unit_mode=config.unit_mode, wall_clock=wall_clock)
         self.replies = ReplyTable(config.max_decompressed_length)
         self._address_service = address_service
-        self._processor = ClientProcessor(self.remoting, self.rebalance, self.clients.consumers.get, self.replies)
+        self._processor = ClientProcessor(
+            self.remoting,
+            self.rebalance,
+            self.clients.consumers.get,
+            self.replies,
+            self.clients.checks.get,
+            config.max_decompressed_length,
+        )
         self._log = StateLog(logger)
         self._pid = os.getpid()
         self._starting: asyncio.Task[None] | None = None

@@ -5,7 +5,8 @@ Java: `MQProducerInner`, `MQConsumerInner`, `MQAdminExtInner`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
     from aiorocketmq.model.filters import SubscriptionData
     from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+    from aiorocketmq.protocol.headers_client import CheckTransactionStateRequestHeader
 
 
 class ProducerPort(Protocol):
@@ -31,6 +34,25 @@ class ProducerPort(Protocol):
     def on_route_changed(self, topic: str, publish: TopicPublishInfo) -> None:
         """The route of one of `publish_topics()` is new or has changed. Must not block and must not raise."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionCheck:
+    """A broker asks how a transaction of one of our groups has ended.
+
+    Attributes:
+        address: Who asks; the answer goes there.
+        header: Where the half message is; goes back with the answer.
+        message: The half message, with its own topic and queue.
+    """
+
+    address: str
+    header: CheckTransactionStateRequestHeader
+    message: ReceivedMessage
+
+
+TakeCheck = Callable[[TransactionCheck], None]
+"""Takes what a broker asks; must not block and must not raise."""
 
 
 class ConsumerPort(Protocol):

@@ -1,4 +1,4 @@
-"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features N2, N5, N7.
+"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features C3, N1, N2, N5, N7.
 
 Codes without a processor are answered by the remoting layer with code 3.
 """
@@ -9,13 +9,19 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiorocketmq.client.ports import ConsumerPort
+from aiorocketmq.client.ports import ConsumerPort, TakeCheck, TransactionCheck
 from aiorocketmq.client.rebalance import RebalanceService
 from aiorocketmq.client.replies import ReplyTable
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.model import properties as props
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.headers_client import GetConsumerRunningInfoRequestHeader, NotifyConsumerIdsChangedRequestHeader
+from aiorocketmq.protocol.headers_client import (
+    CheckTransactionStateRequestHeader,
+    GetConsumerRunningInfoRequestHeader,
+    NotifyConsumerIdsChangedRequestHeader,
+)
+from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.remoting.client import RemotingClient
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ class ClientProcessor:
         rebalance: Woken when the members of a group change.
         find_consumer: The registered consumer of a group, or None.
         replies: Who waits for replies.
+        find_checks: What takes the checks of a producer group's transactions, or None.
+        max_body: Bytes of the largest body accepted after decompression.
     """
 
     def __init__(
@@ -40,18 +48,35 @@ class ClientProcessor:
         rebalance: RebalanceService,
         find_consumer: Callable[[str], ConsumerPort | None],
         replies: ReplyTable,
+        find_checks: Callable[[str], TakeCheck | None],
+        max_body: int,
     ) -> None:
         self._remoting = remoting
         self._rebalance = rebalance
         self._find_consumer = find_consumer
         self._replies = replies
+        self._find_checks = find_checks
+        self._max_body = max_body
         self._log = StateLog(logger)
 
     def register(self) -> None:
         """Hand the answers to the remoting client."""
+        self._remoting.register_processor(RequestCode.CHECK_TRANSACTION_STATE, self.check_transaction_state)
         self._remoting.register_processor(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, self.notify_consumer_ids_changed)
         self._remoting.register_processor(RequestCode.GET_CONSUMER_RUNNING_INFO, self.consumer_running_info)
         self._remoting.register_processor(RequestCode.PUSH_REPLY_MESSAGE_TO_CLIENT, self.reply_message)
+
+    def check_transaction_state(self, request: RemotingCommand, channel: Channel) -> None:
+        """39: a broker asks how a transaction has ended. One-way: the answer is a request of its own (37)."""
+        header = CheckTransactionStateRequestHeader.from_ext(request.ext_fields)
+        message = decode_message(request.body, broker_name=header.bname or "", max_body=self._max_body)
+        group = message.properties.get(props.PRODUCER_GROUP, "")
+        take = self._find_checks(group)
+        if take is None:
+            text = "broker %s asks about a transaction of group %s, which has no transaction producer on this client"
+            self._log.note(logging.WARNING, f"check {group}", text, channel.address, group)
+            return
+        take(TransactionCheck(channel.address, header, message))
 
     def notify_consumer_ids_changed(self, request: RemotingCommand, channel: Channel) -> None:
         """40: the members of a group changed; rebalance at once. One-way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from aiorocketmq.client.ports import AdminPort, ConsumerPort, ProducerPort
+from aiorocketmq.client.ports import AdminPort, ConsumerPort, ProducerPort, TakeCheck
 from aiorocketmq.client.route import TopicEntry
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.core.route_table import TopicPublishInfo
@@ -45,12 +45,14 @@ class ClientRegistry:
         producers: Group → producer.
         consumers: Group → consumer.
         admins: Group → admin client.
+        checks: Producer group → what takes the checks of its transactions.
     """
 
     def __init__(self, client_id: str) -> None:
         self.producers: dict[str, ProducerPort] = {}
         self.consumers: dict[str, ConsumerPort] = {}
         self.admins: dict[str, AdminPort] = {}
+        self.checks: dict[str, TakeCheck] = {}
         self._client_id = client_id
         self._log = StateLog(logger)
 
@@ -89,6 +91,7 @@ class ClientRegistry:
         self.producers.clear()
         self.consumers.clear()
         self.admins.clear()
+        self.checks.clear()
 
     def topics(self) -> set[str]:
         """All topics that a client publishes or subscribes now."""

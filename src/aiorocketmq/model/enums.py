@@ -64,6 +64,14 @@ class CompressionType(Enum):
     ZLIB = 3
 
 
+class TransactionState(Enum):
+    """How a transaction has ended (Java: `LocalTransactionState`); the value is Java's name."""
+
+    COMMIT = "COMMIT_MESSAGE"
+    ROLLBACK = "ROLLBACK_MESSAGE"
+    UNKNOWN = "UNKNOW"
+
+
 class SerializeType(Enum):
     """Encoding of the frame header (Java: `SerializeType`)."""
 

@@ -24,12 +24,18 @@ DEFAULT_CONSUMER_GROUP: Final = "DEFAULT_CONSUMER"
 CLIENT_INNER_PRODUCER_GROUP: Final = "CLIENT_INNER_PRODUCER"
 SYSTEM_CONSUMER_GROUP_PREFIX: Final = "CID_RMQ_SYS_"
 
+HALF_TOPIC: Final = "RMQ_SYS_TRANS_HALF_TOPIC"
+"""Where brokers keep half messages."""
+OP_TOPIC: Final = "RMQ_SYS_TRANS_OP_HALF_TOPIC"
+"""Where they note which of these are committed or rolled back."""
+UNDECIDED_TOPIC: Final = "TRANS_CHECK_MAX_TIME_TOPIC"
+"""Where they put those that nobody decided."""
 NOT_ALLOWED_SEND_TOPICS: Final = frozenset(
     {
         "SCHEDULE_TOPIC_XXXX",
-        "RMQ_SYS_TRANS_HALF_TOPIC",
-        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-        "TRANS_CHECK_MAX_TIME_TOPIC",
+        HALF_TOPIC,
+        OP_TOPIC,
+        UNDECIDED_TOPIC,
         "SELF_TEST_TOPIC",
         "OFFSET_MOVED_EVENT",
     }

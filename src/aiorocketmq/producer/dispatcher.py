@@ -62,6 +62,7 @@ class SendDispatcher:
         window: Room for unanswered sends.
         topics: What is known of them, and who waits for a route.
         targets: The topics sent to so far.
+        watched: Further topics whose routes the instance shall know.
     """
 
     def __init__(self, settings: ProducerSettings, instance: ClientInstance) -> None:
@@ -72,6 +73,7 @@ class SendDispatcher:
         self.release = self.window.release
         self.topics = Topics(self, instance, settings)
         self.targets = self.topics.targets
+        self.watched: tuple[str, ...] = ()
         self._instance = instance
         self._remoting = instance.remoting
         self._channel: Callable[[str], Channel | None] = instance.remoting.channel
@@ -91,7 +93,7 @@ class SendDispatcher:
         return self.settings.group
 
     def publish_topics(self) -> Collection[str]:
-        return self.targets.keys()
+        return {*self.targets, *self.watched} if self.watched else self.targets.keys()
 
     def on_route_changed(self, topic: str, publish: TopicPublishInfo) -> None:
         target = self.targets.get(topic)

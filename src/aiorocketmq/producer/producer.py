@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Self
 
 from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.health import PingResult
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.producer")
 
 
-@final
 class Producer(Recalls):
     """Sends messages.
 
@@ -312,7 +311,7 @@ class Producer(Recalls):
             )
 
     def __repr__(self) -> str:
-        return f"<Producer {self.group!r} {self._life.state.value}>"
+        return f"<{type(self).__name__} {self.group!r} {self._life.state.value}>"
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------
 

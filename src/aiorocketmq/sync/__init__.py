@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiorocketmq.names import DECISIONS as _DECISIONS
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
 if TYPE_CHECKING:
@@ -89,17 +91,22 @@ if TYPE_CHECKING:
         SerializeType,
         ServiceState,
         StartFrom,
+        TransactionState,
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
+    from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
+    from aiorocketmq.producer.decisions import EndTransactionContext, EndTransactionHook
     from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
     from aiorocketmq.sync.admin import AdminClient
     from aiorocketmq.sync.cluster import LocalCluster
     from aiorocketmq.sync.consumer import PushConsumer
     from aiorocketmq.sync.producer import Producer
+    from aiorocketmq.sync.transaction import TransactionProducer
+    from aiorocketmq.sync.transactions import Transaction
 
 _HOMES = {
     "AdminClient": "sync.admin",
@@ -107,6 +114,10 @@ _HOMES = {
     "PingResult": "client.health",
     "Producer": "sync.producer",
     "PushConsumer": "sync.consumer",
+    "Transaction": "sync.transactions",
+    "TransactionProducer": "sync.transaction",
+    **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
+    **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
 }
@@ -117,10 +128,14 @@ __all__ = [
     "LocalCluster",
     "Producer",
     "PushConsumer",
+    "TransactionProducer",
     # values
     "SQL",
     "TLS",
     "ClientConfig",
+    "EndTransactionContext",
+    "EndTransactionHook",
+    "HalfMessage",
     "Message",
     "MessageQueue",
     "QueueSelector",
@@ -131,6 +146,8 @@ __all__ = [
     "SelectRoundRobin",
     "SendResult",
     "Suspend",
+    "Transaction",
+    "TransactionSendResult",
     # what administration tells
     "BrokerInfo",
     "ClientConnection",
@@ -151,6 +168,7 @@ __all__ = [
     "SerializeType",
     "ServiceState",
     "StartFrom",
+    "TransactionState",
     # errors
     "BrokerBusyError",
     "BrokerError",

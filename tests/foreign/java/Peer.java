@@ -38,6 +38,7 @@ public final class Peer {
 
     private final Map<String, DefaultMQProducer> producers = new HashMap<>();
     private final Map<String, Inbox> consumers = new HashMap<>();
+    private final Transactions transactions = new Transactions();
 
     /** A push consumer and what it has received. */
     private static final class Inbox {
@@ -105,6 +106,12 @@ public final class Peer {
                 return ask(request);
             case "responder":
                 return startResponder(request);
+            case "transaction_producer":
+                return transactions.start(request);
+            case "send_in_transaction":
+                return transactions.send(request);
+            case "asked":
+                return transactions.asked(request);
             case "consumer":
                 return startConsumer(request);
             case "received":
@@ -320,6 +327,7 @@ public final class Peer {
         if (producer != null) {
             producer.shutdown();
         }
+        transactions.stop(id);
         Inbox inbox = consumers.remove(id);
         if (inbox != null) {
             inbox.consumer.shutdown();
@@ -331,5 +339,6 @@ public final class Peer {
     private void close() {
         new ArrayList<>(producers.keySet()).forEach(this::stop);
         new ArrayList<>(consumers.keySet()).forEach(this::stop);
+        transactions.close();
     }
 }

@@ -175,6 +175,37 @@ public class Golden {
         back.setOriginTopic("orders");
         back.setMaxReconsumeTimes(16);
         frame("send-back", RemotingCommand.createRequestCommand(36, back), 23, type);
+
+        EndTransactionRequestHeader end = new EndTransactionRequestHeader();
+        //5 end.setTopic("orders");
+        end.setProducerGroup("pay");
+        end.setTranStateTableOffset(5L);
+        end.setCommitLogOffset(9876543210L);
+        end.setCommitOrRollback(org.apache.rocketmq.common.sysflag.MessageSysFlag.TRANSACTION_COMMIT_TYPE);
+        end.setMsgId("7F0000010001000000000000ABCD0001");
+        end.setTransactionId("7F0000010001000000000000ABCD0001");
+        //5 end.setBrokerName("broker-a");
+        RemotingCommand ended = RemotingCommand.createRequestCommand(37, end);
+        ended.markOnewayRPC();
+        frame("end-transaction", ended, 24, type);
+        end.setFromTransactionCheck(true);
+        end.setCommitOrRollback(org.apache.rocketmq.common.sysflag.MessageSysFlag.TRANSACTION_ROLLBACK_TYPE);
+        RemotingCommand answered = RemotingCommand.createRequestCommand(37, end);
+        answered.markOnewayRPC();
+        answered.setRemark("checkLocalTransactionState Exception: x");
+        frame("end-transaction-check", answered, 25, type);
+
+        CheckTransactionStateRequestHeader check = new CheckTransactionStateRequestHeader();
+        //5 check.setTopic("RMQ_SYS_TRANS_HALF_TOPIC");
+        check.setTranStateTableOffset(5L);
+        check.setCommitLogOffset(9876543210L);
+        check.setMsgId("7F0000010001000000000000ABCD0001");
+        check.setTransactionId("7F0000010001000000000000ABCD0001");
+        check.setOffsetMsgId("7F000001000051AF00000000ED31C7AB");
+        //5 check.setBrokerName("broker-a");
+        RemotingCommand asked = RemotingCommand.createRequestCommand(39, check);
+        asked.markOnewayRPC();
+        frame("check-transaction", asked, 26, type);
     }
 
     // --- messages

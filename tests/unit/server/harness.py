@@ -24,6 +24,7 @@ from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
+from aiorocketmq.server.broker.processors.transaction import TransactionProcessor
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import RequestTable
@@ -116,6 +117,7 @@ class BrokerBench:
                 SendProcessor(state),
                 RecallProcessor(state, self.schedule),
                 ReplyProcessor(state),
+                TransactionProcessor(state, self.schedule),
                 PullProcessor(state),
                 ClientProcessor(state),
                 AdminProcessor(state, lambda callback: callback()),

@@ -123,10 +123,6 @@ async def test_text_that_is_no_unicode_is_stored_all_the_same(bench: BrokerBench
     assert (await bench.send("t")).code == 0
 
 
-async def test_transactions_are_refused(bench: BrokerBench) -> None:
-    assert (await bench.send("t", properties="TRAN_MSG\x01true\x02")).code == ResponseCode.NO_PERMISSION
-
-
 async def test_a_full_store_answers_a_code_that_producers_retry(bench: BrokerBench) -> None:
     bench.state.store.inject_error = "database or disk is full"
     answer = await bench.send("BenchmarkTest")
@@ -293,7 +289,6 @@ async def test_a_deleted_topic_gets_no_delayed_messages(bench: BrokerBench) -> N
         ("fresh", b"", {}),
         ("fresh", b"x", {"queue_id": 77}),
         ("fresh", b"x", {"properties": "TIMER_DELAY_SEC\x0199999999\x02"}),
-        ("fresh", b"x", {"properties": "TRAN_MSG\x01true\x02"}),
         ("%RETRY%fresh", b"", {}),
     ],
 )

@@ -24,6 +24,7 @@ from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
+from aiorocketmq.server.broker.processors.transaction import TransactionProcessor
 from aiorocketmq.server.broker.registration import Registration
 from aiorocketmq.server.broker.retention import Retention
 from aiorocketmq.server.broker.schedule import Schedule
@@ -160,6 +161,7 @@ class Broker:
             SendProcessor(state),
             ReplyProcessor(state),
             RecallProcessor(state, self._schedule),
+            TransactionProcessor(state, self._schedule),
             PullProcessor(state),
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),

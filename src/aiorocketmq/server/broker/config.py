@@ -29,6 +29,12 @@ _LONGEST_NAME: Final = 127
 """Characters of a name that topics are named after, and that every message carries."""
 
 
+_DURATIONS: Final = (
+    "timer_max_delay", "transaction_timeout", "transaction_check_interval", "client_expiry", "client_scan_interval", "register_interval",
+    "lock_expiry", "retention_interval",
+)  # fmt: skip
+
+
 @dataclass(slots=True, kw_only=True)
 class BrokerConfig:
     """One embedded broker. Mutable: request 25 changes the switches that it may change.
@@ -52,6 +58,10 @@ class BrokerConfig:
         delay_levels: Seconds of each delay level.
         timer_max_delay: Seconds that a message may ask to be delayed at most.
         recall_messages: Producers may take such messages back. Java's `recallMessageEnable`, which is false by default.
+        transaction_timeout: Seconds after which a producer is asked about a half message that nobody decided, unless the message says
+            otherwise. Java's `transactionTimeOut`.
+        transaction_check_interval: Seconds until it is asked again.
+        transaction_check_max: How often it is asked, before the message moves to `TRANS_CHECK_MAX_TIME_TOPIC`.
         client_expiry: Seconds after its last heartbeat at which a client is forgotten.
         client_scan_interval: Seconds between two looks for such clients.
         register_interval: Seconds between two registrations with the name servers.
@@ -79,6 +89,9 @@ class BrokerConfig:
     delay_levels: tuple[float, ...] = DELAY_LEVELS
     timer_max_delay: float = 3 * 24 * 3600
     recall_messages: bool = True
+    transaction_timeout: float = 6.0
+    transaction_check_interval: float = 30.0
+    transaction_check_max: int = 15
     client_expiry: float = 120.0
     client_scan_interval: float = 10.0
     register_interval: float = 30.0
@@ -94,8 +107,9 @@ class BrokerConfig:
             raise ConfigError(f"flush {self.flush!r} is unknown", hint='use "async" or "sync"')
         if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ConfigError(f"port {self.port!r} is out of range", hint="use 0 (any free port) to 65535")
-        for name in ("timer_max_delay", "client_expiry", "client_scan_interval", "register_interval", "lock_expiry", "retention_interval"):
+        for name in _DURATIONS:
             setattr(self, name, duration(name, getattr(self, name), _SHORTEST, _LONGEST))
+        whole("transaction_check_max", self.transaction_check_max, 1)
         if self.retention_age is not None:
             self.retention_age = duration("retention_age", self.retention_age, _SHORTEST, _LONGEST)
         if self.retention_bytes is not None:
@@ -126,6 +140,9 @@ class BrokerSettings(TypedDict, total=False):
     delay_levels: Sequence[float]
     timer_max_delay: Duration
     recall_messages: bool
+    transaction_timeout: Duration
+    transaction_check_interval: Duration
+    transaction_check_max: int
     client_expiry: Duration
     client_scan_interval: Duration
     register_interval: Duration

@@ -20,7 +20,8 @@ class PendingMessage:
         properties: The property string as it is stored, UTF-8.
         tags_code: Java hash code of the tag, 0 without one.
         keys: Words by which the message can be found, its unique id included.
-        deliver_at: Milliseconds since the epoch at which it moves to its real queue; 0 for messages that are not parked.
+        deliver_at: Milliseconds since the epoch at which it moves to its real queue, or is looked at; 0 for messages that are not parked.
+        due_kind: Kind of the due work that a parked message waits with.
         delivers: Due work that this message fulfils; removed in the same transaction.
         done: Called once with this message and None after the commit, or with the error that kept it from being stored.
         unit: What it is stored together with, or not at all; None for a message by itself. Set by the store.
@@ -36,6 +37,7 @@ class PendingMessage:
         "deliver_at",
         "delivers",
         "done",
+        "due_kind",
         "error",
         "flag",
         "keys",
@@ -86,6 +88,7 @@ class PendingMessage:
         self.tags_code = tags_code
         self.keys = keys
         self.deliver_at = deliver_at
+        self.due_kind = DELAY
         self.delivers = delivers
         self.done = done
         self.queue_offset = -1
@@ -111,6 +114,8 @@ class DueEntry(NamedTuple):
 
 DELAY: Final = "delay"
 """Kind of due work: a parked message moves to its queue."""
+HALF: Final = "half"
+"""Kind of due work: nobody has decided about a half message."""
 
 
 class StoredRecord(NamedTuple):

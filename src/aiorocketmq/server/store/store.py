@@ -35,7 +35,6 @@ from aiorocketmq.errors import MessageIllegalError, ProtocolError, RocketMQError
 from aiorocketmq.protocol.message_codec import encode_stored_message
 from aiorocketmq.server.store.queries import Queries
 from aiorocketmq.server.store.records import (
-    DELAY,
     Changes,
     DueEntry,
     PendingMessage,
@@ -386,7 +385,7 @@ class Store(Queries, Writes):
                     _call(applied)
         for message in placed.messages:
             if message.deliver_at:
-                _call(self.on_scheduled, DueEntry(message.deliver_at, DELAY, message.physical_offset))
+                _call(self.on_scheduled, DueEntry(message.deliver_at, message.due_kind, message.physical_offset))
         return arrived
 
 

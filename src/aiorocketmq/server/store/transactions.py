@@ -8,7 +8,7 @@ from typing import Final
 
 from aiorocketmq.errors import MessageIllegalError, RocketMQError, broker_error
 from aiorocketmq.protocol.codes import ResponseCode
-from aiorocketmq.server.store.records import DELAY, Changes, PendingMessage, Placed, QueueLog, StoredRecord, Unit
+from aiorocketmq.server.store.records import Changes, PendingMessage, Placed, QueueLog, StoredRecord, Unit
 
 Queues = Mapping[tuple[str, int], QueueLog]
 
@@ -82,7 +82,7 @@ def _insert_messages(
     keys = [(message.topic, key, message.physical_offset) for message in messages for key in message.keys]
     if keys:
         database.executemany("INSERT OR IGNORE INTO message_keys VALUES (?, ?, ?)", keys)
-    parked = [(message.deliver_at, DELAY, message.physical_offset) for message in messages if message.deliver_at]
+    parked = [(message.deliver_at, message.due_kind, message.physical_offset) for message in messages if message.deliver_at]
     if parked:
         database.executemany(INSERT_DUE, parked)
     fulfilled = [message.delivers for message in messages if message.delivers is not None]
@@ -129,7 +129,7 @@ def _statements(message: PendingMessage, row: StoredRecord) -> list[tuple[str, S
     statements.append(("INSERT INTO queues (topic, queue_id) VALUES (?, ?) ON CONFLICT DO NOTHING", (message.topic, message.queue_id)))
     statements += [("INSERT OR IGNORE INTO message_keys VALUES (?, ?, ?)", (message.topic, key, 0)) for key in message.keys]
     if message.deliver_at:
-        statements.append((INSERT_DUE, (message.deliver_at, DELAY, message.physical_offset)))
+        statements.append((INSERT_DUE, (message.deliver_at, message.due_kind, message.physical_offset)))
     if message.delivers is not None:
         statements.append((DELETE_DUE, message.delivers))
     return statements

@@ -17,12 +17,14 @@ from aiorocketmq.model.sql92 import Condition, parse
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.message_codec import decode_message
+from aiorocketmq.protocol.sysflag import MessageSysFlag
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC, TIMER_TOPIC
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.store.keys import encode_text, index_keys
-from aiorocketmq.server.store.records import PendingMessage
+from aiorocketmq.server.store.records import HALF, PendingMessage
 
 _TIMER_PRECISION_MS = 1000
+_LONGEST_IMMUNITY = 10 * 365 * 24 * 3600
 
 MAX_SQL = 16 * 1024
 """Characters of a SQL expression here: what can be parsed without keeping the others waiting."""
@@ -140,9 +142,30 @@ def _park(message: PendingMessage, properties: dict[str, str], topic: str, queue
     message.queue_id = queue_id
 
 
+def prepare_half(state: BrokerState, message: PendingMessage, properties: dict[str, str]) -> None:
+    """Park a message until its transaction has ended (6.8). Changes both arguments."""
+    if unique := properties.get(props.UNIQ_KEY):
+        properties[props.TRANSACTION_ID] = unique
+    _park(message, properties, names.HALF_TOPIC, 0)
+    message.sys_flag = MessageSysFlag.with_transaction_type(message.sys_flag, MessageSysFlag.TRANSACTION_NOT)
+    message.due_kind = HALF
+    now = state.now_ms()
+    message.deliver_at = max(now, min(now, message.born_timestamp) + immunity_ms(state, properties))
+
+
+def immunity_ms(state: BrokerState, properties: Mapping[str, str]) -> int:
+    """For how many milliseconds after it was made nobody is asked about a half message."""
+    seconds = number_or_none(properties.get(props.CHECK_IMMUNITY_TIME, ""), 0)
+    return int(state.config.transaction_timeout * 1000) if seconds is None else min(seconds, _LONGEST_IMMUNITY) * 1000
+
+
 def restore(state: BrokerState, record: bytes) -> PendingMessage | None:
+    """The message to deliver from a parked record; None when its topic is gone."""
+    return delivered(state, decode_record(record))
+
+
+def delivered(state: BrokerState, parked: ReceivedMessage) -> PendingMessage | None:
     """The message to deliver from a parked one; None when its topic is gone."""
-    parked = decode_record(record)
     properties = parked.properties
     topic = properties.get(props.REAL_TOPIC, "")
     queue_id = number_or_none(properties.get(props.REAL_QUEUE_ID, "0"), 0)

@@ -32,11 +32,12 @@ from aiorocketmq.server.broker.processors.common import (
     decode_record,
     delay,
     illegal,
+    prepare_half,
 )
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 from aiorocketmq.server.store.keys import recall_key
-from aiorocketmq.server.store.records import PendingMessage
+from aiorocketmq.server.store.records import DELAY, PendingMessage
 
 _V3_4_9: Final = 121
 """Clients from this version on may say how often a message is tried (1.6)."""
@@ -86,8 +87,6 @@ class SendProcessor:
             properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
         self._check_size(name, request.body)
         properties[props.CLUSTER] = state.config.cluster
-        if properties.get(props.TRANSACTION_PREPARED) == "true":
-            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending transaction message is forbidden")
         message = self._message(request, topic.topic_name, queue_id)
         self._finish(message, properties)
         handle = self._recall_handle(message, properties)
@@ -110,11 +109,15 @@ class SendProcessor:
             reconsume_times=header.reconsume_times or 0,
         )
 
-    def _finish(self, message: PendingMessage, properties: dict[str, str]) -> None:
+    def _finish(self, message: PendingMessage, properties: dict[str, str], *, given_back: bool = False) -> None:
         """Park the message if its properties ask for it, and fill in what follows from them."""
-        delay(self._state, message, properties)
+        retried = message.reconsume_times > 0 and (number_or_none(properties.get(props.DELAY, "")) or 0) > 0
+        if properties.get(props.TRANSACTION_PREPARED) == "true" and not retried and not given_back:
+            prepare_half(self._state, message, properties)
+        else:
+            delay(self._state, message, properties)
         complete(message, properties)
-        if message.deliver_at:
+        if message.deliver_at and message.due_kind == DELAY:
             message.tags_code, message.keys = 0, ()  # found by key and tag once it is delivered
             if message.topic == TIMER_TOPIC:
                 message.keys = recall_key(properties)
@@ -321,6 +324,6 @@ class SendProcessor:
             born_timestamp=origin.born_timestamp, born_host=host, born_port=port, reconsume_times=origin.reconsume_times + 1,
             done=lambda _, error: request.done(error),
         )  # fmt: skip
-        self._finish(message, properties)
+        self._finish(message, properties, given_back=True)
         state.store.append(message)
         return None

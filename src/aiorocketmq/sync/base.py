@@ -197,7 +197,8 @@ class BlockingClient(Generic[A]):
     async def _finish(self, function: Callable[..., Coroutine[Any, Any, Any]], caller: int, *args: Any) -> None:
         with self._not_awaiting(caller):
             while (other := self._starting or self._stopping) is not None:
-                if other is self._starting:
+                # One that runs already only waits for its first queues, and its own listener may have asked for the stop.
+                if other is self._starting and getattr(self._async, "state", None) is not ServiceState.RUNNING:
                     other.cancel()
                 await asyncio.wait([other])
             portal = self._portal

@@ -1,4 +1,4 @@
-"""A message that fails too often ends in the dead-letter topic of its group, where an admin client can look at it."""
+"""A message that fails too often ends in the dead-letter topic of its group; an admin client finds it there, and it is sent once more."""
 
 import asyncio
 import os
@@ -24,9 +24,14 @@ async def main() -> None:
     # The retry topic of a new group is found with a route refresh; the default of 30 s is long for an example.
     config = rmq.ClientConfig(name_servers=NAME_SERVERS, poll_name_server_interval=1.0)
     consumer = rmq.PushConsumer(config=config, group=GROUP, max_reconsume_times=1, start_from=rmq.StartFrom.FIRST)
+    repaired = asyncio.Event()
 
     @consumer.listen("example_poison")
-    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry:
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        if message.tag == "repaired":
+            print("consumed", message.body)
+            repaired.set()
+            return None
         print("try", message.reconsume_times + 1, "fails")
         return rmq.Retry(delay_level=1)
 
@@ -35,7 +40,10 @@ async def main() -> None:
         async with asyncio.timeout(60):
             while not (dead := await dead_letters(admin)):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
-    print("dead:", [message.body for message in dead])
+            for message in dead:
+                print("dead after", message.reconsume_times, "tries in", message.origin_topic)
+                await producer.send(message.to_message(tag="repaired"))
+            await repaired.wait()
 
 
 asyncio.run(main())

@@ -77,6 +77,49 @@ async def test_message_that_always_fails_ends_in_the_dead_letter_topic(cluster: 
     assert dead.messages[0].properties["RETRY_TOPIC"] == topic
 
 
+@pytest.mark.feature("F24", "F29")
+@pytest.mark.parametrize("kind", ["concurrent", "ordered", "at once"])
+async def test_dead_letter_says_where_it_came_from_how_often_it_failed_and_can_be_sent_again(
+    cluster: Cluster, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic, group = await new_topic(cluster, "letter", 1), cluster.unique("g")
+    calls = 0
+    healed: list[rmq.ReceivedMessage] = []
+    consumer = rmq.PushConsumer(
+        cluster.name_servers,
+        group=group,
+        start_from=FIRST,
+        max_reconsume_times=2,
+        ordered=kind == "ordered",
+        suspend_current_queue_time=0.1,
+    )
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        nonlocal calls
+        if message.user_properties.get("healed"):
+            healed.append(message)
+            return None
+        calls += 1
+        return rmq.Retry(delay_level=-1) if kind == "at once" else SOON
+
+    sent = rmq.Message(topic, b"letter" * 1000, tag="T", keys=["a", "b"], properties={"x": "y"}, flag=7, sharding_key="s")
+    async with cluster.producer() as producer, consumer:
+        await producer.send(sent)
+        (dead,) = await stored(cluster, f"%DLQ%{group}", 1, timeout=60)
+        failures = 1 if kind == "at once" else 3
+        assert (calls, dead.reconsume_times) == (failures, failures)
+        assert dead.origin_topic == topic
+        assert dead.to_message() == sent
+        again = dead.to_message(properties={**dead.user_properties, "healed": "yes"})
+        await producer.send(again)
+        await eventually(lambda: healed, 40)
+    moves = [record for record in caplog.records if "is in the dead-letter topic" in record.getMessage()]
+    assert [record.levelname for record in moves] == ["WARNING"]
+    assert f"has failed {failures} time(s) and is in the dead-letter topic %DLQ%{group} now" in moves[0].getMessage()
+    assert (healed[0].body, healed[0].origin_topic, healed[0].keys) == (sent.body, topic, ("a", "b"))
+
+
 @pytest.mark.feature("F26")
 async def test_message_can_be_sent_to_the_dead_letter_topic_at_once(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "bury", 1)

@@ -17,7 +17,6 @@ from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
 from aiorocketmq.consumer.concurrently import restore_topic
 from aiorocketmq.consumer.listener import SUSPEND, Payload, ordered_outcome
-from aiorocketmq.consumer.send_back import DEAD_LETTER
 from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.enums import ConsumeResult
@@ -227,7 +226,7 @@ class OrderlyService:
         if self._send_back is None:
             logger.warning("%r failed too often and is dropped: a broadcasting group has no dead-letter topic", message)
             return True
-        return await self._send_back.give_back(message, DEAD_LETTER)
+        return await self._send_back.bury(message)
 
     def _suspend(self, assigned: AssignedQueue, delay: float | None) -> None:
         if assigned.state is not QueueState.OWNED:

@@ -22,7 +22,7 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.workers import Slot, TaskPool
 from aiorocketmq.errors import MessageIllegalError, RocketMQError
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.names import retry_topic
+from aiorocketmq.model.names import dlq_topic, retry_topic
 from aiorocketmq.model.received import ReceivedMessage
 
 LOCAL_RETRY_DELAY: Final = 5.0
@@ -147,11 +147,36 @@ class SendBack:
                 self._keep(assigned, message)
 
     async def give_back(self, message: ReceivedMessage, delay_level: int) -> bool:
-        """Give one message back now.
+        """Give one message back now; a move to the dead-letter topic is told in the log.
 
         Returns:
             True when it is safe with a broker.
         """
+        safe = await self._give_back(message, delay_level)
+        if safe and (delay_level == DEAD_LETTER or message.reconsume_times >= self._max_tries):
+            self._buried(message)
+        return safe
+
+    async def bury(self, message: ReceivedMessage) -> bool:
+        """Send a message to the dead-letter topic whose tries were counted here, as those of ordered groups: its broker does not know them.
+
+        Returns:
+            True when it is safe with a broker.
+        """
+        try:
+            await self._by_send(message, DEAD_LETTER, dict(message.properties))
+        except RocketMQError as error:
+            logger.debug("%r could not be sent to the dead-letter topic, its broker is asked to move it: %s", message, error)
+            return await self.give_back(message, DEAD_LETTER)
+        self.counters.by_send += 1
+        self._buried(message)
+        return True
+
+    def _buried(self, message: ReceivedMessage) -> None:
+        text = "%r has failed %d time(s) and is in the dead-letter topic %s now"
+        logger.warning(text, message, message.reconsume_times + 1, dlq_topic(self._group))
+
+    async def _give_back(self, message: ReceivedMessage, delay_level: int) -> bool:
         key = message.queue.broker_name
         if not message.unwrapped:
             try:
@@ -216,11 +241,14 @@ class SendBack:
             properties.pop(name, None)
         properties.setdefault(props.ORIGIN_MESSAGE_ID, message.offset_message_id)
         properties[props.RETRY_TOPIC] = message.topic
-        # Brokers bury what comes with more tries than allowed: that is how this way reaches the dead-letter topic.
-        buried = delay_level == DEAD_LETTER
-        properties[props.RECONSUME_TIME] = str(self._max_tries + 1 if buried and self._max_tries < UNLIMITED else tries)
-        properties[props.MAX_RECONSUME_TIMES] = str(self._max_tries)
-        properties[props.DELAY] = str(delay_level if delay_level > 0 else FIRST_RETRY_LEVEL + message.reconsume_times)
+        properties[props.RECONSUME_TIME] = str(tries)
+        if delay_level == DEAD_LETTER or tries > self._max_tries:
+            # Brokers bury what comes with more tries than allowed; 4.x lets dead letters, too, wait for their delay.
+            properties[props.MAX_RECONSUME_TIMES] = str(min(self._max_tries, tries - 1))
+            properties.pop(props.DELAY, None)
+        else:
+            properties[props.MAX_RECONSUME_TIMES] = str(self._max_tries)
+            properties[props.DELAY] = str(delay_level if delay_level > 0 else FIRST_RETRY_LEVEL + message.reconsume_times)
         await self._inner_producer.send(retry_topic(self._group), body, properties, flag=message.flag, sys_flag=sys_flag)
 
     def _keep(self, assigned: AssignedQueue, message: ReceivedMessage) -> None:

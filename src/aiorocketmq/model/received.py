@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Unpack
 from zlib import crc32
 
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.message import Message, MessageFields
 from aiorocketmq.model.offset_id import encode_offset_id
 from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none, time_or_none
 from aiorocketmq.model.queue import MessageQueue
@@ -33,7 +34,7 @@ class ReceivedMessage:
         sys_flag: Bits of the wire, as stored.
         born_timestamp: Milliseconds since the epoch at which the sender made it.
         store_timestamp: Milliseconds since the epoch at which the broker stored it.
-        reconsume_times: How often a listener of the group has failed on it.
+        reconsume_times: How often listeners of the group have failed on it; of a dead letter, too, whatever the kind of consumer.
         prepared_transaction_offset: Commit-log offset of the half message, 0 for a plain one.
         commit_log_offset: Where the broker's log holds it.
         store_size: Bytes that the broker's record takes.
@@ -173,6 +174,38 @@ class ReceivedMessage:
     def user_properties(self) -> dict[str, str]:
         """The sender's own properties, without the reserved names; a new dictionary."""
         return {name: value for name, value in self.properties.items() if name not in props.RESERVED}
+
+    @property
+    def origin_topic(self) -> str:
+        """The topic that it was sent to; for messages of a retry or dead-letter topic the one in which they failed first."""
+        properties = self.properties
+        return properties.get(props.DLQ_ORIGIN_TOPIC) or properties.get(props.RETRY_TOPIC) or self.topic
+
+    def to_message(self, **changes: Unpack[MessageFields]) -> Message:
+        """A message to send with the same content: a dead letter once more to `origin_topic`, for example.
+
+        It has the body, tag, keys, sharding key, flag, buyer id, and the sender's own properties; no delay, and it gets a new id.
+
+        Args:
+            changes: Arguments of `Message` that take the place of what was received, for example `topic="repaired"`.
+
+        Raises:
+            ProtocolError: The stored body cannot be decompressed.
+            InvalidMessageError: What another client has sent, or one of the changes, cannot be sent.
+        """
+        properties = self.properties
+        fields: MessageFields = {
+            "topic": self.origin_topic,
+            "tag": self.tag,
+            "keys": self.keys,
+            "properties": self.user_properties,
+            "sharding_key": self.sharding_key,
+            "flag": self.flag,
+            "buyer_id": properties.get(props.BUYER_ID),
+        }
+        if "body" not in changes:
+            fields["body"] = self.body
+        return Message(**(fields | changes))
 
     @property
     def message_id(self) -> str:

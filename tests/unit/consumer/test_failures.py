@@ -167,6 +167,28 @@ async def test_message_that_its_broker_refuses_is_sent_to_the_retry_topic() -> N
     assert broker.offsets[TOPIC] == 1
 
 
+@pytest.mark.feature("F25", "F26")
+@pytest.mark.parametrize(("tries", "limit"), [(0, 5), (5, 5), (3, -1)])
+@virtual_time
+async def test_dead_letter_that_is_sent_counts_what_has_failed(tries: int, limit: int, caplog: pytest.LogCaptureFixture) -> None:
+    broker = ScriptedBroker()
+    broker.append(b"bad", properties=b"DELAY\x013\x02")
+    broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+    accept_sends(broker)
+
+    async def listener(message: ReceivedMessage) -> object:
+        message.reconsume_times = tries
+        return Retry(delay_level=-1)
+
+    async with consuming(broker, listener, max_reconsume_times=limit):
+        await asyncio.sleep(SETTLED)
+    (sent,) = broker.peer.of(RequestCode.SEND_MESSAGE_V2)
+    fields = sent.command.ext_fields
+    assert (fields["j"], fields["l"]) == (str(tries + 1), str(tries))
+    assert "DELAY" not in decode_properties(fields["i"]), "4.x brokers would let the dead wait"
+    assert f"has failed {tries + 1} time(s) and is in the dead-letter topic %DLQ%" in caplog.text
+
+
 @pytest.mark.feature("F27")
 @virtual_time
 async def test_message_that_nobody_takes_is_tried_again_here_after_5_s_and_not_committed() -> None:

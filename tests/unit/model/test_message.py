@@ -426,6 +426,45 @@ def received(properties: bytes = b"", **fields: object) -> ReceivedMessage:
     return ReceivedMessage(**(values | fields))  # type: ignore[arg-type]
 
 
+@pytest.mark.feature("A23")
+@pytest.mark.parametrize(
+    ("properties", "topic"),
+    [
+        (b"", "t"),
+        (b"RETRY_TOPIC\x01orders\x02", "orders"),
+        (b"DLQ_ORIGIN_TOPIC\x01first\x02RETRY_TOPIC\x01orders\x02", "first"),
+    ],
+)
+def test_origin_topic_is_where_it_was_sent_to(properties: bytes, topic: str) -> None:
+    assert received(properties).origin_topic == topic
+
+
+@pytest.mark.feature("A23")
+def test_received_message_becomes_one_to_send() -> None:
+    of_the_sender = b"UNIQ_KEY\x01ID\x02TAGS\x01T\x02KEYS\x01a b\x02user\x01v\x02__SHARDINGKEY\x01s\x02BUYER_ID\x01b\x02"
+    message = received(of_the_sender + b"DELAY\x013\x02RETRY_TOPIC\x01o\x02")
+    plain = Message("o", b"body", tag="T", keys=["a", "b"], properties={"user": "v"}, sharding_key="s", flag=1, buyer_id="b")
+    assert message.to_message() == plain
+    assert message.to_message(topic="other", properties=None, delay_level=4) == plain.replace(topic="other", properties=None, delay_level=4)
+    assert received().to_message() == Message("t", b"body", flag=1)
+
+
+def test_body_that_is_replaced_is_not_read() -> None:
+    def inflate(body: bytes, sys_flag: int) -> bytes:
+        raise ProtocolError("damaged")
+
+    damaged = received(body=b"\0", inflate=inflate)
+    assert damaged.to_message(body=b"whole").body == b"whole"
+    with pytest.raises(ProtocolError):
+        damaged.to_message()
+
+
+def test_what_another_client_has_sent_may_not_be_sent_again() -> None:
+    with pytest.raises(InvalidMessageError, match="tag"):
+        received(b"TAGS\x01a||b\x02").to_message()
+    assert received(b"TAGS\x01a||b\x02").to_message(tag="a").tag == "a"
+
+
 @pytest.mark.feature("A23", "A6")
 def test_what_a_received_message_shows() -> None:
     message = received(b"UNIQ_KEY\x01ID\x02TAGS\x01T\x02KEYS\x01a b\x02user\x01v\x02DELAY\x013\x02__SHARDINGKEY\x01s\x02")

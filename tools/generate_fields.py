@@ -40,6 +40,7 @@ ORIGINS = (
     ("datetime", ("timedelta",)),
     ("typing", ("TypedDict",)),
     ("aiorocketmq.config.addresses", ("AddressFunction", "AddressMap")),
+    ("aiorocketmq.config.credentials", ("CredentialsSource",)),
     ("aiorocketmq.config.values", ("TLS", "NameServers")),
     ("aiorocketmq.model.enums", ("SerializeType",)),
 )

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
         TopicStats,
     )
     from aiorocketmq.client import PingResult
-    from aiorocketmq.config import TLS, ClientConfig
+    from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer import PushConsumer
     from aiorocketmq.errors import (
+        AccessDeniedError,
+        AccessError,
+        AuthenticationError,
         BrokerBusyError,
         BrokerError,
         BrokerNotFoundError,
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
         ConnectError,
         ConnectionLostError,
         ConsumerNotOnlineError,
+        CredentialsError,
+        ExpiredTokenError,
         ForkedClientError,
         GroupAlreadyRegisteredError,
         GroupNotExistError,
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
         ListenerError,
         MessageIllegalError,
         MessageRefusedError,
+        MissingCredentialsError,
         NoAnswerError,
         NoNameServerError,
         NoPermissionError,
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
         RequestTimeoutError,
         RocketMQError,
         RouteError,
+        SendDeniedError,
         SendError,
         SendRefusedError,
         SendTimeoutError,
@@ -73,11 +80,13 @@ if TYPE_CHECKING:
         TooManyRequestsError,
         TopicNotExistError,
         TopicNotFoundError,
+        UnknownAccessKeyError,
         UnreachableError,
         UnsupportedRequestError,
         UsageError,
         WindowFullError,
         WrongProtocolError,
+        WrongSignatureError,
     )
     from aiorocketmq.model.enums import (
         CompressionType,
@@ -138,6 +147,8 @@ __all__ = [
     "SQL",
     "TLS",
     "ClientConfig",
+    "Credentials",
+    "CredentialsFile",
     "EndTransactionContext",
     "EndTransactionHook",
     "HalfMessage",
@@ -175,6 +186,9 @@ __all__ = [
     "StartFrom",
     "TransactionState",
     # errors
+    "AccessDeniedError",
+    "AccessError",
+    "AuthenticationError",
     "BrokerBusyError",
     "BrokerError",
     "BrokerNotFoundError",
@@ -184,6 +198,8 @@ __all__ = [
     "ConnectError",
     "ConnectionLostError",
     "ConsumerNotOnlineError",
+    "CredentialsError",
+    "ExpiredTokenError",
     "ForkedClientError",
     "GroupAlreadyRegisteredError",
     "GroupNotExistError",
@@ -193,6 +209,7 @@ __all__ = [
     "ListenerError",
     "MessageIllegalError",
     "MessageRefusedError",
+    "MissingCredentialsError",
     "NoAnswerError",
     "NoNameServerError",
     "NoPermissionError",
@@ -207,6 +224,7 @@ __all__ = [
     "RequestTimeoutError",
     "RocketMQError",
     "RouteError",
+    "SendDeniedError",
     "SendError",
     "SendRefusedError",
     "SendTimeoutError",
@@ -217,11 +235,13 @@ __all__ = [
     "TooManyRequestsError",
     "TopicNotExistError",
     "TopicNotFoundError",
+    "UnknownAccessKeyError",
     "UnreachableError",
     "UnsupportedRequestError",
     "UsageError",
     "WindowFullError",
     "WrongProtocolError",
+    "WrongSignatureError",
     # the form of this installation
     "compiled",
     # packages

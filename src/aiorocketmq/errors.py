@@ -13,6 +13,7 @@
     ├── UnreachableError                     NO WAY THERE: nothing was sent
     │   ├── ConnectError (RemotingError)         no connection could be made
     │   ├── TLSError (RemotingError)             the TLS handshake or the verification failed
+    │   ├── CredentialsError                     there are no credentials to sign the request with
     │   ├── RouteError                           no way to the topic
     │   │   ├── NoNameServerError                no name server is configured or reachable
     │   │   ├── TopicNotFoundError               no name server knows the topic
@@ -20,10 +21,16 @@
     │   └── SendUnreachableError (SendError)     no broker that could take the message was reached
     ├── RefusedError                         REFUSED: a broker or name server answered with an error code
     │   ├── BrokerError
-    │   │   ├── BrokerBusyError, TopicNotExistError, NoPermissionError, MessageIllegalError, InvalidParameterError,
+    │   │   ├── BrokerBusyError, TopicNotExistError, MessageIllegalError, InvalidParameterError,
     │   │   ├── GroupNotExistError, SubscriptionError, ConsumerNotOnlineError, QueryNotFoundError, OffsetNotFoundError,
-    │   │   └── ServiceNotAvailableError, UnsupportedRequestError, ...
+    │   │   ├── ServiceNotAvailableError, UnsupportedRequestError, ...
+    │   │   └── NoPermissionError
+    │   │       ├── AccessDeniedError (AccessError)      the user may not do that
+    │   │       └── AuthenticationError (AccessError)    the server does not accept who asks; or, where its text says more:
+    │   │           └── MissingCredentialsError, UnknownAccessKeyError, WrongSignatureError, ExpiredTokenError
+    │   ├── AccessError                          all refusals of access control: credentials or policies have to change
     │   └── SendRefusedError (SendError)         a broker refused the message
+    │       ├── SendDeniedError (AccessError)        access control did; `cause` is one of those above
     │       └── MessageRefusedError (InvalidMessageError)   it found the message itself illegal: the caller's mistake after all
     ├── NoAnswerError (TimeoutError)         NO ANSWER IN TIME: what was asked for may have been done
     │   ├── RequestTimeoutError (RemotingError)  no answer within the time allowed
@@ -47,98 +54,26 @@ Errors about a broker carry `code`, `broker` and `topic`; failed sends carry `at
 
 from __future__ import annotations
 
-import copy
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final
 
-from aiorocketmq.wording import one_line, reason, travels
+from aiorocketmq.error_root import RocketMQError, fresh
+from aiorocketmq.wording import one_line
 
 __all__ = [
-    "BrokerBusyError", "BrokerError", "BrokerNotFoundError", "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError",
-    "ConnectionLostError", "ConsumerNotOnlineError", "ForkedClientError", "GroupAlreadyRegisteredError", "GroupNotExistError",
+    "AccessDeniedError", "AccessError", "AuthenticationError", "BrokerBusyError", "BrokerError", "BrokerNotFoundError",
+    "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError", "ConnectionLostError", "ConsumerNotOnlineError",
+    "CredentialsError", "ExpiredTokenError", "ForkedClientError", "GroupAlreadyRegisteredError", "GroupNotExistError",
     "InvalidMessageError", "InvalidNameError", "InvalidParameterError", "ListenerError", "MessageIllegalError", "MessageRefusedError",
-    "NoAnswerError", "NoNameServerError", "NoPermissionError", "NotSupportedByBrokerError", "OffsetNotFoundError", "PartialError",
-    "ProtocolError", "QueryNotFoundError", "RefusedError", "RemotingError", "ReplyTimeoutError", "RequestTimeoutError", "RocketMQError",
-    "RouteError", "SendError", "SendRefusedError", "SendTimeoutError", "SendUnreachableError", "ServiceNotAvailableError",
-    "SubscriptionError", "TLSError", "TooManyRequestsError", "TopicNotExistError", "TopicNotFoundError", "UnreachableError",
-    "UnsupportedRequestError", "UsageError", "WindowFullError", "WrongProtocolError", "broker_error", "broker_not_found", "fresh",
+    "MissingCredentialsError", "NoAnswerError", "NoNameServerError", "NoPermissionError", "NotSupportedByBrokerError",
+    "OffsetNotFoundError", "PartialError", "ProtocolError", "QueryNotFoundError", "RefusedError", "RemotingError", "ReplyTimeoutError",
+    "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError", "SendError", "SendRefusedError", "SendTimeoutError",
+    "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError", "TLSError", "TooManyRequestsError", "TopicNotExistError",
+    "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError", "UnsupportedRequestError", "UsageError", "WindowFullError",
+    "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "fresh",
     "send_error_kind",
 ]  # fmt: skip
-
-
-class RocketMQError(Exception):
-    """Root of every error that this library raises.
-
-    Attributes:
-        message: What happened, without the hint.
-        hint: One sentence that says what to do, or "" when there is nothing to say.
-        cause: The error that led to this one, or None; its reason is a part of `message`.
-        retriable: True when the same call may succeed later without any change.
-        maybe_stored: False when certainly no broker has stored a message because of the call that raised this. Only a `SendError`
-            and a `ReplyTimeoutError` can say True, so it may be read from whatever error a send raised.
-    """
-
-    hint: str = ""
-    retriable: bool = False
-    maybe_stored: bool = False
-
-    def __init__(self, message: str = "", *, hint: str | None = None, cause: BaseException | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.cause = cause
-        if hint is not None:
-            self.hint = hint
-        self.__suppress_context__ = True
-
-    def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
-
-    def __copy__(self) -> RocketMQError:
-        return fresh(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RocketMQError:
-        made = memo[id(self)] = fresh(self)
-        # A foreign cause is shared: nothing says that it can be copied, and nobody changes it.
-        if isinstance(self.cause, RocketMQError):
-            made.cause = copy.deepcopy(self.cause, memo)
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Not by the constructor, which makes the text of some fields; and the fields last, as a cause may lead back to this error.
-        return _made, (type(self), self.args, {}), {name: _portable(value) for name, value in self.__dict__.items()}
-
-
-_ErrorT = TypeVar("_ErrorT", bound=BaseException)
-_OwnT = TypeVar("_OwnT", bound=RocketMQError)
-
-
-def fresh(error: _ErrorT, **changes: object) -> _ErrorT:
-    """A copy of one of our errors for another place: one instance raised in many collects the tracebacks of all.
-
-    Args:
-        error: The error; one that is not of our tree comes back as it is, because it may not be copyable.
-        changes: Attributes that the copy has other values of.
-    """
-    return _made(type(error), error.args, {**error.__dict__, **changes}) if isinstance(error, RocketMQError) else error
-
-
-def _made(kind: type[_OwnT], args: tuple[Any, ...], state: Mapping[str, Any]) -> _OwnT:
-    made = kind.__new__(kind, *args)
-    made.args = args
-    made.__dict__.update(state)
-    if "__notes__" in state:
-        made.__notes__ = [*state["__notes__"]]  # a note on one copy is none on the others
-    made.__suppress_context__ = True
-    return made
-
-
-def _portable(value: Any) -> Any:
-    """A field, with foreign errors in it only as far as they are certain to arrive: of the others their class and text."""
-    if type(value) is dict:
-        return {name: _portable(each) for name, each in value.items()}
-    if not isinstance(value, BaseException) or isinstance(value, RocketMQError):
-        return value
-    return value if travels(value) else RocketMQError(reason(value))
 
 
 class UsageError(RocketMQError):
@@ -259,6 +194,10 @@ class TooManyRequestsError(RemotingError):
     """The limit of requests in flight is reached; nothing was sent (Java: RemotingTooMuchRequestException)."""
 
 
+class CredentialsError(UnreachableError):
+    """The credentials of a request could not be had: their provider failed, or answered something else. Nothing was sent."""
+
+
 class RouteError(UnreachableError):
     """There is no way to the topic or broker at the moment."""
 
@@ -362,6 +301,46 @@ class NoPermissionError(BrokerError):
     hint = "check the topic's permission and the credentials"
 
 
+class AccessError(RefusedError):
+    """Who asks is not known to the server, or may not do that: the same call with the same credentials cannot work, and is not repeated."""
+
+
+class AccessDeniedError(NoPermissionError, AccessError):
+    """The user is known and may not do this: no policy allows it, or one denies it. Nothing was done."""
+
+    hint = "ask an administrator to allow it: the text names user and resource"
+
+
+class AuthenticationError(NoPermissionError, AccessError):
+    """The server does not accept who asks; the four classes below tell why where its text does. Nothing was done."""
+
+    hint = "check the credentials, and that the user is enabled"
+
+
+class MissingCredentialsError(AuthenticationError):
+    """The server wants credentials, and the request had none."""
+
+    hint = "give credentials=Credentials(access_key, secret_key)"
+
+
+class UnknownAccessKeyError(AuthenticationError):
+    """The server knows no user or account of this access key."""
+
+    hint = "check access_key, and that this server has the user: brokers keep users of their own"
+
+
+class WrongSignatureError(AuthenticationError):
+    """The access key is known, and the secret key is not the one that belongs to it."""
+
+    hint = "check secret_key; with one that is right, something on the way changes requests"
+
+
+class ExpiredTokenError(AuthenticationError):
+    """The security token of temporary credentials has expired or is not valid."""
+
+    hint = "get new credentials; a function as credentials= is asked for each request"
+
+
 class TopicNotExistError(BrokerError):
     """Code 17 TOPIC_NOT_EXIST on a broker."""
 
@@ -423,9 +402,24 @@ _BY_CODE: dict[int, type[BrokerError]] = {
 }
 
 
+_ACCESS_CODES: Final = (NoPermissionError.default_code, BrokerError.default_code)  # before 5.x access control answers with 1
+_ACCESS_TEXTS: Final[tuple[tuple[str, type[BrokerError]], ...]] = (
+    (r"token.*(expired|invalid)|(expired|invalid).*token", ExpiredTokenError),
+    (r"username cannot be null|authentication (field|header) is null|no accesskey is configured", MissingCredentialsError),
+    (r"user:\S* (is )?not found|no acl config for|no plainaccessresource for", UnknownAccessKeyError),
+    (r"check signature failed|signature-failed", WrongSignatureError),
+    (r"user:\S* is disabled", AuthenticationError),
+    (r"has no permission to access|no default permission|need admin permission|no permission for", AccessDeniedError),
+)
+"""What the texts of access control mean; it has no codes of its own."""
+
+
 def broker_error(code: int, remark: str | None, *, broker: str = "", topic: str = "") -> BrokerError:
     """Make the error that stands for a response code; codes without a class of their own give a plain `BrokerError`."""
-    return _BY_CODE.get(code, BrokerError)(remark or "", code=code, broker=broker, topic=topic)
+    kind = _BY_CODE.get(code, BrokerError)
+    if code in _ACCESS_CODES and remark:
+        kind = next((found for text, found in _ACCESS_TEXTS if re.search(text, remark, re.IGNORECASE)), kind)
+    return kind(remark or "", code=code, broker=broker, topic=topic)
 
 
 class SendError(RocketMQError):
@@ -473,6 +467,10 @@ class MessageRefusedError(SendRefusedError, InvalidMessageError):
     """A broker found the message itself illegal: a delay that is too long, too many properties, ... (code 13, MESSAGE_ILLEGAL)."""
 
 
+class SendDeniedError(SendRefusedError, AccessError):
+    """A broker does not accept who sends, or does not let it send there; `cause` is its `AuthenticationError` or `AccessDeniedError`."""
+
+
 class SendTimeoutError(SendError, NoAnswerError):
     """The deadline of the whole send passed before a broker confirmed the message."""
 
@@ -490,6 +488,8 @@ def send_error_kind(cause: BaseException | None, *, maybe_stored: bool, timed_ou
     if timed_out:
         return SendTimeoutError
     if isinstance(cause, BrokerError) and not maybe_stored:
+        if isinstance(cause, AccessError):
+            return SendDeniedError
         return MessageRefusedError if cause.code == MessageIllegalError.default_code else SendRefusedError
     return SendTimeoutError if isinstance(cause, RequestTimeoutError) else SendError
 

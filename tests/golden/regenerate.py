@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.golden.cases import all_cases
+from tests.golden.signatures import requests
 from tests.golden.sql_cases import input_lines
 
 HERE = Path(__file__).parent
@@ -63,6 +64,8 @@ def main(arguments: list[str]) -> None:
             (HERE / f"recall-{version}.jsonl").write_text(run_java(HERE / "java" / "RecallHandles.java", Path(jars), version))
         (HERE / f"sql-{version}.jsonl").write_text(run_java(HERE / "java" / "SqlFilter.java", Path(jars), version, input_lines()))
         (HERE / f"view-{version}.jsonl").write_text(run_java(HERE / "java" / "JavaView.java", Path(jars), version, lines))
+        lines = "".join(request.line() + "\n" for request in requests())
+        (HERE / f"signatures-{version}.jsonl").write_text(run_java(HERE / "java" / "Signatures.java", Path(jars), version, lines))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class RealCluster:
         broker_options: Additions to broker.conf.
         jvm: JVM options of both servers; `QUICK_JVM` for tests, `SERVER_JVM` for measurements.
         broker_heap: Heap of the broker.
+        files: More files, by their path below the servers' home folder.
     """
 
     broker_name = "broker-a"
@@ -48,8 +49,10 @@ class RealCluster:
         broker_options: Mapping[str, str] | None = None,
         jvm: tuple[str, ...] = QUICK_JVM,
         broker_heap: str = "512m",
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.version = version
+        self._files = dict(files or {})
         self._broker_options = dict(broker_options or {})
         self._jvm = jvm
         self._broker_heap = broker_heap
@@ -105,6 +108,8 @@ class RealCluster:
             self._home = Path(tempfile.mkdtemp(prefix=f"rocketmq-{self.version}-"))
             try:
                 self._write_logback()
+                for name, text in self._files.items():
+                    (self._home / name).write_text(text)
                 self.name_server_port = free_port()
                 # The broker also listens on port - 2 (VIP channel) and port + 1 (replication).
                 self.broker_port = free_port(around=(-2, 0, 1))

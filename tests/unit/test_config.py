@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aiorocketmq.config import TLS, ClientConfig
+from aiorocketmq.config import TLS, ClientConfig, Credentials
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import SerializeType
 
@@ -34,6 +34,7 @@ JAVA_DEFAULTS = {
     "frame_max_length": 16 * 1024 * 1024,
 }
 CHANGED: dict[str, object] = {
+    "credentials": Credentials("user", "secret"),
     "name_servers": "10.0.0.1:9876;10.0.0.2:9876",
     "instance_name": "blue",
     "client_ip": "10.1.1.1",

@@ -9,11 +9,12 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from aiorocketmq.config import TLS, ClientConfig
+from aiorocketmq.config import TLS, ClientConfig, CredentialsFile
 from aiorocketmq.errors import NoNameServerError
 from aiorocketmq.remoting.event_loop import new_event_loop
 
@@ -52,6 +53,10 @@ class Cluster(Common):
     name_servers: Annotated[str | None, Parameter(name=["--name-servers", "-n"])] = None
     """Name servers as host:port;host:port, or a rocketmq:// URL; without it NAMESRV_ADDR is used."""
 
+    credentials: Path | None = None
+    """File with AccessKey=, SecretKey= and perhaps SecurityToken=, one a line; or set ROCKETMQ_ACCESS_KEY and ROCKETMQ_SECRET_KEY. Keys are
+    never arguments: everybody on the machine can see these."""
+
     tls: Annotated[bool, Parameter(negative=())] = False
     """Use TLS for every connection."""
 
@@ -69,6 +74,8 @@ class Cluster(Common):
             ConfigError: An option or variable has a value that cannot work.
         """
         changes: ClientFields = {"mq_client_api_timeout": self.timeout}
+        if self.credentials is not None:
+            changes["credentials"] = CredentialsFile(self.credentials)
         if self.tls_ca_file is not None:
             changes["tls"] = TLS(ca_file=self.tls_ca_file)
         elif self.tls:

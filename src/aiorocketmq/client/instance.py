@@ -170,7 +170,8 @@ class ClientInstance:
 
         Raises:
             NoNameServerError: No name server is configured and the address service gave none; or none answered within `patience`.
-            ConfigError: The TLS settings cannot be used.
+            ConfigError: The TLS settings, or the file of the credentials, cannot be used.
+            CredentialsError: The provider of the credentials failed.
             ClientStateError: It was created before and failed.
             ClientClosedError: It was stopped.
             ForkedClientError: It was made in another process.

@@ -170,6 +170,12 @@ class PullApi:
         """The pulling end of one queue, to be used again and again."""
         return PullCall(self, queue, observer)
 
+    @property
+    def awaits_credentials(self) -> bool:
+        """The credentials have to be asked for before each pull."""
+        signer = self.remoting.signer
+        return signer is not None and signer.awaits
+
     def find_broker(self, broker_name: str, broker_id: int) -> FoundBroker | None:
         """Address to read from, as the routes know it now."""
         return self._find_broker(broker_name, broker_id, self.options.connect_broker_by_user)
@@ -198,6 +204,8 @@ class PullApi:
             except RemotingError:
                 self._routes.refresh_soon(topic)  # it may have moved
                 raise
+            if self.remoting.signer is not None:
+                await self.remoting.signer.fresh()
         except RocketMQError as problem:
             error = problem
         finally:
@@ -261,7 +269,7 @@ class PullCall:
         self.in_flight = True
         broker = self._api.find_broker(self.queue.broker_name, self.broker_id)
         channel = self._api.remoting.channel(broker.address) if broker is not None else None
-        if broker is None or channel is None:
+        if broker is None or channel is None or self._api.awaits_credentials:
             self._channel = None
             self._api.transmit_when_connected(self)
             return
@@ -430,6 +438,8 @@ def _run_hooks(run: Callable[[RPCHook], None], hooks: Sequence[RPCHook]) -> None
     try:
         for hook in hooks:
             run(hook)
+    except RocketMQError:
+        raise
     except Exception as error:  # noqa: BLE001 - the user's code: told as the error of this pull
         raise RemotingError(f"a request hook failed on a pull: {type(error).__name__}: {error}") from None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, cast
 
 from aiorocketmq.config.addresses import AddressMap, address_map_of
+from aiorocketmq.config.credentials import CredentialsFile, CredentialsSource, check_source, credentials_of
 from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
@@ -69,6 +70,8 @@ class ClientConfig:
         enable_stream_request_type: Mark requests and the client id as a stream client.
         address_map: What to dial in place of addresses that brokers advertise: `{"172.17.0.5:10911": "localhost:10911"}`, or a function
             that gives the one for the other. With TLS the certificate is checked against the advertised host.
+        credentials: Who signs the requests: `Credentials`, a `CredentialsFile`, or a function (plain or async) that answers `Credentials`
+            and is asked for each request; None signs nothing.
         tls: `TLS(...)`, True for TLS with the system's authorities, or None/False for plain connections.
         address_service_domain: Host (or host:port) of the HTTP address service (Java: rocketmq.namesrv.domain).
         address_service_group: Path of the HTTP address service (Java: rocketmq.namesrv.domain.subgroup).
@@ -103,6 +106,7 @@ class ClientConfig:
     serialize_type: SerializeType = SerializeType.JSON
     enable_stream_request_type: bool = False
     address_map: AddressMap | None = None
+    credentials: CredentialsSource | None = None
     tls: TLS | None = None
     address_service_domain: str = DEFAULT_ADDRESS_SERVICE_DOMAIN
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
@@ -130,6 +134,7 @@ class ClientConfig:
                 raise ConfigError(f"{name} {value!r} is empty, or holds blanks or '@'", hint="it is a part of the client id: use one word")
         member("serialize_type", self.serialize_type, SerializeType)
         put(self, "address_map", address_map_of(self.address_map))
+        put(self, "credentials", check_source(self.credentials))
         tls: object = self.tls
         if isinstance(tls, bool):
             put(self, "tls", TLS() if tls else None)
@@ -195,14 +200,23 @@ class ClientConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> ClientConfig:
         """Read `NAMESRV_ADDR` and `ROCKETMQ_<FIELD>` for every field, for example `ROCKETMQ_HEARTBEAT_BROKER_INTERVAL=10`.
 
+        Credentials are read from `ROCKETMQ_ACCESS_KEY`, `ROCKETMQ_SECRET_KEY` and `ROCKETMQ_SECURITY_TOKEN`, or from the file that
+        `ROCKETMQ_CREDENTIALS` names.
+
         Raises:
             ConfigError: A variable has a value that cannot work.
         """
         source = os.environ if environ is None else environ
         found = {name: source[variable] for name in _kinds() if (variable := f"ROCKETMQ_{name.upper()}") in source}
+        keys = credentials_of(source)
+        if keys is not None and "credentials" in found:
+            raise ConfigError("ROCKETMQ_CREDENTIALS names a file, and ROCKETMQ_ACCESS_KEY is set", hint="set one of them")
         if "name_servers" not in found:
             found["name_servers"] = ";".join(_name_servers_of(source))
-        return cls(**cast("ConfigFields", {name: _parse_field(name, text) for name, text in found.items()}))
+        fields = {name: _parse_field(name, text) for name, text in found.items()}
+        if keys is not None:
+            fields["credentials"] = keys
+        return cls(**cast("ConfigFields", fields))
 
     @classmethod
     def from_url(cls, url: str) -> ClientConfig:
@@ -297,4 +311,4 @@ def _parse_field(name: str, text: str) -> Any:
         if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
             raise ConfigError(f"{name} {text!r} is not a bool", hint="use true or false")
         return text.lower() in ("true", "1", "yes")
-    return text
+    return CredentialsFile(text) if kind == "CredentialsSource | None" else text

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypedDict
 
 from aiorocketmq.config.addresses import AddressFunction, AddressMap
+from aiorocketmq.config.credentials import CredentialsSource
 from aiorocketmq.config.values import TLS, NameServers
 from aiorocketmq.model.enums import SerializeType
 
@@ -45,6 +46,7 @@ class ClientFields(TypedDict, total=False):
     serialize_type: SerializeType
     enable_stream_request_type: bool
     address_map: AddressMap | Mapping[str, str] | AddressFunction | None
+    credentials: CredentialsSource | None
     tls: TLS | bool | None
     address_service_domain: str
     address_service_group: str

@@ -29,6 +29,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
 from aiorocketmq.producer.avoidance import Avoidance
 from aiorocketmq.producer.batch import packed_batch
+from aiorocketmq.producer.gate import Gate
 from aiorocketmq.producer.lobby import Lobbies
 from aiorocketmq.producer.send import Lane, SendOperation, SendState, TopicTarget
 from aiorocketmq.producer.settings import ProducerSettings
@@ -37,7 +38,7 @@ from aiorocketmq.producer.topics import Topics
 from aiorocketmq.producer.window import SendWindow
 from aiorocketmq.producer.wire import CommandFrames
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
-from aiorocketmq.protocol.templates import SendTemplate
+from aiorocketmq.protocol.templates import SendTemplate, SignedSendTemplate
 from aiorocketmq.remoting.channel import Channel
 
 logger = logging.getLogger("aiorocketmq.producer")
@@ -82,6 +83,8 @@ class SendDispatcher:
         self._waited_for = self._lobbies.by_address
         self._timers = Timers(self, instance, settings.group)
         self._avoidance = Avoidance(settings, instance) if settings.send_latency_enable else None
+        signer = instance.remoting.signer
+        self._gate = Gate(self, instance, signer, settings.group) if signer is not None and signer.awaits else None
         self._compressor: ThreadPoolExecutor | None = None
         self._unturned = 0
         self._commands = CommandFrames(settings, instance.config)
@@ -106,7 +109,7 @@ class SendDispatcher:
     @property
     def usual(self) -> bool:
         """True while nothing stands between a plain message and its broker: no hook, nobody who waits for a connection. For any thread."""
-        return not self._lobbies.waiting and not self._remoting.hooks and not self.closed
+        return not self._lobbies.waiting and self._remoting.templated and not self.closed
 
     def begin(self, operation: SendOperation) -> None:
         """Take over a new operation that has its room in the window. Never waits, never raises."""
@@ -122,7 +125,7 @@ class SendDispatcher:
         try:
             if publish is None or target.waiting or not operation.ready:
                 self.topics.await_route(target, operation)
-            elif operation.plain and (not self._waited_for or not self._lobbies.waiting) and not self._remoting.hooks:
+            elif operation.plain and (not self._waited_for or not self._lobbies.waiting) and self._remoting.templated:
                 queue = publish.select()
                 lane = target.lanes.get(queue.broker_name)
                 if lane is not None and not lane.channel.closed:
@@ -155,8 +158,14 @@ class SendDispatcher:
         assert address is not None  # it has a channel
         operation.queue = queue
         operation.address = address
-        operation.target.lanes[queue.broker_name] = Lane(address, channel, self._template(operation.target, queue.broker_name))
-        if not operation.timed or self._timers.allow(operation, queue, address):
+        if self._remoting.templated:
+            operation.target.lanes[queue.broker_name] = Lane(address, channel, self._template(operation.target, queue.broker_name))
+        self._transmit(operation, queue, channel)
+
+    def _transmit(self, operation: SendOperation, queue: MessageQueue, channel: Channel) -> None:
+        if (not operation.timed or self._timers.allow(operation, queue, operation.address)) and (
+            self._gate is None or self._gate.allow(operation)
+        ):
             operation.transmit(channel, next_opaque())
 
     def send_on(self, operation: SendOperation, channel: Channel) -> None:
@@ -164,15 +173,14 @@ class SendDispatcher:
         queue = operation.queue
         assert queue is not None  # it waited for its broker
         try:
-            if not operation.timed or self._timers.allow(operation, queue, operation.address):
-                operation.transmit(channel, next_opaque())
+            self._transmit(operation, queue, channel)
         except BaseException as error:  # noqa: BLE001 - as in `dispatch()`
             operation.break_off(error)
 
     def frame(self, operation: SendOperation) -> bytes:
         """The request as bytes: from the topic's template, or as a command when hooks want to see it."""
-        hooks = self._remoting.hooks
-        if hooks:
+        if not self._remoting.templated:
+            hooks = self._remoting.hooks
             operation.request = self._commands.request(operation)
             return self._commands.encode(operation.request, operation.address, hooks)
         queue = operation.queue
@@ -193,7 +201,7 @@ class SendDispatcher:
         templates = target.oneway_templates if oneway else target.templates
         template = templates.get(broker_name)
         if template is None:
-            settings, config = self.settings, self._instance.config
+            settings, config, signer = self.settings, self._instance.config, self._remoting.signer
             template = templates[broker_name] = SendTemplate(
                 settings.group,
                 target.topic,
@@ -204,6 +212,8 @@ class SendDispatcher:
                 oneway=oneway,
                 serialize_type=config.serialize_type,
             )
+            if signer is not None:
+                template = templates[broker_name] = SignedSendTemplate(template, signer.current)
         return template
 
     def answered(self, operation: SendOperation, response: RemotingCommand) -> None:
@@ -262,8 +272,7 @@ class SendDispatcher:
                 if address is not None:
                     self._lobbies.knock(address)
                 operation.queue, operation.address, channel = ready
-                if not operation.timed or self._timers.allow(operation, operation.queue, operation.address):
-                    operation.transmit(channel, next_opaque())
+                self._transmit(operation, operation.queue, channel)
                 return
         if address is None:
             self._no_address(operation, queue)
@@ -374,6 +383,8 @@ class SendDispatcher:
         for operation in [*self.topics.close(), *self._lobbies.close()]:
             operation.cut_off(error)
         self._timers.close()
+        if self._gate is not None:
+            self._gate.close()
         for waiter in self._remoting.waiters():
             if isinstance(waiter, SendOperation) and waiter.dispatcher is self:
                 waiter.cut_off(error)

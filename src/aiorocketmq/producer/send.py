@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import (
+    AccessError,
     BrokerError,
     ConnectionLostError,
     ProtocolError,
@@ -373,7 +374,7 @@ class SendOperation:
             return
         error = broker_error(response.code, response.remark, broker=self.queue.broker_name, topic=self.target.topic)
         if not names_no_queue(error):
-            self._try_failed(error, doubt=response.code not in REFUSALS)
+            self._try_failed(error, doubt=response.code not in REFUSALS and not isinstance(error, AccessError))
         else:
             self.queue_gone(error)
 
@@ -419,7 +420,7 @@ class SendOperation:
             self._try_again(trouble, error, now)
 
     def _may_try_again(self, error: RocketMQError) -> bool:
-        if self.dispatcher.closed or isinstance(error, TooManyRequestsError):
+        if self.dispatcher.closed or isinstance(error, TooManyRequestsError | AccessError):  # all brokers ask for the same credentials
             return False
         if isinstance(error, BrokerError):
             return error.code in self.policy.codes or error.code in STATUS_BY_CODE

@@ -1,13 +1,13 @@
 """Prepared frames of the two hot requests, sends and pulls: the parts that never change are encoded once.
 
 What comes out is equal on the wire to `frame.encode(RemotingCommand.request(...))` with the same fields. A template cannot carry fields
-that a hook adds per request (signatures); clients with such hooks take the slow path.
+that a hook adds per request; clients with such hooks take the slow path. Signatures it can.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiorocketmq.model.enums import SerializeType
@@ -15,6 +15,7 @@ from aiorocketmq.protocol import jsoncodec
 from aiorocketmq.protocol.codes import CURRENT_VERSION, LanguageCode, RequestCode
 from aiorocketmq.protocol.frame import BINARY_MARK, MAX_HEADER_LENGTH, PREFIX, prefix
 from aiorocketmq.protocol.header_codec import encode_text
+from aiorocketmq.protocol.signing import SIGNATURE, SigningKey, sorted_names
 
 _PYTHON: Final = LanguageCode.PYTHON
 _BINARY_FIXED: Final = struct.Struct(">hBhiii")
@@ -58,9 +59,12 @@ class SendTemplate:
         oneway: True for frames that are never answered.
         extra: More constant fields, for example the namespace (`ns`, `nsd`).
         serialize_type: Encoding of the header.
+
+    Attributes:
+        constants: The fields that never change.
     """
 
-    __slots__ = ("_batch_start", "_binary", "_binary_constants", "_code_flag", "_single_start")
+    __slots__ = ("_batch_start", "_binary", "_binary_constants", "_code_flag", "_single_start", "constants")
 
     def __init__(
         self,
@@ -80,15 +84,11 @@ class SendTemplate:
         if broker_name is not None:
             constants["n"] = broker_name
         constants.update(extra or {})
-        flag = 2 if oneway else 0
-        holes = '"e":"%d","f":"%d","g":"%d","h":"%d","i":%s},"opaque":%d}'
-        single = _json_start(RequestCode.SEND_MESSAGE_V2, flag, constants | {"m": "false"})
-        batch = _json_start(RequestCode.SEND_BATCH_MESSAGE, flag, constants | {"m": "true"})
-        self._single_start = (single + holes).encode("ascii")
-        self._batch_start = (batch + holes).encode("ascii")
+        self.constants = constants
         self._binary = serialize_type is SerializeType.ROCKETMQ
+        self._code_flag = 2 if oneway else 0
+        self._single_start, self._batch_start = _send_starts(constants, self._code_flag, "")
         self._binary_constants = _binary_entries(constants)
-        self._code_flag = flag
 
     def frame(
         self,
@@ -143,6 +143,84 @@ class SendTemplate:
             )
         )  # fmt: skip
         return _binary_frame(code, self._code_flag, opaque, entries, body)
+
+
+_HOLES: Final = {"e": "%d", "f": "%d", "g": "%d", "h": "%d", "i": "%s"}
+"""The fields of a send that change, in the order of their names: that is the order in which they are signed."""
+
+
+_Prepared = tuple[SigningKey, tuple[bytes, bytes], tuple[bytes, bytes], bytes]
+"""The key; headers, and signed contents, of single messages and of batches; the constant entries of a binary header."""
+
+
+class SignedSendTemplate(SendTemplate):
+    """Frames of the same sends, each signed (Java: `AclClientRPCHook`).
+
+    Args:
+        plain: The template of the same frames without a signature.
+        current: Tells the key to sign with now; asked for each frame.
+    """
+
+    __slots__ = ("_current", "_prepared")
+
+    def __init__(self, plain: SendTemplate, current: Callable[[], SigningKey]) -> None:
+        self.constants = plain.constants
+        self._binary = plain._binary
+        self._code_flag = plain._code_flag
+        self._single_start = self._batch_start = self._binary_constants = b""
+        self._current = current
+        self._prepared = self._prepare(current())
+
+    def _prepare(self, key: SigningKey) -> _Prepared:
+        constants = self.constants | key.fields
+        single, batch = _send_starts(constants, self._code_flag, ',"Signature":"%s"')
+        contents = _content(constants | {"m": "false"}), _content(constants | {"m": "true"})
+        return key, (single, batch), contents, _binary_entries(constants)
+
+    def frame(
+        self,
+        opaque: int,
+        queue_id: int,
+        sys_flag: int,
+        born_timestamp: int,
+        flag: int,
+        properties: str,
+        body: bytes,
+        batch: bool = False,
+    ) -> bytes:
+        """Make one frame; arguments and errors as in `SendTemplate.frame()`, and those of asking for the key."""
+        key = self._current()
+        prepared = self._prepared
+        if key is not prepared[0]:
+            prepared = self._prepared = self._prepare(key)  # as a whole: several threads may make frames
+        text = properties.encode("utf-8", "replace")
+        content = prepared[2][batch] % (queue_id, sys_flag, born_timestamp, flag, text)
+        signature = key.signature(content + body)
+        if self._binary:
+            code = RequestCode.SEND_BATCH_MESSAGE if batch else RequestCode.SEND_MESSAGE_V2
+            values = b"%d" % queue_id, b"%d" % sys_flag, b"%d" % born_timestamp, b"%d" % flag, text
+            entries = [_binary_entry(name, value) for name, value in zip("efghi", values, strict=True) if value]
+            entries += [prepared[3], _BATCH if batch else _SINGLE, _binary_entry(SIGNATURE, signature)]
+            return _binary_frame(code, self._code_flag, opaque, b"".join(entries), body)
+        header = prepared[1][batch] % (queue_id, sys_flag, born_timestamp, flag, jsoncodec.quote(properties), signature, opaque)
+        length = len(header)
+        if length > MAX_HEADER_LENGTH:
+            prefix(0, length, 0)  # raises with the right text
+        return b"".join((PREFIX.pack(4 + length + len(body), length), header, body))
+
+
+def _send_starts(constants: Mapping[str, str], flag: int, more: str) -> tuple[bytes, bytes]:
+    """JSON headers with holes, of single messages and of batches; `more` stands behind the fields that change."""
+    holes = '"e":"%d","f":"%d","g":"%d","h":"%d","i":%s' + more + '},"opaque":%d}'
+    single = _json_start(RequestCode.SEND_MESSAGE_V2, flag, {**constants, "m": "false"})
+    batch = _json_start(RequestCode.SEND_BATCH_MESSAGE, flag, {**constants, "m": "true"})
+    return (single + holes).encode("ascii"), (batch + holes).encode("ascii")
+
+
+def _content(constants: Mapping[str, str]) -> bytes:
+    """What is signed of a send but for its body, as a %-template with the holes of `_HOLES`."""
+    fields = {name: value.replace("%", "%%") for name, value in constants.items()} | _HOLES
+    return "".join([fields[name] for name in sorted_names(fields)]).encode("utf-8", "replace")
 
 
 def _binary_frame(code: int, flag: int, opaque: int, entries: bytes, body: bytes) -> bytes:

@@ -41,6 +41,7 @@ from aiorocketmq.remoting.connecting import ConnectAttempt
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener, RPCHook
 from aiorocketmq.remoting.name_servers import NameServerChoice
+from aiorocketmq.remoting.signing import Signer
 from aiorocketmq.remoting.tls import client_context
 from aiorocketmq.remoting.transport import Connector, open_connection
 
@@ -81,8 +82,9 @@ class RemotingClient:
         connector: Opens connections; None opens TCP connections.
 
     Attributes:
-        hooks: All hooks in the order of their calls; read-only. Hot paths that encode frames themselves must not be used unless this is
-            empty.
+        hooks: All hooks in the order of their calls, the one that signs behind all others; read-only.
+        signer: Signs the requests; None without credentials.
+        templated: Frames may be prepared by hot paths: there is no hook but a signer that can sign these too.
     """
 
     def __init__(self, config: ClientConfig, *, connector: Connector | None = None) -> None:
@@ -105,7 +107,8 @@ class RemotingClient:
         self._attempts: dict[str, ConnectAttempt] = {}
         self._unreachable: set[str] = set()
         self.hooks: tuple[RPCHook, ...] = ()
-        self._last_hooks = 0
+        self.signer: Signer | None = None
+        self.templated = True
         self._listeners: tuple[ChannelListener, ...] = ()
         self._names = NameServerChoice(config.name_servers)
         self._context: ssl.SSLContext | None = None
@@ -117,10 +120,17 @@ class RemotingClient:
         """Make ready to connect; opens no connection yet. A second call does nothing.
 
         Raises:
-            ConfigError: The TLS settings cannot be used.
+            ConfigError: The TLS settings, or the file of the credentials, cannot be used.
+            CredentialsError: The provider of the credentials failed.
         """
         if not self._running:
             self._context = client_context(self._config)
+            source = self._config.credentials
+            if source is not None and self.signer is None:
+                signer = Signer(source, self._config.mq_client_api_timeout, self._endpoint.dispatcher.tasks.spawn)
+                await signer.start()
+                self.signer = signer
+                self._arrange(self.hooks)
             self._running = True
 
     async def close(self) -> None:
@@ -156,19 +166,14 @@ class RemotingClient:
         """Who awaits an answer, over all connections."""
         return [waiter for channel in (*self._channels.values(), *self._retired) for waiter in channel.waiters()]
 
-    def add_hook(self, hook: RPCHook, *, last: bool = False) -> None:
-        """Add a hook behind those added before.
+    def add_hook(self, hook: RPCHook) -> None:
+        """Add a hook behind those added before. Requests are signed behind all of them: a signature covers what they add."""
+        self._arrange((*self.hooks, hook))
 
-        Args:
-            hook: The hook.
-            last: Run after all hooks added without it: for signing, which must see everything the others add.
-        """
-        if last:
-            self.hooks += (hook,)
-            self._last_hooks += 1
-        else:
-            place = len(self.hooks) - self._last_hooks
-            self.hooks = (*self.hooks[:place], hook, *self.hooks[place:])
+    def _arrange(self, hooks: Iterable[RPCHook]) -> None:
+        others = tuple(hook for hook in hooks if hook is not self.signer)
+        self.hooks = others if self.signer is None else (*others, self.signer)
+        self.templated = not others and (self.signer is None or self.signer.fixed)
 
     def add_channel_listener(self, listener: ChannelListener) -> None:
         """Tell `listener` of every connection that is made or lost from now on."""
@@ -281,6 +286,7 @@ class RemotingClient:
             WrongProtocolError: The peer speaks something else.
             TooManyRequestsError: `client_async_semaphore_value` requests are in flight.
             NoNameServerError: `address` is None and no name server answered; the text has one reason for each.
+            CredentialsError: There are no credentials to sign it with.
             ClientClosedError: The client is not running.
         """
         deadline = asyncio.get_running_loop().time() + timeout
@@ -352,6 +358,8 @@ class RemotingClient:
             except TimeoutError:
                 text = f"{address} takes no more data: the buffer of the connection stayed full"
                 raise RequestTimeoutError(text, address=address, maybe_sent=False, hint="the server reads too slowly") from None
+        if self.signer is not None and self.signer.awaits:
+            await self.signer.fresh()
         for hook in self.hooks:
             hook.before_request(address, command)
         return channel, self._encode(command)

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
         TopicStats,
     )
     from aiorocketmq.client.health import PingResult
-    from aiorocketmq.config import TLS, ClientConfig
+    from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.errors import (
+        AccessDeniedError,
+        AccessError,
+        AuthenticationError,
         BrokerBusyError,
         BrokerError,
         BrokerNotFoundError,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
         ConnectError,
         ConnectionLostError,
         ConsumerNotOnlineError,
+        CredentialsError,
+        ExpiredTokenError,
         ForkedClientError,
         GroupAlreadyRegisteredError,
         GroupNotExistError,
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
         ListenerError,
         MessageIllegalError,
         MessageRefusedError,
+        MissingCredentialsError,
         NoAnswerError,
         NoNameServerError,
         NoPermissionError,
@@ -65,6 +71,7 @@ if TYPE_CHECKING:
         RequestTimeoutError,
         RocketMQError,
         RouteError,
+        SendDeniedError,
         SendError,
         SendRefusedError,
         SendTimeoutError,
@@ -75,11 +82,13 @@ if TYPE_CHECKING:
         TooManyRequestsError,
         TopicNotExistError,
         TopicNotFoundError,
+        UnknownAccessKeyError,
         UnreachableError,
         UnsupportedRequestError,
         UsageError,
         WindowFullError,
         WrongProtocolError,
+        WrongSignatureError,
     )
     from aiorocketmq.model.enums import (
         CompressionType,
@@ -133,6 +142,8 @@ __all__ = [
     "SQL",
     "TLS",
     "ClientConfig",
+    "Credentials",
+    "CredentialsFile",
     "EndTransactionContext",
     "EndTransactionHook",
     "HalfMessage",
@@ -170,6 +181,9 @@ __all__ = [
     "StartFrom",
     "TransactionState",
     # errors
+    "AccessDeniedError",
+    "AccessError",
+    "AuthenticationError",
     "BrokerBusyError",
     "BrokerError",
     "BrokerNotFoundError",
@@ -179,6 +193,8 @@ __all__ = [
     "ConnectError",
     "ConnectionLostError",
     "ConsumerNotOnlineError",
+    "CredentialsError",
+    "ExpiredTokenError",
     "ForkedClientError",
     "GroupAlreadyRegisteredError",
     "GroupNotExistError",
@@ -188,6 +204,7 @@ __all__ = [
     "ListenerError",
     "MessageIllegalError",
     "MessageRefusedError",
+    "MissingCredentialsError",
     "NoAnswerError",
     "NoNameServerError",
     "NoPermissionError",
@@ -202,6 +219,7 @@ __all__ = [
     "RequestTimeoutError",
     "RocketMQError",
     "RouteError",
+    "SendDeniedError",
     "SendError",
     "SendRefusedError",
     "SendTimeoutError",
@@ -212,11 +230,13 @@ __all__ = [
     "TooManyRequestsError",
     "TopicNotExistError",
     "TopicNotFoundError",
+    "UnknownAccessKeyError",
     "UnreachableError",
     "UnsupportedRequestError",
     "UsageError",
     "WindowFullError",
     "WrongProtocolError",
+    "WrongSignatureError",
 ]
 
 if not TYPE_CHECKING:  # a checker takes the imports above: a name that is none is an error there too

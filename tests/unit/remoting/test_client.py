@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from aiorocketmq.config import ClientConfig
+from aiorocketmq.config import ClientConfig, Credentials
 from aiorocketmq.errors import (
     ClientClosedError,
     ConnectError,
@@ -20,6 +20,7 @@ from aiorocketmq.errors import (
 )
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.signing import SigningKey, signed_content
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
 from tests.support.memory_transport import MemoryNetwork, ScriptedPeer
@@ -363,14 +364,15 @@ async def test_a_full_connection_makes_invoke_wait_and_then_fail_as_not_sent() -
     await client.close()
 
 
-@pytest.mark.feature("O15")
+@pytest.mark.feature("E6", "O15")
 @virtual_time
-async def test_hooks_run_in_order_and_the_signing_one_last() -> None:
+async def test_hooks_run_in_order_and_requests_are_signed_behind_them() -> None:
     class Hook:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def before_request(self, address: str, command: RemotingCommand) -> None:
+            assert "Signature" not in command.ext_fields
             command.ext_fields[self.name] = ",".join(command.ext_fields)
             calls.append(f"before {self.name} {address}")
 
@@ -380,17 +382,22 @@ async def test_hooks_run_in_order_and_the_signing_one_last() -> None:
     calls: list[str] = []
     network = MemoryNetwork()
     peer = echo_peer(network)
-    client = await started(network)
-    assert client.hooks == ()
-    client.add_hook(Hook("sign"), last=True)
+    credentials = Credentials("user", "secret")
+    client = await started(network, credentials=credentials)
+    assert client.hooks == (client.signer,)
+    assert client.templated
     client.add_hook(Hook("namespace"))
     client.add_hook(Hook("zone"))
-    await client.invoke(PEER, RemotingCommand.request(ECHO), 3.0)
+    assert not client.templated
+    await client.invoke(PEER, RemotingCommand.request(ECHO, body=b"x"), 3.0)
     await client.invoke_oneway(PEER, RemotingCommand.request(ECHO), 3.0)
-    order = ["namespace", "zone", "sign"]
+    order = ["namespace", "zone"]
     before = [f"before {name} {PEER}" for name in order]
     assert calls == before + [f"after {name} 1 0" for name in order] + before
-    assert peer.requests[0].command.ext_fields["sign"] == "namespace,zone"
+    for request in peer.requests:
+        fields = request.command.ext_fields
+        assert fields["zone"] == "namespace"
+        assert SigningKey(credentials).verify(signed_content(fields, request.command.body), fields["Signature"])
     await client.close()
 
 

@@ -235,7 +235,7 @@ def test_what_hooks_want_to_see_goes_by_the_loop(site: Site) -> None:
 
     with producing(site) as producer:
         assert producer._async._life.instance is not None
-        producer._async._life.instance.remoting.hooks += (Hook(),)
+        producer._async._life.instance.remoting.add_hook(Hook())
         assert producer.send(message()).ok
         assert len(set(site.broker.channels)) == 1
         assert 310 in seen

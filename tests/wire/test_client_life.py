@@ -25,7 +25,7 @@ from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.remoting.server import RemotingServer
 from tests.support.virtual_loop import run_virtual, virtual_time
 from tests.support.waiting import eventually
-from tests.unit.consumer.world import GROUP, TOPIC, ScriptedBroker
+from tests.unit.consumer.world import GROUP, TOPIC, ScriptedBroker, consuming
 from tests.wire.world import CLIENT_ID, NAME_SERVER, World, other_tasks
 
 Client: TypeAlias = rmq.Producer | rmq.PushConsumer | rmq.AdminClient
@@ -377,3 +377,142 @@ async def test_a_client_whose_own_part_of_the_end_fails_leaves_the_instance_all_
         await life.stop(fail)
     assert (life.state, life.instance) == (ServiceState.SHUTDOWN_ALREADY, None)
     assert instance.state is ServiceState.SHUTDOWN_ALREADY, "it was the last one on it"
+
+
+async def cut_off(work: Coroutine[Any, Any, object], turns: int) -> bool:
+    """Let code outside of the library cancel all tasks after so many turns of the loop; True when the work had ended before."""
+    task = asyncio.ensure_future(work)
+    for turn in range(turns):
+        if task.done():
+            break
+        await asyncio.sleep(0.001 if turn % 16 == 15 else 0)
+    over = task.done()
+    for each in asyncio.all_tasks():
+        if each is not asyncio.current_task():
+            each.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is not None:
+        assert isinstance(task.exception(), rmq.RocketMQError | TimeoutError)
+    return over
+
+
+@each_kind
+@virtual_time
+async def test_a_stop_in_which_others_cancel_all_tasks_comes_to_its_end(world: World, make: Make) -> None:
+    for peer in (world.name_server, world.master):
+        peer.latency = 0.002
+    over, turns = False, 0
+    while not over:
+        client = make(NAME_SERVER)
+        await client.start()
+        await asyncio.sleep(1)
+        over = await cut_off(client.stop(), turns)
+        async with asyncio.timeout(10):
+            await client.stop()
+        assert client.state is ServiceState.SHUTDOWN_ALREADY
+        nothing_is_left(world)
+        turns += 1
+    assert turns > 3
+
+
+@each_kind
+@virtual_time
+async def test_the_undoing_of_a_start_in_which_others_cancel_all_tasks_comes_to_its_end(world: World, make: Make) -> None:
+    for peer in (world.name_server, world.master):
+        peer.latency = 0.002
+    over, turns = False, 0
+    client = make(NAME_SERVER)
+
+    async def start() -> None:
+        async with asyncio.timeout(0.005):
+            await client.start()
+
+    while not over:
+        over = await cut_off(start(), turns)
+        await client.start()
+        await client.stop()
+        nothing_is_left(world)
+        client = make(NAME_SERVER)
+        turns += 1
+    assert turns > 3
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 brings it")
+@virtual_time
+async def test_a_consumer_gets_its_messages_on_a_loop_whose_tasks_begin_at_once() -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    broker, got = ScriptedBroker(), list[bytes]()
+
+    async def take(message: rmq.ReceivedMessage) -> None:
+        got.append(message.body)
+
+    async with consuming(broker, take):
+        broker.append(b"1", b"2")
+        await eventually(lambda: len(got) == 2, 10)
+
+
+@virtual_time
+async def test_a_start_that_others_cancel_says_so(world: World) -> None:
+    world.name_server.latency = 0.1
+    client = make_producer(NAME_SERVER)
+    starting = asyncio.ensure_future(client.start())
+    await asyncio.sleep(0)
+    [task] = [task for task in asyncio.all_tasks() if task.get_name().endswith(":start")]
+    task.cancel()
+    with pytest.raises(rmq.ClientStateError, match="was cancelled by code outside of the library"):
+        await starting
+    await client.start()
+    await client.stop()
+
+
+def test_starts_that_failed_on_one_loop_take_turns_on_the_next_one_as_well() -> None:
+    client = rmq.Producer("127.0.0.1:1", group=GROUP)
+
+    async def both() -> None:
+        for outcome in await asyncio.gather(client.start(timeout=0.1), client.start(timeout=0.1), return_exceptions=True):
+            assert isinstance(outcome, rmq.NoNameServerError), outcome
+
+    asyncio.run(both())
+    asyncio.run(both())
+
+
+@pytest.mark.untidy(
+    "a task is alive", "._stopping", "._close_waiters", "Endpoint.closing", why="a loop that ends under a client is what it is about"
+)
+def test_an_undoing_that_the_end_of_its_loop_cut_off_holds_up_nothing_later(world: World) -> None:
+    world.master.silent = True
+    world.name_server.latency = 0.1
+    client = make_consumer(NAME_SERVER)
+
+    async def cut() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.start()
+
+    async def cut_twice() -> None:
+        asyncio.ensure_future(cut())  # noqa: RUF006 - the end of the loop cancels it
+        await asyncio.sleep(0.51)
+
+    async def again() -> None:
+        world.master.silent = False
+        async with asyncio.timeout(30):
+            await client.start()
+            await client.stop()
+
+    run_virtual(cut_twice())
+    run_virtual(again())
+
+
+def test_loops_of_several_threads_are_forgotten_by_several() -> None:
+    shared = InstanceManager(pid=lambda: 1)
+
+    class Closed(asyncio.SelectorEventLoop):
+        def is_closed(self) -> bool:
+            shared._loops.pop(self, None)  # as another thread does at the same moment
+            return super().is_closed()
+
+    loop = Closed()
+    loop.close()
+    shared._loops[loop] = manager._LoopTable(1)
+    shared.purge()
+    assert not shared._loops

@@ -14,7 +14,6 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.namesrv_api import NameServerApi
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.enums import ServiceState
 
 if TYPE_CHECKING:
@@ -106,10 +105,7 @@ class AdminLife:
             warnings.warn("AdminClient was dropped without stop()", ResourceWarning, source=self, stacklevel=2)
 
     def _instance(self) -> ClientInstance:
-        self._life.check_loop()
-        if self._life.instance is None:
-            raise ClientClosedError(f"the admin client is not running: its state is {self.state.name}")
-        return self._life.instance
+        return self._life.running()
 
     def _calls(self) -> RemoteCalls:
         instance = self._instance()

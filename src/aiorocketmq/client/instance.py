@@ -153,7 +153,7 @@ class ClientInstance:
         self._log = StateLog(logger)
         self._pid = os.getpid()
         self._starting: asyncio.Task[None] | None = None
-        self._stopping: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
         self._patient_until = 0.0
         self._failure = ""
 
@@ -189,7 +189,8 @@ class ClientInstance:
             try:
                 await self.scheduler.join(self._starting)
             except ClientStateError:  # it was cancelled: by a stop, or by others
-                self.check_running()
+                if self.state is not ServiceState.CREATE_JUST:
+                    self.check_running()
                 raise
         if patience is not None:
             await self._wait_for_name_server(until, patience)
@@ -221,7 +222,7 @@ class ClientInstance:
         if self._stopping is None:
             if self.state in (ServiceState.SHUTDOWN_ALREADY, ServiceState.START_FAILED):
                 return
-            self._stopping = self.scheduler.spawn("stop", self._stop())
+            self._stopping = self.scheduler.finish("stop", self._stop)
         await asyncio.shield(self._stopping)
 
     def check_running(self) -> None:

@@ -7,7 +7,8 @@
                           START_FAILED
 
 A start happens as a whole or not at all: whatever ends it early (an error, a time-out around it, a cancellation, a `stop()` from elsewhere)
-is undone, and the client can be started again. Undoing and stopping go on when who waits for them is cancelled.
+is undone, and the client can be started again. Undoing and stopping go on when who waits for them is cancelled, and are begun again when
+code outside of the library cancels all tasks: what they call must take it that a part is done already.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeAlias
+from functools import partial
+from typing import Final, TypeAlias
 
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
@@ -26,6 +28,8 @@ from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import ServiceState
 
 Step: TypeAlias = Callable[[ClientInstance], Awaitable[None]]
+
+_ONE_LOOP: Final = "start, use and stop a client on one event loop; aiorocketmq.sync serves programs without one"
 
 
 class ClientLife:
@@ -50,11 +54,12 @@ class ClientLife:
         self._config = config
         self._keep_default_name = keep_default_name
         self._turn = asyncio.Lock()
+        self._turn_loop: asyncio.AbstractEventLoop | None = None
         self._tasks = Scheduler(name)  # not the instance's, which ends with its last client
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Timeout | None = None
-        self._undoing: asyncio.Task[None] | None = None
-        self._stopping: asyncio.Task[None] | None = None
+        self._undoing: asyncio.Future[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
 
     # --- start ------------------------------------------------------------------------------------------------------------------
 
@@ -76,6 +81,7 @@ class ClientLife:
         """
         patience = None if timeout is None else duration("timeout", timeout)
         self.check_loop()
+        self._come_to_loop()
         async with self._turn:
             if self._undoing is not None:
                 await self._tasks.join(self._undoing)
@@ -112,13 +118,13 @@ class ClientLife:
         cut_off, self._starting = self._starting is not None and self._starting.expired(), None
         if self.state is not ServiceState.SHUTDOWN_ALREADY:
             self.state = ServiceState.START_FAILED
-        self._undoing = self._tasks.spawn("undo start", _leave(instance, undo))
+        self._undoing = self._tasks.finish("undo start", partial(_leave, instance, undo))
         self._undoing.add_done_callback(self._undone)
         await self._tasks.join(self._undoing)
         if cut_off:
             self.check_not_stopped(" while it was being started")
 
-    def _undone(self, _: asyncio.Task[None]) -> None:
+    def _undone(self, _: asyncio.Future[None]) -> None:
         self._undoing = None
 
     # --- stop -------------------------------------------------------------------------------------------------------------------
@@ -154,27 +160,39 @@ class ClientLife:
                 hurry()
             raise
 
-    def begin_stop(self, end: Step) -> asyncio.Task[None] | None:
+    def begin_stop(self, end: Step) -> asyncio.Future[None] | None:
         """As `stop()`, without waiting for the end; None when there is nothing to stop."""
+        self._come_to_loop()
         if self.state is ServiceState.START_FAILED and self._starting is None:
             return self._undoing
         self.state = ServiceState.SHUTDOWN_ALREADY
         if self._starting is not None:
             self._starting.reschedule(asyncio.get_running_loop().time())
         if self._stopping is None:
-            self._stopping = self._tasks.spawn("stop", self._stop(end), log_errors=False)
+            self._stopping = self._tasks.finish("stop", partial(self._stop, end))
+            self._stopping.add_done_callback(self._stopped)
         return self._stopping
 
     async def _stop(self, end: Step) -> None:
-        try:
-            async with self._turn:
-                if self._undoing is not None:
-                    await self._tasks.join(self._undoing)
-                if self.instance is not None:
-                    await _leave(self.instance, end)
-        finally:
-            self.instance = None
-            self.stopped.set()
+        async with self._turn:
+            if self._undoing is not None:
+                await self._tasks.join(self._undoing)
+            if self.instance is not None:
+                await _leave(self.instance, end)
+
+    def _stopped(self, _: asyncio.Future[None]) -> None:
+        self.instance = None
+        self.stopped.set()
+
+    def _come_to_loop(self) -> None:
+        """Starts and stops take turns on one loop. What was going on on one that was closed in the middle of it will never end."""
+        loop, known = asyncio.get_running_loop(), self._turn_loop
+        if known is loop:
+            return
+        if known is not None and not known.is_closed() and self._turn.locked():
+            raise ClientStateError(f"{self._name} is being started or stopped on another event loop", hint=_ONE_LOOP)
+        self._turn, self._turn_loop = asyncio.Lock(), loop
+        self._starting = self._undoing = self._stopping = None
 
     # --- what may be done now ---------------------------------------------------------------------------------------------------
 
@@ -205,18 +223,22 @@ class ClientLife:
         instance, loop = self.instance, self._loop
         if instance is None or loop is None or loop is asyncio.get_running_loop():
             return
-        hint = "start, use and stop a client on one event loop; aiorocketmq.sync serves programs without one"
         if not loop.is_closed():
-            raise ClientStateError(f"{self._name} belongs to another event loop", hint=hint)
+            raise ClientStateError(f"{self._name} belongs to another event loop", hint=_ONE_LOOP)
         self.state = ServiceState.SHUTDOWN_ALREADY
         self.instance = None
         manager.shared.purge()
         instance.abandon()
-        raise ClientStateError(f"{self._name} was not stopped before its event loop was closed; its connections are closed now", hint=hint)
+        text = f"{self._name} was not stopped before its event loop was closed; its connections are closed now"
+        raise ClientStateError(text, hint=_ONE_LOOP)
 
 
 async def _leave(instance: ClientInstance, end: Step) -> None:
     try:
         await end(instance)
-    finally:
+    except asyncio.CancelledError:
+        raise  # by code outside of the library: all of this is done again
+    except BaseException:
         await manager.release(instance)
+        raise
+    await manager.release(instance)

@@ -93,7 +93,9 @@ class InstanceManager:
 
         Cancelling it leaves the stop going on.
         """
-        for table in self._loops.values():
+        # Of this loop alone: what belongs to the loop of another thread may change at any moment.
+        table = self._loops.get(asyncio.get_running_loop())
+        if table is not None:
             for key, share in table.shares.items():
                 if share.instance is instance:
                     share.users -= 1
@@ -101,9 +103,8 @@ class InstanceManager:
                         return
                     del table.shares[key]
                     table.names = {config: name for config, name in table.names.items() if config != instance.config}
-                    await instance.stop()
-                    return
-        # Replaced by a newer instance after it had failed: nobody else will stop it.
+                    break
+        # Of the last client; or replaced by a newer instance after it had failed: nobody else will stop it.
         await instance.stop()
 
     def purge(self) -> None:
@@ -111,7 +112,7 @@ class InstanceManager:
         pid = self._pid()
         for known, table in list(self._loops.items()):
             if known.is_closed() or table.pid != pid:
-                del self._loops[known]
+                self._loops.pop(known, None)  # another thread may have done it meanwhile
 
     def _table(self, loop: asyncio.AbstractEventLoop) -> _LoopTable:
         self.purge()

@@ -99,9 +99,44 @@ class Scheduler:
         if self._closed:
             work.close()
             raise ClientClosedError(f"{self.owner} was stopped: {name} cannot begin")
+        return self._begin(name, work, log_errors)
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, T], log_errors: bool) -> asyncio.Task[T]:
         task = begin(f"{self.owner}:{name}", work)
         self._tasks[task] = None
         task.add_done_callback(self._ended_logged if log_errors else self._ended)
+        return task
+
+    def finish(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Future[None]:
+        """Do what has to be done to its end, for the ends of clients and instances; also where the scheduler was stopped.
+
+        Args:
+            name: Name in logs.
+            work: Called again when code outside of the library cancels its task, until it returns or fails: what is done by then, it
+                must find done.
+
+        Returns:
+            Its outcome, for `join()`: no task, so that nobody finds and cancels it.
+        """
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._go_on(name, work, outcome)
+        return outcome
+
+    def _go_on(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], outcome: asyncio.Future[None]) -> asyncio.Task[None]:
+        def again() -> None:
+            _unmissed(self._go_on(name, work, outcome))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled():  # by a timer, as with `every()` and `service()`
+                asyncio.get_running_loop().call_later(RESTART_DELAY_FIRST, again)
+            elif (error := task.exception()) is not None:
+                outcome.set_exception(error)
+                outcome.exception()  # nobody may be left who waits
+            else:
+                outcome.set_result(None)
+
+        task = self._begin(name, work(), log_errors=False)
+        task.add_done_callback(ended)
         return task
 
     def every(self, name: str, interval: float, work: Callable[[], Awaitable[object] | object], *, first: float | None = None) -> None:
@@ -141,10 +176,11 @@ class Scheduler:
             kept.task.cancel()
             await asyncio.wait([kept.task])
 
-    def _keep(self, name: str, work: Coroutine[Any, Any, None], again: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _keep(self, name: str, work: Coroutine[Any, Any, None], again: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         task = self.spawn(name, work)
         kept = self._kept[name] = _Kept(task, again)
         task.add_done_callback(partial(self._cut_off, name, kept))
+        return task
 
     def _cut_off(self, name: str, kept: _Kept, task: asyncio.Task[None]) -> None:
         """A kept task has ended; when it was cancelled, and nobody here has done it, it has to come back."""
@@ -165,10 +201,10 @@ class Scheduler:
             text = "%s of %s: cancelled by code outside of the library, and starts again"
             self._log.note(logging.WARNING, "cancelled", text, ", ".join(sorted(self._cut)), self.owner)
             self._cut = ()
-        self._keep(name, kept.again(), kept.again)
+        _unmissed(self._keep(name, kept.again(), kept.again))
 
-    async def join(self, task: asyncio.Task[T]) -> T:
-        """Wait for a task that several callers share; cancelling one of them leaves the task running for the others.
+    async def join(self, task: asyncio.Future[T]) -> T:
+        """Wait for a task, or an outcome of `finish()`, that several callers share; cancelling one of them leaves it for the others.
 
         Raises:
             ClientClosedError: The task was cancelled because the scheduler was stopped.
@@ -180,7 +216,8 @@ class Scheduler:
             waiter = asyncio.current_task()
             if not task.cancelled() or (waiter is not None and waiter.cancelling()):
                 raise
-            raise self._cancelled(task.get_name().removeprefix(self.owner + ":")) from None
+            name = task.get_name() if isinstance(task, asyncio.Task) else ""
+            raise self._cancelled(name.removeprefix(self.owner + ":")) from None
         except RocketMQError as error:
             raise fresh(error) from None  # each caller gets one of its own: a shared one would collect the tracebacks of all
 
@@ -290,3 +327,9 @@ class Scheduler:
                 return  # it has ended because its owner was stopped, as one that is cancelled
             name = task.get_name()
             self._log.note(logging.ERROR, name, "%s failed: %s: %s", name, type(error).__name__, error, exc_info=error)
+
+
+def _unmissed(task: asyncio.Task[None]) -> None:
+    """What has cancelled its predecessor may have been the end of the loop, as that of `asyncio.run()`, which then takes the task with it:
+    the loop that was left without a stop has been told of once."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio does for tasks of its own

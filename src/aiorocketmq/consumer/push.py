@@ -343,9 +343,13 @@ class PushConsumer:
         try:
             if self._runtime is not None:
                 await self._runtime.stop(self._force)
-        finally:
+        except asyncio.CancelledError:
+            raise  # by code outside of the library: it is called again
+        except BaseException:
             self._runtime = None
-            logger.info("consumer group %s stopped", self.group)
+            raise
+        self._runtime = None
+        logger.info("consumer group %s stopped", self.group)
 
     async def run(self) -> None:
         """Start (unless running), consume until SIGINT or SIGTERM, then stop; a second signal does not wait for listeners any more.

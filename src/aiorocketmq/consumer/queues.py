@@ -286,8 +286,12 @@ class QueueTable:
             await self._scheduler.gather("leave queues", {"owned": save, "waiting": self._unlock(unwanted, held)})
             if held:
                 logger.warning("%s stay locked until their locks run out: their listeners still run", ", ".join(map(str, held)))
-        finally:
+        except asyncio.CancelledError:
+            raise  # by code outside of the library: it is called again
+        except BaseException:
             self._end(queues)
+            raise
+        self._end(queues)
 
     async def _unlock(self, queues: Collection[MessageQueue], held: Collection[MessageQueue]) -> None:
         if self._locks is not None:

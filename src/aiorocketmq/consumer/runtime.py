@@ -115,6 +115,7 @@ class PushRuntime:
         self.group_check = GroupCheck(instance, settings.group)
         self._made_at = made_at
         self._registered = False
+        self._stop_until: float | None = None
 
     def _make_send_back(self) -> SendBack | None:
         if self.settings.broadcasting:
@@ -227,26 +228,35 @@ class PushRuntime:
             force: Set, it ends the wait for listeners.
         """
         clock = asyncio.get_running_loop().time
-        until = clock() + self.settings.await_termination_when_shutdown
         self.close()
+        if self._stop_until is None:
+            self._stop_until = clock() + self.settings.await_termination_when_shutdown
+        until = self._stop_until
         try:
-            await self._drain(force)
-            await self.service.close(FORCED_PATIENCE if force.is_set() else CANCEL_PATIENCE)
-            # A broker that does not answer must not hold up the stop for longer than the listeners were allowed to, and a moment.
-            patience = LEAVE_MIN if force.is_set() else min(max(until + LEAVE_MIN - clock(), LEAVE_MIN), LEAVE_MAX)
-            await self.queues.finish(clock() + patience)
-        finally:
-            self._report_stats()
-            if self._registered:
-                await self.instance.unregister_consumer(self)
-            self._routes.close()
-            await self.scheduler.stop()
+            if not self.scheduler.closed:  # else it was cut off in its last step
+                await self._drain(force, until - clock())
+                await self.service.close(FORCED_PATIENCE if force.is_set() else CANCEL_PATIENCE)
+                # A broker that does not answer must not hold up the stop for longer than the listeners were allowed to, and a moment.
+                patience = LEAVE_MIN if force.is_set() else min(max(until + LEAVE_MIN - clock(), LEAVE_MIN), LEAVE_MAX)
+                await self.queues.finish(clock() + patience)
+        except asyncio.CancelledError:
+            raise  # by code outside of the library: it is done again
+        except BaseException:
+            await self._end()
+            raise
+        await self._end()
 
-    async def _drain(self, force: asyncio.Event) -> None:
-        limit = self.settings.await_termination_when_shutdown
+    async def _end(self) -> None:
+        self._report_stats()
+        if self._registered:
+            await self.instance.unregister_consumer(self)
+        self._routes.close()
+        await self.scheduler.stop()
+
+    async def _drain(self, force: asyncio.Event, limit: float) -> None:
         drained = self.scheduler.spawn("drain", self.service.drain())
         forced = self.scheduler.spawn("force", force.wait())
-        await asyncio.wait([drained, forced], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([drained, forced], timeout=max(limit, 0.0), return_when=asyncio.FIRST_COMPLETED)
         if not drained.done():
             logger.warning("group %s stops although listeners are running; their messages will come again", self.group)
         for task in (drained, forced):

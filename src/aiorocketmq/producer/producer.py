@@ -224,10 +224,11 @@ class Producer(Recalls):
         logger.info("producer %s started as %s", self.group, instance.client_id)
 
     async def _undo(self, instance: ClientInstance) -> None:
-        dispatcher, self._dispatcher, self._preparer, self._requests = self._dispatcher, None, None, None
-        if dispatcher is not None:
-            await dispatcher.close(0)
-            await instance.unregister_producer(dispatcher)
+        self._preparer = self._requests = None
+        if self._dispatcher is not None:
+            await self._dispatcher.close(0)
+            await instance.unregister_producer(self._dispatcher)
+            self._dispatcher = None
 
     async def _preload(self, dispatcher: SendDispatcher) -> None:
         for topic, target in list(dispatcher.targets.items()):

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Final, TypeVar
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import (
     ClientClosedError,
+    ConnectError,
     ConnectionLostError,
     NoNameServerError,
     ProtocolError,
@@ -210,7 +212,8 @@ class RemotingClient:
         attempt = self._attempts.get(address)
         if attempt is None:
             attempt = self._attempts[address] = ConnectAttempt(address)
-            self._endpoint.dispatcher.tasks.spawn(f"connect {address}", self._run_attempt(attempt))
+            task = self._endpoint.dispatcher.tasks.spawn(f"connect {address}", self._run_attempt(attempt))
+            task.add_done_callback(partial(self._attempt_ended, attempt))
         return await attempt.wait(self._config.connect_timeout if timeout is None else timeout)
 
     def close_channel(self, address: str) -> None:
@@ -245,6 +248,14 @@ class RemotingClient:
         attempt.succeed(channel)
         for listener in self._listeners:
             listener.on_connect(address, channel)
+
+    def _attempt_ended(self, attempt: ConnectAttempt, task: asyncio.Task[None]) -> None:
+        """Code outside of the library may have cancelled it, before its first step as well: it stands in nobody's way then."""
+        if self._attempts.get(attempt.address) is attempt:
+            del self._attempts[attempt.address]
+        if task.cancelled():
+            text = f"connecting to {attempt.address} was cancelled by code outside of the library"
+            attempt.fail(ConnectError(text, address=attempt.address, maybe_sent=False, hint="try again"))
 
     def _connect_failed(self, address: str, error: RemotingError) -> None:
         self._endpoint.counters.connect_failures += 1

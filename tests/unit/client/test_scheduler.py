@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+from typing import Any
 
 import pytest
 
-from aiorocketmq.client.scheduler import RESTART_DELAY_MAX, Scheduler
+from aiorocketmq.client.scheduler import RESTART_DELAY_FIRST, RESTART_DELAY_MAX, Scheduler
 from aiorocketmq.errors import ClientClosedError, ClientStateError
 from tests.support.virtual_loop import virtual_time
 from tests.support.waiting import eventually
@@ -362,3 +364,77 @@ async def test_task_that_ends_because_its_owner_was_stopped_is_no_error(caplog: 
     await scheduler.stop()
     assert isinstance(task.exception(), ClientClosedError)
     assert not caplog.records
+
+
+@virtual_time
+async def test_what_must_be_finished_is_begun_again_until_it_is_through() -> None:
+    scheduler, begun = Scheduler("test"), list[float]()
+
+    async def end() -> None:
+        begun.append(now())
+        await scheduler.stop()
+        await asyncio.sleep(1)
+
+    outcome = scheduler.finish("end", end)
+    waiting = [asyncio.ensure_future(scheduler.join(outcome)) for _ in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0.5)
+        cancel_everything()
+    assert await scheduler.join(outcome) is None
+    assert begun == pytest.approx([0, 0.6, 1.1, 1.6])
+    assert all(each.cancelled() for each in waiting)
+    await asyncio.sleep(1)
+    assert scheduler.running == () and len(begun) == 4
+
+
+@virtual_time
+async def test_an_end_that_fails_is_not_begun_again_and_each_who_waits_has_the_error() -> None:
+    scheduler = Scheduler("test")
+
+    async def end() -> None:
+        raise ClientStateError("broken")
+
+    outcome = scheduler.finish("end", end)
+    errors = await asyncio.gather(scheduler.join(outcome), scheduler.join(outcome), return_exceptions=True)
+    assert [str(error) for error in errors] == ["broken"] * 2 and errors[0] is not errors[1]
+    assert scheduler.running == ()
+
+
+@virtual_time
+async def test_tasks_begin_in_the_next_turn_whatever_the_factory_of_the_loop_does() -> None:
+    def at_once(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        raise AssertionError("the tasks of the library are made without it")
+
+    scheduler, turns = Scheduler("test"), list[str]()
+
+    async def work() -> None:
+        turns.append("begun")
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(at_once)
+    try:
+        task = scheduler.spawn("work", work())
+    finally:
+        loop.set_task_factory(None)
+    turns.append("spawned")
+    await task
+    assert turns == ["spawned", "begun"]
+
+
+@pytest.mark.untidy("a task is alive", "Scheduler._kept", "_Kept.timer", why="a loop that ends under a scheduler is what it is about")
+def test_the_end_of_a_loop_that_takes_long_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(2.5 * RESTART_DELAY_FIRST)
+
+    async def main() -> asyncio.Task[None]:
+        Scheduler("test").every("plain", 1, lambda: None)
+        task = asyncio.ensure_future(slow())
+        await asyncio.sleep(0)
+        return task
+
+    asyncio.run(main())
+    gc.collect()
+    assert caplog.messages == ["plain of test: cancelled by code outside of the library, and starts again"]

@@ -92,6 +92,25 @@ async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+@virtual_time
+async def test_an_attempt_that_others_cancel_stands_in_nobodys_way(steps: int) -> None:
+    network = MemoryNetwork()
+    peer = echo_peer(network)
+    peer.latency = 0.1
+    client = await started(network)
+    caller = asyncio.ensure_future(client.connect(PEER))
+    for _ in range(steps):  # 1: before the attempt has begun
+        await asyncio.sleep(0)
+    [attempt] = [task for task in asyncio.all_tasks() if task.get_name() == f"connect {PEER}"]
+    attempt.cancel()
+    with pytest.raises(ConnectError, match=f"connecting to {PEER} was cancelled by code outside of the library"):
+        await caller
+    assert asyncio.get_running_loop().time() < 0.1
+    assert not (await client.connect(PEER)).closed
+    await client.close()
+
+
 @virtual_time
 async def test_an_attempt_without_callers_still_ends_well(caplog: pytest.LogCaptureFixture) -> None:
     gc.collect()

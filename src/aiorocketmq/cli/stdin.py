@@ -19,16 +19,23 @@ async def lines(descriptor: int = 0) -> AsyncIterator[bytes]:
 
     A daemon thread reads, with `os.read` instead of a buffered reader: that holds no lock which the end of the interpreter would wait
     for while the terminal is silent.
+
+    Raises:
+        OSError: It cannot be read.
     """
     loop = asyncio.get_running_loop()
-    chunks: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+    chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue(_AHEAD)
 
     def read() -> None:
         try:
             while True:
-                chunk = os.read(descriptor, _CHUNK)
+                chunk: bytes | OSError
+                try:
+                    chunk = os.read(descriptor, _CHUNK)
+                except OSError as error:  # a folder, or a terminal that has gone
+                    chunk = error
                 asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
-                if not chunk:
+                if not chunk or isinstance(chunk, OSError):
                     return
         except (CancelledError, RuntimeError):
             return  # the program ends while standard input is still open
@@ -36,6 +43,8 @@ async def lines(descriptor: int = 0) -> AsyncIterator[bytes]:
     threading.Thread(target=read, name="aiorocketmq-stdin", daemon=True).start()
     rest = b""
     while chunk := await chunks.get():
+        if isinstance(chunk, OSError):
+            raise chunk
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             if text := line.rstrip(b"\r"):

@@ -58,10 +58,10 @@ class Start:
             return cls(begin=True)
         if text in ("end", "last"):
             return cls()
-        if match := re.fullmatch(r"-(\d+)([smhd]?)", text):
+        if match := re.fullmatch(r"-([0-9]{1,15})([smhd]?)", text):
             amount = int(match[1])
             return cls(at=now - amount * _UNITS[match[2]]) if match[2] else cls(last=amount)
-        if re.fullmatch(r"\d{13}", text):
+        if re.fullmatch(r"[0-9]{13}", text):
             return cls(at=int(text) / 1000)
         try:
             return cls(at=datetime.fromisoformat(text).timestamp())

@@ -21,12 +21,22 @@ NO_UVLOOP_ENV: Final = "AIOROCKETMQ_NO_UVLOOP"
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Make an event loop: uvloop's where it is installed (extra `[fast]`), else the standard library's."""
-    if not os.environ.get(NO_UVLOOP_ENV):
+    if not os.environ.get(NO_UVLOOP_ENV) and _has_standard_streams():
         try:
             return _uvloop_class()()
         except ImportError:
             pass
     return _standard_class()()
+
+
+def _has_standard_streams() -> bool:
+    """Whether the descriptors 0 to 2 are in use. Where they are not, sockets get them, and libuv ends the process when it closes one."""
+    try:
+        for number in range(3):
+            os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 if TYPE_CHECKING:

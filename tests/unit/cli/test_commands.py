@@ -78,6 +78,8 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (["consume", "t", "-n", "127.0.0.1:1"], "group"),
         (["consume", "t", "-g", "g", "--idle", "0", "-n", "127.0.0.1:1"], "idle 0"),
         (["tail", "t", "--from", "yesterday", "-n", "127.0.0.1:1"], "'yesterday' is no start"),
+        (["tail", "t", "--from", "-" + "9" * 5000, "-n", "127.0.0.1:1"], "is no start"),
+        (["tail", "t", "--from", "-" + "9" * 400 + "d", "-n", "127.0.0.1:1"], "is no start"),
         (["topic", "create", "t", "--permission", "x", "-n", "127.0.0.1:1"], "permission 'x' is unknown"),
         (["topic", "list", "-n", "no-port"], "host:port"),
         (["topic", "list", "-n", "127.0.0.1:1", "--tls-ca-file", "no-such-file.pem"], "no-such-file.pem"),
@@ -184,3 +186,27 @@ def test_a_handler_of_the_program_s_own_stays(monkeypatch: pytest.MonkeyPatch) -
         assert seen == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+CLOSES = """
+import os, sys
+for number in sys.argv.pop(1):
+    os.close(int(number))
+os.execv(sys.executable, [sys.executable, "-m", "aiorocketmq", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no exec")
+@pytest.mark.parametrize(
+    ("closed", "words", "code", "told"),
+    [
+        ("1", ["--version"], 1, "aiorocketmq: [Errno 9] Bad file descriptor\n"),
+        ("1", ["topic", "list", "-n", "127.0.0.1:1"], 1, "127.0.0.1:1 refused the connection"),
+        ("2", ["topic", "list", "-n", "127.0.0.1:1"], 1, ""),
+        ("012", ["topic", "list", "-n", "127.0.0.1:1"], 1, ""),
+        ("0", ["produce", "orders", "-n", "127.0.0.1:1"], 0, "standard input held no line"),
+    ],
+)
+def test_closed_standard_streams_end_no_command_hard(closed: str, words: list[str], code: int, told: str) -> None:
+    done = subprocess.run([sys.executable, "-c", CLOSES, closed, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code and told in done.stderr and len(done.stderr.splitlines()) <= 1, done.stderr

@@ -41,22 +41,28 @@ class BrokerOperations(AdminLife):
         """Broker name → address of the masters of a cluster, or of the one broker.
 
         Raises:
-            ConfigError: There is no such cluster, or several and none is named.
+            ConfigError: There is no such cluster, or the broker is none of it.
             BrokerNotFoundError: There is no such broker, or no master is up.
         """
         for name, value in (("cluster", cluster), ("broker", broker)):
             if value is not None and (not isinstance(value, str) or not value):
                 raise ConfigError(f"{name} {value!r} is no name", hint=f"give the {name}'s name, or leave it out")
-        if broker is not None and ":" in broker:
+        if broker is not None and ":" in broker and cluster is None:
             return {broker: broker}
         brokers = await self.cluster_info()
-        if broker is not None:
-            brokers = tuple(info for info in brokers if info.name == broker)
-        elif cluster is not None:
+        if cluster is not None:
             known = sorted({info.cluster for info in brokers})
             brokers = tuple(info for info in brokers if info.cluster == cluster)
             if not brokers:
                 raise ConfigError(f"cluster {cluster!r} is unknown", hint=f"the name server knows {', '.join(known) or 'no cluster'}")
+        if broker is not None:
+            chosen = tuple(info for info in brokers if info.name == broker or broker in info.addresses.values())
+            if cluster is not None and not chosen:
+                members = ", ".join(info.name for info in brokers)
+                raise ConfigError(f"broker {broker!r} is not in cluster {cluster!r}", hint=f"leave cluster out, or name one of {members}")
+            if ":" in broker:
+                return {broker: broker}
+            brokers = chosen
         masters = {info.name: info.master for info in brokers if info.master is not None}
         if not masters:
             if broker is not None:

@@ -45,8 +45,8 @@ class TopicOperations(BrokerOperations):
             topic: Name, 1 to 127 characters of `%|a-zA-Z0-9_-`.
             queues: Queues on each broker, to read and to write, 1 to 65535.
             permission: What clients may do.
-            cluster: Cluster on whose masters it is created; None takes the only one there is.
-            broker: Broker name, or `host:port`, when it is to be on this one alone.
+            cluster: Cluster on whose masters it is created; None takes the only one there is, or that of `broker`.
+            broker: Broker name, or `host:port`, when it is to be on this one alone; it must be one of `cluster` where that is given.
             order: Mark it as a topic of ordered messages.
             attributes: Attributes for 5.x brokers, for example `{"message.type": "FIFO"}`.
             wait: Seconds to wait until the name server routes to it everywhere; brokers register it within moments. 0 does not wait.
@@ -56,7 +56,8 @@ class TopicOperations(BrokerOperations):
 
         Raises:
             InvalidNameError: The name is not legal, or reserved.
-            ConfigError: A number is out of range, or the cluster is unknown, or there are several and none is named.
+            ConfigError: A number is out of range, or the cluster is unknown, or there are several and none is named, or the broker is
+                not in it.
             RouteError: The name server did not learn of it within `wait`; the topic exists all the same.
             PartialError: Some brokers refused, or could not be reached; its `result` names those that have the topic.
             RocketMQError: All refused, or could not be reached.

@@ -56,6 +56,9 @@ class TLS:
         if self.context is not None and (any(files) or self.insecure_skip_verify or not self.check_hostname):
             raise ConfigError("TLS context excludes all other fields of TLS", hint="set these in the context itself")
 
+    def __deepcopy__(self, memo: dict[int, object]) -> TLS:
+        return self  # it never changes, and an `ssl.SSLContext` cannot be copied
+
     def make_context(self) -> ssl.SSLContext:
         """Build the context that connections use.
 

@@ -136,6 +136,13 @@ async def test_several_clusters_ask_for_a_name(world: AdminWorld) -> None:
         assert await admin.create_topic(TOPIC, cluster="two", wait=0) == ("broker-c",)
         assert await admin.create_topic(TOPIC, broker="broker-c", wait=0) == ("broker-c",)
         assert await admin.create_topic(TOPIC, broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
+        assert await admin.create_topic(TOPIC, cluster="two", broker="broker-c", wait=0) == ("broker-c",)
+        assert await admin.create_topic(TOPIC, cluster="two", broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
+        asked = len(world.brokers["broker-c"].of(RequestCode.UPDATE_AND_CREATE_TOPIC))
+        for broker in ("broker-c", "broker-c.two:10911", "nobody"):
+            with pytest.raises(ConfigError, match=f"broker '{broker}' is not in cluster 'one'.*broker-a, broker-b"):
+                await admin.create_topic(TOPIC, cluster="one", broker=broker, wait=0)
+        assert len(world.brokers["broker-c"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)) == asked == 5
         brokers = await admin.cluster_info()
     assert [(broker.cluster, broker.name, broker.master) for broker in brokers] == [
         ("one", "broker-a", "broker-a.one:10911"),

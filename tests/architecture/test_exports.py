@@ -52,6 +52,12 @@ def test_nothing_public_is_left_out_of_all(name: str) -> None:
     assert stray == []
 
 
+@pytest.mark.parametrize("name", ["aiorocketmq", "aiorocketmq.sync"])
+def test_dir_shows_the_public_names_alone(name: str) -> None:
+    module = importlib.import_module(name)
+    assert [word for word in dir(module) if not word.startswith("__")] == sorted(word for word in module.__all__)
+
+
 def test_the_root_names_every_error() -> None:
     from aiorocketmq import errors
 

@@ -489,15 +489,6 @@ class TestTLS:
             TLS(ca_file=tmp_path / "ca.pem", cert_file=tmp_path / "me.pem", key_file=tmp_path / "key.pem").make_context()
 
 
-@pytest.mark.parametrize("url", [" rocketmqs://a:1", "\nrocketmqs://a:1", "rocketmqs\t://a:1", "RocketMQs://a:1"])
-@pytest.mark.parametrize("off", [False, None])
-def test_blanks_around_the_scheme_do_not_switch_tls_off(url: str, off: bool | None) -> None:
-    for given in ((url, None), (None, url), (ClientConfig(tls=True), url)):
-        with pytest.raises(ConfigError, match="contradicts the scheme rocketmqs://"):
-            ClientConfig.from_fields(*given, {"tls": off})
-        assert ClientConfig.from_fields(*given, {}).tls == TLS()
-
-
 def test_a_config_with_a_context_can_be_copied_deeply() -> None:
     context = ssl.create_default_context()
     config = ClientConfig(name_servers="a:1", tls=TLS(context=context))

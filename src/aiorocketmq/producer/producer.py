@@ -399,8 +399,7 @@ class Producer(Recalls):
                 accumulator.add_nowait(gathered)
                 return future
         operation = preparer.single(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
-        dispatcher = self._dispatcher
-        assert dispatcher is not None  # running
+        dispatcher = preparer.dispatcher
         dispatcher.window.acquire_nowait(operation.size)
         dispatcher.begin(operation)
         return future

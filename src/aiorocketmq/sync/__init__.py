@@ -249,4 +249,4 @@ if not TYPE_CHECKING:  # a checker takes the imports above: a name that is none 
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -23,7 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiorocketmq.client.direct_reply import Cancellable
-from aiorocketmq.errors import ClientClosedError, ForkedClientError, WindowFullError
+from aiorocketmq.errors import ClientClosedError, ConfigError, ForkedClientError, WindowFullError
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
@@ -100,7 +100,11 @@ class BlockingClient(Generic[A]):
         portal = self._portal or portals.peek()
         if portal is not None and portal.forked:  # the parent's client: nothing here to stop
             return
-        limit = self._stop_limit(args[0] if args else None)  # the one argument of `stop()`
+        try:
+            limit = self._stop_limit(args[0] if args else None)  # the one argument of `stop()`
+        except ConfigError:
+            BlockingClient.stop(self)  # all the same, with the usual time
+            raise
         self._stops += 1  # a start that has not come to the loop yet shall not begin
         if portal is None:
             return

@@ -180,6 +180,7 @@ def forks(servers: str, seed: int, count: int) -> None:
             actions.over = True
             return  # into the call that was interrupted, which is the parent's
         children.append(child)
+        actions.over = True  # where Python lets no exception out (a finalizer, a callback of a weak reference), the next one is lost
         raise Left
 
     def in_child() -> int:
@@ -207,6 +208,7 @@ def forks(servers: str, seed: int, count: int) -> None:
     for _ in range(count):
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
         children: list[int] = []
+        actions.over = False
         try:
             signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.0005, 0.02))
             actions.run()

@@ -301,6 +301,18 @@ def test_stop_may_wait_for_nothing(site: Site, timeout: Any) -> None:
         assert caught.value.maybe_stored
 
 
+@pytest.mark.feature("B26")
+@pytest.mark.parametrize("timeout", [-1, "x", float("nan"), True])
+def test_a_stop_whose_time_is_none_stops_all_the_same(site: Site, timeout: Any) -> None:
+    producer = rmq.Producer(site.name_server.address, group="g", topics=[TOPIC]).start()
+    assert producer.send(rmq.Message(TOPIC, b"x")).ok
+    with pytest.raises(rmq.ConfigError, match="timeout"):
+        producer.stop(timeout)
+    assert producer.state is rmq.ServiceState.SHUTDOWN_ALREADY and portals.peek() is None
+    with pytest.raises(rmq.ClientClosedError):
+        producer.start()
+
+
 def test_stop_returns_though_the_loop_does_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "_GRACE", 0.1)
     gate = threading.Event()

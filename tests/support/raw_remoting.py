@@ -53,8 +53,8 @@ def exchange(
     return answer.get("extFields") or {}, frame[4 + header_length :]
 
 
-def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, order: bool = False) -> None:
-    """Create or change a topic on one broker."""
+def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, order: bool = False, attributes: str = "") -> None:
+    """Create or change a topic on one broker; attributes look like `+queue.type=BatchCQ`."""
     fields = {
         "topic": topic,
         "defaultTopic": "TBW102",
@@ -65,6 +65,8 @@ def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, ord
         "topicSysFlag": "0",
         "order": str(order).lower(),
     }
+    if attributes:
+        fields["attributes"] = attributes
     invoke(broker, UPDATE_AND_CREATE_TOPIC, fields)
 
 

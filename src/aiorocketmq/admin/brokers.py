@@ -9,6 +9,7 @@ from aiorocketmq.admin.life import AdminLife
 from aiorocketmq.admin.results import BrokerInfo
 from aiorocketmq.client.route import no_broker_left
 from aiorocketmq.errors import BrokerNotFoundError, ConfigError, PartialError, RocketMQError, TopicNotFoundError, broker_not_found
+from aiorocketmq.model.names import LMQ_PREFIX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import MASTER_ID, TopicRouteData
 
@@ -102,7 +103,8 @@ class BrokerOperations(AdminLife):
         """
         known = self._queue_addresses.get((queue.topic, queue.broker_name))
         if known is None:
-            found = await self._addresses(queue.topic)
+            light = queue.topic.startswith(LMQ_PREFIX)  # name servers do not know of these
+            found = await self._masters(broker=queue.broker_name) if light else await self._addresses(queue.topic)
             for name, address in found.items():
                 self._queue_addresses[queue.topic, name] = address
             known = found.get(queue.broker_name)

@@ -12,6 +12,7 @@ from aiorocketmq.client.broker_api import TOOLS_GROUP
 from aiorocketmq.errors import ConfigError, RemotingError
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.filters import SQL, build_subscription
+from aiorocketmq.model.names import LMQ_PREFIX
 from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -109,7 +110,7 @@ class MessageOperations(BrokerOperations):
         """Read messages of a queue without a group: nobody's offsets move (11).
 
         Args:
-            queue: The queue.
+            queue: The queue; queue 0 of the topic `%LMQ%name` on a broker is its light queue of that name.
             offset: First offset wanted; one that does not exist any more, or not yet, gives an empty result whose `next_offset` does.
             count: Messages at most, 1 to 32 (brokers give no more).
             expression: `*`, tags joined by `||`, or `SQL(...)`.
@@ -163,6 +164,9 @@ class MessageOperations(BrokerOperations):
                 read_body=config.decode_read_body,
                 decompress=config.decode_decompress_body,
             )
+            if queue.topic.startswith(LMQ_PREFIX):
+                for message in messages:
+                    message.place_in(queue.topic)
             chosen = tuple(message for message in messages if not subscription.is_tag or subscription.matches_tag(message.tag))
             return QueueRead(chosen, limits.next_begin_offset, limits.min_offset, limits.max_offset)
 

@@ -1,4 +1,4 @@
-"""Messages as users write them (Java: `Message`); the ones that they read are in `received`. Features A1-A4, A17, A18, A20, A23.
+"""Messages as users write them (Java: `Message`); the ones that they read are in `received`. Features A1-A4, A17, A18, A20, A21, A23, B27.
 
 A message is checked, brought to plain values and joined to the text of the wire when it is made, and never changes after that: whatever
 sends it, at once or later, from this thread or another, need not look again.
@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from math import isfinite
 from types import MappingProxyType, MemberDescriptorType
-from typing import Any, Final, Protocol, Self, TypedDict, Unpack
+from typing import Any, Final, Self, Unpack
 
 from aiorocketmq.errors import InvalidMessageError, InvalidNameError
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.names import check_topic
+from aiorocketmq.model.message_fields import MessageFields, Switch
+from aiorocketmq.model.names import LMQ_PREFIX, check_topic
 from aiorocketmq.wording import shown
 
 try:
@@ -143,6 +144,29 @@ def _plain_properties(properties: Any) -> Mapping[str, str]:
     return MappingProxyType(plain)
 
 
+def _plain_rare(buyer_id: Any, priority: Any, light_queues: Any) -> Mapping[str, str]:
+    """The properties of the system for what few messages have."""
+    rare = {}
+    if buyer_id is not None:
+        rare[props.BUYER_ID] = plain_text("buyer_id", buyer_id)
+    if priority is not None:
+        rare[props.PRIORITY] = str(plain_number("priority", priority, 0, 0x7FFFFFFF, "a number of 31 bits, 0 or more"))
+    if isinstance(light_queues, bytes) or not isinstance(light_queues, Iterable):
+        raise InvalidMessageError(
+            f"light_queues {shown(light_queues)} is a {type(light_queues).__name__}", hint="give one string, or a list of strings"
+        )
+    names = []
+    for given in (light_queues,) if isinstance(light_queues, str) else light_queues:
+        name = plain_text("light queue", given).removeprefix(LMQ_PREFIX)
+        if "%" in name:
+            raise InvalidMessageError(f"light queue {shown(given)} holds '%'", hint="use letters, digits, '_' and '-'")
+        check_topic(LMQ_PREFIX + name)
+        names.append(LMQ_PREFIX + name)
+    if names:
+        rare[props.MULTI_DISPATCH] = ",".join(names)
+    return MappingProxyType(rare)
+
+
 def _milliseconds(field: str, value: Any) -> float:
     """A number of seconds whose milliseconds fit into a header, as a plain float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -156,29 +180,6 @@ def _milliseconds(field: str, value: Any) -> float:
     if not isfinite(seconds) or not -_MAX_MS <= seconds * 1000 < _MAX_MS:
         raise InvalidMessageError(f"{field} {shown(value)} is out of range", hint="give a finite number of seconds")
     return seconds
-
-
-class MessageFields(TypedDict, total=False):
-    """The arguments of `Message`, for `Message.replace()`."""
-
-    topic: str
-    body: bytes | bytearray | memoryview
-    tag: str | None
-    keys: str | Iterable[str]
-    properties: Mapping[str, str] | None
-    delay: float | timedelta | None
-    deliver_at: datetime | float | None
-    delay_level: int | None
-    sharding_key: str | None
-    flag: int
-    wait_store_ok: bool
-    buyer_id: str | None
-
-
-class Switch(Protocol):
-    """What only a bool is to type checkers. Beside `bool` it keeps the compiled form from checking it before the message can."""
-
-    def __and__(self, value: bool, /) -> bool: ...
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -201,6 +202,10 @@ class Message:
         flag: A number of the user's own, 32 bits signed.
         wait_store_ok: False lets the broker answer before the message is flushed or replicated.
         buyer_id: Legacy routing id, or None.
+        priority: 0 (lowest) or more: the broker puts the message into the queue of that number, or into the last one, and POP consumers of
+            a topic of the type `PRIORITY` get the messages of the last queues first. Needs a broker of 5.4 or newer.
+        light_queues: Names of light queues (LMQ) that get the message, too: one string or an iterable of strings, letters, digits, `_` and
+            `-`. They are read as the topics `%LMQ%name`. Brokers take part only with `enableLmq` and `enableMultiDispatch`.
 
     Raises:
         InvalidMessageError: One of the fields cannot work; the text names field, value and cure.
@@ -208,7 +213,7 @@ class Message:
     """
 
     __slots__ = (
-        "_anywhere", "_body", "_buyer_id", "_delay", "_delay_level", "_deliver_at", "_flag", "_keys", "_properties", "_rest", "_rest_size",
+        "_anywhere", "_body", "_delay", "_delay_level", "_deliver_at", "_flag", "_keys", "_properties", "_rare", "_rest", "_rest_size",
         "_sharding_key", "_simple", "_tag", "_topic", "_wait_store_ok",
     )  # fmt: skip
 
@@ -227,6 +232,8 @@ class Message:
         flag: int | IntEnum = 0,
         wait_store_ok: bool | Switch = True,
         buyer_id: str | StrEnum | None = None,
+        priority: int | IntEnum | None = None,
+        light_queues: str | Iterable[str] = (),
     ) -> None:
         # Unions keep the compiled form from checking arguments with errors of its own, before they can be checked here.
         any_body: Any = body if type(body) is bytes else _plain_body(body)
@@ -247,10 +254,11 @@ class Message:
         self._sharding_key: str | None = None
         self._flag: int = 0
         self._wait_store_ok: bool = True
-        self._buyer_id: str | None = None
+        # Properties of the system that few messages have: buyer id, priority, light queues.
+        self._rare: Mapping[str, str] = _NONE
         # Nothing but a topic, a body, a flag, a tag in ASCII and `wait_store_ok`.
         self._simple: bool = True
-        # Any queue of any broker will do: no sharding key, and no delay by time.
+        # Any queue of any broker will do: no sharding key, no delay by time, and no priority.
         self._anywhere: bool = True
         # The text of the wire from the end of the id on, and its bytes.
         self._rest: str = _WAIT
@@ -270,8 +278,12 @@ class Message:
             or buyer_id is not None
             or wait_store_ok is not True
             or properties is not None
+            or priority is not None
+            or light_queues != ()
         ):
-            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok, buyer_id)
+            if buyer_id is not None or priority is not None or light_queues != ():
+                self._rare = _plain_rare(buyer_id, priority, light_queues)
+            self._take(tag, any_keys, properties, delay, deliver_at, delay_level, sharding_key, wait_store_ok)
 
     def _take(
         self,
@@ -283,7 +295,6 @@ class Message:
         delay_level: Any,
         sharding_key: Any,
         wait_store_ok: Any,
-        buyer_id: Any,
     ) -> None:
         if wait_store_ok is not True:
             if wait_store_ok is not False:
@@ -298,13 +309,17 @@ class Message:
             self._properties = _plain_properties(properties) or _NONE
         if sharding_key is not None:
             self._sharding_key = plain_text("sharding_key", sharding_key)
-        if buyer_id is not None:
-            self._buyer_id = plain_text("buyer_id", buyer_id)
         if delay is not None or deliver_at is not None or delay_level is not None:
             self._set_delay(delay, deliver_at, delay_level)
-        if self._keys or self._properties or self._sharding_key is not None or self._buyer_id is not None or self.delayed:
+        if self._keys or self._properties or self._sharding_key is not None or self._rare or self.delayed:
             self._simple = False
-        self._anywhere = self._sharding_key is None and not self.timed
+        priority = self.priority
+        if priority is not None and (self.delayed or self._sharding_key is not None):
+            raise InvalidMessageError(
+                f"priority {priority} excludes delays and a sharding_key",
+                hint="a priority is the choice of a queue",
+            )
+        self._anywhere = self._sharding_key is None and not self.timed and priority is None
         self._rest = rest = self._joined(self._sharding_key)
         self._rest_size = self.checked_size(rest)
 
@@ -340,8 +355,8 @@ class Message:
             text += f"{props.TIMER_DELAY_MS}\x01{max(1, round(self._delay * 1000))}\x02"
         if self._deliver_at is not None:
             text += f"{props.TIMER_DELIVER_MS}\x01{round(self._deliver_at * 1000)}\x02"
-        if self._buyer_id is not None:
-            text += f"{props.BUYER_ID}\x01{self._buyer_id}\x02"
+        if self._rare:
+            text += props.encode_properties(self._rare)
         if self._properties:
             text += props.encode_properties(self._properties)
         return text
@@ -423,7 +438,19 @@ class Message:
     @property
     def buyer_id(self) -> str | None:
         """Legacy routing id, or None."""
-        return self._buyer_id
+        return self._rare.get(props.BUYER_ID)
+
+    @property
+    def priority(self) -> int | None:
+        """How much it is preferred, or None."""
+        text = self._rare.get(props.PRIORITY)
+        return None if text is None else int(text)
+
+    @property
+    def light_queues(self) -> tuple[str, ...]:
+        """The light queues that get it, too."""
+        text = self._rare.get(props.MULTI_DISPATCH)
+        return () if text is None else tuple([name.removeprefix(LMQ_PREFIX) for name in text.split(",")])
 
     @property
     def delayed(self) -> bool:
@@ -436,8 +463,13 @@ class Message:
         return self._delay is not None or self._deliver_at is not None
 
     @property
+    def goes_alone(self) -> bool:
+        """True when it cannot be a part of a batch: brokers look at delays, priorities and light queues of single messages only."""
+        return self.delayed or props.PRIORITY in self._rare or props.MULTI_DISPATCH in self._rare
+
+    @property
     def goes_anywhere(self) -> bool:
-        """True when any queue of any broker will do: it has no sharding key, and no delay by time."""
+        """True when any queue of any broker will do: it has no sharding key, no delay by time, and no priority."""
         return self._anywhere
 
     # -- copies ------------------------------------------------------------------------------------------------------------------------
@@ -476,7 +508,9 @@ class Message:
             "sharding_key": self._sharding_key,
             "flag": self._flag,
             "wait_store_ok": self._wait_store_ok,
-            "buyer_id": self._buyer_id,
+            "buyer_id": self.buyer_id,
+            "priority": self.priority,
+            "light_queues": self.light_queues,
         }
 
     def _own_fields(self) -> dict[str, Any]:

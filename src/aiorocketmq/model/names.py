@@ -17,6 +17,8 @@ MAX_DERIVED_TOPIC_LENGTH: Final = 255
 """Limit of `%RETRY%` and `%DLQ%` topics."""
 RETRY_PREFIX: Final = "%RETRY%"
 DLQ_PREFIX: Final = "%DLQ%"
+LMQ_PREFIX: Final = "%LMQ%"
+"""What the topic names of light queues begin with."""
 AUTO_CREATE_TOPIC_KEY: Final = "TBW102"
 """Topic whose route and settings new topics inherit (Java: `AUTO_CREATE_TOPIC_KEY_TOPIC`)."""
 DEFAULT_PRODUCER_GROUP: Final = "DEFAULT_PRODUCER"
@@ -76,6 +78,15 @@ def check_topic(topic: str) -> None:
     """Raise `InvalidNameError` unless the topic name is legal (P1)."""
     derived = isinstance(topic, str) and (is_retry_topic(topic) or is_dlq_topic(topic))
     _check("topic", topic, MAX_DERIVED_TOPIC_LENGTH if derived else MAX_TOPIC_LENGTH)
+
+
+def is_legal(topic: str) -> bool:
+    """Whether `check_topic()` takes the name."""
+    try:
+        check_topic(topic)
+    except InvalidNameError:
+        return False
+    return True
 
 
 def check_send_topic(topic: str) -> None:

@@ -9,7 +9,8 @@ from typing import Final, Unpack
 from zlib import crc32
 
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.message import Message, MessageFields
+from aiorocketmq.model.message import Message
+from aiorocketmq.model.message_fields import MessageFields
 from aiorocketmq.model.offset_id import encode_offset_id
 from aiorocketmq.model.parsing import INT32_MAX, format_address, number_or_none, time_or_none
 from aiorocketmq.model.queue import MessageQueue
@@ -102,6 +103,14 @@ class ReceivedMessage:
             self._body = inflate(self._body, self.sys_flag)
             self._inflate = None
         return self._body
+
+    def place_in(self, light_queue: str) -> None:
+        """Let `queue_offset` be that of a light queue, where the broker says what it is there; for who reads one (A21)."""
+        names = self.properties.get(props.MULTI_DISPATCH, "").split(",")
+        offsets = self.properties.get(props.MULTI_QUEUE_OFFSET, "").split(",")
+        if light_queue in names and len(names) == len(offsets):
+            offset = number_or_none(offsets[names.index(light_queue)], 0)
+            self.queue_offset = self.queue_offset if offset is None else offset
 
     def keep_body(self, stored: bool) -> None:
         """Let `body` be what is stored, compressed or not, or with False nothing at all; for the codec (A14)."""

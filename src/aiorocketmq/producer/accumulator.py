@@ -113,7 +113,7 @@ class Accumulator:
         rest = None
         record = self._overhead + size
         if not message._simple or sharding_key is not None:
-            if message.delayed:
+            if message.delayed or (message._rare and message.goes_alone):
                 return None
             rest = (message._rest if sharding_key is None else message.rest_with(sharding_key)).encode()
             record += len(rest)

@@ -69,8 +69,9 @@ def check_batch(messages: Any, *, any_queue: bool = True) -> None:
                 f"the batch mixes the sharding keys {messages[0].sharding_key!r} and {message.sharding_key!r}",
                 hint="each key has its own queue: send one batch for each, or give queue=",
             )
-        if message.delayed:
-            raise InvalidMessageError(f"message {index} of the batch asks for a delay, which batches cannot have", hint="send it by itself")
+        if message.goes_alone:
+            what = "a delay" if message.delayed else "a priority" if message.priority is not None else "light queues"
+            raise InvalidMessageError(f"message {index} of the batch asks for {what}, which batches cannot have", hint="send it by itself")
     if is_retry_topic(messages[0].topic):
         raise InvalidMessageError(f"a batch cannot go to the retry topic {messages[0].topic!r}", hint="send the messages one by one")
 
@@ -103,7 +104,7 @@ def build_batch(messages: Any, next_ids: Callable[[int], list[str]], *, any_queu
         if message._simple and message._tag is None:
             text = bare[index * width : (index + 1) * width]
         else:
-            if message.delayed:
+            if message.delayed or (message._rare and message.goes_alone):
                 check_batch(messages, any_queue=any_queue)
             text = f"{ID_FIELD}{ids[index]}{message._rest}".encode()
         encoder.add(message._flag, message._body, text)

@@ -138,9 +138,11 @@ class Preparer:
         return operation
 
     def _see_where_to(self, operation: SendOperation, message: Message, queue: Any, selector: Any, sharding_key: Any) -> None:
-        if message.timed:
+        if message.timed or message.priority is not None:
             operation.timed = True
             operation.plain = False
+            if message.priority is not None and not (queue is None and selector is None and sharding_key is None):
+                raise InvalidMessageError("queue, selector, sharding_key and a priority exclude each other", hint="give one of them")
         if queue is None and selector is None and sharding_key is None:
             sharding_key = message._sharding_key
         if queue is not None or selector is not None or sharding_key is not None:

@@ -173,7 +173,7 @@ class SendOperation:
         select: Chooses the queue, when the route is known and once more when it had changed; None for any queue.
         pinned: The queue is fixed: by the caller, or because `select` has chosen it.
         plain: A single message of the usual kind, to any queue, without trouble so far: it may take a `Lane`.
-        timed: The message has a delay by time, which not every broker knows.
+        timed: The message has a delay by time or a priority, which not every broker knows.
         queue, address, channel, opaque: The try that is on the wire, or was last.
         sent_at: When that try began.
         place: Where the operation is parked, or None.

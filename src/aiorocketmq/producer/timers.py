@@ -1,7 +1,7 @@
-"""Messages with a delay by time go only to brokers that have timers (no Java twin). Feature A18.
+"""Messages with a delay by time, or a priority, go only to brokers that know these (no Java twin). Features A18, B27.
 
-A broker before 5.0 does not know the properties of such a message: it would deliver it at once and say SEND_OK. Which version a broker
-has it tells in its answers to heartbeats; an operation waits for the first one where there was none yet.
+An older broker does not know the properties of such a message: it would deliver it at once, or to any queue, and say SEND_OK. Which version
+a broker has it tells in its answers to heartbeats; an operation waits for the first one where there was none yet.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from typing import Final
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.errors import NotSupportedByBrokerError, RocketMQError, fresh
+from aiorocketmq.model.properties import PRIORITY
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.send import Sender, SendOperation
 from aiorocketmq.protocol.codes import version_name
 
 FIRST_WITH_TIMERS: Final = 412
 """V5_0_0_SNAPSHOT: the first version of brokers that deliver messages at a given time."""
+FIRST_WITH_PRIORITIES: Final = 493
+"""V5_4_0: the first version of brokers that look at priorities."""
 ASK_AGAIN: Final = 0.2
 """Seconds between two questions for the version of a broker that does not answer."""
 
@@ -40,12 +43,12 @@ class Timers:
     def allow(self, operation: SendOperation, queue: MessageQueue, address: str) -> bool:
         """True when this broker can have the operation; else it is parked, goes elsewhere, or has ended."""
         version = self._instance.routes.broker_addrs.version(queue.broker_name, address)
-        if version >= FIRST_WITH_TIMERS:
+        if version >= FIRST_WITH_PRIORITIES or (version >= FIRST_WITH_TIMERS and not _has_priority(operation)):
             return True
         if not version:
             self._ask(operation, queue.broker_name, address)
             return False
-        self._elsewhere(operation, queue.broker_name, _too_old(queue, version))
+        self._elsewhere(operation, queue.broker_name, (_no_priorities if _has_priority(operation) else _too_old)(queue, version))
         return False
 
     def _elsewhere(self, operation: SendOperation, broker_name: str, error: NotSupportedByBrokerError) -> None:
@@ -108,10 +111,25 @@ class Timers:
 
 def _no_version(broker_name: str) -> NotSupportedByBrokerError:
     return NotSupportedByBrokerError(
-        f"broker {broker_name!r} does not tell its version when it answers heartbeats, so it may have no timers",
+        f"broker {broker_name!r} does not tell its version when it answers heartbeats, so it may have neither timers nor priorities",
         feature="delay by time",
         broker=broker_name,
         hint="use delay_level= (1 s to 2 h), which every broker knows, or a broker of version 5.0 or newer",
+    )
+
+
+def _has_priority(operation: SendOperation) -> bool:
+    return f"\x02{PRIORITY}\x01" in operation.properties
+
+
+def _no_priorities(queue: MessageQueue, version: int) -> NotSupportedByBrokerError:
+    name = version_name(version)
+    return NotSupportedByBrokerError(
+        f"broker {queue.broker_name!r} has version {name} and does not look at priorities",
+        feature="priority messages",
+        broker=queue.broker_name,
+        broker_version=name,
+        hint="send to queues of your own choice with queue=, or use a broker of version 5.4 or newer",
     )
 
 

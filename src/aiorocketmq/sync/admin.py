@@ -236,7 +236,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         """Read messages of a queue without a group: nobody's offsets move (11).
 
         Args:
-            queue: The queue.
+            queue: The queue; queue 0 of the topic `%LMQ%name` on a broker is its light queue of that name.
             offset: First offset wanted; one that does not exist any more, or not yet, gives an empty result whose `next_offset` does.
             count: Messages at most, 1 to 32 (brokers give no more).
             expression: `*`, tags joined by `||`, or `SQL(...)`.

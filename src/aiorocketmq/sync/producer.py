@@ -53,8 +53,7 @@ class Producer(BlockingProducer[AsyncProducer]):
         compress_type: How: `CompressionType.ZLIB`, which every consumer knows; `LZ4` or `ZSTD`, which need the extra `compression`, and
             which Java consumers before 5.0 do not know.
         compress_level: 0 to 9 for zlib, 0 to 12 for LZ4, 1 to 22 for ZSTD; None takes 5, 0 and 5.
-        compress_batches: Compress the bodies of batches, too, each by itself, when the batch has that many bytes. Not for topics of the
-            type `BatchCQ`, whose consumers expect a batch to be compressed as a whole or not at all.
+        compress_batches: Compress the bodies of batches, too, each by itself, when the batch has that many bytes.
         create_topic_key: Topic whose settings a new topic inherits where the broker creates topics by itself.
         default_topic_queue_nums: Queues that a topic created by a send gets, at most.
         max_in_flight: Messages that may await their answers at a time; further sends wait for room.

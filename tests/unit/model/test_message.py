@@ -575,3 +575,53 @@ def test_a_released_memoryview_is_named() -> None:
     view.release()
     with pytest.raises(InvalidMessageError, match="released"):
         Message("t", view)
+
+
+# -- priorities and light queues -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("A21", "B27")
+def test_priorities_and_light_queues_are_properties_of_the_system() -> None:
+    message = Message("t", b"x", priority=3, light_queues=["a", "%LMQ%b-1"], buyer_id="z")
+    wire = {"WAIT": "true", "BUYER_ID": "z", "_SYS_MSG_PRIORITY_": "3", "INNER_MULTI_DISPATCH": "%LMQ%a,%LMQ%b-1"}
+    assert message.wire_properties() == wire
+    assert (message.priority, message.light_queues, message.buyer_id) == (3, ("a", "b-1"), "z")
+    assert message.goes_alone and not message.goes_anywhere
+    copies = (message.replace(), copying.copy(message), pickle.loads(pickle.dumps(message)))
+    assert all(each == message and each.light_queues == ("a", "b-1") for each in copies)
+    changed = message.replace(priority=None, light_queues="c")
+    assert (changed.priority, changed.light_queues) == (None, ("c",)) and changed.goes_anywhere and changed.goes_alone
+    assert Message("t", b"x", priority=0).priority == 0 and Message("t", b"x").priority is None and Message("t", b"x").light_queues == ()
+    assert not Message("t", b"x", buyer_id="z").goes_alone
+
+
+@pytest.mark.feature("A21", "B27")
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"priority": -1}, "priority -1 is out of range"),
+        ({"priority": 2**31}, "out of range"),
+        ({"priority": True}, "is a bool"),
+        ({"priority": "3"}, "is a str"),
+        ({"priority": 1, "delay": 5}, "priority 1 excludes"),
+        ({"priority": 1, "deliver_at": 2e9}, "priority 1 excludes"),
+        ({"priority": 1, "delay_level": 1}, "priority 1 excludes"),
+        ({"priority": 1, "sharding_key": "s"}, "priority 1 excludes"),
+        ({"light_queues": 5}, "light_queues 5 is a int"),
+        ({"light_queues": b"a"}, "is a bytes"),
+        ({"light_queues": [""]}, "is empty"),
+        ({"light_queues": [5]}, "is a int"),
+        ({"light_queues": ["a%b"]}, "holds '%'"),
+    ],
+)
+def test_wrong_priorities_and_light_queues(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidMessageError, match=words) as caught:
+        Message("t", b"x", **fields)
+    assert caught.value.hint
+
+
+@pytest.mark.feature("A21")
+@pytest.mark.parametrize("name", ["a/b", "a,b", "ä", "x" * 123])
+def test_light_queues_have_names_of_topics(name: str) -> None:
+    with pytest.raises(InvalidNameError):
+        Message("t", b"x", light_queues=[name])

@@ -69,3 +69,12 @@ ONE = Message("t", b"x")
 def test_what_is_no_list_is_refused(messages: Any) -> None:
     with pytest.raises(InvalidMessageError, match="not a list"):
         build_batch(messages, lambda count: ["A" * 32] * count)
+
+
+@pytest.mark.feature("A21", "B27")
+@pytest.mark.parametrize(
+    ("fields", "words"), [({"priority": 1}, "a priority"), ({"light_queues": "a"}, "light queues"), ({"delay_level": 1}, "a delay")]
+)
+def test_what_brokers_look_for_in_single_messages_only_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidMessageError, match=f"message 1 of the batch asks for {words}"):
+        build_batch([ONE, Message("t", b"x", **fields)], lambda count: ["A" * 32] * count)

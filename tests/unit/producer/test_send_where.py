@@ -19,6 +19,7 @@ from aiorocketmq.errors import (
     TopicNotFoundError,
 )
 from aiorocketmq.model.message import Message
+from aiorocketmq.model.properties import decode_properties
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer import Producer
@@ -137,6 +138,29 @@ def test_a_delay_by_time_is_refused_where_no_timers_are(world: SendWorld, fields
             assert (await producer.send(message)).ok
 
     check()
+
+
+@pytest.mark.feature("B27")
+@virtual_time
+async def test_a_priority_goes_only_to_brokers_that_look_at_it(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    has_version(broker, 492)  # V5_4_0_SNAPSHOT, which has timers
+    message = Message(TOPIC, b"x", priority=7)
+    async with world.producer(auto_batch=True, topics=[TOPIC]) as producer:
+        with pytest.raises(NotSupportedByBrokerError, match="V5_4_0_SNAPSHOT and does not look at priorities") as caught:
+            await producer.send(message)
+        assert caught.value.feature == "priority messages" and not broker.sends
+        assert (await producer.send(Message(TOPIC, b"x", delay=5.0))).ok
+        broker.sends.clear()
+        has_version(broker, 493)
+        await asyncio.sleep(31)
+        assert (await producer.send(message)).ok
+        ((_, header, request),) = broker.sends
+        assert request.code == SEND and decode_properties(header.properties or "")["_SYS_MSG_PRIORITY_"] == "7"
+        choices: list[dict[str, Any]] = [{"queue": MessageQueue(TOPIC, "broker-a", 0)}, {"sharding_key": "s"}, {"selector": min}]
+        for choice in choices:
+            with pytest.raises(InvalidMessageError, match="a priority exclude"):
+                await producer.send(message, **choice)
 
 
 @pytest.mark.feature("A18")

@@ -12,7 +12,7 @@ from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader
-from aiorocketmq.protocol.message_codec import BatchItem, decode_message
+from aiorocketmq.protocol.message_codec import BatchItem, decode_message, decode_messages
 from tests.support.records import encode_batch
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, assert_memory_is_the_database, settle
 
@@ -320,3 +320,40 @@ async def test_other_refused_requests_leave_no_group(bench: BrokerBench) -> None
     await settle()
     assert bench.state.groups.get("fresh") is None
     assert "%RETRY%fresh" not in bench.state.topics
+
+
+@pytest.mark.feature("B27")
+@pytest.mark.parametrize(
+    ("properties", "queue_id", "kept"),
+    [
+        ("_SYS_MSG_PRIORITY_\x010\x02", 0, "0"),
+        ("_SYS_MSG_PRIORITY_\x012\x02", 2, "2"),
+        ("_SYS_MSG_PRIORITY_\x0199\x02", 3, "99"),
+        ("_SYS_MSG_PRIORITY_\x01-1\x02", 1, "-1"),
+        ("_SYS_MSG_PRIORITY_\x01high\x02", 1, "high"),
+        ("_SYS_MSG_PRIORITY_\x012\x02__SHARDINGKEY\x01s\x02", 1, None),
+        ("_SYS_MSG_PRIORITY_\x012\x02TIMER_DELIVER_MS\x011\x02", 1, None),
+    ],
+)
+async def test_a_priority_chooses_the_queue(bench: BrokerBench, properties: str, queue_id: int, kept: str | None) -> None:
+    answer = await bench.send("t", queue_id=1, properties=properties)
+    assert answer.ext_fields["queueId"] == str(queue_id)
+    pulled = await bench.pull("t", queue_id=queue_id)
+    (message,) = decode_messages(pulled.body, broker_name="", max_body=0)
+    assert message.properties.get("_SYS_MSG_PRIORITY_") == kept
+
+
+@pytest.mark.feature("A21")
+async def test_light_queues_get_the_message_too(bench: BrokerBench) -> None:
+    for number, light in enumerate(("%LMQ%a,%LMQ%b", "%LMQ%a,other,%LMQ%x/y,%LMQ%a", "")):
+        extra = f"INNER_MULTI_DISPATCH\x01{light}\x02" if light else ""
+        await bench.send("t", b"%d" % number, queue_id=1, properties=f"TAGS\x01T\x02{extra}")
+    for name, wanted in (("a", [b"0", b"1"]), ("b", [b"0"]), ("c", [])):
+        pulled = await bench.pull(f"%LMQ%{name}", tags="T")
+        messages = decode_messages(pulled.body, broker_name="", max_body=0)
+        assert [(message.body, message.queue_offset, message.topic) for message in messages] == [
+            (body, offset, "t") for offset, body in enumerate(wanted)
+        ]
+    assert await bench.bodies("t", 1) == [b"0", b"1", b"2"]
+    assert not any(name.startswith("%LMQ%") for name in bench.changed_topics), "name servers do not hear of them"
+    assert bench.state.store.bounds("other", 0) == (0, 0)

@@ -41,6 +41,11 @@ _FRESH_GROUPS: Final = (
 )
 
 
+def _light_queue(topic: str) -> TopicConfig:
+    """Light queues need no configuration, and nobody is told of them (Java: `LmqTopicConfigManager`)."""
+    return TopicConfig(topic_name=topic, read_queue_nums=1, write_queue_nums=1, perm=_READ_WRITE)
+
+
 class Topics:
     """Topic configurations by name.
 
@@ -95,11 +100,11 @@ class Topics:
 
     def get(self, topic: str) -> TopicConfig | None:
         """The topic's configuration; None when it does not exist."""
-        return self._stored.get(topic)
+        return _light_queue(topic) if topic.startswith(names.LMQ_PREFIX) else self._stored.get(topic)
 
     def latest(self, topic: str) -> TopicConfig | None:
         """As `get`, with what the commit under way makes of it; for those who store something in the topic."""
-        return self._stored.latest(topic)
+        return _light_queue(topic) if topic.startswith(names.LMQ_PREFIX) else self._stored.latest(topic)
 
     def require(self, topic: str) -> TopicConfig:
         """The topic's configuration.
@@ -107,7 +112,7 @@ class Topics:
         Raises:
             BrokerError: Code 17, the topic does not exist.
         """
-        found = self._stored.get(topic)
+        found = self.get(topic)
         if found is None:
             raise missing_topic(topic)
         return found

@@ -17,6 +17,7 @@ class PendingMessage:
 
     Attributes:
         topic, queue_id: The queue it is stored in; for a delayed message the parking queue.
+        record_topic: The topic in its record where that is another one, as in light queues; else "".
         properties: The property string as it is stored, UTF-8.
         tags_code: Java hash code of the tag, 0 without one.
         keys: Words by which the message can be found, its unique id included.
@@ -47,6 +48,7 @@ class PendingMessage:
         "queue_id",
         "queue_offset",
         "reconsume_times",
+        "record_topic",
         "store_timestamp",
         "sys_flag",
         "tags_code",
@@ -91,6 +93,7 @@ class PendingMessage:
         self.due_kind = DELAY
         self.delivers = delivers
         self.done = done
+        self.record_topic = ""
         self.queue_offset = -1
         self.physical_offset = -1
         self.store_timestamp = 0

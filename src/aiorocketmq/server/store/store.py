@@ -275,7 +275,7 @@ class Store(Queries, Writes):
     def _encode(self, message: PendingMessage) -> bytes:
         store_ip, store_port = self.store_host
         return encode_stored_message(
-            message.topic,
+            message.record_topic or message.topic,
             message.body,
             message.properties,
             queue_id=message.queue_id,

@@ -48,6 +48,8 @@ from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request,
 logger = logging.getLogger("aiorocketmq.server")
 
 _UNIQUE_KEY_RESULTS: Final = 32
+_VERSION: Final = 513
+"""V5_5_0: what clients may expect of this broker, as far as they look at versions."""
 _MAX_GROUPS: Final = 1024
 """Groups that one connection may heartbeat: each is kept in tables until it closes."""
 
@@ -133,7 +135,9 @@ class ClientProcessor:
             elif self._prepare_group(consumer):
                 clients.register_consumer(consumer, channel, data.client_id, command.language, command.version)
                 session.consumer_groups.add(consumer.group_name)
-        return request.answer(header=HeartbeatResponseHeader(supports_v2=True, subscription_changed=changed))
+        answer = request.answer(header=HeartbeatResponseHeader(supports_v2=True, subscription_changed=changed))
+        answer.version = _VERSION
+        return answer
 
     def _prepare_group(self, consumer: ConsumerData) -> bool:
         """Make the group and its retry topic where that is allowed; False when the group does not exist."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.parsing import number_or_none
+from aiorocketmq.model.parsing import INT32_MAX, number_or_none
 from aiorocketmq.model.recall import RecallHandle
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -44,6 +44,8 @@ _V3_4_9: Final = 121
 _LARGE_BATCH: Final = 256 * 1024
 """Bytes of a batch beyond which its messages are made on another thread."""
 _POP_CK: Final = "POP_CK"
+_OTHER_KINDS: Final = frozenset({props.DELAY, props.TIMER_DELIVER_MS, props.TIMER_DELAY_SEC, props.TIMER_DELAY_MS, props.SHARDING_KEY})
+"""Properties of messages that have no priority (Java: `TopicMessageType.parseFromMessageProperty`)."""
 
 
 Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
@@ -85,6 +87,8 @@ class SendProcessor:
             properties[props.DELAY] = "-1"
         if props.UNIQ_KEY not in properties:
             properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
+        if props.PRIORITY in properties:
+            queue_id = self._queue_of_priority(topic, queue_id, properties)
         self._check_size(name, request.body)
         properties[props.CLUSTER] = state.config.cluster
         message = self._message(request, topic.topic_name, queue_id)
@@ -92,6 +96,8 @@ class SendProcessor:
         handle = self._recall_handle(message, properties)
         message.done = partial(self._stored, request, properties[props.UNIQ_KEY], queue_id, handle)
         state.store.append(message)
+        if props.MULTI_DISPATCH in properties and message.topic == topic.topic_name:  # not parked
+            self._dispatch(request, message, properties[props.MULTI_DISPATCH])
 
     def _message(self, request: Sent, topic: str, queue_id: int) -> PendingMessage:
         header = request.header
@@ -108,6 +114,14 @@ class SendProcessor:
             born_port=port,
             reconsume_times=header.reconsume_times or 0,
         )
+
+    def _dispatch(self, request: Sent, message: PendingMessage, light_queues: str) -> None:
+        """Put a message into light queues, too (A21). Each has a copy here: one record is in one queue."""
+        for name in dict.fromkeys(light_queues.split(",")):
+            if name.startswith(names.LMQ_PREFIX) and names.is_legal(name):
+                copy = self._message(request, name, 0)
+                copy.record_topic, copy.properties, copy.tags_code = message.topic, message.properties, message.tags_code
+                self._state.store.append(copy)
 
     def _finish(self, message: PendingMessage, properties: dict[str, str], *, given_back: bool = False) -> None:
         """Park the message if its properties ask for it, and fill in what follows from them."""
@@ -157,6 +171,16 @@ class SendProcessor:
                 topic=topic.topic_name,
             )
         return queue_id if queue_id >= 0 else choose_queue(topic)
+
+    def _queue_of_priority(self, topic: TopicConfig, queue_id: int, properties: dict[str, str]) -> int:
+        """The queue for a message with a priority; without its property when that means nothing, as for a delayed one (B27)."""
+        priority = number_or_none(properties[props.PRIORITY], 0, INT32_MAX)
+        if priority is None:
+            return queue_id
+        if properties.get(props.TRANSACTION_PREPARED) == "true" or not _OTHER_KINDS.isdisjoint(properties):
+            del properties[props.PRIORITY]
+            return queue_id
+        return min(priority, topic.write_queue_nums - 1)
 
     def _is_dead(self, request: Sent) -> bool:
         """True when a message to a retry topic was tried often enough, or belongs to an ordered group, which has no retry topic."""

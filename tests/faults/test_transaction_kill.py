@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -71,24 +72,102 @@ async def test_transactions_of_a_killed_producer_end_as_its_ledger_says(cluster:
         assert cluster.is_real or inbox.counts == dict.fromkeys(committed, 1)
 
 
-@pytest.mark.feature("C3", "C4")
-async def test_transactions_survive_a_broker_that_is_killed_at_every_step(cluster: Cluster) -> None:
-    """Killed after the half message, and after the decision: committed messages come, those that were rolled back do not."""
-    topic = await new_topic(cluster, "broker", 1)
-    states = {b"commit": COMMIT, b"rollback": ROLLBACK, b"open": UNKNOWN, b"under way": COMMIT}
+BUSY = """
+import asyncio, json, random, sys
+import aiorocketmq as rmq
 
-    async def check(message: rmq.ReceivedMessage) -> rmq.TransactionState:
-        return COMMIT if message.body == b"open" else ROLLBACK
+async def check(message):
+    await asyncio.sleep(3600)
+
+async def main(name_servers, group, topic, ledger, name):
+    async with rmq.TransactionProducer(name_servers, group=group, check=check, send_msg_timeout=20.0) as producer:
+        with open(ledger, "a", buffering=1) as file:
+            async def one(worker):
+                for number in range(10000):
+                    body = f"{name}.{worker}.{number}"
+                    try:
+                        async with producer.transaction(rmq.Message(topic, body.encode())):
+                            await asyncio.sleep(random.uniform(0, 0.2))
+                            done = random.random() < 0.7
+                            file.write(json.dumps([body, done]) + "\\n")
+                            if not done:
+                                raise LookupError
+                    except LookupError:
+                        pass
+                    print(body, flush=True)
+            await asyncio.gather(*[one(worker) for worker in range(8)])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+PROCESSES = 20
+STARTED_TOGETHER = 5
+
+
+@pytest.mark.feature("C3", "C4")
+@pytest.mark.timeout(300)
+async def test_twenty_producers_killed_at_any_step_lose_nothing_and_commit_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+    """Half messages under way, local transactions that run, decisions on their way: ledgers say what is to come, and nothing else comes."""
+    topic, group = await new_topic(cluster, "steps", 4), cluster.unique("pay")
+    ledgers = [tmp_path / f"ledger-{number}" for number in range(PROCESSES)]
+    seen: set[str] = set()
+
+    def run(number: int) -> None:
+        arguments = [cluster.name_servers, group, topic, str(ledgers[number]), str(number)]
+        doomed = subprocess.Popen([sys.executable, "-c", BUSY, *arguments], stdout=subprocess.PIPE, text=True)
+        try:
+            assert doomed.stdout is not None
+            for _ in range(5 + number):
+                seen.add(doomed.stdout.readline().strip())
+        finally:
+            doomed.kill()
+            doomed.wait()
+            if doomed.stdout is not None:
+                doomed.stdout.close()
 
     inbox = Inbox()
     consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=rmq.StartFrom.FIRST)
     consumer.listen(topic)(inbox.take)
+    for first in range(0, PROCESSES, STARTED_TOGETHER):
+        await asyncio.gather(*[asyncio.to_thread(run, number) for number in range(first, first + STARTED_TOGETHER)])
+    done = {body: state for ledger in ledgers for body, state in map(json.loads, ledger.read_text().splitlines())}
+    assert seen <= done.keys() and len(done) > PROCESSES
+
+    async def check(message: rmq.ReceivedMessage) -> rmq.TransactionState:
+        return COMMIT if done.get(message.body.decode()) else ROLLBACK
+
+    committed = {body.encode() for body, state in done.items() if state}
+    async with cluster.transaction_producer(check, group=group), consumer:
+        await eventually(lambda: set(inbox.bodies) >= committed, 90)
+    assert set(inbox.bodies) == committed, "rolled back, or never decided, and delivered all the same"
+    assert cluster.is_real or max(inbox.counts.values()) == 1
+
+
+@pytest.mark.feature("C3", "C4")
+@pytest.mark.timeout(300)
+async def test_transactions_survive_a_broker_that_is_killed_at_every_step(cluster: Cluster) -> None:
+    """Killed after the half message, and after the decision: committed messages come, those that were rolled back do not."""
+    topic = await new_topic(cluster, "broker", 1)
+    expected: set[bytes] = set()
+
+    async def check(message: rmq.ReceivedMessage) -> rmq.TransactionState:
+        return COMMIT if message.body.startswith(b"open") else ROLLBACK
+
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=rmq.StartFrom.FIRST)
+    consumer.listen(topic)(inbox.take)
+    states = {b"commit": COMMIT, b"rollback": ROLLBACK, b"open": UNKNOWN}
+
+    def decide(message: rmq.HalfMessage, arg: object) -> rmq.TransactionState:
+        return states[message.body.split()[0]]
+
     async with cluster.transaction_producer(check) as producer:
-        for body in (b"commit", b"rollback", b"open"):
-            await producer.send_in_transaction(rmq.Message(topic, body), lambda message, arg: states[message.body])
-        async with producer.transaction(rmq.Message(topic, b"under way")):
-            await cluster.kill_broker()
-            await cluster.start_broker()
+        for round_number in range(3 if cluster.is_real else 20):
+            for kind in states:
+                await producer.send_in_transaction(rmq.Message(topic, b"%s %d" % (kind, round_number)), decide)
+            async with producer.transaction(rmq.Message(topic, b"under way %d" % round_number)):
+                await cluster.kill_broker()
+                await cluster.start_broker()
+            expected |= {b"%s %d" % (kind, round_number) for kind in (b"commit", b"open", b"under way")}
         async with consumer:
-            await eventually(lambda: set(inbox.bodies) == {b"commit", b"open", b"under way"}, 60)
-    assert b"rollback" not in inbox.counts
+            await eventually(lambda: set(inbox.bodies) >= expected, 90)
+    assert set(inbox.bodies) == expected

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import hatch_build
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "aiorocketmq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -221,3 +223,11 @@ def test_the_tree_holds_no(what: str) -> None:
             if pattern.search(line) and not any(word in line for word in ALLOWED.get(what, ())):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert found == []
+
+
+@pytest.mark.parametrize("name", hatch_build.modules())
+def test_compiled_coroutines_do_not_await_in_a_finally(name: str) -> None:
+    """mypyc 2.4 makes the next call of such a coroutine raise the error in which the last one has ended."""
+    blocks = [block for node in ast.walk(parse(PACKAGE.parent / name)) if isinstance(node, ast.Try) for block in node.finalbody]
+    found = [node.lineno for block in blocks for node in ast.walk(block) if isinstance(node, ast.Await | ast.AsyncWith | ast.AsyncFor)]
+    assert not found, f"{name}: wait behind the `try`, or in a module that is not compiled"

@@ -375,8 +375,11 @@ class SendDispatcher:
         finally:
             self.closed = True
             self._end_all()
-            if self._avoidance is not None:
-                await self._avoidance.stop()
+
+    async def probe_no_more(self) -> None:
+        """The last step of a stop. No part of `close()`: a compiled coroutine must not await in a `finally`."""
+        if self._avoidance is not None:
+            await self._avoidance.stop()
 
     def _end_all(self) -> None:
         error = ClientClosedError(f"producer {self.group!r} was stopped before a broker answered")

@@ -226,6 +226,7 @@ class Producer(Recalls):
         self._preparer = self._requests = None
         if self._dispatcher is not None:
             await self._dispatcher.close(0)
+            await self._dispatcher.probe_no_more()
             await instance.unregister_producer(self._dispatcher)
             self._dispatcher = None
 
@@ -272,6 +273,7 @@ class Producer(Recalls):
             if self._requests is not None:
                 self._requests.close()
             self._draining = None
+            await self._dispatcher.probe_no_more()
             await instance.unregister_producer(self._dispatcher)
             logger.info("producer %s stopped", self.group)
 

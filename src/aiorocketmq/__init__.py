@@ -106,17 +106,9 @@ if TYPE_CHECKING:
     from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
     from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
-    from aiorocketmq.producer import (
-        EndTransactionContext,
-        EndTransactionHook,
-        Producer,
-        QueueSelector,
-        SelectByHash,
-        SelectByRandom,
-        SelectRoundRobin,
-        Transaction,
-        TransactionProducer,
-    )
+    from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
+    from aiorocketmq.producer.decisions import EndTransactionContext, EndTransactionHook
+    from aiorocketmq.producer.transaction import Transaction, TransactionProducer
 
     compiled: bool
     """True when the hot modules run as machine code; both forms do the same."""

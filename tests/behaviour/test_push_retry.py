@@ -165,6 +165,25 @@ async def test_message_that_the_broker_does_not_take_back_is_sent_to_the_retry_t
     assert second.message_id == first.message_id
 
 
+@pytest.mark.feature("F23", "F25")
+async def test_message_that_the_broker_never_takes_back_has_as_many_tries_as_any_other(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "as_many", 1), cluster.unique("g")
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, max_reconsume_times=1)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry:
+        inbox.take(message)
+        message.commit_log_offset = 1 << 50  # nothing is there: the broker cannot find what it is asked to take back
+        return SOON
+
+    async with cluster.producer() as producer, consumer:
+        await producer.send(rmq.Message(topic, b"x"))
+        (dead,) = await stored(cluster, f"%DLQ%{group}", 1, timeout=60)
+    assert [message.reconsume_times for message in inbox.messages] == [0, 1]
+    assert (dead.reconsume_times, dead.origin_topic) == (2, topic)
+
+
 @pytest.mark.feature("F26", "F7")
 async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "part", 1)

@@ -305,6 +305,8 @@ async def test_what_cannot_be_sent_in_a_transaction_is_refused_at_once(cluster: 
             (message.replace(delay_level=1), "with a delay"),
             (message.replace(delay=5.0), "with a delay"),
             (message.replace(deliver_at=time.time() + 5), "with a delay"),
+            (message.replace(priority=1), "with a priority cannot"),
+            (message.replace(light_queues=["a"]), "for light queues cannot"),
             ([message, message], "a batch cannot"),
             (message.replace(topic="%RETRY%group"), "retries or dead letters"),
             (message.replace(topic="RMQ_SYS_TRANS_HALF_TOPIC"), "reserved for the broker"),

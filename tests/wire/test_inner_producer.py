@@ -34,6 +34,20 @@ def header_of(peer: ScriptedPeer) -> SendMessageRequestHeaderV2:
     return SendMessageRequestHeaderV2.from_ext(peer.of(SEND)[-1].command.ext_fields)
 
 
+@pytest.mark.feature("K16", "F24")
+@pytest.mark.parametrize(("version", "told"), [(407, 17), (412, 16), (513, 16), (0, 16)])
+@virtual_time
+async def test_brokers_before_5_are_told_one_try_more(version: int, told: int) -> None:
+    world = World()
+    world.routes[RETRY] = route(1)
+    world.master.answer(SEND, header=STORED)
+    instance = await started(world)
+    instance.routes.broker_addrs.put_version("broker-a", MASTER, version)
+    await instance.inner_producer.send(RETRY, b"body", {"RECONSUME_TIME": "16", "MAX_RECONSUME_TIMES": "16"})
+    assert header_of(world.master).max_reconsume_times == told
+    await instance.stop()
+
+
 @pytest.mark.feature("K16")
 @virtual_time
 async def test_a_retried_message_goes_out_whole_with_its_counts_in_the_header() -> None:

@@ -27,6 +27,8 @@ from aiorocketmq.protocol.headers_client import SendMessageRequestHeaderV2, Send
 
 TRIES: Final = 3
 SEND_TIMEOUT: Final = 3.0
+FIRST_PATIENT: Final = 412
+"""V5_0_0_SNAPSHOT: brokers before it bury a retried message that comes with as many tries as allowed, later ones with more than these."""
 
 
 class InnerProducer:
@@ -97,9 +99,8 @@ class InnerProducer:
             started = loop.time()
             try:
                 address = self._address(queue)
-                response = await self._api.send_message(
-                    address, self._header(queue, properties, flag, sys_flag), body, reply=reply, timeout=deadline - loop.time()
-                )
+                header = self._header(queue, address, properties, flag, sys_flag)
+                response = await self._api.send_message(address, header, body, reply=reply, timeout=deadline - loop.time())
                 return _result(queue, properties, response)
             except (RemotingError, BrokerError, RouteError) as failure:
                 error = failure
@@ -122,13 +123,17 @@ class InnerProducer:
             raise broker_not_found(queue.broker_name, topic=queue.topic, master=True)
         return address
 
-    def _header(self, queue: MessageQueue, properties: Mapping[str, str], flag: int, sys_flag: int) -> SendMessageRequestHeaderV2:
+    def _header(
+        self, queue: MessageQueue, address: str, properties: Mapping[str, str], flag: int, sys_flag: int
+    ) -> SendMessageRequestHeaderV2:
         kept = dict(properties)
         reconsume_times = max_reconsume_times = None
         if is_retry_topic(queue.topic):
             # Brokers read the two counts of a retried message from the header, and store its properties as they come.
             reconsume_times = _number(kept.pop(props.RECONSUME_TIME, None)) or 0
             max_reconsume_times = _number(kept.pop(props.MAX_RECONSUME_TIMES, None))
+            if max_reconsume_times is not None and 0 < self._routes.broker_addrs.version(queue.broker_name, address) < FIRST_PATIENT:
+                max_reconsume_times = min(max_reconsume_times + 1, INT32_MAX)
         return SendMessageRequestHeaderV2(
             producer_group=self.group,
             topic=queue.topic,

@@ -193,7 +193,8 @@ class ReceivedMessage:
     def to_message(self, **changes: Unpack[MessageFields]) -> Message:
         """A message to send with the same content: a dead letter once more to `origin_topic`, for example.
 
-        It has the body, tag, keys, sharding key, flag, buyer id, and the sender's own properties; no delay, and it gets a new id.
+        It has the body, tag, keys, sharding key, flag, buyer id, and the sender's own properties; no delay, no priority, no light queues,
+        and it gets a new id.
 
         Args:
             changes: Arguments of `Message` that take the place of what was received, for example `topic="repaired"`.

@@ -48,8 +48,8 @@ _BROKER_ROOM: Final = "x" * 75
 """Stands for the transaction id that brokers add to the properties, and that stays there."""
 _KINDS: Final = {
     "__LITE_TOPIC": "a message of a lite topic",
-    "INNER_MULTI_DISPATCH": "a message for light queues",
-    "_SYS_MSG_PRIORITY_": "a message with a priority",
+    props.MULTI_DISPATCH: "a message for light queues",
+    props.PRIORITY: "a message with a priority",
 }
 """Properties of messages that brokers do not store as half messages, and what they make of a message."""
 

@@ -46,6 +46,8 @@ CHANGED: dict[str, object] = {
     "address_map": {"10.0.0.3:10911": "localhost:10911"},
     "address_service_domain": "names.example:80",
     "address_service_group": "g",
+    "namespace": "ns",
+    "namespace_v2": "tenant",
 }
 
 
@@ -100,7 +102,7 @@ def test_name_servers_are_parsed(value: object, servers: tuple[str, ...]) -> Non
     assert ClientConfig(name_servers=value).name_servers == servers  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("address", ["a", "a:", ":9876", "a:b", "a:0", "a:65536", "a b:1", "a/b:1", "http://a:9876", "::1:9876", "a:-1"])
+@pytest.mark.parametrize("address", ["a", "a:", ":9876", "a:b", "a:0", "a:65536", "a b:1", "a/b:1", "https://a:9876", "::1:9876", "a:-1"])
 def test_a_wrong_address_is_named_with_its_cure(address: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ClientConfig(name_servers=address)

@@ -11,6 +11,7 @@ from aiorocketmq.admin.results import ClientConnection, ConsumeProgress, GroupCo
 from aiorocketmq.errors import ConsumerNotOnlineError, GroupNotExistError
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.names import check_group, check_topic
+from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.protocol.bodies import ConsumerConnection, ConsumeStats
 from aiorocketmq.protocol.codes import RequestCode, version_name
 from aiorocketmq.protocol.headers_admin import GetConsumeStatsRequestHeader
@@ -50,9 +51,11 @@ class GroupOperations(BrokerOperations):
                 return ConsumeStats()  # other brokers may know it
             return ConsumeStats.decode(answer.body)
 
+        unwrap = self.config.names.unwrap_queue
+
         def join(tables: Mapping[str, ConsumeStats]) -> ConsumeProgress:
             queues = {
-                queue: QueueProgress(state.broker_offset, state.consumer_offset, state.pull_offset, moment(state.last_timestamp))
+                unwrap(queue): QueueProgress(state.broker_offset, state.consumer_offset, state.pull_offset, moment(state.last_timestamp))
                 for table in tables.values()
                 for queue, state in table.offset_table.items()
             }
@@ -87,7 +90,7 @@ class GroupOperations(BrokerOperations):
             return ConsumerConnection.decode(answer.body)
 
         def join(answers: Mapping[str, ConsumerConnection | None]) -> GroupConnections:
-            return _joined(group, [answer for answer in answers.values() if answer is not None])
+            return _joined(group, [answer for answer in answers.values() if answer is not None], self.config.names)
 
         connections = await self._each(f"members of group {group}", await self._masters(), ask, join)
         if not connections.clients:
@@ -95,7 +98,7 @@ class GroupOperations(BrokerOperations):
         return connections
 
 
-def _joined(group: str, found: list[ConsumerConnection]) -> GroupConnections:
+def _joined(group: str, found: list[ConsumerConnection], names: Namespace) -> GroupConnections:
     clients = {
         connection.client_id: ClientConnection(
             connection.client_id, connection.client_addr, connection.language, version_name(connection.version)
@@ -108,7 +111,7 @@ def _joined(group: str, found: list[ConsumerConnection]) -> GroupConnections:
     return GroupConnections(
         group,
         tuple(clients[name] for name in sorted(clients)),
-        tuple(subscriptions[topic] for topic in sorted(subscriptions)),
+        tuple(names.unwrap_subscription(subscriptions[topic]) for topic in sorted(subscriptions)),
         _known(ConsumeType, first.consume_type),
         _known(MessageModel, first.message_model),
         _known(StartFrom, first.consume_from_where),

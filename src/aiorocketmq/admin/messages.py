@@ -8,11 +8,10 @@ from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueRead
-from aiorocketmq.client.broker_api import TOOLS_GROUP
 from aiorocketmq.errors import ConfigError, RemotingError
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.filters import SQL, build_subscription
-from aiorocketmq.model.names import LMQ_PREFIX
+from aiorocketmq.model.names import LMQ_PREFIX, TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -128,7 +127,7 @@ class MessageOperations(BrokerOperations):
         wait = duration("wait", wait, 0, 60)
         subscription = build_subscription(queue.topic, expression, 0)
         header = PullMessageRequestHeader(
-            consumer_group=TOOLS_GROUP,
+            consumer_group=TOOLS_CONSUMER_GROUP,
             topic=queue.topic,
             queue_id=queue.queue_id,
             queue_offset=offset,
@@ -164,6 +163,7 @@ class MessageOperations(BrokerOperations):
                 read_body=config.decode_read_body,
                 decompress=config.decode_decompress_body,
             )
+            calls.namespace.unwrap_messages(messages)
             if queue.topic.startswith(LMQ_PREFIX):
                 for message in messages:
                     message.place_in(queue.topic)

@@ -132,9 +132,11 @@ class TopicOperations(BrokerOperations):
             answer = await self._calls().call(address, RequestCode.GET_TOPIC_STATS_INFO, header, topic=topic, broker=name)
             return TopicStatsTable.decode(answer.body)
 
+        unwrap = self.config.names.unwrap_queue
+
         def join(tables: Mapping[str, TopicStatsTable]) -> TopicStats:
             queues = {
-                queue: QueueStats(state.min_offset, state.max_offset, moment(state.last_update_timestamp))
+                unwrap(queue): QueueStats(state.min_offset, state.max_offset, moment(state.last_update_timestamp))
                 for table in tables.values()
                 for queue, state in table.offset_table.items()
             }

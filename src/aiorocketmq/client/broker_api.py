@@ -14,6 +14,7 @@ from typing import Final
 from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.errors import BrokerError, OffsetNotFoundError, QueryNotFoundError
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.names import TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies_client import (
     CheckClientRequestBody,
@@ -47,8 +48,6 @@ from aiorocketmq.protocol.headers_client import (
 )
 from aiorocketmq.protocol.sysflag import PullSysFlag
 
-TOOLS_GROUP: Final = "TOOLS_CONSUMER"
-"""The group that every broker has for tools; reading with it stores no offset (Java: `MixAll.TOOLS_CONSUMER_GROUP`)."""
 LOCK_CALL_TIMEOUT: Final = 1.0
 OFFSET_CALL_TIMEOUT: Final = 5.0
 SEND_BACK_TIMEOUT: Final = 5.0
@@ -112,7 +111,8 @@ class BrokerApi(RemoteCalls):
             SubscriptionError: The expression does not compile.
             BrokerError: Code 1: filters of this type are switched off on the broker.
         """
-        body = CheckClientRequestBody(client_id, group, subscription)
+        names = self.namespace
+        body = CheckClientRequestBody(client_id, names.wrap(group), names.wrap_subscription(subscription))
         answer = await self.call(address, RequestCode.CHECK_CLIENT_CONFIG, body=body.encode(), timeout=timeout, topic=subscription.topic)
         return answer.version
 
@@ -136,9 +136,10 @@ class BrokerApi(RemoteCalls):
         Returns:
             The queues that are locked for this client now.
         """
-        body = LockBatchRequestBody(group, client_id, list(queues))
+        names = self.namespace
+        body = LockBatchRequestBody(names.wrap(group), client_id, [names.wrap_queue(queue) for queue in queues])
         response = await self.call(address, RequestCode.LOCK_BATCH_MQ, RpcHeader(), body.encode(), timeout=timeout)
-        return frozenset(LockBatchResponseBody.decode(response.body).lock_ok_mq_set)
+        return frozenset(names.unwrap_queue(queue) for queue in LockBatchResponseBody.decode(response.body).lock_ok_mq_set)
 
     async def unlock_batch(
         self,
@@ -160,7 +161,8 @@ class BrokerApi(RemoteCalls):
             oneway: False waits for the broker's answer.
             timeout: Seconds.
         """
-        body = UnlockBatchRequestBody(group, client_id, list(queues)).encode()
+        names = self.namespace
+        body = UnlockBatchRequestBody(names.wrap(group), client_id, [names.wrap_queue(queue) for queue in queues]).encode()
         if oneway:
             await self.tell(address, RequestCode.UNLOCK_BATCH_MQ, RpcHeader(), body, timeout=timeout)
         else:
@@ -259,7 +261,8 @@ class BrokerApi(RemoteCalls):
         from aiorocketmq.protocol.message_codec import decode_messages
 
         header = PullMessageRequestHeader(
-            TOOLS_GROUP, queue.topic, queue.queue_id, offset, 1, PullSysFlag.SUBSCRIPTION, 0, 0, 0, "*", "TAG", bname=queue.broker_name
+            TOOLS_CONSUMER_GROUP, queue.topic, queue.queue_id, offset, 1,
+            PullSysFlag.SUBSCRIPTION, 0, 0, 0, "*", "TAG", bname=queue.broker_name
         )  # fmt: skip
         try:
             response = await self._ask(address, RequestCode.PULL_MESSAGE, header, queue, timeout)

@@ -7,11 +7,16 @@ from typing import Final
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import RocketMQError, broker_error
-from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import Header
 from aiorocketmq.remoting.client import RemotingClient
 
+_NAMES: Final = ("topic", "consumerGroup", "producerGroup", "group", "groupName", "originTopic", "srcGroup", "destGroup", "defaultTopic")
+"""Fields of headers that hold a topic or a group."""
+_SHORT_NAMES: Final = ("a", "b", "c")
+_SHORT_CODES: Final = frozenset({RequestCode.SEND_MESSAGE_V2, RequestCode.SEND_BATCH_MESSAGE, RequestCode.SEND_REPLY_MESSAGE_V2})
+"""The requests whose headers name them by one letter: producer group, topic, default topic."""
 _SUCCESS: Final = frozenset({int(ResponseCode.SUCCESS)})
 
 
@@ -24,11 +29,35 @@ class RemoteCalls:
 
     Attributes:
         default_timeout: Seconds for calls that name none.
+        namespace: Names of topics and groups in the form of the wire, and back.
     """
 
     def __init__(self, remoting: RemotingClient, config: ClientConfig) -> None:
         self._remoting = remoting
+        self.namespace = config.names
+        self._constants = config.request_fields
         self.default_timeout = config.mq_client_api_timeout
+
+    def request(
+        self, code: int, header: Header | Mapping[str, str] | None = None, body: bytes = b"", *, oneway: bool = False
+    ) -> RemotingCommand:
+        """Make a request as it goes over the wire: its topics and groups have their namespace, and it has the fields of every request.
+
+        Args:
+            code: Request code.
+            header: Custom header with the names that users know, or None.
+            body: Body of the request; the names in it are wrapped already.
+            oneway: No answer is wanted.
+        """
+        request = RemotingCommand.request(code, header, body, oneway=oneway)
+        if self.namespace:
+            fields = request.ext_fields
+            for name in _SHORT_NAMES if code in _SHORT_CODES else _NAMES:
+                if name in fields:
+                    fields[name] = self.namespace.wrap(fields[name])
+        if self._constants:
+            request.ext_fields.update(self._constants)
+        return request
 
     async def call(
         self,
@@ -60,13 +89,15 @@ class RemoteCalls:
 
         Cancelling it forgets the request; the peer may have carried it out.
         """
-        request = RemotingCommand.request(code, header, body)
+        request = self.request(code, header, body)
         try:
             response = await self._remoting.invoke(address, request, self.default_timeout if timeout is None else timeout)
         except RocketMQError as error:
             raise error.with_traceback(None) from None  # the frames below help nobody, and the text says all
         if response.code not in accept:
-            raise broker_error(response.code, response.remark, broker=broker or address or "the name server", topic=topic)
+            raise broker_error(
+                response.code, self.namespace.unwrap_text(response.remark), broker=broker or address or "the name server", topic=topic
+            )
         return response
 
     async def tell(
@@ -90,5 +121,5 @@ class RemoteCalls:
         Raises:
             RemotingError: There is no connection.
         """
-        request = RemotingCommand.request(code, header, body, oneway=True)
+        request = self.request(code, header, body, oneway=True)
         await self._remoting.invoke_oneway(address, request, self.default_timeout if timeout is None else timeout)

@@ -79,6 +79,7 @@ class HeartbeatService:
         self._short_form = config.use_heartbeat_v2
         self._on_new_channel = config.enable_heartbeat_channel_event_listener
         self._client_id = client_id
+        self._names = config.names
         self._producers = producers
         self._consumers = consumers
         self._telling: set[str] = set()
@@ -183,16 +184,17 @@ class HeartbeatService:
         return bool(self._producers() or self._consumers())
 
     def _data(self) -> HeartbeatData:
+        wrap = self._names.wrap
         data = HeartbeatData(
             client_id=self._client_id,
-            producer_data_set=[ProducerData(producer.group) for producer in self._producers()],
+            producer_data_set=[ProducerData(wrap(producer.group)) for producer in self._producers()],
             consumer_data_set=[
                 ConsumerData(
-                    group_name=consumer.group,
+                    group_name=wrap(consumer.group),
                     consume_type=consumer.consume_type,
                     message_model=consumer.message_model,
                     consume_from_where=consumer.start_from.value,
-                    subscription_data_set=list(consumer.subscriptions()),
+                    subscription_data_set=[self._names.wrap_subscription(data) for data in consumer.subscriptions()],
                     unit_mode=consumer.unit_mode,
                 )
                 for consumer in self._consumers()

@@ -148,7 +148,7 @@ class ClientInstance:
             self.clients.consumers.get,
             self.replies,
             self.clients.checks.get,
-            config.max_decompressed_length,
+            config,
         )
         self._log = StateLog(logger)
         self._pid = os.getpid()

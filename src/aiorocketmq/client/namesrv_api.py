@@ -55,10 +55,11 @@ class NameServerApi(RemoteCalls):
         return ClusterInfo.decode(response.body)
 
     async def topic_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered.
+        """Names of all topics that brokers have registered; in a namespace its own ones, and those of the brokers.
 
         Raises:
             RocketMQError: As `topic_route()`.
         """
         response = await self.call(None, RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER, timeout=timeout)
-        return tuple(TopicList.decode(response.body).topic_list)
+        names = self.namespace
+        return tuple(names.unwrap(topic) for topic in TopicList.decode(response.body).topic_list if names.holds(topic))

@@ -13,7 +13,10 @@ from aiorocketmq.client.ports import ConsumerPort, TakeCheck, TransactionCheck
 from aiorocketmq.client.rebalance import RebalanceService
 from aiorocketmq.client.replies import ReplyTable
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.config import ClientConfig
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.namespace import Namespace
+from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import (
@@ -39,7 +42,7 @@ class ClientProcessor:
         find_consumer: The registered consumer of a group, or None.
         replies: Who waits for replies.
         find_checks: What takes the checks of a producer group's transactions, or None.
-        max_body: Bytes of the largest body accepted after decompression.
+        config: Bytes of the largest body accepted after decompression; the namespace.
     """
 
     def __init__(
@@ -49,14 +52,15 @@ class ClientProcessor:
         find_consumer: Callable[[str], ConsumerPort | None],
         replies: ReplyTable,
         find_checks: Callable[[str], TakeCheck | None],
-        max_body: int,
+        config: ClientConfig,
     ) -> None:
         self._remoting = remoting
         self._rebalance = rebalance
         self._find_consumer = find_consumer
         self._replies = replies
         self._find_checks = find_checks
-        self._max_body = max_body
+        self._max_body = config.max_decompressed_length
+        self._names = config.names
         self._log = StateLog(logger)
 
     def register(self) -> None:
@@ -70,7 +74,8 @@ class ClientProcessor:
         """39: a broker asks how a transaction has ended. One-way: the answer is a request of its own (37)."""
         header = CheckTransactionStateRequestHeader.from_ext(request.ext_fields)
         message = decode_message(request.body, broker_name=header.bname or "", max_body=self._max_body)
-        group = message.properties.get(props.PRODUCER_GROUP, "")
+        self._names.unwrap_messages((message,))
+        group = self._names.unwrap(message.properties.get(props.PRODUCER_GROUP, ""))
         take = self._find_checks(group)
         if take is None:
             text = "broker %s asks about a transaction of group %s, which has no transaction producer on this client"
@@ -82,13 +87,14 @@ class ClientProcessor:
         """40: the members of a group changed; rebalance at once. One-way."""
         header = NotifyConsumerIdsChangedRequestHeader.from_ext(request.ext_fields)
         text = "broker %s says that the members of group %s changed: rebalancing"
-        self._log.note(logging.INFO, header.consumer_group, text, channel.address, header.consumer_group)
+        group = self._names.unwrap(header.consumer_group)
+        self._log.note(logging.INFO, group, text, channel.address, group)
         self._rebalance.wake()
 
     def consumer_running_info(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
         """307: the inner state of a consumer, for `mqadmin consumerStatus`."""
         header = GetConsumerRunningInfoRequestHeader.from_ext(request.ext_fields)
-        consumer = self._find_consumer(header.consumer_group)
+        consumer = self._find_consumer(self._names.unwrap(header.consumer_group))
         if consumer is None:
             text = f"consumer group {header.consumer_group} is not on this client"
             return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, text)
@@ -96,9 +102,22 @@ class ClientProcessor:
         info.properties["PROP_NAMESERVER_ADDR"] = "".join(f"{address};" for address in sorted(self._remoting.name_servers))
         info.properties["PROP_CONSUME_TYPE"] = consumer.consume_type.value
         info.properties["PROP_CLIENT_VERSION"] = version_name(CURRENT_VERSION)
-        return RemotingCommand.response(request, body=info.encode())
+        return RemotingCommand.response(request, body=_as_brokers_know_it(info, self._names).encode())
 
     def reply_message(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
         """326: the reply to a request of this client. One that nobody waits for any more is told to the log, and taken all the same."""
         self._replies.take(request, channel.address)
         return RemotingCommand.response(request)
+
+
+def _as_brokers_know_it(info: ConsumerRunningInfo, names: Namespace) -> ConsumerRunningInfo:
+    """The inner state of a consumer with the wire's names, by which tools ask for it."""
+    if not names:
+        return info
+    properties = info.properties | {"consumerGroup": names.wrap(info.properties["consumerGroup"])}
+    return info.replace(
+        properties=properties,
+        subscription_set=[names.wrap_subscription(subscription) for subscription in info.subscription_set],
+        mq_table={names.wrap_queue(queue): state for queue, state in info.mq_table.items()},
+        status_table={names.wrap(topic): status for topic, status in info.status_table.items()},
+    )

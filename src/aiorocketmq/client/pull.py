@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error, broker_not_found
-from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
@@ -31,6 +30,7 @@ from aiorocketmq.protocol.templates import PullTemplate
 if TYPE_CHECKING:
     from aiorocketmq.client.route import RouteService
     from aiorocketmq.client.scheduler import Scheduler
+    from aiorocketmq.config import ClientConfig
     from aiorocketmq.core.route_table import FoundBroker
     from aiorocketmq.remoting.channel import Channel
     from aiorocketmq.remoting.client import RemotingClient
@@ -146,7 +146,7 @@ class PullApi:
         scheduler: Makes the tasks that open connections.
         find_broker: Address to read from, by broker name, broker id and whether only that id will do.
         options: What all pulls have in common.
-        serialize_type: Encoding of request headers.
+        config: Encoding of request headers, namespaces.
     """
 
     def __init__(
@@ -156,11 +156,13 @@ class PullApi:
         scheduler: Scheduler,
         find_broker: Callable[[str, int, bool], FoundBroker | None],
         options: PullOptions,
-        serialize_type: SerializeType,
+        config: ClientConfig,
     ) -> None:
         self.remoting = remoting
+        self.names = config.names
+        self.constants = config.request_fields
         self.options = options
-        self.serialize_type = serialize_type
+        self.serialize_type = config.serialize_type
         self._routes = routes
         self._scheduler = scheduler
         self._find_broker = find_broker
@@ -307,6 +309,7 @@ class PullCall:
             read_body=options.decode_read_body,
             decompress=options.decode_decompress_body,
         )
+        self._api.names.unwrap_messages(messages)
         if messages and messages[0].queue_offset < result.offset:
             # The pull began in the middle of a batch that is stored as one record (A16): the part before is consumed already.
             messages = [message for message in messages if message.queue_offset >= result.offset]
@@ -358,6 +361,7 @@ class PullCall:
             header = self._header(flags, commit_offset)
             command = RemotingCommand.request(RequestCode.PULL_MESSAGE, header, serialize_type=api.serialize_type)
             command.opaque = opaque
+            command.ext_fields.update(api.constants)
             _run_hooks(lambda hook: hook.before_request(address, command), hooks)
             self._hooked = address, command
             return encode(command)
@@ -379,14 +383,15 @@ class PullCall:
             sub_version=header.sub_version,
             subscription=header.subscription,
             expression_type=header.expression_type,
+            extra=self._api.constants,
             serialize_type=self._api.serialize_type,
         )
 
     def _header(self, flags: int, commit_offset: int) -> PullMessageRequestHeader:
-        subscription, options = self._subscription, self._api.options
+        subscription, options, names = self._subscription, self._api.options, self._api.names
         return PullMessageRequestHeader(
-            consumer_group=options.group,
-            topic=self.queue.topic,
+            consumer_group=names.wrap(options.group),
+            topic=names.wrap(self.queue.topic),
             queue_id=self.queue.queue_id,
             queue_offset=self._offset,
             max_msg_nums=self._max_messages,
@@ -413,7 +418,8 @@ class PullCall:
                 self._hooked = None
                 _run_hooks(lambda hook: hook.after_response(address, request, command), self._api.remoting.hooks)
             if status is None:
-                error: RocketMQError = broker_error(command.code, command.remark, broker=self.queue.broker_name, topic=self.queue.topic)
+                remark = self._api.names.unwrap_text(command.remark)
+                error: RocketMQError = broker_error(command.code, remark, broker=self.queue.broker_name, topic=self.queue.topic)
                 self._observer.on_pull_error(error)
                 return
             result = PullResult(status, self._offset, command.ext_fields, command.body, self._loop_time() - self._sent_at)

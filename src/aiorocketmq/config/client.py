@@ -11,14 +11,16 @@ import functools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeGuard, cast
 
 from aiorocketmq.config.addresses import AddressMap, address_map_of
 from aiorocketmq.config.credentials import CredentialsFile, CredentialsSource, check_source, credentials_of
+from aiorocketmq.config.endpoints import check_namespaces, instance_of
 from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.parsing import decimal_or_none, number_or_none, parse_addresses, without_user
 
 if TYPE_CHECKING:
@@ -75,6 +77,9 @@ class ClientConfig:
         tls: `TLS(...)`, True for TLS with the system's authorities, or None/False for plain connections.
         address_service_domain: Host (or host:port) of the HTTP address service (Java: rocketmq.namesrv.domain).
         address_service_group: Path of the HTTP address service (Java: rocketmq.namesrv.domain.subgroup).
+        namespace: Namespace of all topics and groups: brokers know `orders` as `ns%orders`, users of the client never see that. None takes
+            it from name servers of the form `http://MQ_INST_x_y.host:80`; "" is none at all.
+        namespace_v2: Namespace (version 2) that every request names in a field of its own; for servers that know it.
     """
 
     name_servers: tuple[str, ...] = ()
@@ -110,8 +115,12 @@ class ClientConfig:
     tls: TLS | None = None
     address_service_domain: str = DEFAULT_ADDRESS_SERVICE_DOMAIN
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
+    namespace: str | None = None
+    namespace_v2: str | None = None
 
     if TYPE_CHECKING:
+        _names: ClassVar[Namespace]  # of each instance; a field would be a setting
+
         # What is given is checked and made plain: a timedelta becomes seconds, True becomes TLS().
         def __init__(self, **fields: Unpack[ConfigFields]) -> None: ...
 
@@ -132,6 +141,8 @@ class ClientConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value or "@" in value or any(char.isspace() for char in value)):
                 raise ConfigError(f"{name} {value!r} is empty, or holds blanks or '@'", hint="it is a part of the client id: use one word")
+        check_namespaces(self.namespace, self.namespace_v2)
+        put(self, "_names", Namespace(instance_of(self.name_servers) if self.namespace is None else self.namespace))
         member("serialize_type", self.serialize_type, SerializeType)
         put(self, "address_map", address_map_of(self.address_map))
         put(self, "credentials", check_source(self.credentials))
@@ -140,6 +151,16 @@ class ClientConfig:
             put(self, "tls", TLS() if tls else None)
         elif tls is not None and not isinstance(tls, TLS):
             raise ConfigError(f"tls {tls!r} is a {type(tls).__name__}", hint="use True, False or TLS(...)")
+
+    @property
+    def names(self) -> Namespace:
+        """The namespace (version 1) in force; an empty one where there is none."""
+        return self._names
+
+    @functools.cached_property
+    def request_fields(self) -> dict[str, str]:
+        """What every request carries besides its own header."""
+        return {"ns": self.namespace_v2, "nsd": "true"} if self.namespace_v2 else {}
 
     def replace(self, **changes: Unpack[ConfigFields]) -> Self:
         """A copy with some fields changed; nothing else is lost.

@@ -50,6 +50,8 @@ class ClientFields(TypedDict, total=False):
     tls: TLS | bool | None
     address_service_domain: str
     address_service_group: str
+    namespace: str | None
+    namespace_v2: str | None
 
 
 class ConfigFields(ClientFields, total=False):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from aiorocketmq.config.endpoints import without_scheme
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import flag
 from aiorocketmq.model.parsing import parse_addresses
@@ -91,9 +92,13 @@ class TLS:
 
 
 def parse_name_servers(value: NameServers) -> tuple[str, ...]:
-    """Checked `host:port` texts, in order, without repeats.
+    """Checked `host:port` texts, in order, without repeats; `http://host:port` is one of them, without its scheme.
 
     Raises:
         ConfigError: An entry is no address.
     """
+    if isinstance(value, str):
+        value = value.replace(",", ";").split(";")
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
+        value = [without_scheme(entry) if isinstance(entry, str) else entry for entry in value]
     return parse_addresses(value, "name server")

@@ -56,7 +56,9 @@ class GroupCheck:
             logger.debug("subscriptions of group %s cannot be compared now: %s", self._group, error)
             return
         others = sorted({each.client_id for each in known.connection_set if each.client_id} - {self._instance.client_id})
-        found = differences(subscriptions, known.subscription_table) if others else {}
+        names = self._instance.config.names
+        theirs = {names.unwrap(topic): subscription for topic, subscription in known.subscription_table.items()}
+        found = differences(subscriptions, theirs) if others else {}
         for topic in self.conflicts.keys() - found.keys():
             del self.conflicts[topic]
             logger.info("members of group %s have the same subscription of topic %s again", self._group, topic)

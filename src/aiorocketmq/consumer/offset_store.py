@@ -29,6 +29,7 @@ from aiorocketmq.errors import (
     RocketMQError,
     broker_not_found,
 )
+from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol import fastjson
 
@@ -376,9 +377,11 @@ class LocalFileOffsetStore:
 
     Args:
         directory: Directory of `offsets.json`; made at the first save.
+        names: The namespace, whose names the file has.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, names: Namespace | None = None) -> None:
+        self._names = names or Namespace()
         self.path = directory / OFFSET_FILE
         self._table = OffsetTable()
         self._saved: dict[MessageQueue, int] = {}
@@ -408,12 +411,13 @@ class LocalFileOffsetStore:
                 empty.append(f"{path}: it is empty")
                 continue
             try:
-                self._saved = _parse(data.removeprefix(codecs.BOM_UTF8))
+                parsed = _parse(data.removeprefix(codecs.BOM_UTF8))
             except ProtocolError as error:
                 damaged.append(f"{path}: {error.message}")
                 continue
             if problems := damaged + empty + unreadable:
                 logger.warning("offset file %s, taken from the backup", problems[0])
+            self._saved = {self._names.unwrap_queue(queue): offset for queue, offset in parsed.items()}
             self._table = OffsetTable(self._saved)
             return
         if unreadable:
@@ -458,7 +462,7 @@ class LocalFileOffsetStore:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self.path.with_name(self.path.name + ".tmp")
-            fresh.write_bytes(fastjson.dumps({"offsetTable": offsets}))
+            fresh.write_bytes(fastjson.dumps({"offsetTable": {self._names.wrap_queue(queue): offset for queue, offset in offsets.items()}}))
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self.path, f"{self.path}{BACKUP_SUFFIX}")
             os.replace(fresh, self.path)

@@ -82,7 +82,7 @@ class Pulls:
                 instance.config.decode_read_body,
                 instance.config.decode_decompress_body,
             ),
-            instance.config.serialize_type,
+            instance.config,
         )
 
     def adopt(self, assigned: AssignedQueue) -> None:

@@ -141,9 +141,11 @@ class PushConsumer:
         fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
         if allocate is not None:
             fields["allocate"] = allocate
-        self._settings = PushSettings(**fields)
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
-        self._subscriptions = Subscriptions(group, with_retry_topic=not self._settings.broadcasting)
+        self._namespace = names = self.config.names
+        names.check_group(group)
+        self._settings = PushSettings(**fields | {"group": names.unwrap(group)})
+        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=not self._settings.broadcasting, namespace=names)
         self._made_at = time.time()
         self._runtime: PushRuntime | None = None
         self._force = asyncio.Event()
@@ -189,6 +191,8 @@ class PushConsumer:
             raise ConfigError(
                 f"topic {topic!r} has a listener already", hint="one listener per topic: join the filters as in 'TagA || TagB'"
             )
+
+        topic = self._namespace.unwrap(topic)
 
         def decorate(function: F) -> F:
             self._subscriptions.add(Listener(topic, function, batch), expression, epoch_ms(time.time))
@@ -249,6 +253,7 @@ class PushConsumer:
         """
         self._life.check_loop()
         self._life.check_not_stopped()
+        topic = self._namespace.unwrap(topic)
         before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
         self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
         logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
@@ -268,6 +273,7 @@ class PushConsumer:
         """
         self._life.check_loop()
         self._life.check_not_stopped()
+        topic = self._namespace.unwrap(topic)
         if self._subscriptions.remove(topic) and self._runtime is not None:
             await self._runtime.subscription_changed(topic)
 
@@ -478,6 +484,7 @@ class PushConsumer:
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""
+        topic = self._namespace.unwrap(topic) if topic is not None else None
         return self._runtime.offsets(topic) if self._runtime is not None else {}
 
     @property

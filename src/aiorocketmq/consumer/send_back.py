@@ -240,7 +240,7 @@ class SendBack:
         for name in (props.TRANSACTION_PREPARED, props.REAL_TOPIC, props.REAL_QUEUE_ID):
             properties.pop(name, None)
         properties.setdefault(props.ORIGIN_MESSAGE_ID, message.offset_message_id)
-        properties[props.RETRY_TOPIC] = message.topic
+        properties[props.RETRY_TOPIC] = self._api.namespace.wrap(message.topic)
         properties[props.RECONSUME_TIME] = str(tries)
         if delay_level == DEAD_LETTER or tries > self._max_tries:
             # Brokers bury what comes with more tries than allowed; 4.x lets dead letters, too, wait for their delay.

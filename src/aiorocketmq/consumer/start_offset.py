@@ -101,14 +101,16 @@ class StartOffsets:
         from aiorocketmq.protocol.bodies_client import TopicList
         from aiorocketmq.protocol.headers_admin import QueryTopicsByConsumerRequestHeader
 
+        names = self._instance.config.names
+        topic = names.wrap(queue.topic)
         header, api = QueryTopicsByConsumerRequestHeader(self._group), self._instance.broker_api
         try:
             response = await api.call(found.address, RequestCode.QUERY_TOPICS_BY_CONSUMER, header)
-            if queue.topic not in TopicList.decode(response.body).topic_list:
+            if topic not in TopicList.decode(response.body).topic_list:
                 return False
         except UnsupportedRequestError:
             logger.debug("broker %s does not list the topics of groups", found.address)
-        return queue.queue_id in (await self._all_offsets(found.address)).get(f"{queue.topic}@{self._group}", {})
+        return queue.queue_id in (await self._all_offsets(found.address)).get(f"{topic}@{names.wrap(self._group)}", {})
 
     async def _all_offsets(self, address: str) -> dict[str, dict[int, int]]:
         """The whole table of a broker: large, so it is asked for only when nothing smaller tells, and kept for the queues that follow."""

@@ -23,7 +23,9 @@ def store_of(settings: PushSettings, instance: ClientInstance) -> OffsetStore:
     if settings.offset_store is not None:
         return settings.offset_store
     if settings.broadcasting:
-        return LocalFileOffsetStore(local_offset_directory(settings.local_offset_store_dir, instance.client_id, settings.group))
+        names = instance.config.names
+        directory = local_offset_directory(settings.local_offset_store_dir, instance.client_id, names.wrap(settings.group))
+        return LocalFileOffsetStore(directory, names)
 
     def find(broker_name: str) -> str | None:
         found = instance.find_broker_address_in_subscribe(broker_name, 0)

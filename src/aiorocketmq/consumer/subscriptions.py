@@ -7,7 +7,8 @@ from collections.abc import Collection
 from aiorocketmq.consumer.listener import Listener
 from aiorocketmq.errors import ListenerError
 from aiorocketmq.model.filters import SQL, SubscriptionData, build_subscription
-from aiorocketmq.model.names import check_topic, retry_topic
+from aiorocketmq.model.names import retry_topic
+from aiorocketmq.model.namespace import Namespace
 
 
 class Subscriptions:
@@ -16,11 +17,17 @@ class Subscriptions:
     Args:
         group: The consumer group.
         with_retry_topic: Failed messages come back through `%RETRY%group`; broadcasting groups have no such topic.
+        namespace: The namespace of its topics.
+
+    Attributes:
+        retry_topic: The retry topic, or None.
+        namespace: The namespace of its topics.
     """
 
-    __slots__ = ("_data", "_listeners", "retry_topic")
+    __slots__ = ("_data", "_listeners", "namespace", "retry_topic")
 
-    def __init__(self, group: str, *, with_retry_topic: bool) -> None:
+    def __init__(self, group: str, *, with_retry_topic: bool, namespace: Namespace | None = None) -> None:
+        self.namespace = namespace or Namespace()
         self.retry_topic: str | None = retry_topic(group) if with_retry_topic else None
         self._data: dict[str, SubscriptionData] = {}
         self._listeners: dict[str, Listener] = {}
@@ -39,7 +46,7 @@ class Subscriptions:
             ConfigError: The expression cannot be read.
         """
         topic = listener.topic
-        check_topic(topic)
+        self.namespace.check_topic(topic)
         if topic == self.retry_topic:
             raise ListenerError(f"topic {topic!r} is subscribed by itself", hint="its messages go to the listeners of their own topics")
         known = self._data.get(topic)

@@ -22,7 +22,6 @@ from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.protocol.codes import RequestCode
-from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import EndTransactionRequestHeader
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 
@@ -179,6 +178,6 @@ class Decisions:
 
 
 async def _send(instance: ClientInstance, address: str, header: EndTransactionRequestHeader, remark: str | None, timeout: float) -> None:
-    request = RemotingCommand.request(RequestCode.END_TRANSACTION, header, oneway=True)
+    request = instance.broker_api.request(RequestCode.END_TRANSACTION, header, oneway=True)
     request.remark = remark
     await instance.remoting.invoke_oneway(address, request, timeout)

@@ -202,14 +202,16 @@ class SendDispatcher:
         template = templates.get(broker_name)
         if template is None:
             settings, config, signer = self.settings, self._instance.config, self._remoting.signer
+            names = config.names
             template = templates[broker_name] = SendTemplate(
-                settings.group,
-                target.topic,
-                settings.create_topic_key,
+                names.wrap(settings.group),
+                names.wrap(target.topic),
+                names.wrap(settings.create_topic_key),
                 settings.default_topic_queue_nums,
                 broker_name,
                 unit_mode=config.unit_mode,
                 oneway=oneway,
+                extra=config.request_fields,
                 serialize_type=config.serialize_type,
             )
             if signer is not None:

@@ -135,8 +135,9 @@ class Producer(Recalls):
         detect_interval: float | timedelta = 2.0,
         **client_fields: Unpack[ClientFields],
     ) -> None:
+        self._config = ClientConfig.from_fields(config, name_servers, client_fields)
         self._settings = ProducerSettings(
-            group=group,
+            group=self._config.names.unwrap(group),
             topics=topics,  # type: ignore[arg-type]  # becomes a tuple there
             send_msg_timeout=send_msg_timeout,  # type: ignore[arg-type]  # becomes float seconds there
             send_msg_max_timeout_per_request=send_msg_max_timeout_per_request,  # type: ignore[arg-type]
@@ -164,8 +165,8 @@ class Producer(Recalls):
             detect_timeout=detect_timeout,  # type: ignore[arg-type]
             detect_interval=detect_interval,  # type: ignore[arg-type]
         )
-        self._config = ClientConfig.from_fields(config, name_servers, client_fields)
         self._settings.check_frame(self._config.frame_max_length)
+        self._config.names.check_group(group)
         self._policies = Policies(self._settings, self._settings.retry_response_codes)
         self._life = ClientLife(f"producer {group!r}", self._config)
         self._dispatcher: SendDispatcher | None = None

@@ -71,8 +71,9 @@ async def _recall(instance: ClientInstance, group: str, topic: str, handle: str,
     from aiorocketmq.model.recall import RecallHandle  # few programs need it
 
     known = RecallHandle.decode(handle)
-    if known.topic != topic:
-        raise ConfigError(f"the recall handle belongs to topic {known.topic!r}, not to {topic!r}", hint="give the topic of the send")
+    holder = instance.config.names.unwrap(known.topic)
+    if holder != instance.config.names.unwrap(topic):
+        raise ConfigError(f"the recall handle belongs to topic {holder!r}, not to {topic!r}", hint="give the topic of the send")
     name = known.broker_name
     address = instance.find_broker_address_in_publish(name)
     if address is None:

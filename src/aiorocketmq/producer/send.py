@@ -37,6 +37,7 @@ from aiorocketmq.errors import (
     broker_error,
 )
 from aiorocketmq.model.enums import SendStatus
+from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off, names_no_queue
@@ -82,11 +83,15 @@ class Lane:
     template: SendTemplate
 
 
+_NO_NAMESPACE: Final = Namespace()
+
+
 class TopicTarget:
     """What the producer knows of one topic. Mutable.
 
     Attributes:
         topic: Its name, checked.
+        namespace: The namespace that it belongs to.
         publish: The queues to write to, or None while not known.
         brokers: Names of the brokers of these queues, each once.
         lanes: Short ways by broker name.
@@ -100,12 +105,13 @@ class TopicTarget:
     """
 
     __slots__ = (
-        "brokers", "lanes", "misled", "oneway_templates", "pausing", "publish", "renewal", "served_by", "task", "templates", "topic",
-        "waiting",
+        "brokers", "lanes", "misled", "namespace", "oneway_templates", "pausing", "publish", "renewal", "served_by", "task", "templates",
+        "topic", "waiting",
     )  # fmt: skip
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, namespace: Namespace = _NO_NAMESPACE) -> None:
         self.topic = topic
+        self.namespace = namespace
         self.publish: TopicPublishInfo | None = None
         self.brokers: tuple[str, ...] = ()
         self.lanes: dict[str, Lane] = {}
@@ -126,6 +132,10 @@ class TopicTarget:
         self.lanes.clear()
         self.brokers = tuple(dict.fromkeys([queue.broker_name for queue in publish.queues])) if publish is not None else ()
         self.served_by = self.brokers or self.served_by
+
+    def refusal(self, response: RemotingCommand, broker: str) -> BrokerError:
+        """The error of an answer that refuses a message, with the names that the user knows."""
+        return broker_error(response.code, self.namespace.unwrap_text(response.remark), broker=broker, topic=self.topic)
 
     @property
     def known(self) -> bool:
@@ -372,7 +382,7 @@ class SendOperation:
             self.tries -= 1
             self.dispatcher.go_away(self)
             return
-        error = broker_error(response.code, response.remark, broker=self.queue.broker_name, topic=self.target.topic)
+        error = self.target.refusal(response, self.queue.broker_name)
         if not names_no_queue(error):
             self._try_failed(error, doubt=response.code not in REFUSALS and not isinstance(error, AccessError))
         else:

@@ -39,17 +39,23 @@ class Topics:
     """
 
     def __init__(self, dispatcher: TopicSender, instance: ClientInstance, settings: ProducerSettings) -> None:
-        self.targets: dict[str, TopicTarget] = {topic: TopicTarget(topic) for topic in settings.topics}
+        self._namespace = instance.config.names
+        self.targets: dict[str, TopicTarget] = {topic: TopicTarget(topic, self._namespace) for topic in settings.topics}
         self._dispatcher = dispatcher
         self._loop = dispatcher.loop
         self._instance = instance
         self._settings = settings
 
     def target(self, topic: str) -> TopicTarget:
-        """The topic's entry; a new one takes over what the instance already knows."""
+        """The topic's entry; a new one takes over what the instance already knows.
+
+        Raises:
+            InvalidNameError: With its namespace the name is too long.
+        """
         target = self.targets.get(topic)
         if target is None:
-            target = self.targets[topic] = TopicTarget(topic)
+            self._namespace.check_topic(topic)
+            target = self.targets[topic] = TopicTarget(topic, self._namespace)
             target.put(self._instance.routes.publish_info(topic))
         return target
 

@@ -196,7 +196,7 @@ class TransactionProducer(Producer):
         self._decisions = Decisions(group)
         self._checker: Checker | None = None
         self._log = StateLog(logger)
-        self._half_properties = f"{props.TRANSACTION_PREPARED}\x01true\x02{props.PRODUCER_GROUP}\x01{group}\x02"
+        self._half_properties = f"{props.TRANSACTION_PREPARED}\x01true\x02{props.PRODUCER_GROUP}\x01{self.config.names.wrap(group)}\x02"
 
     # -- life --------------------------------------------------------------------------------------------------------------------------
 

@@ -30,10 +30,11 @@ class CommandFrames:
         """The request for one try of an operation, with the operation's opaque."""
         queue = operation.queue
         assert queue is not None  # set before every try
+        names = self._config.names
         header = SendMessageRequestHeaderV2(
-            producer_group=self._settings.group,
-            topic=operation.target.topic,
-            default_topic=self._settings.create_topic_key,
+            producer_group=names.wrap(self._settings.group),
+            topic=names.wrap(operation.target.topic),
+            default_topic=names.wrap(self._settings.create_topic_key),
             default_topic_queue_nums=self._settings.default_topic_queue_nums,
             queue_id=queue.queue_id,
             sys_flag=operation.sys_flag,
@@ -49,7 +50,7 @@ class CommandFrames:
             RequestCode.SEND_BATCH_MESSAGE if operation.batch else RequestCode.SEND_MESSAGE_V2,
             opaque=operation.opaque,
             flag=ONEWAY_FLAG if operation.policy.oneway else 0,
-            ext_fields=header.to_ext(),
+            ext_fields=header.to_ext() | self._config.request_fields,
             body=operation.body,
             serialize_type=self._config.serialize_type,
         )

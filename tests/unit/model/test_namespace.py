@@ -1,0 +1,71 @@
+"""Names in a namespace: what is wrapped, what is not, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+
+import aiorocketmq as rmq
+from aiorocketmq.model.namespace import Namespace
+
+NS = Namespace("ns")
+
+
+@pytest.mark.feature("L11")
+@pytest.mark.parametrize(
+    ("user", "wire"),
+    [
+        ("orders", "ns%orders"),
+        ("%RETRY%g", "%RETRY%ns%g"),
+        ("%DLQ%g", "%DLQ%ns%g"),
+        ("other%orders", "ns%other%orders"),
+    ],
+)
+def test_names_go_out_with_the_namespace_and_come_back_without(user: str, wire: str) -> None:
+    assert NS.wrap(user) == wire
+    assert NS.unwrap(wire) == user
+    assert NS.wrap(wire) == wire, "it is put in once"
+    assert NS.unwrap(user) == user
+    assert Namespace().wrap(user) == Namespace().unwrap(user) == user
+
+
+@pytest.mark.feature("L11")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TBW102",
+        "RMQ_SYS_TRACE_TOPIC",
+        "rmq_sys_x",
+        "CID_RMQ_SYS_g",
+        "CLIENT_INNER_PRODUCER",
+        "TOOLS_CONSUMER",
+        "DefaultCluster_REPLY_TOPIC",
+        "%LMQ%light",
+        "",
+    ],
+)
+def test_what_belongs_to_brokers_and_clients_has_no_namespace(name: str) -> None:
+    assert NS.wrap(name) == name
+    assert NS.holds(name)
+
+
+def test_a_namespace_holds_its_own_names_alone() -> None:
+    assert [name for name in ("ns%a", "%RETRY%ns%g", "a", "other%a", "%RETRY%g", "nsx%a") if NS.holds(name)] == ["ns%a", "%RETRY%ns%g"]
+
+
+def test_broker_words_are_told_without_the_namespace() -> None:
+    assert NS.unwrap_text("topic[ns%orders] not exist, group ns%g") == "topic[orders] not exist, group g"
+    assert NS.unwrap_text(None) is None
+    assert Namespace().unwrap_text("a%b") == "a%b"
+
+
+def test_names_that_are_too_long_with_their_namespace_are_refused() -> None:
+    NS.check_topic("t" * 124)
+    with pytest.raises(rmq.InvalidNameError, match="128 characters"):
+        NS.check_topic("t" * 125)
+    NS.check_group("g" * 117)
+    with pytest.raises(rmq.InvalidNameError, match="121 characters"):
+        NS.check_group("g" * 118)
+    with pytest.raises(rmq.InvalidNameError):
+        rmq.Producer("a:1", group="g" * 118, namespace="ns")
+    with pytest.raises(rmq.InvalidNameError):
+        rmq.PushConsumer("a:1", group="g" * 118, namespace="ns")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq.server import LocalCluster
 from tests.support.clusters import Cluster
 from tests.support.push import Inbox, new_topic
 from tests.support.waiting import eventually
@@ -171,3 +174,36 @@ async def test_transactions_survive_a_broker_that_is_killed_at_every_step(cluste
         async with consumer:
             await eventually(lambda: set(inbox.bodies) >= expected, 90)
     assert set(inbox.bodies) == expected
+
+
+@pytest.mark.feature("C4", "C7")
+@pytest.mark.parametrize("flush", ["async", "sync"])
+async def test_checks_and_decisions_that_cross_end_each_transaction_once(tmp_path: Path, flush: Literal["async", "sync"]) -> None:
+    """The clock of the embedded server is ahead: it asks about every half message at once, while its decision is on its way."""
+    states = (COMMIT, ROLLBACK, UNKNOWN)
+
+    async def check(message: rmq.ReceivedMessage) -> rmq.TransactionState:
+        return COMMIT if message.body.startswith(b"open") else ROLLBACK
+
+    async def decide(message: rmq.HalfMessage, arg: object) -> rmq.TransactionState:
+        await asyncio.sleep(random.uniform(0.0, 0.01))
+        return states[int(message.body.split()[1]) % 3]
+
+    async with LocalCluster(data_dir=tmp_path, flush=flush) as cluster:
+        await cluster.create_topic("orders", queues=1)
+        await cluster.advance(60)
+        inbox = Inbox()
+        consumer = rmq.PushConsumer(cluster.name_servers, group="readers", start_from=rmq.StartFrom.FIRST)
+        consumer.listen("orders")(inbox.take)
+        names = {COMMIT: "commit", ROLLBACK: "rollback", UNKNOWN: "open"}
+        bodies = [f"{names[states[number % 3]]} {number}".encode() for number in range(150)]
+        async with rmq.TransactionProducer(cluster.name_servers, group="pay", check=check) as producer, consumer:
+            for first in range(0, len(bodies), 10):
+                batch = bodies[first : first + 10]
+                await asyncio.gather(*[producer.send_in_transaction(rmq.Message("orders", body), decide) for body in batch])
+            await cluster.advance(31)  # those that were under way when they were asked for are asked for again
+            expected = {body for body in bodies if not body.startswith(b"rollback")}
+            await eventually(lambda: set(inbox.bodies) >= expected, 30)
+            await producer.send(rmq.Message("orders", b"last"))
+            await eventually(lambda: b"last" in inbox.counts, 30)
+        assert inbox.counts == dict.fromkeys([*expected, b"last"], 1)

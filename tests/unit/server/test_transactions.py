@@ -236,6 +236,53 @@ async def test_producer_is_asked_again_and_again(bench: BrokerBench) -> None:
     assert await bench.bodies("orders", 2) == [b"paid"]
 
 
+@pytest.mark.parametrize("decision", [COMMIT, ROLLBACK])
+async def test_decision_that_meets_a_check_ends_the_transaction_all_the_same(bench: BrokerBench, decision: int) -> None:
+    """The check is not committed yet when the decision comes: the next one must not find the half message open."""
+    with running(bench) as later:
+        half, channel = await send_half(bench), producer(bench)
+        bench.clock.advance(6.1)
+        bench.schedule._run()
+        first = FakeChannel()
+        assert bench.handle(RemotingCommand.request(END, half.end(decision)), first) is None  # type: ignore[arg-type]
+        await settle(8)
+        assert [reply.code for reply in first.replies] == [0]
+        assert len(asked(channel)) == 1
+        assert open_halves(bench) == 0
+        answer = await end(bench, half, COMMIT, from_transaction_check=True)
+        assert answer.code == ResponseCode.SYSTEM_ERROR
+        await later(60)
+        assert len(asked(channel)) == 1
+    assert await bench.bodies("orders", 2) == ([b"paid"] if decision == COMMIT else [])
+    assert bench.state.store.settings("half") == {}
+
+
+async def test_decision_that_meets_the_giving_up_comes_too_late(make_bench: MakeBench) -> None:
+    bench = make_bench(transaction_timeout=1, transaction_check_interval=2, transaction_check_max=1)
+    with running(bench) as later:
+        half = await send_half(bench)
+        await later(1.1)
+        bench.clock.advance(2.1)
+        bench.schedule._run()
+        answer = bench.handle(RemotingCommand.request(END, half.end(COMMIT)), FakeChannel())  # type: ignore[arg-type]
+        assert answer is not None and answer.code == ResponseCode.SYSTEM_ERROR
+        await settle(8)
+    assert await bench.bodies("orders", 2) == []
+    assert [message.body for message in await messages(bench, UNDECIDED_TOPIC)] == [b"paid"]
+
+
+async def test_check_that_meets_a_decision_asks_nobody(bench: BrokerBench) -> None:
+    with running(bench) as later:
+        half, channel = await send_half(bench), producer(bench)
+        bench.clock.advance(6.1)
+        assert bench.handle(RemotingCommand.request(END, half.end(COMMIT)), FakeChannel()) is None  # type: ignore[arg-type]
+        bench.schedule._run()
+        await settle(8)
+        await later(60)
+    assert asked(channel) == []
+    assert await bench.bodies("orders", 2) == [b"paid"]
+
+
 async def test_producers_of_the_group_take_turns(bench: BrokerBench) -> None:
     with running(bench) as later:
         await send_half(bench)

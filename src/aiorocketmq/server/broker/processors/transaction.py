@@ -54,6 +54,8 @@ class TransactionProcessor:
         self._schedule = schedule
         self._ending: set[int] = set()
         """Half messages whose end is on its way into the store."""
+        self._next: dict[int, DueEntry] = {}
+        """Offset of a half message → when it is looked at next, from the moment at which that is decided: the table may not show it yet."""
         self._turn = 0
         schedule.register(HALF, self._check)
 
@@ -77,8 +79,7 @@ class TransactionProcessor:
             remark = f"the transaction was to end within {checked} s: now its producer is asked"
             raise broker_error(ResponseCode.ILLEGAL_OPERATION, remark)
         final = self._final(half) if header.commit_or_rollback == _COMMIT else None  # before anything is written: it may be refused
-        self._schedule.cancel(entry)
-        state.store.put_setting(_CHECKS, str(offset), None)
+        self._forget(offset, entry)
         if final is not None:
             state.store.append(final)
         state.store.append(_operation_of(half, state))
@@ -107,6 +108,14 @@ class TransactionProcessor:
         if wrong or half is None or entry is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, wrong)
         return half, entry
+
+    def _forget(self, offset: int, entry: DueEntry) -> None:
+        """Nobody is asked any more, nor by the check that is just on its way into the store."""
+        self._schedule.cancel(entry)
+        following = self._next.pop(offset, None)
+        if following is not None and following != entry:
+            self._schedule.cancel(following)
+        self._state.store.put_setting(_CHECKS, str(offset), None)
 
     def _ended(self, request: Plain[EndTransactionRequestHeader], offset: int, error: RocketMQError | None) -> None:
         self._ending.discard(offset)
@@ -139,18 +148,20 @@ class TransactionProcessor:
             store.after_commit(done)
             return
         record = store.record_at(entry.key)
-        store.strike(entry)
         if record is None:
+            store.strike(entry)
             store.after_commit(done)
             return
         half = decode_record(record)
         times = (number_or_none(store.setting(_CHECKS, str(entry.key)) or "0") or 0) + 1
         if times > state.config.transaction_check_max:
-            self._give_up(half)
-            store.after_commit(done)
+            self._give_up(half, entry, done)
             return
+        store.strike(entry)
         store.put_setting(_CHECKS, str(entry.key), str(times))
-        store.put_due(DueEntry(state.now_ms() + int(state.config.transaction_check_interval * 1000), HALF, entry.key))
+        following = DueEntry(state.now_ms() + int(state.config.transaction_check_interval * 1000), HALF, entry.key)
+        store.put_due(following)
+        self._next[entry.key] = following
         store.after_commit(partial(self._ask, half, times, done))
 
     def _ask(self, half: ReceivedMessage, times: int, done: Done, error: RocketMQError | None) -> None:
@@ -184,9 +195,11 @@ class TransactionProcessor:
         taken = [channels[(self._turn + index) % len(channels)] for index in range(len(channels))]
         return next((channel for channel in taken if channel.writable), taken[0])
 
-    def _give_up(self, half: ReceivedMessage) -> None:
+    def _give_up(self, half: ReceivedMessage, entry: DueEntry, done: Done) -> None:
         """Nobody knew: the message moves to where an operator finds it."""
         state = self._state
+        self._forget(entry.key, entry)
+        self._ending.add(entry.key)
         logger.warning(
             "transaction %s of group %s was checked %d times and is given up: its message is in %s",
             half.message_id,
@@ -194,7 +207,6 @@ class TransactionProcessor:
             state.config.transaction_check_max,
             names.UNDECIDED_TOPIC,
         )
-        state.store.put_setting(_CHECKS, str(half.commit_log_offset), None)
         topic = state.topics.create_derived(names.UNDECIDED_TOPIC, 1)
         host, port = half.born_address
         message = PendingMessage(
@@ -204,6 +216,11 @@ class TransactionProcessor:
         complete(message, half.properties)
         state.store.append(message)
         state.store.append(_operation_of(half, state))
+        state.store.after_commit(partial(self._given_up, entry.key, done))
+
+    def _given_up(self, offset: int, done: Done, error: RocketMQError | None) -> None:
+        self._ending.discard(offset)
+        done(error)
 
 
 def _own_topic(request: Plain[EndTransactionRequestHeader]) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
+from aiorocketmq.names import CONSUME_HOOKS as _CONSUME_HOOKS
 from aiorocketmq.names import DECISIONS as _DECISIONS
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
 from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client import PingResult
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer import PushConsumer
+    from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.enums import (
         CompressionType,
         ConsumeResult,
+        ConsumeReturnType,
         ConsumeType,
         MessageModel,
         Permission,
@@ -108,6 +112,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
     from aiorocketmq.producer import Producer, QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
     from aiorocketmq.producer.decisions import EndTransactionContext, EndTransactionHook
+    from aiorocketmq.producer.hooks import CheckForbiddenHook, SendContext, SendHook
     from aiorocketmq.producer.transaction import Transaction, TransactionProducer
 
     compiled: bool
@@ -125,6 +130,8 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
+    **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
 }
 _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
@@ -138,11 +145,15 @@ __all__ = [
     # values
     "SQL",
     "TLS",
+    "CheckForbiddenHook",
     "ClientConfig",
+    "ConsumeContext",
+    "ConsumeHook",
     "Credentials",
     "CredentialsFile",
     "EndTransactionContext",
     "EndTransactionHook",
+    "FilterHook",
     "HalfMessage",
     "Message",
     "MessageQueue",
@@ -152,6 +163,8 @@ __all__ = [
     "SelectByHash",
     "SelectByRandom",
     "SelectRoundRobin",
+    "SendContext",
+    "SendHook",
     "SendResult",
     "Suspend",
     "Transaction",
@@ -169,6 +182,7 @@ __all__ = [
     # enums
     "CompressionType",
     "ConsumeResult",
+    "ConsumeReturnType",
     "ConsumeType",
     "MessageModel",
     "Permission",

@@ -8,6 +8,8 @@ VALUES = ("errors", "model.enums", "model.queue", "model.results", "model.filter
 """Modules with public names, the cheapest first."""
 TRANSACTIONS = ("HalfMessage", "TransactionSendResult")
 DECISIONS = ("EndTransactionContext", "EndTransactionHook")
+SEND_HOOKS = ("CheckForbiddenHook", "SendContext", "SendHook")
+CONSUME_HOOKS = ("ConsumeContext", "ConsumeHook", "FilterHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "QueueProgress", "QueueRead", "QueueStats", "TopicStats",

@@ -39,11 +39,19 @@ class InnerProducer:
         routes: Finds the queues.
         unit_mode: The configuration's unit mode.
         wall_clock: Tells the born time.
+        group: The group that brokers know it by.
     """
 
-    group: Final = CLIENT_INNER_PRODUCER_GROUP
-
-    def __init__(self, api: BrokerApi, routes: RouteService, *, unit_mode: bool = False, wall_clock: WallClock = time.time) -> None:
+    def __init__(
+        self,
+        api: BrokerApi,
+        routes: RouteService,
+        *,
+        unit_mode: bool = False,
+        wall_clock: WallClock = time.time,
+        group: str = CLIENT_INNER_PRODUCER_GROUP,
+    ) -> None:
+        self.group: Final = group
         self._api = api
         self._routes = routes
         self._unit_mode = unit_mode

@@ -124,6 +124,7 @@ class PullOptions:
         max_decompressed_length: Bytes of the largest body accepted after decompression.
         decode_read_body: False leaves bodies empty.
         decode_decompress_body: False leaves bodies compressed.
+        keep: Gives back those of the messages that hooks want; None for all.
     """
 
     group: str
@@ -135,6 +136,7 @@ class PullOptions:
     max_decompressed_length: int = 64 * 1024 * 1024
     decode_read_body: bool = True
     decode_decompress_body: bool = True
+    keep: Callable[[list[ReceivedMessage]], list[ReceivedMessage]] | None = None
 
 
 class PullApi:
@@ -316,6 +318,8 @@ class PullCall:
         tags = subscription.tags
         if tags:
             messages = [message for message in messages if message.tag in tags]
+        if options.keep is not None:
+            messages = options.keep(messages)
         return messages
 
     # --- the exchange ------------------------------------------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ class Pulls:
         self._scheduler = scheduler
         self._beating = False
         self._thresholds: dict[str, Thresholds] = {}
+        keep = None
+        if settings.hooks:
+            from aiorocketmq.consumer.hooks import message_filter  # few programs have hooks
+
+            keep = message_filter(settings.hooks, settings.group)
         self._api = PullApi(
             instance.remoting,
             instance.routes,
@@ -81,6 +86,7 @@ class Pulls:
                 instance.config.max_decompressed_length,
                 instance.config.decode_read_body,
                 instance.config.decode_decompress_body,
+                keep,
             ),
             instance.config,
         )

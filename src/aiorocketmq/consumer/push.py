@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
@@ -18,6 +18,7 @@ from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
+from aiorocketmq.consumer.observed import Observed
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
 from aiorocketmq.consumer.responder import Responder, ResponderFunction
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
@@ -97,6 +99,11 @@ class PushConsumer:
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
         message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
+        hooks: Called around every call of a listener (`ConsumeHook`), or with every message before, to drop it (`FilterHook`); the first
+            one is around the others.
+        enable_trace: Write the message trace: two records for each message that a listener gets, for `mqadmin queryMsgTraceById` and the
+            like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
+        trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -136,6 +143,9 @@ class PushConsumer:
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,
+        hooks: Iterable[ConsumeHook | FilterHook] = (),
+        enable_trace: bool = False,
+        trace_topic: str | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
@@ -146,6 +156,7 @@ class PushConsumer:
         names.check_group(group)
         self._settings = PushSettings(**fields | {"group": names.unwrap(group)})
         self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=not self._settings.broadcasting, namespace=names)
+        self._observed = Observed(self._settings) if self._settings.observed else None
         self._made_at = time.time()
         self._runtime: PushRuntime | None = None
         self._force = asyncio.Event()
@@ -195,10 +206,16 @@ class PushConsumer:
         topic = self._namespace.unwrap(topic)
 
         def decorate(function: F) -> F:
-            self._subscriptions.add(Listener(topic, function, batch), expression, epoch_ms(time.time))
+            self._subscriptions.add(self._listener(topic, function, batch), expression, epoch_ms(time.time))
             return function
 
         return decorate
+
+    def _listener(self, topic: str, function: ListenerFunction, batch: int) -> Listener:
+        listener = Listener(topic, function, batch)
+        if self._observed is not None:
+            self._observed.around(listener)
+        return listener
 
     def respond(self, topic: str, expression: str | SQL | None = "*") -> Callable[[Responding], Responding]:
         """Decorate the function that answers the requests of a topic: those of `Producer.request()`, and of Java producers.
@@ -255,7 +272,7 @@ class PushConsumer:
         self._life.check_not_stopped()
         topic = self._namespace.unwrap(topic)
         before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
-        self._subscriptions.add(Listener(topic, listener, batch), expression, epoch_ms(time.time))
+        self._subscriptions.add(self._listener(topic, listener, batch), expression, epoch_ms(time.time))
         logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
         if self._runtime is not None:
             try:
@@ -314,6 +331,8 @@ class PushConsumer:
 
     async def _join(self, instance: ClientInstance) -> None:
         self._force.clear()
+        if self._observed is not None:
+            await self._observed.start(instance)
         self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
         await runtime.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
@@ -349,6 +368,8 @@ class PushConsumer:
         try:
             if self._runtime is not None:
                 await self._runtime.stop(self._force)
+            if self._observed is not None:
+                await self._observed.stop(self._force)
         except asyncio.CancelledError:
             raise  # by code outside of the library: it is called again
         except BaseException:
@@ -481,6 +502,11 @@ class PushConsumer:
         if self._runtime is None:
             return 0
         return sum(assigned.messages.count for assigned in self._runtime.queues.assigned.values())
+
+    @property
+    def traces_lost(self) -> int:
+        """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
+        return self._observed.traces_lost if self._observed is not None else 0
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""

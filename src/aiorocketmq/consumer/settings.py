@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
+from aiorocketmq.model.checks import INT32_MAX, checked_hooks, duration, flag, member, whole
 from aiorocketmq.model.enums import MessageModel, StartFrom
-from aiorocketmq.model.names import DEFAULT_CONSUMER_GROUP, check_group
+from aiorocketmq.model.names import DEFAULT_CONSUMER_GROUP, check_group, check_topic
 from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ START_TIMESTAMP_BACK: Final = 30 * 60.0
 YEAR_10000: Final = 253_402_300_800
 """Seconds since the epoch; what is beyond is meant as milliseconds."""
 STORE_METHODS: Final = tuple(name for name in vars(OffsetStore) if not name.startswith("_"))
+HOOK_METHODS: Final = ("before_consume", "after_consume", "keep")
 MIB: Final = 1024 * 1024
 
 MessageQueueListener: TypeAlias = Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], Any]
@@ -68,6 +69,9 @@ class PushSettings:
     offset_store: OffsetStore | None = None
     local_offset_store_dir: str | Path | None = None
     message_queue_listener: MessageQueueListener | None = None
+    hooks: tuple[Any, ...] = ()
+    enable_trace: bool = False
+    trace_topic: str | None = None
 
     def __post_init__(self) -> None:
         check_group(self.group)
@@ -84,10 +88,25 @@ class PushSettings:
         member("message_model", self.message_model, MessageModel)
         for name in ("ordered", "auto_commit", "post_subscription_when_pull", "connect_broker_by_user", "skip_damaged_messages"):
             flag(name, getattr(self, name))
+        self._check_observers()
         self._check_users_objects()
         self._check_start_timestamp()
         if not self.auto_commit and not self.ordered:
             raise ConfigError("auto_commit=False works for ordered consumers only", hint="use ordered=True, or leave it out")
+
+    @property
+    def observed(self) -> bool:
+        """Somebody looks at the calls of listeners."""
+        return self.enable_trace or bool(self.hooks)
+
+    def _check_observers(self) -> None:
+        if self.hooks != ():
+            object.__setattr__(self, "hooks", checked_hooks(self.hooks, HOOK_METHODS, "ConsumeHook or a FilterHook"))
+        flag("enable_trace", self.enable_trace)
+        if self.trace_topic is not None:
+            check_topic(self.trace_topic)
+            if not self.enable_trace:
+                raise ConfigError("trace_topic is given without enable_trace=True", hint="set enable_trace=True, or leave it out")
 
     def _check_users_objects(self) -> None:
         """What the user gives us to call; the protocols see names only, so that classes and what is not to be called pass them."""

@@ -5,15 +5,17 @@ Each takes the field's name and its value, gives back the plain value, and raise
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.parsing import INT32_MAX
 from aiorocketmq.wording import shown
 
-__all__ = ["INT32_MAX", "duration", "flag", "member", "whole"]
+__all__ = ["INT32_MAX", "checked_hooks", "duration", "flag", "member", "whole"]
 
 E = TypeVar("E", bound=Enum)
 
@@ -83,3 +85,27 @@ def member(name: str, value: object, kind: type[E]) -> E:
 
 def _use_whole(low: int, high: int | None) -> str:
     return f"use a whole number of at least {low}" if high is None else f"use a whole number from {low} to {high}"
+
+
+def checked_hooks(hooks: object, methods: Sequence[str], kinds: str) -> tuple[Any, ...]:
+    """The hooks that a client was given.
+
+    Args:
+        hooks: What was given.
+        methods: Names of the methods of which a hook has at least one.
+        kinds: What hooks may be, for the error.
+
+    Raises:
+        ConfigError: They are no list of hooks.
+    """
+    if isinstance(hooks, str | bytes) or not isinstance(hooks, Iterable):
+        raise ConfigError(f"hooks {shown(hooks)} is not a list", hint=f"give a list of objects that are a {kinds}")
+    given = tuple(hooks)
+    for hook in given:
+        found = [method for method in methods if callable(getattr(hook, method, None))]
+        if not found or isinstance(hook, type):
+            raise ConfigError(f"hook {shown(hook)} has none of the methods {', '.join(methods)}", hint=f"give an object that is a {kinds}")
+        for method in found:
+            if inspect.iscoroutinefunction(getattr(hook, method)):
+                raise ConfigError(f"{method}() of hook {shown(hook)} is an async def, which nobody would await", hint="make it a def")
+    return given

@@ -56,6 +56,20 @@ class ConsumeResult(Enum):
     ROLLBACK = "ROLLBACK"
 
 
+class ConsumeReturnType(Enum):
+    """How a call of a listener has ended (Java: `ConsumeReturnType`); the number is that of the message trace.
+
+    `TIME_OUT`: it took `consume_timeout` or longer. `EXCEPTION`: it raised. `FAILED`: it has returned that the messages shall come again.
+    `RETURNNULL` is what Java listeners do that return nothing; here that is `SUCCESS`.
+    """
+
+    SUCCESS = 0
+    TIME_OUT = 1
+    EXCEPTION = 2
+    RETURNNULL = 3
+    FAILED = 4
+
+
 class CompressionType(Enum):
     """How a producer compresses large bodies (Java: `CompressionType`); LZ4 and ZSTD need the extra `compression`."""
 

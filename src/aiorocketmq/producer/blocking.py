@@ -39,9 +39,11 @@ def begin(
         nowait: The tries are those of `send_nowait()`.
 
     Returns:
-        What can be cancelled; None when the window is full: nothing was done.
+        What can be cancelled; None when the window is full, or hooks look at sends: nothing was done.
     """
     preparer, policy = producer._running(), _policy(producer, nowait)
+    if producer._settings.observed:
+        return None  # hooks must not see it twice: it goes by `send()`, whether there is room or not
     accumulator = producer._accumulator
     if accumulator is not None:
         gathered = accumulator.take(message, policy, timeout, queue, selector, sharding_key, reply)
@@ -89,7 +91,7 @@ def direct_sender(producer: Producer, hand_over: Callable[[Callable[[Reply], Can
         hand_over: Calls a function on the loop with a reply, and blocks until this is told an outcome.
     """
     preparer = producer._running()
-    if producer._accumulator is not None or not producer._policies.sync.plain:
+    if producer._accumulator is not None or producer._settings.observed or not producer._policies.sync.plain:
         return None
 
     def make_preparer() -> Preparer:

@@ -74,10 +74,12 @@ class Decisions:
 
     Attributes:
         hooks: Called with each decision that a broker is told.
+        trace: One hook more, while the producer runs with a trace.
     """
 
     def __init__(self, group: str) -> None:
         self.hooks: Sequence[EndTransactionHook] = ()
+        self.trace: EndTransactionHook | None = None
         self._group = group
         self._under_way: set[str] = set()
         self._made: OrderedDict[str, TransactionState] = OrderedDict()
@@ -170,7 +172,7 @@ class Decisions:
             self._log.note(logging.WARNING, f"answer {check.address}", text, transaction_id, check.address, error)
 
     def _show(self, context: EndTransactionContext) -> None:
-        for hook in self.hooks:
+        for hook in self.hooks if self.trace is None else (*self.hooks, self.trace):
             try:
                 hook.end_transaction(context)
             except Exception:

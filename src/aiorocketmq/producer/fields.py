@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.model.enums import CompressionType
+
+if TYPE_CHECKING:
+    from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
 
 class ProducerFields(ClientFields, total=False):
@@ -38,3 +42,7 @@ class ProducerFields(ClientFields, total=False):
     start_detector_enable: bool
     detect_timeout: float | timedelta
     detect_interval: float | timedelta
+    hooks: Iterable[SendHook | CheckForbiddenHook]
+    enable_trace: bool
+    trace_topic: str | None
+    trace_recalls: bool

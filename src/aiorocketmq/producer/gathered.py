@@ -14,7 +14,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.failures import send_timed_out
-from aiorocketmq.producer.reply import NOBODY, Reply, tell_error
+from aiorocketmq.producer.reply import NOBODY, Reply, given_up, tell_error
 from aiorocketmq.producer.send import SendOperation, SendState, TopicTarget
 
 TOLERANCE: Final = 0.001
@@ -90,7 +90,7 @@ class Gathered:
 
     def cancel(self) -> None:
         """The caller is gone: the message does not leave with its batch, unless that has left already."""
-        self.reply = NOBODY
+        self.reply = given_up(self.reply)
         if self.alone is not None:
             self.alone.cancel()
 

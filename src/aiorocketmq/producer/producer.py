@@ -27,6 +27,7 @@ from aiorocketmq.errors import (
     NoNameServerError,
     RemotingError,
     RocketMQError,
+    WindowFullError,
 )
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import CompressionType, ServiceState
@@ -39,8 +40,8 @@ from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.failures import no_room
 from aiorocketmq.producer.gathered import Gathered
+from aiorocketmq.producer.observed import FLUSH_TIMEOUT, ObservedSends
 from aiorocketmq.producer.prepare import Policies, Preparer
-from aiorocketmq.producer.recall import Recalls
 from aiorocketmq.producer.requests import Requests
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
@@ -50,11 +51,12 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
 logger = logging.getLogger("aiorocketmq.producer")
 
 
-class Producer(Recalls):
+class Producer(ObservedSends):
     """Sends messages.
 
     One producer serves any number of tasks of its event loop and any number of topics; it is cheap when idle, so make one and keep it.
@@ -94,6 +96,11 @@ class Producer(Recalls):
         not_available_duration: Seconds for which it is spared then, one for each latency. One that failed counts as having taken 10 s.
         start_detector_enable: Probe brokers that are spared every 3 s, so that they are used again as soon as they can be reached.
         detect_timeout, detect_interval: Seconds that a probe may take, and between two probes of a broker, at least.
+        hooks: Called around every send (`SendHook`), or before it, to forbid it (`CheckForbiddenHook`); the first one is around the others.
+        enable_trace: Write the message trace: a record of every send that is answered or has failed, for `mqadmin queryMsgTraceById` and
+            the like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
+        trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
+        trace_recalls: A record of every `recall()`, too; readers before 5.4 do not know these.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -133,38 +140,15 @@ class Producer(Recalls):
         start_detector_enable: bool = False,
         detect_timeout: float | timedelta = 0.2,
         detect_interval: float | timedelta = 2.0,
+        hooks: Iterable[SendHook | CheckForbiddenHook] = (),
+        enable_trace: bool = False,
+        trace_topic: str | None = None,
+        trace_recalls: bool = False,
         **client_fields: Unpack[ClientFields],
     ) -> None:
+        fields = {name: value for name, value in locals().items() if name in ProducerSettings.__dataclass_fields__}
         self._config = ClientConfig.from_fields(config, name_servers, client_fields)
-        self._settings = ProducerSettings(
-            group=self._config.names.unwrap(group),
-            topics=topics,  # type: ignore[arg-type]  # becomes a tuple there
-            send_msg_timeout=send_msg_timeout,  # type: ignore[arg-type]  # becomes float seconds there
-            send_msg_max_timeout_per_request=send_msg_max_timeout_per_request,  # type: ignore[arg-type]
-            retry_times_when_send_failed=retry_times_when_send_failed,
-            retry_times_when_send_async_failed=retry_times_when_send_async_failed,
-            retry_another_broker_when_not_store_ok=retry_another_broker_when_not_store_ok,
-            retry_response_codes=retry_response_codes,  # type: ignore[arg-type]  # becomes a set there
-            max_message_size=max_message_size,
-            compress_msg_body_over_howmuch=compress_msg_body_over_howmuch,
-            compress_type=compress_type,
-            compress_level=compress_level,
-            compress_batches=compress_batches,
-            create_topic_key=create_topic_key,
-            default_topic_queue_nums=default_topic_queue_nums,
-            max_in_flight=max_in_flight,
-            max_in_flight_bytes=max_in_flight_bytes,
-            auto_batch=auto_batch,
-            batch_max_delay=batch_max_delay,  # type: ignore[arg-type]
-            batch_max_bytes=batch_max_bytes,
-            total_batch_max_bytes=total_batch_max_bytes,
-            send_latency_enable=send_latency_enable,
-            latency_max=latency_max,  # type: ignore[arg-type]  # become tuples of seconds there
-            not_available_duration=not_available_duration,  # type: ignore[arg-type]
-            start_detector_enable=start_detector_enable,
-            detect_timeout=detect_timeout,  # type: ignore[arg-type]
-            detect_interval=detect_interval,  # type: ignore[arg-type]
-        )
+        self._settings = ProducerSettings(**fields | {"group": self._config.names.unwrap(group)})
         self._settings.check_frame(self._config.frame_max_length)
         self._config.names.check_group(group)
         self._policies = Policies(self._settings, self._settings.retry_response_codes)
@@ -217,10 +201,13 @@ class Producer(Recalls):
         dispatcher = self._dispatcher = SendDispatcher(self._settings, instance)
         await instance.register_producer(dispatcher)
         await self._preload(dispatcher)
-        self._preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
-        self._requests = Requests(instance, self._preparer, self.group)
-        if self._settings.auto_batch:
-            self._accumulator = Accumulator(dispatcher, self._preparer.ids)
+        if self._settings.observed:
+            preparer, accumulator = await self._observe(dispatcher, instance)
+        else:
+            preparer = Preparer(self._settings, dispatcher, instance.client_id, os.getpid())
+            accumulator = Accumulator(dispatcher, preparer.ids) if self._settings.auto_batch else None
+        self._preparer, self._accumulator = preparer, accumulator
+        self._requests = Requests(instance, preparer, self.group)
         logger.info("producer %s started as %s", self.group, instance.client_id)
 
     async def _undo(self, instance: ClientInstance) -> None:
@@ -228,6 +215,7 @@ class Producer(Recalls):
         if self._dispatcher is not None:
             await self._dispatcher.close(0)
             await self._dispatcher.probe_no_more()
+            await self._end_trace(0)
             await instance.unregister_producer(self._dispatcher)
             self._dispatcher = None
 
@@ -270,11 +258,13 @@ class Producer(Recalls):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None) as self._draining:
                     await self._dispatcher.close(patience)
+                    await self._end_trace(min(patience, FLUSH_TIMEOUT))
         finally:
             if self._requests is not None:
                 self._requests.close()
             self._draining = None
             await self._dispatcher.probe_no_more()
+            await self._end_trace(0)
             await instance.unregister_producer(self._dispatcher)
             logger.info("producer %s stopped", self.group)
 
@@ -398,11 +388,19 @@ class Producer(Recalls):
         if accumulator is not None:
             gathered = accumulator.take(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
             if gathered is not None:
-                accumulator.add_nowait(gathered)
+                try:
+                    accumulator.add_nowait(gathered)
+                except WindowFullError as error:
+                    self._not_begun(gathered, error)
+                    raise
                 return future
         operation = preparer.single(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
         dispatcher = preparer.dispatcher
-        dispatcher.window.acquire_nowait(operation.size)
+        try:
+            dispatcher.window.acquire_nowait(operation.size)
+        except WindowFullError as error:
+            self._not_begun(operation, error)
+            raise
         dispatcher.begin(operation)
         return future
 
@@ -589,8 +587,12 @@ class Producer(Recalls):
         return result
 
     async def _wait_for_room(self, dispatcher: SendDispatcher, operation: SendOperation | Gathered) -> None:
-        if not await dispatcher.window.acquire(operation.size, operation.deadline):
-            raise no_room(operation.target.topic, operation.deadline - operation.started, dispatcher.window.messages)
-        if dispatcher.closed:
-            dispatcher.window.release(operation.size)
-            raise ClientClosedError(f"producer {self.group!r} was stopped")
+        try:
+            if not await dispatcher.window.acquire(operation.size, operation.deadline):
+                raise no_room(operation.target.topic, operation.deadline - operation.started, dispatcher.window.messages)
+            if dispatcher.closed:
+                dispatcher.window.release(operation.size)
+                raise ClientClosedError(f"producer {self.group!r} was stopped")
+        except BaseException as error:
+            self._not_begun(operation, error)
+            raise

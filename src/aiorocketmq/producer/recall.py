@@ -12,6 +12,8 @@ from aiorocketmq.errors import (
     ConfigError,
     NoPermissionError,
     NotSupportedByBrokerError,
+    RemotingError,
+    RouteError,
     UnsupportedRequestError,
     broker_not_found,
 )
@@ -59,7 +61,16 @@ class Recalls:
         """
         instance = self._life.running()
         patience = self._settings.send_msg_timeout if timeout is None else duration("timeout", timeout)
-        return await _recall(instance, self._settings.group, topic, handle, patience)
+        try:
+            message_id = await _recall(instance, self._settings.group, topic, handle, patience)
+        except (BrokerError, RemotingError, RouteError):
+            self._recalled(topic, handle, success=False)
+            raise
+        self._recalled(topic, handle, success=True)
+        return message_id
+
+    def _recalled(self, topic: str, handle: str, *, success: bool) -> None:
+        """A broker was asked."""
 
 
 async def _recall(instance: ClientInstance, group: str, topic: str, handle: str, timeout: float) -> str:

@@ -36,6 +36,12 @@ class _Nobody:
 NOBODY: Final = _Nobody()
 
 
+def given_up(reply: Reply) -> Reply:
+    """What takes the place of a reply whose caller has gone; one that hooks look at hears of it here."""
+    reply.done()
+    return NOBODY
+
+
 def tell_error(reply: Reply, error: BaseException) -> None:
     """Tell an error to a reply that has no outcome yet; neither a future nor a coroutine can carry a `StopIteration`."""
     if isinstance(error, StopIteration):

@@ -42,7 +42,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off, names_no_queue
 from aiorocketmq.producer.failures import send_failed, send_timed_out
-from aiorocketmq.producer.reply import NOBODY, Reply, tell_error
+from aiorocketmq.producer.reply import Reply, given_up, tell_error
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.templates import SendTemplate
@@ -528,7 +528,7 @@ class SendOperation:
 
     def cancel(self) -> None:
         """The caller is gone: give everything back at once."""
-        self.reply = NOBODY
+        self.reply = given_up(self.reply)
         self.end()
 
     def break_off(self, error: BaseException) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
+from aiorocketmq.model.checks import INT32_MAX, checked_hooks, duration, flag, member, whole
 from aiorocketmq.model.enums import CompressionType
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROUP, check_group, check_topic
 from aiorocketmq.protocol.compression import LEVELS, Compressor
@@ -17,6 +18,7 @@ DEFAULT_RETRY_RESPONSE_CODES = frozenset({17, 14, 1, 2, 16, 204, 205, 1500})
 MAX_QUEUE_NUMS = 65535
 FRAME_OVERHEAD = 256 * 1024
 """Bytes of a frame left for its header; 32 KiB of properties take up to six times as much in JSON."""
+HOOK_METHODS = ("check_forbidden", "before_send", "after_send")
 MIN_BATCH_DELAY = 0.001
 MAX_BATCH_DELAY = 30.0
 MAX_BATCH_BYTES = 2 * 1024 * 1024
@@ -71,6 +73,15 @@ class ProducerSettings:
     start_detector_enable: bool = False
     detect_timeout: float = 0.2
     detect_interval: float = 2.0
+    hooks: tuple[Any, ...] = ()
+    enable_trace: bool = False
+    trace_topic: str | None = None
+    trace_recalls: bool = False
+
+    @property
+    def observed(self) -> bool:
+        """Somebody looks at the sends."""
+        return self.enable_trace or bool(self.hooks)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -93,11 +104,12 @@ class ProducerSettings:
         for name, low, high in _WHOLE:
             put(self, name, whole(name, getattr(self, name), low, high))
         flag("retry_another_broker_when_not_store_ok", self.retry_another_broker_when_not_store_ok)
-        for name in ("auto_batch", "compress_batches", "send_latency_enable", "start_detector_enable"):
+        for name in ("auto_batch", "compress_batches", "send_latency_enable", "start_detector_enable", "enable_trace", "trace_recalls"):
             flag(name, getattr(self, name))
         for name in ("detect_timeout", "detect_interval"):
             put(self, name, duration(name, getattr(self, name)))
         self._check_latencies()
+        self._check_observers()
         level = self.compress_level
         kind = member("compress_type", self.compress_type, CompressionType)
         put(self, "compressor", Compressor(kind, None if level is None else whole("compress_level", level, *LEVELS[kind])))
@@ -110,6 +122,15 @@ class ProducerSettings:
                 f"max_message_size {self.max_message_size} does not fit into a frame of frame_max_length {frame_max_length} bytes",
                 hint=f"leave {FRAME_OVERHEAD} bytes for header and properties",
             )
+
+    def _check_observers(self) -> None:
+        if self.hooks != ():
+            object.__setattr__(self, "hooks", checked_hooks(self.hooks, HOOK_METHODS, "SendHook or a CheckForbiddenHook"))
+        if self.trace_topic is not None:
+            check_topic(self.trace_topic)
+        for name in ("trace_topic", "trace_recalls"):
+            if getattr(self, name) and not self.enable_trace:
+                raise ConfigError(f"{name} is given without enable_trace=True", hint="set enable_trace=True, or leave it out")
 
     def _check_latencies(self) -> None:
         for name in ("latency_max", "not_available_duration"):

@@ -211,6 +211,7 @@ class TransactionProducer(Producer):
             most=self._check_request_hold_max,
             executor=self._executor,
         )
+        self._decisions.trace = self._trace
         instance.clients.checks[self.group] = self._checker.take
         # Every broker that may hold a half message of the group has this topic, and has to know of us before we send anything.
         self._dispatcher.watched = (HALF_TOPIC,)

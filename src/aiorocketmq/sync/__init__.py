@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aiorocketmq.names import CONSUME_HOOKS as _CONSUME_HOOKS
 from aiorocketmq.names import DECISIONS as _DECISIONS
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
+from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
 from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.client.health import PingResult
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
+    from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.enums import (
         CompressionType,
         ConsumeResult,
+        ConsumeReturnType,
         ConsumeType,
         MessageModel,
         Permission,
@@ -109,6 +113,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.results import Retry, SendResult, Suspend
     from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
     from aiorocketmq.producer.decisions import EndTransactionContext, EndTransactionHook
+    from aiorocketmq.producer.hooks import CheckForbiddenHook, SendContext, SendHook
     from aiorocketmq.producer.selectors import QueueSelector, SelectByHash, SelectByRandom, SelectRoundRobin
     from aiorocketmq.sync.admin import AdminClient
     from aiorocketmq.sync.cluster import LocalCluster
@@ -128,6 +133,8 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
+    **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
 }
 
@@ -141,11 +148,15 @@ __all__ = [
     # values
     "SQL",
     "TLS",
+    "CheckForbiddenHook",
     "ClientConfig",
+    "ConsumeContext",
+    "ConsumeHook",
     "Credentials",
     "CredentialsFile",
     "EndTransactionContext",
     "EndTransactionHook",
+    "FilterHook",
     "HalfMessage",
     "Message",
     "MessageQueue",
@@ -155,6 +166,8 @@ __all__ = [
     "SelectByHash",
     "SelectByRandom",
     "SelectRoundRobin",
+    "SendContext",
+    "SendHook",
     "SendResult",
     "Suspend",
     "Transaction",
@@ -172,6 +185,7 @@ __all__ = [
     # enums
     "CompressionType",
     "ConsumeResult",
+    "ConsumeReturnType",
     "ConsumeType",
     "MessageModel",
     "Permission",

@@ -5,7 +5,7 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self, Unpack, final, overload
@@ -13,6 +13,7 @@ from typing import Self, Unpack, final, overload
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
+from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
 from aiorocketmq.consumer.listener import BatchListener, ListenerFunction, MessageListener
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
@@ -81,6 +82,11 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
         message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
+        hooks: Called around every call of a listener (`ConsumeHook`), or with every message before, to drop it (`FilterHook`); the first
+            one is around the others.
+        enable_trace: Write the message trace: two records for each message that a listener gets, for `mqadmin queryMsgTraceById` and the
+            like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
+        trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -120,6 +126,9 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,
+        hooks: Iterable[ConsumeHook | FilterHook] = (),
+        enable_trace: bool = False,
+        trace_topic: str | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
@@ -153,6 +162,9 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 offset_store=offset_store,
                 local_offset_store_dir=local_offset_store_dir,
                 message_queue_listener=message_queue_listener,
+                hooks=hooks,
+                enable_trace=enable_trace,
+                trace_topic=trace_topic,
                 **client_fields,
             )
         )
@@ -319,6 +331,11 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def backlog(self) -> int:
         """Messages that were pulled and are not consumed yet."""
         return self._async.backlog
+
+    @property
+    def traces_lost(self) -> int:
+        """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
+        return self._async.traces_lost
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""

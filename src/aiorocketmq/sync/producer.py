@@ -20,6 +20,7 @@ from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROU
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
+from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 from aiorocketmq.producer.producer import Producer as AsyncProducer
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES
@@ -69,6 +70,11 @@ class Producer(BlockingProducer[AsyncProducer]):
         not_available_duration: Seconds for which it is spared then, one for each latency. One that failed counts as having taken 10 s.
         start_detector_enable: Probe brokers that are spared every 3 s, so that they are used again as soon as they can be reached.
         detect_timeout, detect_interval: Seconds that a probe may take, and between two probes of a broker, at least.
+        hooks: Called around every send (`SendHook`), or before it, to forbid it (`CheckForbiddenHook`); the first one is around the others.
+        enable_trace: Write the message trace: a record of every send that is answered or has failed, for `mqadmin queryMsgTraceById` and
+            the like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
+        trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
+        trace_recalls: A record of every `recall()`, too; readers before 5.4 do not know these.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -108,6 +114,10 @@ class Producer(BlockingProducer[AsyncProducer]):
         start_detector_enable: bool = False,
         detect_timeout: float | timedelta = 0.2,
         detect_interval: float | timedelta = 2.0,
+        hooks: Iterable[SendHook | CheckForbiddenHook] = (),
+        enable_trace: bool = False,
+        trace_topic: str | None = None,
+        trace_recalls: bool = False,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
@@ -141,6 +151,10 @@ class Producer(BlockingProducer[AsyncProducer]):
                 start_detector_enable=start_detector_enable,
                 detect_timeout=detect_timeout,
                 detect_interval=detect_interval,
+                hooks=hooks,
+                enable_trace=enable_trace,
+                trace_topic=trace_topic,
+                trace_recalls=trace_recalls,
                 **client_fields,
             ),
             max_in_flight,
@@ -167,6 +181,11 @@ class Producer(BlockingProducer[AsyncProducer]):
             ClientStateError: The producer is not running.
         """
         return self._call(self._async.recall, topic, handle, timeout=timeout)
+
+    @property
+    def traces_lost(self) -> int:
+        """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
+        return self._async.traces_lost
 
     @property
     def group(self) -> str:

@@ -104,6 +104,11 @@ class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer])
         return self._call(self._async.recall, topic, handle, timeout=timeout)
 
     @property
+    def traces_lost(self) -> int:
+        """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
+        return self._async.traces_lost
+
+    @property
     def group(self) -> str:
         """The producer group."""
         return self._async.group

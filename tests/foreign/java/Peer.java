@@ -14,6 +14,7 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
@@ -98,6 +99,8 @@ public final class Peer {
                 return startProducer(request);
             case "send":
                 return send(request);
+            case "recall":
+                return recall(request);
             case "send_numbers":
                 return sendNumbers(request);
             case "send_batch":
@@ -168,6 +171,12 @@ public final class Peer {
         if (request.containsKey("delay_level")) {
             message.setDelayTimeLevel(request.getIntValue("delay_level"));
         }
+        if (request.containsKey("delay_ms")) {
+            message.setDelayTimeMs(request.getLongValue("delay_ms"));
+        }
+        if (request.containsKey("priority")) {
+            message.setPriority(request.getIntValue("priority"));
+        }
         JSONObject properties = request.getJSONObject("properties");
         if (properties != null) {
             properties.forEach((name, value) -> message.putUserProperty(name, (String) value));
@@ -186,6 +195,13 @@ public final class Peer {
             result = producer.send(message);
         }
         return describe(result);
+    }
+
+    private JSONObject recall(JSONObject request) throws Exception {
+        JSONObject answer = new JSONObject();
+        String handle = request.getString("handle");
+        answer.put("message_id", producers.get(request.getString("id")).recallMessage(request.getString("topic"), handle));
+        return answer;
     }
 
     private JSONObject sendNumbers(JSONObject request) throws Exception {
@@ -215,6 +231,7 @@ public final class Peer {
         answer.put("queue_id", result.getMessageQueue().getQueueId());
         answer.put("broker", result.getMessageQueue().getBrokerName());
         answer.put("queue_offset", result.getQueueOffset());
+        answer.put("recall_handle", result.getRecallHandle());
         return answer;
     }
 
@@ -229,7 +246,11 @@ public final class Peer {
         }
         Inbox inbox = new Inbox(consumer);
         inbox.failuresLeft = request.getIntValue("failures");
-        consumer.subscribe(request.getString("topic"), request.getString("expression"));
+        if (request.containsKey("sql")) {
+            consumer.subscribe(request.getString("topic"), MessageSelector.bySql(request.getString("sql")));
+        } else {
+            consumer.subscribe(request.getString("topic"), request.getString("expression"));
+        }
         if (request.getBooleanValue("ordered")) {
             consumer.setMessageListener((MessageListenerOrderly) (messages, context) ->
                 inbox.take(messages) ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);

@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> None:
         if version[0] == "5":
             (HERE / f"recall-{version}.jsonl").write_text(run_java(HERE / "java" / "RecallHandles.java", Path(jars), version))
         (HERE / f"trace-{version}.jsonl").write_text(run_java(HERE / "java" / "TraceRecords.java", Path(jars), version))
+        (HERE / f"names-{version}.jsonl").write_text(run_java(HERE / "java" / "Names.java", Path(jars), version))
         (HERE / f"sql-{version}.jsonl").write_text(run_java(HERE / "java" / "SqlFilter.java", Path(jars), version, input_lines()))
         (HERE / f"view-{version}.jsonl").write_text(run_java(HERE / "java" / "JavaView.java", Path(jars), version, lines))
         lines = "".join(request.line() + "\n" for request in requests())

@@ -136,7 +136,7 @@ public final class Peer {
         producer.setNamesrvAddr(request.getString("name_servers"));
         producer.setInstanceName("java-producer-" + request.getString("id"));
         producer.setSendMsgTimeout(10_000);
-        bePatient(producer);
+        bePatient(producer, request);
         if (request.containsKey("compress_from")) {
             producer.setCompressMsgBodyOverHowmuch(request.getIntValue("compress_from"));
         }
@@ -152,7 +152,10 @@ public final class Peer {
      * On a busy machine a cold JVM takes longer than the default time-out for its first requests, and a heartbeat that another thread
      * holds up (the broker then answers "subscription not latest") is only repeated after the interval, 30 s by default.
      */
-    private static void bePatient(ClientConfig client) {
+    private static void bePatient(ClientConfig client, JSONObject request) {
+        if (request.containsKey("namespace")) {
+            client.setNamespace(request.getString("namespace"));
+        }
         client.setMqClientApiTimeout(20_000);
         client.setHeartbeatBrokerInterval(1_000);
     }
@@ -240,7 +243,7 @@ public final class Peer {
         consumer.setNamesrvAddr(request.getString("name_servers"));
         consumer.setInstanceName("java-consumer-" + request.getString("id"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        bePatient(consumer);
+        bePatient(consumer, request);
         if (request.getBooleanValue("broadcasting")) {
             consumer.setMessageModel(MessageModel.BROADCASTING);
         }
@@ -287,7 +290,7 @@ public final class Peer {
         consumer.setNamesrvAddr(request.getString("name_servers"));
         consumer.setInstanceName("java-responder-" + request.getString("id"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        bePatient(consumer);
+        bePatient(consumer, request);
         consumer.subscribe(request.getString("topic"), "*");
         consumer.setMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt message : messages) {

@@ -57,6 +57,12 @@ ROWS = {
             reference="send_in_flight",
             against=("java",),
         ),
+        _row(
+            "send_signed",
+            "signed sends (ACL), 256 in flight, ÷ Java's unsigned ones",
+            reference="send_in_flight",
+            against=("java",),
+        ),
         _row("transaction", "transaction: half message and commit, one at a time", "send_in_transaction", against=("java",)),
         _row("push", "push consume, concurrent, one message per call, `async def`", "push_concurrent"),
         _row("push_plain", "the same with a plain `def` listener on worker threads", reference="push_concurrent"),

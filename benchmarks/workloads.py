@@ -116,6 +116,7 @@ FAMILIES = (
                 variant="auto-batching",
                 arguments=WINDOW,
             ),
+            Workload("send_signed", "send, signed, 256 in flight", "send_signed", OURS, 100_000, variant="signed", arguments=WINDOW),
         ),
     ),
     Family("send_batches", (Workload("send_batches", "batches of 32", "send_batches", (*ALL, "sync"), 150_000, arguments={"batch": 32}),)),

@@ -20,6 +20,7 @@ ACCEPTED = {
     "float": "float | timedelta",
     "tuple[str, ...]": "NameServers",
     "TLS | None": "TLS | bool | None",
+    "SocksProxies | None": "SocksProxyConfig | None",
     "AddressMap | None": "AddressMap | Mapping[str, str] | AddressFunction | None",
 }
 """What a keyword may be where the config keeps something plainer."""
@@ -41,6 +42,7 @@ ORIGINS = (
     ("typing", ("TypedDict",)),
     ("aiorocketmq.config.addresses", ("AddressFunction", "AddressMap")),
     ("aiorocketmq.config.credentials", ("CredentialsSource",)),
+    ("aiorocketmq.config.proxies", ("SocksProxyConfig",)),
     ("aiorocketmq.config.values", ("TLS", "NameServers")),
     ("aiorocketmq.model.enums", ("SerializeType",)),
 )

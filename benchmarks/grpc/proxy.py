@@ -35,6 +35,11 @@ class Proxy:
         """`host:port` for gRPC clients."""
         return f"127.0.0.1:{self.grpc_port}"
 
+    @property
+    def remoting_address(self) -> str:
+        """`host:port` for remoting clients: name server and broker in one."""
+        return f"127.0.0.1:{self.grpc_port + 1}"
+
     def start(self) -> None:
         """Start the proxy and wait until it serves.
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         ClientConnection,
         ConsumeProgress,
         GroupConnections,
+        Policy,
         QueueProgress,
         QueueRead,
         QueueStats,
         TopicStats,
+        User,
     )
     from aiorocketmq.client import PingResult
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
@@ -175,10 +177,12 @@ __all__ = [
     "ConsumeProgress",
     "GroupConnections",
     "PingResult",
+    "Policy",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
     "TopicStats",
+    "User",
     # enums
     "CompressionType",
     "ConsumeResult",

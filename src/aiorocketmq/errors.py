@@ -173,9 +173,15 @@ class ConnectError(RemotingError, UnreachableError):
 
 
 class TLSError(RemotingError, UnreachableError):
-    """The TLS handshake or the verification of the peer failed; nothing was sent. `retriable` when the peer broke the handshake off."""
+    """The TLS handshake or the verification of the peer failed; nothing was sent. `retriable` when the peer broke the handshake off.
+
+    Attributes:
+        reason: Which: unknown-authority, self-signed, expired, not-yet-valid, wrong-host, revoked, weak-key, old-version; also not-tls,
+            closed, timed-out, client-certificate, other.
+    """
 
     retriable = False
+    reason: str = "other"
 
 
 class ConnectionLostError(RemotingError):

@@ -12,7 +12,8 @@ SEND_HOOKS = ("CheckForbiddenHook", "SendContext", "SendHook")
 CONSUME_HOOKS = ("ConsumeContext", "ConsumeHook", "FilterHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
 RESULTS = (
-    "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "QueueProgress", "QueueRead", "QueueStats", "TopicStats",
+    "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",
+    "TopicStats", "User",
 )  # fmt: skip
 """What administration tells."""
 

@@ -13,8 +13,8 @@ import pytest
 import aiorocketmq as rmq
 import aiorocketmq.sync
 from aiorocketmq.model.enums import SerializeType
-from tests.support.clusters import EMBEDDED, unavailable_reason
-from tests.support.guarded import ADMIN, ALLOWED, USER, GuardedCluster, GuardedRealCluster
+from tests.support.clusters import unavailable_reason
+from tests.support.guarded import ADMIN, ALLOWED, USER, GuardedCluster, guarded_cluster
 from tests.support.waiting import eventually
 
 PATIENT: dict[str, Any] = {"send_msg_timeout": 20.0, "mq_client_api_timeout": 20.0}
@@ -25,9 +25,7 @@ def guarded(session_cluster: str) -> Iterator[GuardedCluster]:
     reason = unavailable_reason(session_cluster)
     if reason:
         pytest.skip(reason)
-    if session_cluster == EMBEDDED:
-        pytest.skip("the embedded server has no access control")
-    cluster = GuardedRealCluster(session_cluster)
+    cluster = guarded_cluster(session_cluster)
     yield cluster
     cluster.stop()
 
@@ -124,6 +122,11 @@ async def test_wrong_credentials_are_told_at_once_and_not_tried_again(
     async with rmq.AdminClient(guarded.name_servers, credentials=credentials, mq_client_api_timeout=20.0) as admin:
         with pytest.raises(kind):
             await admin.topic_stats(ALLOWED)
+    consumer = rmq.PushConsumer(guarded.name_servers, group=ALLOWED, credentials=credentials, mq_client_api_timeout=20.0)
+    consumer.listen(ALLOWED)(print)
+    with pytest.raises(kind, match="from "):
+        await consumer.start()
+    await consumer.stop()
 
 
 @pytest.mark.feature("M9")

@@ -162,12 +162,13 @@ class RealTestCluster(Cluster):
 
 
 class EmbeddedTestCluster(Cluster):
-    """The embedded server on a loop and thread of its own."""
+    """The embedded server on a loop and thread of its own; `settings` are arguments of `LocalCluster`."""
 
     kind = EMBEDDED
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__()
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-cluster", daemon=True)
         self._thread.start()
@@ -177,11 +178,10 @@ class EmbeddedTestCluster(Cluster):
             self._end_loop()
             raise
 
-    @staticmethod
-    async def _start() -> LocalCluster:
+    async def _start(self) -> LocalCluster:
         from aiorocketmq.server import LocalCluster
 
-        server = LocalCluster(transaction_timeout=3.0, transaction_check_interval=1.0)
+        server = LocalCluster(**{"transaction_timeout": 3.0, "transaction_check_interval": 1.0, **self._settings})
         await server.start()
         return server
 

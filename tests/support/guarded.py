@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 from aiorocketmq.config import Credentials
@@ -15,7 +16,8 @@ from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.signing import SigningKey
 from tests.support import java, raw_remoting
-from tests.support.real_cluster import RealCluster
+from tests.support.clusters import EMBEDDED, EmbeddedTestCluster
+from tests.support.real_cluster import QUICK_JVM, RealCluster
 
 ADMIN = Credentials("admin-of-tests", "secret-of-the-admin")
 USER = Credentials("user-of-tests", "secret-of-the-user")
@@ -68,13 +70,33 @@ class GuardedCluster(ABC):
         """End it."""
 
 
-class GuardedRealCluster(GuardedCluster):
-    """Real Apache RocketMQ with access control on."""
+class GuardedEmbeddedCluster(GuardedCluster):
+    """The embedded server with access control on; `settings` are more arguments of `LocalCluster`."""
 
-    def __init__(self, version: str) -> None:
+    kind = EMBEDDED
+
+    def __init__(self, **settings: Any) -> None:
+        users = [
+            {"name": ADMIN.access_key, "password": ADMIN.secret_key, "type": "Super"},
+            {"name": USER.access_key, "password": USER.secret_key},
+        ]
+        policy = {"user": USER.access_key, "resource": [f"Topic:{ALLOWED}*", f"Group:{ALLOWED}*"], "actions": ["Pub", "Sub", "Get"]}
+        self.server = EmbeddedTestCluster(acl={"users": users, "policies": [policy]}, **settings)
+        self.name_servers = self.server.name_servers
+        self.broker_address = self.server.broker_address
+
+    def stop(self) -> None:
+        self.server.stop()
+
+
+class GuardedRealCluster(GuardedCluster):
+    """Real Apache RocketMQ with access control on, and with TLS when there is a file with its settings."""
+
+    def __init__(self, version: str, *, tls_settings: Path | None = None) -> None:
         self.kind = version
+        jvm = (*QUICK_JVM, f"-Dtls.config.file={tls_settings}") if tls_settings is not None else QUICK_JVM
         if version == java.NEWEST:
-            self.server = RealCluster(version, broker_options=_ACL_2)
+            self.server = RealCluster(version, broker_options=_ACL_2, jvm=jvm)
         else:
             self.server = RealCluster(version, broker_options={"aclEnable": "true"}, files={"conf/plain_acl.yml": _PLAIN_ACL})
         self.server.start()
@@ -96,6 +118,11 @@ class GuardedRealCluster(GuardedCluster):
 
     def stop(self) -> None:
         self.server.stop()
+
+
+def guarded_cluster(kind: str) -> GuardedCluster:
+    """Start one of this kind."""
+    return GuardedEmbeddedCluster() if kind == EMBEDDED else GuardedRealCluster(kind)
 
 
 def ask_as_admin(address: str, code: int, fields: dict[str, str], body: Any = None) -> bytes:

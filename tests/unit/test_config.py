@@ -36,13 +36,14 @@ JAVA_DEFAULTS = {
 }
 CHANGED: dict[str, object] = {
     "credentials": Credentials("user", "secret"),
+    "socks_proxy_config": {"0.0.0.0/0": {"addr": "proxy:1080"}},
     "name_servers": "10.0.0.1:9876;10.0.0.2:9876",
     "instance_name": "blue",
     "client_ip": "10.1.1.1",
     "unit_name": "u1",
     "unit_mode": True,
     "serialize_type": SerializeType.ROCKETMQ,
-    "tls": TLS(insecure_skip_verify=True),
+    "tls": TLS(insecure=True),
     "address_map": {"10.0.0.3:10911": "localhost:10911"},
     "address_service_domain": "names.example:80",
     "address_service_group": "g",
@@ -413,7 +414,7 @@ class TestTLS:
         assert context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
 
     def test_verification_is_only_off_by_a_name_that_says_so(self) -> None:
-        context = TLS(insecure_skip_verify=True).make_context()
+        context = TLS(insecure=True).make_context()
         assert not context.check_hostname and context.verify_mode is ssl.CERT_NONE
 
     def test_a_ready_context_is_used_as_it_is(self) -> None:
@@ -440,11 +441,11 @@ class TestTLS:
         with pytest.raises(ConfigError, match="key_file"):
             TLS(key_file="k.pem")
         context = ssl.create_default_context()
-        for other in ({"ca_file": "ca.pem"}, {"key_password": "x"}, {"check_hostname": False}, {"insecure_skip_verify": True}):
+        for other in ({"ca_file": "ca.pem"}, {"key_password": "x"}, {"check_hostname": False}, {"insecure": True}):
             with pytest.raises(ConfigError, match="context excludes"):
                 TLS(context=context, **other)
 
-    @pytest.mark.parametrize("name", ["check_hostname", "insecure_skip_verify"])
+    @pytest.mark.parametrize("name", ["check_hostname", "insecure"])
     def test_switches_are_bools(self, name: str) -> None:
         with pytest.raises(ConfigError, match=name):
             TLS(**{name: "no"})  # type: ignore[arg-type]

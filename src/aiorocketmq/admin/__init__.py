@@ -8,10 +8,12 @@ from aiorocketmq.admin.results import (
     ClientConnection,
     ConsumeProgress,
     GroupConnections,
+    Policy,
     QueueProgress,
     QueueRead,
     QueueStats,
     TopicStats,
+    User,
 )
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "ClientConnection",
     "ConsumeProgress",
     "GroupConnections",
+    "Policy",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
     "TopicStats",
+    "User",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from aiorocketmq.admin.access import AccessOperations
 from aiorocketmq.admin.groups import GroupOperations
 from aiorocketmq.admin.messages import MessageOperations
 from aiorocketmq.admin.topics import TopicOperations
@@ -12,8 +13,8 @@ __all__ = ["AdminClient"]
 
 
 @final
-class AdminClient(TopicOperations, GroupOperations, MessageOperations):
-    """Administration of a cluster: topics, groups, messages, brokers. Shares the connections of the process's other clients.
+class AdminClient(TopicOperations, GroupOperations, MessageOperations, AccessOperations):
+    """Administration of a cluster: topics, groups, messages, brokers, users and policies. Shares the connections of other clients here.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.

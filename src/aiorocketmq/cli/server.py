@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ from cyclopts import App, Parameter
 from aiorocketmq.cli.options import Common, run_async, until_terminated
 from aiorocketmq.cli.output import json_line, note
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.server import LocalCluster
+from aiorocketmq.server import LocalCluster, ServerTLS
 
 server = App(
     name="server",
@@ -22,7 +23,8 @@ Examples:
   aiorocketmq server                                 in memory, port 9876
   aiorocketmq server --data-dir ./data --flush sync  nothing gets lost
   aiorocketmq server --port 0 -o json                a free port, as JSON
-  aiorocketmq server --brokers 2 --topic orders --topic jobs""",
+  aiorocketmq server --brokers 2 --topic orders --topic jobs
+  aiorocketmq server --acl acl.toml --tls-cert server.pem --tls-key server.key""",
 )
 
 DEFAULT_PORT = 9876
@@ -38,6 +40,9 @@ def run(
     flush: Literal["async", "sync"] = "async",
     topic: Annotated[list[str] | None, Parameter(negative=())] = None,
     auto_create_topics: bool = True,
+    acl: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
     common: Common | None = None,
 ) -> None:
     """Run an embedded name server and broker until Ctrl-C; for development and tests.
@@ -47,7 +52,7 @@ def run(
     port:
         Port of the name server; 0 takes a free one. The brokers take free ports.
     host:
-        Address to listen on. Anything but loopback lets other machines in: there is no access control.
+        Address to listen on. Anything but loopback lets other machines in, who may do everything without --acl.
     data_dir:
         Directory that keeps messages, offsets and topics; without it everything is in memory.
     brokers:
@@ -58,10 +63,21 @@ def run(
         Topic to create at the start where it does not exist; may be given several times.
     auto_create_topics:
         Create topics at the first send to them.
+    acl:
+        File with users and policies, TOML or JSON: brokers then let in who signs as one of them, and allow what a policy allows.
+    tls_cert:
+        PEM file with the certificate of the server: it then accepts TLS connections and nothing else.
+    tls_key:
+        PEM file with its key; left out when the other file holds it. For an encrypted key set ROCKETMQ_TLS_KEY_PASSWORD.
     """
     common = common or Common()
     common.set_up_logging()
-    cluster = LocalCluster(host=host, port=port, brokers=brokers, data_dir=data_dir, flush=flush, auto_create_topics=auto_create_topics)
+    if tls_key is not None and tls_cert is None:
+        raise ConfigError("--tls-key is given without --tls-cert", hint="give both, or neither")
+    tls = ServerTLS(tls_cert, tls_key, os.environ.get("ROCKETMQ_TLS_KEY_PASSWORD")) if tls_cert is not None else None
+    cluster = LocalCluster(
+        host=host, port=port, brokers=brokers, data_dir=data_dir, flush=flush, auto_create_topics=auto_create_topics, acl=acl, tls=tls
+    )
     try:
         run_async(until_terminated(_serve(cluster, topic or [], common, data_dir)))
     except OSError as error:

@@ -19,7 +19,7 @@ from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.core.route_table import BrokerTable
-from aiorocketmq.errors import RocketMQError
+from aiorocketmq.errors import AuthenticationError, RocketMQError
 from aiorocketmq.model.route import MASTER_ID
 from aiorocketmq.protocol.bodies_client import ConsumerData, HeartbeatData, ProducerData
 from aiorocketmq.remoting.channel import Channel
@@ -83,6 +83,7 @@ class HeartbeatService:
         self._producers = producers
         self._consumers = consumers
         self._telling: set[str] = set()
+        self._refusals: dict[str, AuthenticationError] = {}
         # Addresses whose brokers have answered a heartbeat on the open connection.
         self._told: set[str] = set()
         # Address → fingerprint of the groups that the broker at its end is known to know.
@@ -109,6 +110,12 @@ class HeartbeatService:
                 data = self._data()
                 await self._scheduler.gather("heartbeat", {address: self._tell(name, address, data) for address, name in targets.items()})
             return True
+
+    def refusal(self) -> AuthenticationError | None:
+        """Why every broker that was told last did not accept the credentials; None when one did, or failed otherwise."""
+        known = {address for _, _, address in self._brokers.addresses()}
+        refused = [error for address, error in self._refusals.items() if address in known]
+        return refused[0] if refused and len(refused) == len(known) else None
 
     async def learn_version(self, broker_name: str, address: str) -> int:
         """The version number of a broker, asked for by a heartbeat when it is not known yet; 0 when its answer does not tell.
@@ -176,6 +183,7 @@ class HeartbeatService:
     def on_close(self, address: str, channel: Channel) -> None:
         """The broker forgets us with the connection: the next heartbeat must be a full one."""
         self._known.pop(address, None)
+        self._refusals.pop(address, None)
         self._told.discard(address)
 
     # --- inside ------------------------------------------------------------------------------------------------------------------------
@@ -212,10 +220,13 @@ class HeartbeatService:
             reply = await self._api.heartbeat(address, _without_subscriptions(data) if short else data)
         except RocketMQError as error:
             self.counters.failed += 1
+            if isinstance(error, AuthenticationError):
+                self._refusals[address] = error
             self._log.failed(address, "heartbeat to broker %s at %s failed: %s", broker_name, address, error)
             return error
         finally:
             self._telling.discard(address)
+        self._refusals.pop(address, None)
         self.counters.sent += 1
         self.counters.short += short
         self._log.worked(address, "heartbeat to broker %s at %s works again", broker_name, address)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.config.client import DEFAULT_INSTANCE_NAME, FRAME_MAX_LENGTH, NAME_SERVER_ENV, ClientConfig
 from aiorocketmq.config.credentials import Credentials, CredentialsFile, CredentialsProvider, CredentialsSource
-from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
+from aiorocketmq.config.values import TLS, NameServers, ServerTLS, parse_name_servers
 
 if TYPE_CHECKING:
     from aiorocketmq.config.fields import ClientFields
@@ -23,5 +23,6 @@ __all__ = [
     "CredentialsProvider",
     "CredentialsSource",
     "NameServers",
+    "ServerTLS",
     "parse_name_servers",
 ]

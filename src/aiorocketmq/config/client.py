@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeGuard, cast
 from aiorocketmq.config.addresses import AddressMap, address_map_of
 from aiorocketmq.config.credentials import CredentialsFile, CredentialsSource, check_source, credentials_of
 from aiorocketmq.config.endpoints import check_namespaces, instance_of
+from aiorocketmq.config.proxies import SocksProxies, proxies_of
 from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
@@ -74,6 +75,8 @@ class ClientConfig:
             that gives the one for the other. With TLS the certificate is checked against the advertised host.
         credentials: Who signs the requests: `Credentials`, a `CredentialsFile`, or a function (plain or async) that answers `Credentials`
             and is asked for each request; None signs nothing.
+        socks_proxy_config: SOCKS5 proxies by the network of what is dialled, as Java's JSON or a mapping:
+            `{"10.0.0.0/8": {"addr": "proxy:1080", "username": "me", "password": "..."}}`; `0.0.0.0/0` is everything.
         tls: `TLS(...)`, True for TLS with the system's authorities, or None/False for plain connections.
         address_service_domain: Host (or host:port) of the HTTP address service (Java: rocketmq.namesrv.domain).
         address_service_group: Path of the HTTP address service (Java: rocketmq.namesrv.domain.subgroup).
@@ -112,6 +115,7 @@ class ClientConfig:
     enable_stream_request_type: bool = False
     address_map: AddressMap | None = None
     credentials: CredentialsSource | None = None
+    socks_proxy_config: SocksProxies | None = None
     tls: TLS | None = None
     address_service_domain: str = DEFAULT_ADDRESS_SERVICE_DOMAIN
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
@@ -146,6 +150,7 @@ class ClientConfig:
         member("serialize_type", self.serialize_type, SerializeType)
         put(self, "address_map", address_map_of(self.address_map))
         put(self, "credentials", check_source(self.credentials))
+        put(self, "socks_proxy_config", proxies_of(self.socks_proxy_config))
         tls: object = self.tls
         if isinstance(tls, bool):
             put(self, "tls", TLS() if tls else None)

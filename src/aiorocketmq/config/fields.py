@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from aiorocketmq.config.addresses import AddressFunction, AddressMap
 from aiorocketmq.config.credentials import CredentialsSource
+from aiorocketmq.config.proxies import SocksProxyConfig
 from aiorocketmq.config.values import TLS, NameServers
 from aiorocketmq.model.enums import SerializeType
 
@@ -47,6 +48,7 @@ class ClientFields(TypedDict, total=False):
     enable_stream_request_type: bool
     address_map: AddressMap | Mapping[str, str] | AddressFunction | None
     credentials: CredentialsSource | None
+    socks_proxy_config: SocksProxyConfig | None
     tls: TLS | bool | None
     address_service_domain: str
     address_service_group: str

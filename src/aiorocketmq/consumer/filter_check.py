@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.errors import (
+    AccessError,
     BrokerError,
     ConfigError,
     NotSupportedByBrokerError,
@@ -40,6 +41,7 @@ async def check_filters(instance: ClientInstance, group: str, subscriptions: Ite
     Raises:
         SubscriptionError: A broker cannot evaluate a filter; the text has its words.
         NotSupportedByBrokerError: A broker is too old for a word of a filter.
+        AccessError: A broker does not accept who asks, or does not let it consume.
     """
     for subscription in subscriptions:
         address = instance.find_broker_addr_by_topic(subscription.topic)
@@ -50,6 +52,8 @@ async def check_filters(instance: ClientInstance, group: str, subscriptions: Ite
             _check_words(subscription, address, version)
         except UnsupportedRequestError as error:
             logger.debug("broker %s cannot check filters: %s", address, error)
+        except AccessError:
+            raise
         except BrokerError as error:
             raise _refused(subscription, address, error) from None
         except NotSupportedByBrokerError:

@@ -29,6 +29,7 @@ from aiorocketmq.consumer.store_choice import store_of
 from aiorocketmq.consumer.taking import TakeOver
 from aiorocketmq.consumer.topic_routes import TopicRoutes
 from aiorocketmq.core.hand_over import HandOver
+from aiorocketmq.errors import fresh
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
@@ -168,6 +169,7 @@ class PushRuntime:
         Raises:
             GroupAlreadyRegisteredError: The group has a consumer on this instance.
             SubscriptionError: A broker cannot evaluate a filter.
+            AuthenticationError: No broker accepts the credentials.
             RocketMQError: The offsets cannot be loaded.
         """
         await self.store.load()
@@ -184,6 +186,9 @@ class PushRuntime:
         # From here on: a broker's notice that the group has a new member may overtake its answer to the heartbeat.
         self.joined = True
         await self.instance.heartbeat.send_all(full=True)
+        refusal = self.instance.heartbeat.refusal()
+        if refusal is not None:
+            raise fresh(refusal)
         self.greeted = True
         self.instance.rebalance.begin(self)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from binascii import b2a_base64
 from collections.abc import Mapping
+from hashlib import sha1
 from typing import Final
 
 from aiorocketmq.config.credentials import Credentials
@@ -18,6 +19,9 @@ from aiorocketmq.protocol.command import RemotingCommand
 ACCESS_KEY: Final = "AccessKey"
 SECURITY_TOKEN: Final = "SecurityToken"
 SIGNATURE: Final = "Signature"
+_BLOCK: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class SigningKey:
@@ -28,21 +32,32 @@ class SigningKey:
         fields: The fields that every request carries besides its signature.
     """
 
-    __slots__ = ("_secret", "access_key", "fields")
+    __slots__ = ("_inner", "_outer", "access_key", "fields")
 
     def __init__(self, credentials: Credentials) -> None:
         self.access_key = credentials.access_key
         self.fields = {ACCESS_KEY: credentials.access_key}
         if credentials.token is not None:
             self.fields[SECURITY_TOKEN] = credentials.token
-        self._secret = credentials.secret_key.encode("utf-8", "replace")
+        secret = credentials.secret_key.encode("utf-8", "replace")
+        if len(secret) > _BLOCK:
+            secret = sha1(secret, usedforsecurity=False).digest()
+        padded = secret.ljust(_BLOCK, b"\0")
+        # HMAC (RFC 2104) with its two first blocks hashed beforehand: that is faster than `hmac.digest()`, and copies no body.
+        self._inner = sha1(padded.translate(_INNER), usedforsecurity=False)
+        self._outer = sha1(padded.translate(_OUTER), usedforsecurity=False)
 
     def __repr__(self) -> str:
         return f"<SigningKey of {self.access_key}>"
 
-    def signature(self, content: bytes) -> bytes:
-        """The signature of some content, in Base64."""
-        return b2a_base64(hmac.digest(self._secret, content, "sha1"), newline=False)
+    def signature(self, content: bytes, body: bytes = b"") -> bytes:
+        """The signature of some content and a body behind it, in Base64. For any thread."""
+        inner = self._inner.copy()
+        inner.update(content)
+        inner.update(body)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return b2a_base64(outer.digest(), newline=False)
 
     def sign(self, command: RemotingCommand) -> None:
         """Sign a request, which must not change afterwards but for its number. One that was signed before is signed anew."""

@@ -195,7 +195,7 @@ class SignedSendTemplate(SendTemplate):
             prepared = self._prepared = self._prepare(key)  # as a whole: several threads may make frames
         text = properties.encode("utf-8", "replace")
         content = prepared[2][batch] % (queue_id, sys_flag, born_timestamp, flag, text)
-        signature = key.signature(content + body)
+        signature = key.signature(content, body)
         if self._binary:
             code = RequestCode.SEND_BATCH_MESSAGE if batch else RequestCode.SEND_MESSAGE_V2
             values = b"%d" % queue_id, b"%d" % sys_flag, b"%d" % born_timestamp, b"%d" % flag, text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, TypeVar
@@ -44,7 +43,8 @@ from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener, RPCHook
 from aiorocketmq.remoting.name_servers import NameServerChoice
 from aiorocketmq.remoting.signing import Signer
-from aiorocketmq.remoting.tls import client_context
+from aiorocketmq.remoting.socks import open_through
+from aiorocketmq.remoting.tls import ClientContext
 from aiorocketmq.remoting.transport import Connector, open_connection
 
 logger = logging.getLogger("aiorocketmq.remoting")
@@ -91,7 +91,8 @@ class RemotingClient:
 
     def __init__(self, config: ClientConfig, *, connector: Connector | None = None) -> None:
         self._config = config
-        self._connector: Connector = connector or open_connection
+        self._proxies = config.socks_proxy_config
+        self._connector: Connector = connector or (open_connection if self._proxies is None else partial(open_through, self._proxies))
         self._endpoint = Endpoint(
             ChannelSettings(
                 max_frame=config.frame_max_length,
@@ -113,7 +114,7 @@ class RemotingClient:
         self.templated = True
         self._listeners: tuple[ChannelListener, ...] = ()
         self._names = NameServerChoice(config.name_servers)
-        self._context: ssl.SSLContext | None = None
+        self._tls = ClientContext(config)
         self._running = False
 
     # ---------------------------------------------------------------------------------------------------------- life
@@ -126,7 +127,7 @@ class RemotingClient:
             CredentialsError: The provider of the credentials failed.
         """
         if not self._running:
-            self._context = client_context(self._config)
+            self._tls.start()
             source = self._config.credentials
             if source is not None and self.signer is None:
                 signer = Signer(source, self._config.mq_client_api_timeout, self._endpoint.dispatcher.tasks.spawn)
@@ -234,13 +235,15 @@ class RemotingClient:
         address = attempt.address
         try:
             config = self._config
-            channel = await attempt.dial(self._connector, self._endpoint, self._context, config.connect_timeout, config.address_map)
+            channel = await attempt.dial(self._connector, self._endpoint, self._tls.current(), config.connect_timeout, config.address_map)
         except RemotingError as error:
             self._connect_failed(address, error)
             attempt.fail(error)
             return
         finally:
             del self._attempts[address]
+        if self._proxies is not None:
+            channel.peer = None  # what it is connected to is a proxy, perhaps: no other connection goes there directly
         self._channels[address] = channel
         level = logging.INFO if address in self._unreachable else logging.DEBUG
         self._unreachable.discard(address)
@@ -478,8 +481,9 @@ def _all_failed(failures: list[RocketMQError]) -> RocketMQError:
     text = f"no name server answered: {summary}"
     if all(isinstance(failure, WrongProtocolError) for failure in failures):
         error: RocketMQError = WrongProtocolError(text, hint=last.hint)
-    elif all(isinstance(failure, TLSError) for failure in failures):
-        error = TLSError(text, maybe_sent=False, hint=last.hint)
+    elif isinstance(last, TLSError) and all(isinstance(failure, TLSError) for failure in failures):
+        secured = error = TLSError(text, maybe_sent=False, hint=last.hint)
+        secured.reason = last.reason
         error.retriable = any(failure.retriable for failure in failures)
     else:
         error = NoNameServerError(text, hint=last.hint or None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -19,6 +18,7 @@ from aiorocketmq.config import Credentials, CredentialsFile, CredentialsSource
 from aiorocketmq.errors import ConfigError, CredentialsError, fresh
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.signing import SigningKey
+from aiorocketmq.remoting.watched import state_of
 
 logger = logging.getLogger("aiorocketmq.remoting")
 
@@ -67,7 +67,7 @@ class Signer:
         """
         source = self._source
         if isinstance(source, CredentialsFile):
-            self._seen = _state_of(source)
+            self._seen = state_of(source.path)
             self._take(source.read())
         elif not isinstance(source, Credentials):
             self.awaits = inspect.isawaitable(answer := self._call())
@@ -158,7 +158,7 @@ class Signer:
     def _look(self, source: CredentialsFile) -> None:
         self._next_look = time.monotonic() + LOOK_INTERVAL
         try:
-            state = _state_of(source)
+            state = state_of(source.path)
             if state == self._seen and not self._troubled:
                 return
             self._take(source.read())
@@ -171,14 +171,6 @@ class Signer:
         self._troubled = False
         assert self._key is not None  # just made
         logger.info("the credentials file %s was read again: requests are signed by %s", source.path, self._key.access_key)
-
-
-def _state_of(source: CredentialsFile) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(source.path)
-    except OSError:
-        return None  # reading it says why
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _failed(error: Exception) -> CredentialsError:

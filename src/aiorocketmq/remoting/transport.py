@@ -62,10 +62,26 @@ async def open_connection(
 ) -> tuple[asyncio.Transport, asyncio.Protocol]:
     """The `Connector` for TCP: resolves the name at each call and tries all its addresses."""
     loop = asyncio.get_running_loop()
+    return await speak(loop, await dial(loop, host, port, on_phase), protocol_factory, ssl_context, server_hostname, on_phase)
+
+
+async def dial(loop: asyncio.AbstractEventLoop, host: str, port: int, on_phase: Callable[[str], None]) -> socket.socket:
+    """A connected socket; the first two phases of `open_connection()`."""
     on_phase(PHASE_RESOLVE)
     addresses = await _resolve(loop, host, port)
     on_phase(PHASE_TCP)
-    sock = await _dial(loop, addresses)
+    return await _dial(loop, addresses)
+
+
+async def speak(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket.socket,
+    protocol_factory: ProtocolFactory,
+    ssl_context: ssl.SSLContext | None,
+    server_hostname: str | None,
+    on_phase: Callable[[str], None],
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    """Put a protocol on a connected socket, and TLS between them if there is a context; the last phase of `open_connection()`."""
     if ssl_context is not None:
         on_phase(PHASE_TLS)
     # From here on the transport owns the socket and closes it, also when the handshake fails or is cancelled.

@@ -63,11 +63,13 @@ class Need:
         action: What is done.
         resource: To what kind of thing.
         named: The header's attribute that names it, or a function that finds the names in the request; "" for the whole cluster.
+        others: Actions that are enough as well.
     """
 
     action: Action
     resource: Resource
     named: str | Callable[[Request[Any, Any]], Iterable[str]] = ""
+    others: tuple[Action, ...] = ()
 
     def names(self, request: Request[Any, Any]) -> Iterable[str]:
         """Names of the things that this request is about; one empty name for the whole cluster."""
@@ -78,6 +80,8 @@ class Need:
 
 Permit = Callable[["Request[Any, Any]", Need, str], None]
 """Raises a `BrokerError` when the peer may not do what it asks to a resource of this name."""
+Authenticate = Callable[[RemotingCommand, Channel], None]
+"""Raises a `BrokerError` when it is not certain who the peer is."""
 
 
 class Session:
@@ -260,20 +264,33 @@ class RequestTable:
     Args:
         operations: Its rows.
         permit: Asked for every permission that a row needs; None allows everything.
+        authenticate: Asked for every request before anything else; None lets everybody in.
         undo: Called when a handler refuses a request, or fails: whatever it has begun must not stay.
     """
 
     def __init__(
-        self, operations: Iterable[Operation[Any, Any]], permit: Permit | None = None, undo: Callable[[], None] = lambda: None
+        self,
+        operations: Iterable[Operation[Any, Any]],
+        permit: Permit | None = None,
+        authenticate: Authenticate | None = None,
+        undo: Callable[[], None] = lambda: None,
     ) -> None:
         self.operations: dict[int, Operation[Any, Any]] = {row.code: row for row in operations}
         self.counts: dict[int, Count] = {code: Count() for code in self.operations}
         self.permit = permit
         self.undo = undo
+        self.authenticate = authenticate
 
     def handle(self, command: RemotingCommand, channel: Channel) -> RemotingCommand | None:
         """Answer a request, or see that it is answered later (None)."""
         row = self.operations.get(command.code)
+        if self.authenticate is not None:
+            try:
+                self.authenticate(command, channel)
+            except BrokerError as refusal:
+                if row is not None:
+                    self.counts[command.code].refused += 1
+                return RemotingCommand.response(command, *outcome(refusal))
         if row is None:
             error = broker_error(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, f" request type {command.code} not supported")
             return RemotingCommand.response(command, *outcome(error))

@@ -20,11 +20,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self, Unpack, cast
 
+from aiorocketmq.config import ServerTLS
 from aiorocketmq.errors import ClientStateError, ConfigError, RocketMQError
 from aiorocketmq.model.checks import duration, flag, whole
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.protocol.bodies import TopicConfig
+from aiorocketmq.server.access import AccessRules, AclSource
 from aiorocketmq.server.broker.broker import Broker
 from aiorocketmq.server.broker.config import BrokerConfig, BrokerSettings, check_text, refuse_unknown
 from aiorocketmq.server.lifecycle import to_its_end
@@ -51,6 +53,9 @@ class LocalCluster:
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
         clock: Tells brokers the time, in seconds since the epoch; None takes the computer's. `advance()` moves it ahead.
+        acl: Access control of the brokers: path of a file with users and policies, or what such a file holds (docs/security.md); None lets
+            everybody do everything.
+        tls: Accept TLS connections alone, with this certificate; None accepts plain ones.
         broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
@@ -70,6 +75,8 @@ class LocalCluster:
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
         clock: Callable[[], float] | None = None,
+        acl: AclSource | None = None,
+        tls: ServerTLS | None = None,
         **broker_settings: Unpack[BrokerSettings],
     ) -> None:
         refuse_unknown(broker_settings)
@@ -82,6 +89,10 @@ class LocalCluster:
         check_text("cluster_name", cluster_name)
         if data_dir is not None and (not isinstance(data_dir, str | os.PathLike) or not (name := os.fspath(data_dir)) or "\0" in name):
             raise ConfigError(f"data_dir {data_dir!r} is no path", hint="give the path of a folder as a string, or None for memory")
+        rules = AccessRules.load(acl) if acl is not None else None
+        if tls is not None and not isinstance(tls, ServerTLS):
+            raise ConfigError(f"tls is a {type(tls).__name__}", hint="give ServerTLS(cert_file, key_file)")
+        self._contexts = tls.make_contexts() if tls is not None else None
         self._host = host
         self._port = port
         self._advertised_host = advertised_host
@@ -99,6 +110,8 @@ class LocalCluster:
                 path=self._folder / f"broker-{chr(ord('a') + index)}.db" if self._folder is not None else None,
                 flush=flush,
                 auto_create_topics=auto_create_topics,
+                acl=rules,
+                tls=self._contexts,
                 **cast("Any", broker_settings),
             )
             for index in range(brokers)
@@ -176,7 +189,9 @@ class LocalCluster:
     async def _start(self, listen: str, advertised: str) -> None:
         if self._folder_lock is not None:
             self._folder_lock.take()
-        name_server = self._name_server = NameServer(listen, self._port, self._folder / "namesrv.db" if self._folder is not None else None)
+        path = self._folder / "namesrv.db" if self._folder is not None else None
+        context = self._contexts[0] if self._contexts is not None else None
+        name_server = self._name_server = NameServer(listen, self._port, path, ssl_context=context)
         await name_server.start()
         self._port = parse_address(name_server.address, "name server").port
         # Not the advertised address: from here that may lead nowhere, as out of a container.

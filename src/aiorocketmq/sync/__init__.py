@@ -27,10 +27,12 @@ if TYPE_CHECKING:
         ClientConnection,
         ConsumeProgress,
         GroupConnections,
+        Policy,
         QueueProgress,
         QueueRead,
         QueueStats,
         TopicStats,
+        User,
     )
     from aiorocketmq.client.health import PingResult
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
@@ -178,10 +180,12 @@ __all__ = [
     "ConsumeProgress",
     "GroupConnections",
     "PingResult",
+    "Policy",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
     "TopicStats",
+    "User",
     # enums
     "CompressionType",
     "ConsumeResult",

@@ -5,12 +5,12 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Self, Unpack, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
-from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, QueueRead, TopicStats
+from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, Policy, QueueRead, TopicStats, User
 from aiorocketmq.client.health import PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
@@ -25,7 +25,7 @@ __all__ = ["AdminClient"]
 
 @final
 class AdminClient(BlockingClient[AsyncAdminClient]):
-    """Administration of a cluster: topics, groups, messages, brokers. Shares the connections of the process's other clients.
+    """Administration of a cluster: topics, groups, messages, brokers, users and policies. Shares the connections of other clients here.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.
@@ -247,3 +247,61 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
         """
         return self._call(self._async.read_queue, queue, offset, count=count, expression=expression, wait=wait)
+
+    def create_user(self, name: str, password: str, *, super_user: bool = False, enabled: bool = True) -> None:
+        """Create a user on all brokers.
+
+        Args:
+            name: Its name: the access key of its credentials.
+            password: Its secret key.
+            super_user: It may do everything.
+            enabled: False makes one that is refused until it is enabled.
+
+        Raises:
+            NoPermissionError: There is such a user, or whoever asks may not do this.
+            PartialError: Some brokers failed.
+            NotSupportedByBrokerError: The brokers have no ACL 2.0, or it is off.
+            RocketMQError: No broker did it.
+        """
+        self._call(self._async.create_user, name, password, super_user=super_user, enabled=enabled)
+
+    def update_user(self, name: str, *, password: str | None = None, super_user: bool | None = None, enabled: bool | None = None) -> None:
+        """Change what is given of a user, and nothing else; arguments and errors as in `create_user()`."""
+        self._call(self._async.update_user, name, password=password, super_user=super_user, enabled=enabled)
+
+    def delete_user(self, name: str) -> None:
+        """Delete a user with its policies; nothing happens where there is none. Errors as in `create_user()`."""
+        self._call(self._async.delete_user, name)
+
+    def users(self, name_part: str = "") -> tuple[User, ...]:
+        """The users whose names hold a text, by name. Passwords are not told. Errors as in `create_user()`."""
+        return self._call(self._async.users, name_part)
+
+    def put_policy(
+        self, user: str, resource: str, actions: Iterable[str], *, allowed: bool = True, sources: Iterable[str] = (), default: bool = False
+    ) -> None:
+        """Say what a user may do to a resource; what was said of that resource before is replaced.
+
+        Args:
+            user: Name of the user.
+            resource: `Topic:orders`, `Topic:orders*` for all names that begin so, `Topic:*`; the same with `Group:` and `Cluster:`.
+            actions: Some of Pub, Sub, Create, Update, Delete, Get, List, or All.
+            allowed: False denies them.
+            sources: IP addresses and networks from which this holds; none for all.
+            default: Ask this only where no other policy of the user fits.
+
+        Raises:
+            ConfigError: A value cannot be.
+            NoPermissionError: There is no such user, a value is refused, or whoever asks may not do this.
+            PartialError: Some brokers failed.
+            RocketMQError: No broker did it.
+        """
+        self._call(self._async.put_policy, user, resource, actions, allowed=allowed, sources=sources, default=default)
+
+    def delete_policy(self, user: str, resource: str | None = None, *, default: bool = False) -> None:
+        """Delete what was said of a resource, or all policies of a user (None). Errors as in `put_policy()`."""
+        self._call(self._async.delete_policy, user, resource, default=default)
+
+    def policies(self, user_part: str = "", resource_part: str = "") -> tuple[Policy, ...]:
+        """All policies of users and resources that hold these texts, by user and resource. Errors as in `create_user()`."""
+        return self._call(self._async.policies, user_part, resource_part)

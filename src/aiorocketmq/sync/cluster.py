@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Unpack, final
 
+from aiorocketmq.config import ServerTLS
+from aiorocketmq.server.access import AclSource
 from aiorocketmq.server.broker.broker import Broker
 from aiorocketmq.server.broker.config import BrokerSettings
 from aiorocketmq.server.local_cluster import LocalCluster as AsyncLocalCluster
@@ -34,6 +36,9 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         cluster_name: Name of the cluster.
         advertised_host: IP address under which clients reach the brokers; None takes `host`.
         clock: Tells brokers the time, in seconds since the epoch; None takes the computer's. `advance()` moves it ahead.
+        acl: Access control of the brokers: path of a file with users and policies, or what such a file holds (docs/security.md); None lets
+            everybody do everything.
+        tls: Accept TLS connections alone, with this certificate; None accepts plain ones.
         broker_settings: Further fields of `server.broker.config.BrokerConfig`, for example `retention_age` or `lock_expiry`.
 
     Raises:
@@ -53,6 +58,8 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         cluster_name: str = "DefaultCluster",
         advertised_host: str | None = None,
         clock: Callable[[], float] | None = None,
+        acl: AclSource | None = None,
+        tls: ServerTLS | None = None,
         **broker_settings: Unpack[BrokerSettings],
     ) -> None:
         super().__init__(
@@ -67,6 +74,8 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
                 cluster_name=cluster_name,
                 advertised_host=advertised_host,
                 clock=clock,
+                acl=acl,
+                tls=tls,
                 **broker_settings,
             )
         )

@@ -12,6 +12,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import org.apache.rocketmq.acl.common.AclClientRPCHook;
+import org.apache.rocketmq.acl.common.SessionCredentials;
 import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
@@ -19,6 +21,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.utils.MessageUtil;
@@ -28,6 +31,7 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
+import org.apache.rocketmq.remoting.RPCHook;
 
 /**
  * The Java client on a string: one JSON request per line on standard input, one JSON answer per line on standard output.
@@ -132,7 +136,8 @@ public final class Peer {
     }
 
     private JSONObject startProducer(JSONObject request) throws Exception {
-        DefaultMQProducer producer = new DefaultMQProducer(request.getString("group"));
+        DefaultMQProducer producer = new DefaultMQProducer(request.getString("group"), signing(request));
+        producer.setUseTLS(request.getBooleanValue("tls"));
         producer.setNamesrvAddr(request.getString("name_servers"));
         producer.setInstanceName("java-producer-" + request.getString("id"));
         producer.setSendMsgTimeout(10_000);
@@ -146,6 +151,14 @@ public final class Peer {
         producer.start();
         producers.put(request.getString("id"), producer);
         return new JSONObject();
+    }
+
+    /** Signs what the client asks, when the request names keys; null otherwise. */
+    private static RPCHook signing(JSONObject request) {
+        if (!request.containsKey("access_key")) {
+            return null;
+        }
+        return new AclClientRPCHook(new SessionCredentials(request.getString("access_key"), request.getString("secret_key")));
     }
 
     /**
@@ -239,7 +252,9 @@ public final class Peer {
     }
 
     private JSONObject startConsumer(JSONObject request) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(request.getString("group"));
+        DefaultMQPushConsumer consumer =
+            new DefaultMQPushConsumer(request.getString("group"), signing(request), new AllocateMessageQueueAveragely());
+        consumer.setUseTLS(request.getBooleanValue("tls"));
         consumer.setNamesrvAddr(request.getString("name_servers"));
         consumer.setInstanceName("java-consumer-" + request.getString("id"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);

@@ -300,7 +300,7 @@ async def test_a_tls_handshake_that_does_not_go_on_is_given_up() -> None:
     async def read_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    context = TLS(insecure_skip_verify=True).make_context()
+    context = TLS(insecure=True).make_context()
     async with beside(read_on) as channel:
         assert channel.peer is not None
         channel.peer = channel.peer._replace(context=context)

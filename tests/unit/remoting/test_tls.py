@@ -107,7 +107,7 @@ async def test_a_certificate_for_another_name_is_refused_unless_told_otherwise(
 async def test_skipping_verification_works_and_says_so(authority: trustme.CA, caplog: pytest.LogCaptureFixture) -> None:
     context = server_context(trustme.CA(), "elsewhere.example")
     with caplog.at_level(logging.WARNING, "aiorocketmq.remoting"):
-        async with running(context, tls=TLS(insecure_skip_verify=True)) as (server, client):
+        async with running(context, tls=TLS(insecure=True)) as (server, client):
             assert (await client.invoke(server.address, RemotingCommand.request(ECHO), 3.0)).code == 0
     assert [record.levelname for record in records(caplog)] == ["WARNING"]
     assert "does not verify" in caplog.text

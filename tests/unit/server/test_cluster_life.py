@@ -199,7 +199,7 @@ def test_impossible_settings(settings: dict[str, Any]) -> None:
 
 
 def test_every_setting_of_a_broker_is_one_of_the_cluster() -> None:
-    own = {"name", "cluster", "broker_id", "host", "port", "name_servers", "path", "flush", "auto_create_topics"}
+    own = {"name", "cluster", "broker_id", "host", "port", "name_servers", "path", "flush", "auto_create_topics", "acl", "tls"}
     assert set(BrokerSettings.__annotations__) | own == set(BrokerConfig.__dataclass_fields__)
     cluster = LocalCluster(lock_expiry=timedelta(seconds=5), retention_age=None, retention_bytes=0, delay_levels=[0, 0.5])
     assert (cluster._configs[0].lock_expiry, cluster._configs[0].delay_levels) == (5.0, (0.0, 0.5))

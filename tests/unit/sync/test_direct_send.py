@@ -252,7 +252,7 @@ def test_a_broker_without_a_connection_keeps_its_turn(two: Site) -> None:
 
 
 @pytest.mark.feature("M4", "B26")
-@pytest.mark.parametrize("tls", [{"insecure_skip_verify": True}, {"ca_file": "ca.pem"}], ids=["unverified", "verified"])
+@pytest.mark.parametrize("tls", [{"insecure": True}, {"ca_file": "ca.pem"}], ids=["unverified", "verified"])
 def test_tls_has_links_too(tls: dict[str, Any], tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

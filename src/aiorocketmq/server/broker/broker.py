@@ -17,6 +17,7 @@ from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Fault, Faults
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC
+from aiorocketmq.server.broker.processors.access import AccessProcessor
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
@@ -113,7 +114,9 @@ class Broker:
 
     async def _start(self) -> None:
         await self._end()
-        server = self._ending = RemotingServer(self.config.host, self._port)
+        server = self._ending = RemotingServer(
+            self.config.host, self._port, ssl_context=self.config.tls[0] if self.config.tls is not None else None
+        )
         if self._port:
             self._assemble(server)
         self._port = await server.start()
@@ -167,7 +170,11 @@ class Broker:
             AdminProcessor(state, registration.when_registered),
         )
         rows = [row for processor in processors for row in processor.operations()]
-        table = RequestTable(rows, undo=state.store.revoke)
+        if state.access is None:
+            table = RequestTable(rows, undo=state.store.revoke)
+        else:
+            rows += AccessProcessor(state, state.access).operations()
+            table = RequestTable(rows, state.access.permit, state.access.authenticate, undo=state.store.revoke)
         server.default_processor = partial(self._process, table.handle)
         server.add_channel_listener(self)
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import duration, flag, whole
+from aiorocketmq.server.access import AccessRules
 from aiorocketmq.server.store.store import Flush
+
+if TYPE_CHECKING:
+    import ssl
 
 DELAY_LEVELS: Final = (1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200)
 """Seconds of delay levels 1 to 18 (Java: `messageDelayLevel`)."""
@@ -71,6 +75,8 @@ class BrokerConfig:
         retention_bytes: Bytes of stored messages beyond which the oldest leave; None for any number.
         retention_interval: Seconds between two looks for messages that may leave.
         long_polling: False answers pulls that find nothing after one second at most.
+        acl: Who may do what; None lets everybody do everything.
+        tls: The TLS contexts that listen, and by which parts of the server reach each other; None for plain connections.
     """
 
     name: str = "broker-a"
@@ -101,6 +107,8 @@ class BrokerConfig:
     retention_bytes: int | None = None
     retention_interval: float = 10.0
     long_polling: bool = True
+    acl: AccessRules | None = None
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
     def __post_init__(self) -> None:
         if self.flush not in ("async", "sync"):

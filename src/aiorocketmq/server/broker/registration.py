@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import RocketMQError, broker_error
@@ -26,7 +27,11 @@ from aiorocketmq.protocol.message_codec import body_crc
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
 from aiorocketmq.remoting.tasks import TaskSet
+from aiorocketmq.remoting.transport import ProtocolFactory, open_connection
 from aiorocketmq.server.broker.state import BrokerState
+
+if TYPE_CHECKING:
+    import ssl
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -40,6 +45,19 @@ _TOPIC_BYTES: Final = 200
 """Bytes of a topic in a registration, but for its name and attributes."""
 
 
+async def _connect_inside(
+    inner: ssl.SSLContext,
+    host: str,
+    port: int,
+    protocol_factory: ProtocolFactory,
+    ssl_context: ssl.SSLContext | None,
+    server_hostname: str | None,
+    on_phase: Callable[[str], None],
+) -> tuple[asyncio.Transport, asyncio.Protocol]:
+    """Connect to another part of this server, which has the same certificate whatever the name on it."""
+    return await open_connection(host, port, protocol_factory, inner, host, on_phase)
+
+
 class Registration:
     """Registers with every name server: at the start, when topics change, every 30 s, and after a lost connection.
 
@@ -50,7 +68,8 @@ class Registration:
     def __init__(self, state: BrokerState) -> None:
         self._state = state
         self._servers = state.config.name_servers
-        self._client = RemotingClient(ClientConfig(name_servers=self._servers))
+        connector = partial(_connect_inside, state.config.tls[1]) if state.config.tls is not None else None
+        self._client = RemotingClient(ClientConfig(name_servers=self._servers), connector=connector)
         self._client.add_channel_listener(self)
         self._tasks = TaskSet()
         self._wake = asyncio.Event()

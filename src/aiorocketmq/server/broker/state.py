@@ -12,6 +12,7 @@ from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import format_address
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
+from aiorocketmq.server.broker.access import Access
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Faults
 from aiorocketmq.server.broker.locks import QueueLocks
@@ -63,6 +64,7 @@ class BrokerState:
         self.groups = Groups(config, self.store, now_ms)
         self.offsets = ConsumerOffsets(self.store)
         self.locks = QueueLocks(monotonic, config.lock_expiry)
+        self.access = Access(config.acl, self.store, config.cluster) if config.acl is not None else None
         self.notices = MemberNotices(self.groups)
         self.clients = ClientRegistry(monotonic, config.client_expiry, self.notices.changed)
         self.polling = LongPolling()
@@ -85,6 +87,8 @@ class BrokerState:
             self.topics.load()
             self.groups.load()
             self.offsets.load()
+            if self.access is not None:
+                self.access.load()
         except (RocketMQError, ValueError, TypeError) as error:  # what damaged pages hold is of any kind
             self.store.abandon()
             raise unusable(self.config.path, error) from None

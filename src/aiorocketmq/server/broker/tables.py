@@ -47,9 +47,9 @@ class StoredTable(Generic[_V]):
         """
         self._table = {name: self._decode(text) for name, text in self._store.settings(self._kind).items()}
 
-    def seed(self, name: str, value: _V) -> None:
-        """Put a value that is there from the start; it is shown at once."""
-        if name not in self._table:
+    def seed(self, name: str, value: _V, *, replace: bool = False) -> None:
+        """Put a value that is there from the start; it is shown at once, and with `replace` instead of what was stored."""
+        if name not in self._table or (replace and self._table[name] != value):
             self._table[name] = value
             self._store.put_setting(self._kind, name, self._encode(value))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.remoting.channel import Channel
@@ -14,6 +14,9 @@ from aiorocketmq.server.dispatch import RequestTable
 from aiorocketmq.server.namesrv.processor import NameServerProcessor
 from aiorocketmq.server.namesrv.route_info import RouteInfo
 from aiorocketmq.server.store.schema import open_database, unusable
+
+if TYPE_CHECKING:
+    import ssl
 
 _SCAN_INTERVAL: Final = 5.0
 
@@ -92,10 +95,13 @@ class NameServer:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         path: Database file of its settings, or None for memory.
+        ssl_context: Accept TLS connections with this context, and nothing else; None accepts plain connections.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, path: Path | None = None) -> None:
-        self._server = RemotingServer(host, port)
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, path: Path | None = None, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._server = RemotingServer(host, port, ssl_context=ssl_context)
         self._server.add_channel_listener(self)
         self._values = KeyValueTable(path)
         self._routes: RouteInfo | None = None

@@ -87,7 +87,7 @@ class ClientProcessor:
                 RequestCode.GET_CONSUMER_LIST_BY_GROUP,
                 GetConsumerListByGroupRequestHeader,
                 self._consumer_list,
-                Need(Action.SUB, Resource.GROUP, "consumer_group"),
+                Need(Action.SUB, Resource.GROUP, "consumer_group", (Action.GET,)),
             ),
             operation(RequestCode.LOCK_BATCH_MQ, RpcHeader, self._lock, own_group, body=LockBatchRequestBody),
             operation(RequestCode.UNLOCK_BATCH_MQ, RpcHeader, self._unlock, own_group, body=UnlockBatchRequestBody),
@@ -95,10 +95,13 @@ class ClientProcessor:
 
     def _about_offsets(self) -> tuple[Operation[Any, Any], ...]:
         look = Need(Action.GET, Resource.TOPIC, "topic")
-        of_group = (Need(Action.SUB, Resource.GROUP, "consumer_group"), Need(Action.SUB, Resource.TOPIC, "topic"))
+        read, write = (
+            [Need(Action.SUB, kind, name, (other,)) for kind, name in ((Resource.GROUP, "consumer_group"), (Resource.TOPIC, "topic"))]
+            for other in (Action.GET, Action.UPDATE)
+        )
         return (
-            operation(RequestCode.QUERY_CONSUMER_OFFSET, QueryConsumerOffsetRequestHeader, self._query_offset, *of_group),
-            operation(RequestCode.UPDATE_CONSUMER_OFFSET, UpdateConsumerOffsetRequestHeader, self._update_offset, *of_group),
+            operation(RequestCode.QUERY_CONSUMER_OFFSET, QueryConsumerOffsetRequestHeader, self._query_offset, *read),
+            operation(RequestCode.UPDATE_CONSUMER_OFFSET, UpdateConsumerOffsetRequestHeader, self._update_offset, *write),
             operation(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, SearchOffsetRequestHeader, self._search_offset, look),
             operation(RequestCode.GET_MAX_OFFSET, GetMaxOffsetRequestHeader, self._max_offset, look),
             operation(RequestCode.GET_MIN_OFFSET, GetMinOffsetRequestHeader, self._min_offset, look),
@@ -107,9 +110,10 @@ class ClientProcessor:
 
     def _about_messages(self) -> tuple[Operation[Any, Any], ...]:
         look = Need(Action.GET, Resource.TOPIC, "topic")
+        query = Need(Action.SUB, Resource.TOPIC, "topic", (Action.GET,))
         return (
             operation(RequestCode.VIEW_MESSAGE_BY_ID, ViewMessageRequestHeader, self._view_message, look),
-            operation(RequestCode.QUERY_MESSAGE, QueryMessageRequestHeader, self._query_message, look),
+            operation(RequestCode.QUERY_MESSAGE, QueryMessageRequestHeader, self._query_message, query),
         )
 
     # -- members ------------------------------------------------------------------------------------------------------

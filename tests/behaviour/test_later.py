@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq import sync
 from aiorocketmq.model.recall import RecallHandle
 from tests.behaviour.stored import read_topic, stored
 from tests.support.clusters import Cluster
@@ -81,3 +82,14 @@ async def test_days_pass_in_no_time_on_the_embedded_server() -> None:
             assert await bodies() == [b"two hours"]
             await cluster.advance(3 * 86_400)
             assert await bodies() == [b"three days", b"two hours"]
+
+
+@pytest.mark.feature("A18", "A19")
+def test_blocking_clients_take_back_too() -> None:
+    with sync.LocalCluster() as cluster, sync.Producer(cluster.name_servers, group="p") as producer:
+        kept, taken = [producer.send(rmq.Message("later", body, delay=3600)) for body in (b"kept", b"taken")]
+        assert producer.recall("later", str(taken.recall_handle)) == taken.message_id
+        cluster.advance(3601)
+        with sync.AdminClient(cluster.name_servers) as admin:
+            reads = [admin.read_queue(queue, 0) for queue in admin.queues("later")]
+        assert [message.message_id for read in reads for message in read.messages] == [kept.message_id]

@@ -39,7 +39,8 @@ async def test_what_was_taken_back_is_not_delivered(bench: BrokerBench, started:
     assert len(bench.state.store.scheduled_between(0, NOW * 2)) == 2
     again = await recall(bench, "t", handles[1])
     assert (again.code, again.ext_fields["msgId"]) == (0, "ID1"), "as on a real broker"
-    bench.schedule.start()  # as after a restart
+    if not started:
+        bench.schedule.start()  # as after a restart
     await deliver(bench, 11)
     assert await bench.bodies("t") == [b"ID0", b"ID2"]
     assert not (bench.schedule._due or bench.schedule._known)

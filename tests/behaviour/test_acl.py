@@ -47,6 +47,30 @@ def producer(cluster: GuardedCluster, **fields: Any) -> rmq.Producer:
     return rmq.Producer(cluster.name_servers, group=f"{ALLOWED}-{uuid.uuid4().hex[:8]}", **{**PATIENT, **fields})
 
 
+@pytest.mark.feature("M1", "C3", "C4")
+async def test_who_may_write_a_topic_may_end_transactions_in_it(guarded: GuardedCluster) -> None:
+    """The answer to a check, too, which Java sends for the broker's own topic: there it is refused, and nobody hears of it."""
+    bodies = {f"{uuid.uuid4().hex} {state.name}".encode(): state for state in rmq.TransactionState}
+    asked: set[bytes] = set()
+    got: set[bytes] = set()
+
+    async def check(message: rmq.ReceivedMessage) -> rmq.TransactionState:
+        asked.add(message.body)
+        return rmq.TransactionState.COMMIT
+
+    consumer = rmq.PushConsumer(guarded.name_servers, group=ALLOWED, credentials=USER, start_from=rmq.StartFrom.FIRST)
+    consumer.listen(ALLOWED)(lambda message: got.add(message.body))
+    group = f"{ALLOWED}-{uuid.uuid4().hex[:8]}"
+    sender = rmq.TransactionProducer(guarded.name_servers, group=group, check=check, credentials=USER, **PATIENT)
+    async with consumer, sender:
+        for body in bodies:
+            await sender.send_in_transaction(rmq.Message(ALLOWED, body), lambda message, arg: bodies[message.body])
+        wanted = {body for body, state in bodies.items() if state is not rmq.TransactionState.ROLLBACK}
+        await eventually(lambda: wanted <= got, 60.0)
+    assert asked == {body for body, state in bodies.items() if state is rmq.TransactionState.UNKNOWN}
+    assert not (bodies.keys() - wanted) & got
+
+
 @pytest.mark.feature("M1", "M2", "O15")
 @pytest.mark.parametrize("form", list(SerializeType))
 async def test_signed_sends_and_a_signed_consumer_work(guarded: GuardedCluster, form: SerializeType) -> None:

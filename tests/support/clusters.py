@@ -38,7 +38,7 @@ PATIENT_ADMIN: dict[str, Any] = {"mq_client_api_timeout": 20.0}
 
 # Brokers ask about open transactions after 6 s, and then every 30 s (4.x: 60 s); that would be long for a test. 5.x notes decisions only
 # every 3 s, and asks again as long as they are not noted.
-_EARLY_CHECKS = {"transactionTimeOut": "3000", "transactionCheckInterval": "1000", "transactionOpBatchInterval": "50"}
+EARLY_CHECKS = {"transactionTimeOut": "3000", "transactionCheckInterval": "1000", "transactionOpBatchInterval": "50"}
 
 # Fixtures of tests/conftest.py that tie a test to one cluster without the parameter of `cluster`.
 CLUSTER_OF_FIXTURE = {"newest_cluster": java.NEWEST, "embedded_cluster": EMBEDDED}
@@ -129,7 +129,7 @@ class RealTestCluster(Cluster):
     def __init__(self, version: str) -> None:
         super().__init__()
         self.kind = version
-        self.server = RealCluster(version, broker_options=_EARLY_CHECKS)
+        self.server = RealCluster(version, broker_options=EARLY_CHECKS)
         self.server.start()
 
     @property

@@ -16,7 +16,7 @@ from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.signing import SigningKey
 from tests.support import java, raw_remoting
-from tests.support.clusters import EMBEDDED, EmbeddedTestCluster
+from tests.support.clusters import EARLY_CHECKS, EMBEDDED, EmbeddedTestCluster
 from tests.support.real_cluster import QUICK_JVM, RealCluster
 
 ADMIN = Credentials("admin-of-tests", "secret-of-the-admin")
@@ -96,9 +96,11 @@ class GuardedRealCluster(GuardedCluster):
         self.kind = version
         jvm = (*QUICK_JVM, f"-Dtls.config.file={tls_settings}") if tls_settings is not None else QUICK_JVM
         if version == java.NEWEST:
-            self.server = RealCluster(version, broker_options=_ACL_2, jvm=jvm)
+            self.server = RealCluster(version, broker_options=_ACL_2 | EARLY_CHECKS, jvm=jvm)
         else:
-            self.server = RealCluster(version, broker_options={"aclEnable": "true"}, files={"conf/plain_acl.yml": _PLAIN_ACL})
+            self.server = RealCluster(
+                version, broker_options={"aclEnable": "true", **EARLY_CHECKS}, files={"conf/plain_acl.yml": _PLAIN_ACL}
+            )
         self.server.start()
         self.name_servers = self.server.name_servers
         self.broker_address = self.server.broker_address

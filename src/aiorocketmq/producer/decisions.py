@@ -160,7 +160,8 @@ class Decisions:
             msg_id=message.message_id,
             from_transaction_check=True,
             transaction_id=asked.transaction_id,
-            topic=asked.topic,
+            # Not the broker's own topic, which it names and Java repeats: with ACL 2.0 few may write there, and the answer would be lost.
+            topic=message.topic,
             bname=asked.bname,
         )
         transaction_id = asked.transaction_id or message.message_id

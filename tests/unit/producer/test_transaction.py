@@ -104,7 +104,7 @@ async def test_the_half_message_and_its_end_on_the_wire(world: SendWorld, broker
 
 @pytest.mark.feature("C3", "C4")
 @virtual_time
-async def test_the_answer_to_a_check_names_what_the_broker_has_named(world: SendWorld, broker: Broker) -> None:
+async def test_the_answer_to_a_check_names_what_the_broker_has_named_and_the_real_topic(world: SendWorld, broker: Broker) -> None:
     check = Check(ROLLBACK)
     async with producer_of(check, topics=[TOPIC]) as producer:
         await eventually(lambda: broker.peer.connections)
@@ -121,7 +121,7 @@ async def test_the_answer_to_a_check_names_what_the_broker_has_named(world: Send
         "fromTransactionCheck": "true",
         "msgId": "TX1",
         "transactionId": "TX1",
-        "topic": HALF_TOPIC,
+        "topic": TOPIC,
         "bname": "broker-a",
     }
 

@@ -62,7 +62,6 @@ class SigningKey:
     def sign(self, command: RemotingCommand) -> None:
         """Sign a request, which must not change afterwards but for its number. One that was signed before is signed anew."""
         fields = command.ext_fields
-        fields.pop(SIGNATURE, None)
         fields.pop(SECURITY_TOKEN, None)
         fields.update(self.fields)
         fields[SIGNATURE] = self.signature(signed_content(fields, command.body)).decode("ascii")

@@ -182,7 +182,11 @@ async def test_a_file_is_read_again_when_it_has_changed_and_never_for_a_broken_o
             os.utime(file, ns=(1, 1))
             await ask(client)
             await ask(client)
-        assert signed == ["one", "one", "one", "one", "two", "two"]
+            assert len([text for text in caplog.messages if "was read again" in text]) == 1
+            file.write_text("SecretKey")
+            await ask(client)
+            assert len([text for text in caplog.messages if "of before" in text]) == 2
+        assert signed == ["one", "one", "one", "one", "two", "two", "two"]
         assert "signed by two" in caplog.text
         assert "secret-of" not in caplog.text
 

@@ -25,7 +25,7 @@ from aiorocketmq import (
     StartFrom,
     TopicNotFoundError,
 )
-from aiorocketmq.errors import BrokerNotFoundError, ClientClosedError
+from aiorocketmq.errors import BrokerNotFoundError, ClientClosedError, ClientStateError
 from tests.support.clusters import Cluster
 from tests.support.waiting import eventually
 
@@ -178,7 +178,7 @@ async def test_progress_and_members_of_a_group(cluster: Cluster, admin: AdminCli
 
 async def test_admin_clients_share_the_instance_and_end_once(cluster: Cluster) -> None:
     first, second = cluster.admin(), cluster.admin()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(ClientStateError, match="is not started"):
         await first.topics()
     async with first, second:
         await first.start()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from os import PathLike
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aiorocketmq.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FORM: Final = "write AccessKey=... and SecretKey=..., one a line, and SecurityToken=... if there is one"
 
@@ -105,6 +107,8 @@ class CredentialsFile:
     def __init__(self, path: str | PathLike[str]) -> None:
         if not isinstance(path, str | PathLike) or not str(path).strip():
             raise ConfigError(f"the path of a credentials file is a {type(path).__name__}, or empty", hint="give the path of a file")
+        from pathlib import Path  # 5 ms, for few of the package's users
+
         object.__setattr__(self, "path", Path(path).expanduser())
 
     def __eq__(self, other: object) -> bool:

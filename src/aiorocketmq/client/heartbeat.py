@@ -154,6 +154,7 @@ class HeartbeatService:
         async with self.lock.hold("waiting to unregister", timeout=UNREGISTER_TIMEOUT / 2):
             timeout = deadline - clock()
             addresses = {address for _, _, address in self._brokers.addresses() if self._remoting.channel(address) is not None}
+            addresses -= self._refusals.keys()  # they do not accept the credentials, and have not taken the groups in
             goodbyes = {}
             for address in sorted(addresses):
                 for group in consumer_groups:

@@ -107,6 +107,48 @@ async def test_what_a_send_hook_raises_is_told_and_changes_nothing(embedded_clus
     assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["before", "after"]
 
 
+@pytest.mark.feature("E1", "D1")
+async def test_a_hook_sees_requests_and_those_that_cannot_be_sent(embedded_cluster: Cluster) -> None:
+    cluster = embedded_cluster
+    topic, notes = await cluster.create_topic(cluster.unique("hooked")), Notes()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("hooked"), start_from=rmq.StartFrom.FIRST)
+
+    @consumer.respond(topic)
+    async def answer(request: rmq.ReceivedMessage) -> bytes:
+        return b"pong"
+
+    async with consumer, cluster.producer(hooks=[notes]) as producer:
+        assert (await producer.request(rmq.Message(topic, b"ping"), timeout=20.0)).body == b"pong"
+        assert notes.seen == [("before", b"ping"), ("after", rmq.SendStatus.SEND_OK)]
+        with pytest.raises(rmq.InvalidMessageError) as caught:
+            await producer.request(rmq.Message(topic, b"late", delay=60.0))
+        assert notes.seen[2:] == [("before", b"late"), ("after", caught.value)]
+        hurried = asyncio.create_task(producer.request(rmq.Message(topic, b"hurried")))
+        await asyncio.sleep(0)
+        hurried.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hurried
+    assert [what for what, _ in notes.seen[4:]] == ["before", "after"]
+
+
+@pytest.mark.feature("E1", "E3")
+async def test_a_hook_sees_half_messages_and_those_that_are_too_large(embedded_cluster: Cluster) -> None:
+    cluster = embedded_cluster
+    topic, notes = await cluster.create_topic(cluster.unique("hooked")), Notes()
+    producer = rmq.TransactionProducer(
+        cluster.name_servers, group=cluster.unique("hooked"), check=lambda _: rmq.TransactionState.UNKNOWN, hooks=[notes]
+    )  # fmt: skip
+    async with producer:
+        async with producer.transaction(rmq.Message(topic, b"1")):
+            pass
+        large = rmq.Message(topic, b"2", properties={"much": "x" * 32_200})
+        with pytest.raises(rmq.InvalidMessageError):
+            await producer.send_in_transaction(large, lambda *_: rmq.TransactionState.COMMIT)
+    assert [what for what, _ in notes.seen] == ["before", "after", "before", "after"]
+    assert [context.half for context in notes.contexts] == [True, False]
+    assert isinstance(notes.contexts[1].error, rmq.InvalidMessageError)
+
+
 class ForbiddenError(Exception):
     pass
 
@@ -228,8 +270,35 @@ async def test_a_filter_hook_drops_messages_before_listeners_and_they_count_as_c
             sent = await producer.send(rmq.Message(topic, b"%d" % number))
             ends[sent.queue] = sent.queue_offset + 1
         async with consumer:
-            await eventually(lambda: sorted(received) == [0, 2, 4, 6, 8], 60.0)
+            await eventually(lambda: sorted(received) == [0, 2, 4, 6, 8], 30.0)
             await eventually(lambda: consumer.offsets(topic) == ends, 30.0)
+
+
+@pytest.mark.feature("E4", "E5")
+async def test_hooks_know_messages_that_come_again_by_their_own_topic(cluster: Cluster) -> None:
+    topic, group, watcher = await cluster.create_topic(cluster.unique("again")), cluster.unique("again"), Watcher()
+    asked: list[tuple[str, int]] = []
+
+    class Everything:
+        def keep(self, message: rmq.ReceivedMessage) -> bool:
+            asked.append((message.topic, message.reconsume_times))
+            return True
+
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=rmq.StartFrom.FIRST, hooks=[Everything(), watcher]
+    )  # fmt: skip
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        return rmq.Retry(delay_level=1) if message.reconsume_times == 0 else None
+
+    async with cluster.producer() as producer:
+        await producer.send(rmq.Message(topic, b"1"))
+        async with consumer:
+            await eventually(lambda: len(watcher.contexts) == 2, 60.0)
+    assert asked == [(topic, 0), (topic, 1)]
+    assert [context.status for context in watcher.contexts] == [KINDS.FAILED, KINDS.SUCCESS]
+    assert [context.messages[0].topic for context in watcher.contexts] == [topic, topic]
 
 
 @pytest.mark.feature("E1", "E2", "E4", "E5")

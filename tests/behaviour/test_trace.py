@@ -140,6 +140,27 @@ async def test_traces_of_a_topic_that_nobody_takes_are_counted_and_a_stop_is_bou
     assert producer.traces_lost == 25
 
 
+@pytest.mark.feature("E7", "E8")
+@pytest.mark.parametrize("own", [False, True])
+async def test_in_a_namespace_records_have_the_names_of_the_user(embedded_cluster: Cluster, own: bool) -> None:
+    cluster, space = embedded_cluster, embedded_cluster.unique("space")
+    traces = cluster.unique("traces") if own else None
+    async with rmq.Producer(
+        cluster.name_servers, group="writers", namespace=space, enable_trace=True, trace_topic=traces
+    ) as producer:  # fmt: skip
+        sent = await producer.send(rmq.Message("orders", b"1"))
+    found: list[list[str]] = []
+    reader = rmq.PushConsumer(cluster.name_servers, group="readers", namespace=space, start_from=rmq.StartFrom.FIRST)
+
+    @reader.listen(traces or "RMQ_SYS_TRACE_TOPIC")
+    async def read(message: rmq.ReceivedMessage) -> None:
+        found.extend(record.split("\x01") for record in message.body.decode().split("\x02") if sent.message_id in record)
+
+    async with reader:
+        await eventually(lambda: found, 30.0)
+    assert found[0][3:6] == ["writers", "orders", sent.message_id]
+
+
 @pytest.mark.feature("E7")
 def test_blocking_clients_are_traced() -> None:
     with aiorocketmq.sync.LocalCluster() as cluster:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.producer.accumulator import Accumulator
     from aiorocketmq.producer.dispatcher import SendDispatcher
-    from aiorocketmq.producer.gathered import Gathered
     from aiorocketmq.producer.prepare import Preparer
-    from aiorocketmq.producer.send import SendOperation
     from aiorocketmq.producer.tracing import SendTrace
 
 FLUSH_TIMEOUT: Final = 5.0
@@ -62,8 +60,3 @@ class ObservedSends(Recalls):
         """Let what waits leave, for at most so many seconds."""
         if self._trace is not None:
             await self._trace.dispatcher.stop(timeout)
-
-    def _not_begun(self, operation: SendOperation | Gathered, error: BaseException) -> None:
-        """There was no room for a send: hooks hear of it."""
-        if self._settings.observed:
-            operation.reply.refused(error)  # type: ignore[attr-defined]  # it is an `ObservedReply`

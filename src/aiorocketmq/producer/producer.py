@@ -42,6 +42,7 @@ from aiorocketmq.producer.failures import no_room
 from aiorocketmq.producer.gathered import Gathered
 from aiorocketmq.producer.observed import FLUSH_TIMEOUT, ObservedSends
 from aiorocketmq.producer.prepare import Policies, Preparer
+from aiorocketmq.producer.reply import refused
 from aiorocketmq.producer.requests import Requests
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.send import SendOperation
@@ -391,7 +392,7 @@ class Producer(ObservedSends):
                 try:
                     accumulator.add_nowait(gathered)
                 except WindowFullError as error:
-                    self._not_begun(gathered, error)
+                    refused(gathered.reply, error)
                     raise
                 return future
         operation = preparer.single(message, self._policies.nowait, timeout, queue, selector, sharding_key, future)
@@ -399,7 +400,7 @@ class Producer(ObservedSends):
         try:
             dispatcher.window.acquire_nowait(operation.size)
         except WindowFullError as error:
-            self._not_begun(operation, error)
+            refused(operation.reply, error)
             raise
         dispatcher.begin(operation)
         return future
@@ -594,5 +595,5 @@ class Producer(ObservedSends):
                 dispatcher.window.release(operation.size)
                 raise ClientClosedError(f"producer {self.group!r} was stopped")
         except BaseException as error:
-            self._not_begun(operation, error)
+            refused(operation.reply, error)
             raise

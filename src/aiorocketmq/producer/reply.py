@@ -42,6 +42,13 @@ def given_up(reply: Reply) -> Reply:
     return NOBODY
 
 
+def refused(reply: Reply, error: BaseException) -> None:
+    """The caller of a send that has not begun is told an error in another way; one that hooks look at hears of it."""
+    hear = getattr(reply, "refused", None)
+    if hear is not None:
+        hear(error)
+
+
 def tell_error(reply: Reply, error: BaseException) -> None:
     """Tell an error to a reply that has no outcome yet; neither a future nor a coroutine can carry a `StopIteration`."""
     if isinstance(error, StopIteration):

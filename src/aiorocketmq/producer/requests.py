@@ -21,6 +21,7 @@ from aiorocketmq.model.results import SendResult
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.producer.attempts import SendPolicy
 from aiorocketmq.producer.prepare import Preparer
+from aiorocketmq.producer.reply import given_up, refused
 from aiorocketmq.producer.send import SendOperation
 
 
@@ -66,14 +67,20 @@ class Requests:
         sent: asyncio.Future[SendResult | None] = loop.create_future()
         operation = self._preparer.single(message, policy, timeout, queue, selector, sharding_key, sent)
         assert isinstance(message, Message)  # `single()` has looked
-        if message.delayed:
-            raise InvalidMessageError("a request with a delay makes no sense: its reply would come too late", hint="leave the delay out")
         from uuid import uuid4  # few programs send requests
 
         correlation_id = str(uuid4())
         ttl_ms = round((operation.deadline - operation.started) * 1000)
-        operation.properties += request_properties(correlation_id, self._instance.client_id, ttl_ms)
-        Message.checked_size(message, operation.properties)
+        try:
+            if message.delayed:
+                raise InvalidMessageError(
+                    "a request with a delay makes no sense: its reply would come too late", hint="leave the delay out"
+                )
+            operation.properties += request_properties(correlation_id, self._instance.client_id, ttl_ms)
+            Message.checked_size(message, operation.properties)
+        except InvalidMessageError as error:
+            refused(operation.reply, error)
+            raise
         return Request(operation, correlation_id, sent, loop.create_future())
 
     async def introduce(self, request: Request) -> None:
@@ -176,6 +183,7 @@ class Request:
         """Nobody waits any more: a message that is not on its way yet stays here."""
         self.reply.cancel()
         self.sent.cancel()
+        given_up(self.operation.reply)
 
 
 def _sent(reply: asyncio.Future[ReceivedMessage], sent: asyncio.Future[SendResult | None]) -> None:

@@ -32,6 +32,7 @@ from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
 from aiorocketmq.producer.checking import Checker, CheckListener, call, state_of
 from aiorocketmq.producer.decisions import Decisions, EndTransactionHook
 from aiorocketmq.producer.producer import Producer
+from aiorocketmq.producer.reply import refused
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 
@@ -354,7 +355,11 @@ class TransactionProducer(Producer):
         added = self._half_properties
         if immunity is not None:
             added += f"{props.CHECK_IMMUNITY_TIME}\x01{immunity}\x02"
-        message.checked_size(operation.properties + added + _BROKER_ROOM)
+        try:
+            message.checked_size(operation.properties + added + _BROKER_ROOM)
+        except InvalidMessageError as error:
+            refused(operation.reply, error)
+            raise
         operation.properties += added
         operation.sys_flag |= MessageSysFlag.TRANSACTION_PREPARED
         self._decisions.begin(operation.message_id)

@@ -88,6 +88,7 @@ class Topics:
         yield topic("RMQ_SYS_TRANS_HALF_TOPIC", 1)
         yield topic("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1)
         yield topic(TIMER_TOPIC, 1)
+        yield topic("RMQ_SYS_TRACE_TOPIC", 1)  # as with traceTopicEnable=true
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._stored

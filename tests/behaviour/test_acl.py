@@ -155,7 +155,8 @@ async def test_wrong_credentials_are_told_at_once_and_not_tried_again(
     with pytest.raises(kind, match="from "):
         await consumer.start()
     await consumer.stop()
-    assert "was not unregistered" not in caplog.text, "nothing is said to a broker that did not listen"
+    # No goodbye to a broker that did not take the group in. (A producer may stop before its first heartbeat is answered.)
+    assert not [text for text in caplog.messages if text.startswith("consumer group") and "was not unregistered" in text]
 
 
 @pytest.mark.feature("M9")

@@ -43,7 +43,7 @@ ORIGINS = (
     ("aiorocketmq.config.addresses", ("AddressFunction", "AddressMap")),
     ("aiorocketmq.config.credentials", ("CredentialsSource",)),
     ("aiorocketmq.config.proxies", ("SocksProxyConfig",)),
-    ("aiorocketmq.config.values", ("TLS", "NameServers")),
+    ("aiorocketmq.config.values", ("TLS", "NameServerResolver", "NameServers")),
     ("aiorocketmq.model.enums", ("SerializeType",)),
 )
 """Where the names come from, in the order of the file's imports."""

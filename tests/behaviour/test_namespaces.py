@@ -78,6 +78,22 @@ async def test_users_see_their_own_names_and_brokers_those_of_the_namespace(clus
     assert namespace not in str(caught.value)
 
 
+@pytest.mark.feature("L5", "L11")
+async def test_the_endpoint_of_an_instance_gives_the_namespace(cluster: Cluster) -> None:
+    namespace = f"MQ_INST_1_{cluster.unique('a')}"
+    topic = await topic_in(cluster, namespace, cluster.unique("cloud"), 1)
+    endpoint, where = f"http://{namespace}.mq.invalid:80", {f"{namespace}.mq.invalid:80": cluster.name_servers}
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(endpoint, group=cluster.unique("g"), start_from=FIRST, address_map=where)
+    consumer.listen(topic)(inbox.take)
+    async with rmq.Producer(endpoint, address_map=where, send_msg_timeout=20.0) as producer, consumer:
+        assert (await producer.send(rmq.Message(topic, b"1"))).queue.topic == topic
+        await inbox.has(1)
+        assert inbox.messages[0].topic == topic
+    async with rmq.AdminClient(cluster.name_servers) as outside:
+        assert (await outside.topic_stats(f"{namespace}%{topic}")).messages == 1
+
+
 @pytest.mark.feature("L11", "F23", "F24")
 async def test_failed_messages_come_again_and_are_buried_in_their_namespace(cluster: Cluster) -> None:
     namespace, group = cluster.unique("ns"), cluster.unique("g")

@@ -49,6 +49,7 @@ CHANGED: dict[str, object] = {
     "address_service_group": "g",
     "namespace": "ns",
     "namespace_v2": "tenant",
+    "zone": "hangzhou",
 }
 
 
@@ -71,12 +72,52 @@ def test_defaults_are_those_of_java(name: str, value: object) -> None:
 
 @pytest.mark.feature("K21")
 def test_a_copy_keeps_every_field() -> None:
-    changes = {spec.name: changed_value(spec) for spec in dataclasses.fields(ClientConfig)}
+    fields = [spec for spec in dataclasses.fields(ClientConfig) if spec.name != "name_server_resolver"]  # excludes the name servers
+    changes = {spec.name: changed_value(spec) for spec in fields}
     config = ClientConfig(**changes)  # type: ignore[arg-type]
-    for spec in dataclasses.fields(ClientConfig):
+    for spec in fields:
         assert getattr(config, spec.name) != spec.default, spec.name
     assert config.replace() == config
     assert config.replace(instance_name="green") == dataclasses.replace(config, instance_name="green")
+
+
+@pytest.mark.feature("L4")
+def test_a_resolver_stands_in_the_place_of_name_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAMESRV_ADDR", "a:1")
+
+    def resolve() -> str:
+        return "b:2"
+
+    config = ClientConfig.from_fields(None, None, {"name_server_resolver": resolve})
+    assert (config.name_servers, config.name_server_resolver) == ((), resolve)
+    assert config.replace(instance_name="x").name_server_resolver is resolve
+    assert ClientConfig.from_fields(None, None, {}).name_servers == ("a:1",)
+    with pytest.raises(ConfigError, match="exclude each other"):
+        config.replace(name_servers="a:1")
+    with pytest.raises(ConfigError, match="name_server_resolver 'b:2' is a str"):
+        ClientConfig(name_server_resolver="b:2")  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("L10")
+def test_the_zone_comes_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(**fields: Any) -> tuple[str | None, bool]:
+        config = ClientConfig.from_fields(None, "a:1", fields)  # type: ignore[arg-type]
+        return config.zone, config.zone_mode
+
+    assert made() == (None, False)
+    monkeypatch.setenv("ROCKETMQ_ZONE", "east")
+    assert made() == ("east", False)
+    monkeypatch.setenv("ROCKETMQ_ZONE_MODE", "True")
+    assert made() == ("east", True)
+    assert made(zone="west") == ("west", False)
+    assert made(zone="west", zone_mode=True) == ("west", True)
+    assert ClientConfig.from_env({"ROCKETMQ_ZONE": "east", "ROCKETMQ_ZONE_MODE": "true"}).zone_mode
+    assert ClientConfig.from_env({"ROCKETMQ_ZONE": "", "ROCKETMQ_ZONE_MODE": " "}).zone is None
+    monkeypatch.setenv("ROCKETMQ_ZONE", "  ")
+    assert made() == (None, False)
+    for wrong in ("", " ", 5):
+        with pytest.raises(ConfigError, match=r"zone .* is not a name"):
+            made(zone=wrong)
 
 
 def test_a_config_is_frozen_and_hashable() -> None:

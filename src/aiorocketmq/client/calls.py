@@ -35,7 +35,7 @@ class RemoteCalls:
     def __init__(self, remoting: RemotingClient, config: ClientConfig) -> None:
         self._remoting = remoting
         self.namespace = config.names
-        self._constants = config.request_fields
+        self._config = config
         self.default_timeout = config.mq_client_api_timeout
 
     def request(
@@ -55,8 +55,8 @@ class RemoteCalls:
             for name in _SHORT_NAMES if code in _SHORT_CODES else _NAMES:
                 if name in fields:
                     fields[name] = self.namespace.wrap(fields[name])
-        if self._constants:
-            request.ext_fields.update(self._constants)
+        if self._config.request_fields:
+            request.ext_fields.update(self._config.request_fields)
         return request
 
     async def call(

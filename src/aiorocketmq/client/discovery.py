@@ -1,4 +1,4 @@
-"""Name servers from an HTTP address service, when none is configured (Java: `DefaultTopAddressing`). Feature L3.
+"""Name servers from a function or an HTTP address service, when none is configured (Java: `TopAddressing`). Features L3, L4.
 
 The service answers `GET http://<domain>:8080/rocketmq/<group>` with the address list on its first line.
 """
@@ -9,11 +9,14 @@ import asyncio
 import io
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Final
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.config import ClientConfig, parse_name_servers
+from aiorocketmq.config import ClientConfig, NameServers, parse_name_servers
+from aiorocketmq.config.values import NameServerResolver
 from aiorocketmq.core.clock import WallClock, epoch_ms
 from aiorocketmq.errors import ConfigError, NoNameServerError
 from aiorocketmq.model.parsing import parse_address
@@ -29,7 +32,91 @@ logger = logging.getLogger("aiorocketmq.client")
 HttpGet = Callable[[str, int, bytes], Awaitable[bytes]]
 
 
-class AddressService:
+class NameServerSource(ABC):
+    """Where name servers come from that nobody has configured (Java: `TopAddressing`)."""
+
+    def __init__(self) -> None:
+        self._log = StateLog(logger)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What is asked."""
+
+    @abstractmethod
+    async def fetch(self) -> tuple[str, ...]:
+        """Ask for the list; takes at most 3 s.
+
+        Returns:
+            The addresses, at least one.
+
+        Raises:
+            NoNameServerError: There was no list.
+        """
+
+    async def fetch_or_none(self) -> tuple[str, ...] | None:
+        """As `fetch()`, but a failure is only logged, so that the addresses known stay in use."""
+        try:
+            servers = await self.fetch()
+        except NoNameServerError as error:
+            self._log.failed("name servers", "name servers were not refreshed: %s", error.message)
+            return None
+        self._log.worked("name servers", "%s answers again", self.name)
+        return servers
+
+    def _failure(self, why: str, cause: BaseException | None = None) -> NoNameServerError:
+        return NoNameServerError(f"no name server is configured, and {self.name} gave none: {why}", cause=cause)
+
+
+def source_of(config: ClientConfig) -> NameServerSource:
+    """The source of a configuration without name servers: its resolver, else the HTTP address service.
+
+    Raises:
+        ConfigError: The domain of the address service is not `host` or `host:port`.
+    """
+    return AddressService(config) if config.name_server_resolver is None else ResolvedNames(config.name_server_resolver)
+
+
+class ResolvedNames(NameServerSource):
+    """Asks a function of the user's (L4).
+
+    Args:
+        resolver: `async def` runs on the event loop, `def` in a thread, as it may block.
+    """
+
+    def __init__(self, resolver: NameServerResolver) -> None:
+        super().__init__()
+        self._resolver = resolver
+
+    @property
+    def name(self) -> str:
+        """See `NameServerSource.name`."""
+        return "name_server_resolver"
+
+    async def fetch(self) -> tuple[str, ...]:
+        """See `NameServerSource.fetch`."""
+        limit = asyncio.timeout(FETCH_TIMEOUT)
+        try:
+            async with limit:
+                given = await self._ask()
+            servers = parse_name_servers(given)
+        except Exception as error:  # noqa: BLE001 - the user's function; it is the cause of ours
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise self._failure(f"no answer within {FETCH_TIMEOUT:g} s", error) from None
+            raise self._failure(f"{type(error).__name__}: {error}", error) from None
+        if not servers:
+            raise self._failure("its answer is empty")
+        return servers
+
+    async def _ask(self) -> NameServers:
+        if iscoroutinefunction(self._resolver) or iscoroutinefunction(getattr(self._resolver, "__call__", None)):  # noqa: B004
+            given = self._resolver()
+        else:
+            given = await asyncio.to_thread(self._resolver)
+        return await given if isawaitable(given) else given
+
+
+class AddressService(NameServerSource):
     """Asks the address service of a configuration.
 
     Args:
@@ -54,7 +141,12 @@ class AddressService:
             self._path += f"-{quote(config.unit_name)}?nofix=1"
         self._get = http_get or _http_get
         self._clock = wall_clock
-        self._log = StateLog(logger)
+        super().__init__()
+
+    @property
+    def name(self) -> str:
+        """See `NameServerSource.name`."""
+        return f"the address service {self.url}"
 
     @property
     def url(self) -> str:
@@ -88,16 +180,6 @@ class AddressService:
             raise self._failure("its answer is empty")
         return servers
 
-    async def fetch_or_none(self) -> tuple[str, ...] | None:
-        """As `fetch()`, but a failure is only logged, so that the addresses known stay in use."""
-        try:
-            servers = await self.fetch()
-        except NoNameServerError as error:
-            self._log.failed("address service", "name servers were not refreshed: %s", error.message)
-            return None
-        self._log.worked("address service", "the address service %s answers again", self.url)
-        return servers
-
     def _request(self) -> bytes:
         # HTTP/1.0: the service closes the connection after its answer and sends no chunks.
         return (
@@ -108,9 +190,6 @@ class AddressService:
             f"Metaq-Client-RequestTS: {epoch_ms(self._clock)}\r\n"
             "Connection: close\r\n\r\n"
         ).encode("ascii", "replace")
-
-    def _failure(self, why: str, cause: BaseException | None = None) -> NoNameServerError:
-        return NoNameServerError(f"no name server is configured, and the address service {self.url} gave none: {why}", cause=cause)
 
 
 async def _http_get(host: str, port: int, request: bytes) -> bytes:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from aiorocketmq.client.broker_api import BrokerApi
-from aiorocketmq.client.discovery import AddressService
+from aiorocketmq.client.discovery import NameServerSource, source_of
 from aiorocketmq.client.health import NAME_SERVER, InstanceHealth, PingResult
 from aiorocketmq.client.heartbeat import HeartbeatService
 from aiorocketmq.client.hooks import StreamRequestHook
@@ -105,7 +105,7 @@ class ClientInstance:
         *,
         index: int = 0,
         remoting: RemotingClient | None = None,
-        address_service: AddressService | None = None,
+        address_service: NameServerSource | None = None,
         wall_clock: WallClock = time.time,
     ) -> None:
         self.config = config
@@ -248,7 +248,7 @@ class ClientInstance:
     async def _start(self) -> None:
         try:
             if not self.remoting.name_servers:
-                self._address_service = self._address_service or AddressService(self.config)
+                self._address_service = self._address_service or source_of(self.config)
                 self.remoting.update_name_servers(await self._fetch_first(self._address_service))
             else:
                 self._address_service = None
@@ -271,7 +271,7 @@ class ClientInstance:
         self.state = ServiceState.RUNNING
         logger.info("client instance %s started, name servers %s", self.client_id, ";".join(self.remoting.name_servers))
 
-    async def _fetch_first(self, service: AddressService) -> tuple[str, ...]:
+    async def _fetch_first(self, service: NameServerSource) -> tuple[str, ...]:
         while True:
             try:
                 return await service.fetch()
@@ -283,7 +283,9 @@ class ClientInstance:
     def _schedule(self) -> None:
         config, every = self.config, self.scheduler.every
         if self._address_service is not None:
-            every("fetch name servers", config.fetch_name_server_interval, self._fetch_name_servers, first=FIRST_NAME_SERVER_FETCH)
+            interval = config.fetch_name_server_interval
+            first = FIRST_NAME_SERVER_FETCH if config.name_server_resolver is None else min(FIRST_NAME_SERVER_FETCH, interval)
+            every("fetch name servers", interval, self._fetch_name_servers, first=first)
         every("refresh routes", config.poll_name_server_interval, self.routes.update_all, first=FIRST_ROUTE_REFRESH)
         every("clean brokers and heartbeat", config.heartbeat_broker_interval, self._clean_and_beat, first=FIRST_HEARTBEAT)
         every("persist offsets", config.persist_consumer_offset_interval, self._persist_offsets, first=FIRST_OFFSET_PERSIST)

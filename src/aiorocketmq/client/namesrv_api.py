@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from aiorocketmq.client.calls import RemoteCalls
+from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import TopicNotExistError, TopicNotFoundError
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.protocol.bodies_client import ClusterInfo, TopicList, decode_topic_route
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
+from aiorocketmq.remoting.client import RemotingClient
 
 
 class NameServerApi(RemoteCalls):
-    """Typed requests to the chosen name server."""
+    """Typed requests to the chosen name server; arguments as of `RemoteCalls`."""
+
+    def __init__(self, remoting: RemotingClient, config: ClientConfig) -> None:
+        super().__init__(remoting, config)
+        self._zone = config.zone
+        self._zone_mode = config.zone_mode or None
 
     async def topic_route(self, topic: str, *, timeout: float | None = None) -> TopicRouteData:
         """The route of a topic.
@@ -38,7 +45,7 @@ class NameServerApi(RemoteCalls):
         Raises:
             RocketMQError: As `topic_route()`; nothing was decoded yet.
         """
-        header = GetRouteInfoRequestHeader(topic, accept_standard_json_only=True)
+        header = GetRouteInfoRequestHeader(topic, accept_standard_json_only=True, zone_name=self._zone, zone_mode=self._zone_mode)
         try:
             response = await self.call(None, RequestCode.GET_ROUTEINFO_BY_TOPIC, header, timeout=timeout, topic=topic)
         except TopicNotExistError as error:

@@ -162,7 +162,7 @@ class PullApi:
     ) -> None:
         self.remoting = remoting
         self.names = config.names
-        self.constants = config.request_fields
+        self.config = config
         self.options = options
         self.serialize_type = config.serialize_type
         self._routes = routes
@@ -365,7 +365,7 @@ class PullCall:
             header = self._header(flags, commit_offset)
             command = RemotingCommand.request(RequestCode.PULL_MESSAGE, header, serialize_type=api.serialize_type)
             command.opaque = opaque
-            command.ext_fields.update(api.constants)
+            command.ext_fields.update(api.config.request_fields)
             _run_hooks(lambda hook: hook.before_request(address, command), hooks)
             self._hooked = address, command
             return encode(command)
@@ -387,7 +387,7 @@ class PullCall:
             sub_version=header.sub_version,
             subscription=header.subscription,
             expression_type=header.expression_type,
-            extra=self._api.constants,
+            extra=self._api.config.request_fields,
             serialize_type=self._api.serialize_type,
         )
 

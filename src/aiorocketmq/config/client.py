@@ -17,7 +17,7 @@ from aiorocketmq.config.addresses import AddressMap, address_map_of
 from aiorocketmq.config.credentials import CredentialsFile, CredentialsSource, check_source, credentials_of
 from aiorocketmq.config.endpoints import check_namespaces, instance_of
 from aiorocketmq.config.proxies import SocksProxies, proxies_of
-from aiorocketmq.config.values import TLS, NameServers, parse_name_servers
+from aiorocketmq.config.values import TLS, NameServerResolver, NameServers, check_resolver, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import SerializeType
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_INSTANCE_NAME: Final = "DEFAULT"
 NAME_SERVER_ENV: Final = "NAMESRV_ADDR"
+ZONE_ENV: Final = "ROCKETMQ_ZONE"
+ZONE_MODE_ENV: Final = "ROCKETMQ_ZONE_MODE"
 DEFAULT_ADDRESS_SERVICE_DOMAIN: Final = "jmenv.tbsite.net"
 DEFAULT_ADDRESS_SERVICE_GROUP: Final = "nsaddr"
 FRAME_MAX_LENGTH: Final = 16 * 1024 * 1024
@@ -52,7 +54,7 @@ class ClientConfig:
         heartbeat_broker_interval: Between two heartbeats.
         persist_consumer_offset_interval: Between two saves of the offsets that changed.
         adjust_thread_pool_interval: Between two fittings of the consume workers to the backlog.
-        fetch_name_server_interval: Between two fetches from the HTTP address service.
+        fetch_name_server_interval: Between two fetches from the HTTP address service, or from `name_server_resolver`.
         rebalance_interval: Between two rebalances that nothing asked for.
         rebalance_min_interval: Between two rebalances in any case.
         pull_time_delay_when_exception: Wait before the next pull after a failed one.
@@ -83,6 +85,11 @@ class ClientConfig:
         namespace: Namespace of all topics and groups: brokers know `orders` as `ns%orders`, users of the client never see that. None takes
             it from name servers of the form `http://MQ_INST_x_y.host:80`; "" is none at all.
         namespace_v2: Namespace (version 2) that every request names in a field of its own; for servers that know it.
+        zone: The zone (data centre) that the client is in; left out it comes from `ROCKETMQ_ZONE`, with `ROCKETMQ_ZONE_MODE`. Name servers
+            are told.
+        zone_mode: Use the brokers of the zone alone, and those without a master; for name servers 5.x, which leave out the others.
+        name_server_resolver: A function, `def` or `async def`, that gives the name servers as `name_servers` has them: at the start, then
+            every `fetch_name_server_interval`. It may take 3 s; one that fails later leaves those in use that are known.
     """
 
     name_servers: tuple[str, ...] = ()
@@ -121,6 +128,9 @@ class ClientConfig:
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
     namespace: str | None = None
     namespace_v2: str | None = None
+    zone: str | None = None
+    zone_mode: bool = False
+    name_server_resolver: NameServerResolver | None = None
 
     if TYPE_CHECKING:
         _names: ClassVar[Namespace]  # of each instance; a field would be a setting
@@ -147,6 +157,9 @@ class ClientConfig:
                 raise ConfigError(f"{name} {value!r} is empty, or holds blanks or '@'", hint="it is a part of the client id: use one word")
         check_namespaces(self.namespace, self.namespace_v2)
         put(self, "_names", Namespace(instance_of(self.name_servers) if self.namespace is None else self.namespace))
+        if self.zone is not None and (not isinstance(self.zone, str) or not self.zone.strip()):
+            raise ConfigError(f"zone {self.zone!r} is not a name", hint="give a text that is not empty, or leave it out")
+        check_resolver(self.name_server_resolver, self.name_servers)
         member("serialize_type", self.serialize_type, SerializeType)
         put(self, "address_map", address_map_of(self.address_map))
         put(self, "credentials", check_source(self.credentials))
@@ -209,7 +222,17 @@ class ClientConfig:
             fields["name_servers"] = name_servers
         if fields:
             made = made.replace(**cast("ConfigFields", fields))
-        return made if made.name_servers else made.replace(name_servers=_name_servers_of(os.environ))
+        return made._completed(os.environ)
+
+    def _completed(self, environ: Mapping[str, str]) -> ClientConfig:
+        """This config, with what others have set for the whole process where it says nothing."""
+        fields: ConfigFields = {}
+        if not self.name_servers and self.name_server_resolver is None and (servers := _name_servers_of(environ)):
+            fields["name_servers"] = servers
+        if self.zone is None and (zone := environ.get(ZONE_ENV, "").strip()):
+            fields["zone"] = zone
+            fields["zone_mode"] = self.zone_mode or environ.get(ZONE_MODE_ENV, "").strip().lower() == "true"
+        return self.replace(**fields) if fields else self
 
     def _join(self, url: str) -> ClientConfig:
         """This config, changed by what a URL names; never with less protection than either asks for."""
@@ -234,6 +257,9 @@ class ClientConfig:
         """
         source = os.environ if environ is None else environ
         found = {name: source[variable] for name in _kinds() if (variable := f"ROCKETMQ_{name.upper()}") in source}
+        for variable, name in ((ZONE_ENV, "zone"), (ZONE_MODE_ENV, "zone_mode")):  # Java's: there a blank one is none
+            if not source.get(variable, "").strip():
+                found.pop(name, None)
         keys = credentials_of(source)
         if keys is not None and "credentials" in found:
             raise ConfigError("ROCKETMQ_CREDENTIALS names a file, and ROCKETMQ_ACCESS_KEY is set", hint="set one of them")

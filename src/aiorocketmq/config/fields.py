@@ -12,7 +12,7 @@ from typing import TypedDict
 from aiorocketmq.config.addresses import AddressFunction, AddressMap
 from aiorocketmq.config.credentials import CredentialsSource
 from aiorocketmq.config.proxies import SocksProxyConfig
-from aiorocketmq.config.values import TLS, NameServers
+from aiorocketmq.config.values import TLS, NameServerResolver, NameServers
 from aiorocketmq.model.enums import SerializeType
 
 
@@ -54,6 +54,9 @@ class ClientFields(TypedDict, total=False):
     address_service_group: str
     namespace: str | None
     namespace_v2: str | None
+    zone: str | None
+    zone_mode: bool
+    name_server_resolver: NameServerResolver | None
 
 
 class ConfigFields(ClientFields, total=False):

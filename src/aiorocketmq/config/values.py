@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ KeyPassword = str | Callable[[], str]
 
 NameServers = str | Iterable[str] | None
 """`a:9876;b:9876` or a list of such texts; None leaves it to the environment."""
+NameServerResolver = Callable[[], NameServers | Awaitable[NameServers]]
+"""Gives the name servers that are to be used now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,20 @@ def unloadable(error: OSError | ValueError, *files: str | PathLike[str] | None) 
     named = ", ".join(str(name) for name in files if name)
     hint = "give readable PEM files; for an encrypted key check key_password"
     return ConfigError(f"TLS files {named} cannot be loaded: {error}", hint=hint, cause=error)
+
+
+def check_resolver(resolver: object, name_servers: tuple[str, ...]) -> None:
+    """Refuse what cannot resolve name servers.
+
+    Raises:
+        ConfigError: It cannot be called, or there is a fixed list beside it.
+    """
+    if resolver is None:
+        return
+    if not callable(resolver):
+        raise ConfigError(f"name_server_resolver {resolver!r} is a {type(resolver).__name__}", hint="give a function without arguments")
+    if name_servers:
+        raise ConfigError("name_servers and name_server_resolver exclude each other", hint="give one of them")
 
 
 def parse_name_servers(value: NameServers) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from aiorocketmq.protocol.codes import RequestCode
-from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader
+from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader, wire
 from aiorocketmq.protocol.limits import (
     Address,
     BrokerId,
@@ -87,6 +87,7 @@ class RegisterBrokerRequestHeader(Header):
     enable_acting_master: bool | None = None
     compressed: bool = False
     body_crc32: Count = 0
+    zone_name: OptionalName | None = wire("__ZONE_NAME", default=None)
 
 
 class RegisterBrokerResponseHeader(Header):

@@ -323,12 +323,14 @@ class QueryMessageResponseHeader(Header):
 
 
 class GetRouteInfoRequestHeader(TopicHeader):
-    """Ask a name server for the route of a topic (105)."""
+    """Ask a name server for the route of a topic (105). In zone mode it leaves out the brokers of other zones that have a master."""
 
     CODE: ClassVar[int | None] = RequestCode.GET_ROUTEINFO_BY_TOPIC
 
     topic: Name
     accept_standard_json_only: bool | None = None
+    zone_name: OptionalName | None = wire("__ZONE_NAME", default=None)
+    zone_mode: bool | None = wire("__ZONE_MODE", default=None)
 
 
 class HeartbeatResponseHeader(Header):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from aiorocketmq.client.discovery import AddressService
+from aiorocketmq.client.discovery import AddressService, source_of
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import ConfigError, NoNameServerError
 from tests.support.virtual_loop import virtual_time
@@ -152,3 +153,64 @@ async def test_an_endless_answer_is_cut() -> None:
 
     async with raw_server(endless) as address:
         assert await AddressService(ClientConfig(address_service_domain=address)).fetch() == ("10.0.0.1:9876",)
+
+
+@pytest.mark.feature("L4")
+@pytest.mark.parametrize("kind", ["async", "plain", "object", "returns an awaitable"])
+async def test_a_resolver_gives_the_name_servers(kind: str) -> None:
+    asked_in: list[str] = []
+
+    def plain() -> list[str]:
+        asked_in.append(threading.current_thread().name)
+        return ["a:1", "http://b:2"]
+
+    async def asynchronous() -> str:
+        asked_in.append(threading.current_thread().name)
+        return "a:1;b:2"
+
+    class Resolver:
+        async def __call__(self) -> str:
+            return await asynchronous()
+
+    resolver = {"async": asynchronous, "plain": plain, "object": Resolver(), "returns an awaitable": lambda: asynchronous()}[kind]
+    source = source_of(ClientConfig(name_server_resolver=resolver))
+    assert await source.fetch() == await source.fetch_or_none() == ("a:1", "b:2")
+    here = threading.current_thread().name
+    assert (set(asked_in) == {here}) is (kind != "plain"), "what may block runs in a thread"
+
+
+@pytest.mark.feature("L4")
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("", "its answer is empty"),
+        (None, "its answer is empty"),
+        ("nonsense", "'nonsense' is not an address"),
+        (5, "5 is a int"),
+        (ValueError("no table"), "ValueError: no table"),
+    ],
+)
+async def test_a_resolver_that_fails_is_told(answer: object, why: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def resolve() -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    source = source_of(ClientConfig(name_server_resolver=resolve))  # type: ignore[arg-type]
+    with pytest.raises(NoNameServerError, match="no name server is configured, and name_server_resolver gave none") as caught:
+        await source.fetch()
+    assert why in str(caught.value)
+    assert await source.fetch_or_none() is None
+    assert "name servers were not refreshed" in caplog.text
+
+
+@pytest.mark.feature("L4")
+@virtual_time
+async def test_a_resolver_that_takes_too_long_is_given_up() -> None:
+    async def slow() -> str:
+        await asyncio.sleep(60)
+        return "a:1"
+
+    source = source_of(ClientConfig(name_server_resolver=slow))
+    with pytest.raises(NoNameServerError, match="no answer within 3 s"):
+        await source.fetch()

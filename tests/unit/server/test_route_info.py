@@ -38,8 +38,9 @@ class Bench:
         channel: FakeChannel | None = None,
         timeout: int | None = None,
         queues: int = 4,
+        zone: str | None = None,
     ) -> tuple[str, str]:
-        header = RegisterBrokerRequestHeader(broker, address, "c1", "127.0.0.1:99", broker_id, timeout)
+        header = RegisterBrokerRequestHeader(broker, address, "c1", "127.0.0.1:99", broker_id, timeout, zone_name=zone)
         configs = [TopicConfig(topic, queues, queues) for topic in topics]
         return self.routes.register(header, configs, DataVersion(counter=counter), channel)  # type: ignore[arg-type]
 
@@ -54,6 +55,26 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.mark.feature("L10")
+def test_a_route_in_zone_mode_leaves_out_masters_of_other_zones(bench: Bench) -> None:
+    bench.register("t", "u", broker="near", address="127.0.0.1:1", zone="East")
+    bench.register("t", "u", broker="far", address="127.0.0.1:2", zone="west")
+    bench.register("t", "u", broker="nowhere", address="127.0.0.1:3")
+    bench.register("t", "u", broker="headless", address="127.0.0.1:4", zone="west")
+    bench.register("t", "u", broker="headless", address="127.0.0.1:5", zone="west", broker_id=1)
+    bench.routes.unregister("headless", 0, "127.0.0.1:4")
+
+    def brokers(**fields: str) -> tuple[list[str], list[str]]:
+        route = decode_topic_route(bench.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, {"topic": "t", **fields}).body)
+        return [queue.broker_name for queue in route.queue_datas], [broker.broker_name for broker in route.broker_datas]
+
+    everything = ["far", "headless", "near", "nowhere"]
+    assert brokers(__ZONE_NAME="east", __ZONE_MODE="true") == (["headless", "near"], ["headless", "near"])
+    assert brokers(__ZONE_NAME="east") == brokers(__ZONE_NAME="east", __ZONE_MODE="false") == (everything, everything)
+    assert brokers(__ZONE_MODE="true") == brokers(__ZONE_NAME=" ", __ZONE_MODE="true") == (everything, everything)
+    assert brokers(__ZONE_NAME="north", __ZONE_MODE="true") == (["headless"], ["headless"])
 
 
 def test_routes(bench: Bench) -> None:

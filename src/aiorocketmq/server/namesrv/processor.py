@@ -134,7 +134,8 @@ class NameServerProcessor:
 
     def _route(self, request: Plain[GetRouteInfoRequestHeader]) -> RemotingCommand:
         header = request.header
-        route = self._routes.route(header.topic)
+        zone = header.zone_name.strip() if header.zone_mode and header.zone_name else ""
+        route = self._routes.route(header.topic, zone)
         if route is None:
             raise broker_error(ResponseCode.TOPIC_NOT_EXIST, f"No topic route info in name server for the topic: {header.topic}")
         if self._settings["orderMessageEnable"] == "true":

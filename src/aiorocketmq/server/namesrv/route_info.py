@@ -33,6 +33,7 @@ class _Broker:
     name: str
     addresses: dict[int, str] = field(default_factory=dict)
     acting_master: bool = False
+    zone: str = ""
 
 
 @dataclass(slots=True)
@@ -87,6 +88,7 @@ class RouteInfo:
         if broker is None:
             broker = self._brokers[header.broker_name] = _Broker(header.cluster_name, header.broker_name)
         broker.acting_master = bool(header.enable_acting_master)
+        broker.zone = header.zone_name or ""
         known = self._live.get(header.broker_addr)
         if known is not None and known.broker == header.broker_name and known.version.state_version > version.state_version:
             return "", ""
@@ -174,15 +176,28 @@ class RouteInfo:
 
     # -- topics -------------------------------------------------------------------------------------------------------
 
-    def route(self, topic: str) -> TopicRouteData | None:
-        """Queues and brokers of a topic; None when either is unknown."""
+    def route(self, topic: str, zone: str = "") -> TopicRouteData | None:
+        """Queues and brokers of a topic; None when either is unknown.
+
+        Args:
+            topic: Topic name.
+            zone: Leave out brokers of other zones, unless they have no master: their slaves may serve any zone.
+        """
         queues = self._topics.get(topic)
         if not queues:
             return None
         brokers = [_broker_data(self._brokers[name]) for name in queues if name in self._brokers]
         if not brokers:
             return None
-        return TopicRouteData(queue_datas=tuple(queues.values()), broker_datas=tuple(brokers)).sorted()
+        far = {name for name in queues if zone and self._is_far(name, zone)}
+        return TopicRouteData(
+            queue_datas=tuple(queue for queue in queues.values() if queue.broker_name not in far),
+            broker_datas=tuple(broker for broker in brokers if broker.broker_name not in far),
+        ).sorted()
+
+    def _is_far(self, broker_name: str, zone: str) -> bool:
+        broker = self._brokers.get(broker_name)
+        return broker is not None and MASTER_ID in broker.addresses and broker.zone.lower() != zone.lower()
 
     def topics(self) -> list[str]:
         return list(self._topics)

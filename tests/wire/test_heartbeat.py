@@ -124,6 +124,27 @@ async def test_a_new_channel_gets_a_heartbeat_at_once() -> None:
     await instance.stop()
 
 
+@pytest.mark.feature("K10")
+@pytest.mark.parametrize("consumes", [True, False])
+@virtual_time
+async def test_a_new_channel_to_a_slave_gets_a_heartbeat_at_once_from_consumers_alone(consumes: bool) -> None:
+    world = with_slave()
+    slave = world.make_broker(SLAVE)
+    instance = world.instance()
+    if consumes:
+        await instance.register_consumer(FakeConsumer(topics=["orders"]))
+    else:
+        await instance.register_producer(FakeProducer(topics=["orders"]))
+    await instance.start()
+    await asyncio.sleep(5)
+    slave.drop()
+    await asyncio.sleep(1)
+    await instance.remoting.connect(SLAVE)
+    await asyncio.sleep(0.1)
+    assert slave.times(BEAT) == pytest.approx([1, 6] if consumes else [], abs=0.05)
+    await instance.stop()
+
+
 @pytest.mark.feature("K10", "Q63")
 @virtual_time
 async def test_no_heartbeat_at_once_when_switched_off_and_none_to_strangers() -> None:

@@ -85,6 +85,18 @@ async def test_every_caller_of_a_start_that_fails_gets_the_reason() -> None:
 
 
 @virtual_time
+async def test_of_several_starts_the_most_patient_one_says_how_long_the_address_service_is_asked() -> None:
+    clock = asyncio.get_running_loop().time
+    instance = World().instance(name_servers=None, address_service=dead_address_service())
+    starts = [asyncio.ensure_future(instance.start(patience)) for patience in (1.0, 10.0, 2.0)]
+    await asyncio.sleep(5)
+    assert not any(start.done() for start in starts)
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NoNameServerError] * 3
+    assert clock() == pytest.approx(10.0, abs=1.0)
+
+
+@virtual_time
 async def test_unreadable_tls_files_fail_the_start() -> None:
     instance = World().instance(tls=TLS(ca_file="/nowhere/ca.pem"))
     with pytest.raises(ConfigError, match=r"/nowhere/ca\.pem"):

@@ -73,6 +73,9 @@ async def test_an_unknown_topic_takes_the_default_topics_route_with_its_queues_c
     world.routes["TBW102"] = route(8, perm=7, addrs={0: "moved:1"})
     assert await instance.routes.update("new")
     assert instance.find_broker_address_in_publish("broker-a") == "moved:1", "what is inherited is refreshed too"
+    moved = instance.routes.publish_info("new")
+    assert moved is not None
+    assert len(moved.queues) == 3, "with as many queues as before"
 
     world.routes["new"] = route(2)
     await asyncio.sleep(31)
@@ -269,6 +272,10 @@ async def test_a_refresh_ends_with_the_first_topics_when_no_name_server_answers(
     world.name_server.silent = False
     await asyncio.sleep(15)
     assert len(instance.routes.topics()) == 39, "a topic that does not exist does not end it"
+    world.name_server.silent = True
+    await asyncio.sleep(60)
+    told = [record.message for record in caplog.records if "routes were not refreshed" in record.message]
+    assert len(told) == 2, "once for each time that they were away"
     await instance.stop()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -16,10 +18,11 @@ from aiorocketmq.cli.options import Cluster, run_async
 from aiorocketmq.cli.produce import Fields
 from aiorocketmq.cli.stdin import lines
 from aiorocketmq.cli.tail import Start
-from aiorocketmq.cli.topic import kind_of
+from aiorocketmq.cli.topic import kind_of, list_topics
 from aiorocketmq.config import TLS
 from aiorocketmq.errors import ConfigError, RouteError
 from aiorocketmq.protocol.message_codec import decode_messages
+from aiorocketmq.sync import LocalCluster
 from tests.unit.consumer.world import record
 
 NOW = 1_000_000.0
@@ -99,6 +102,17 @@ def test_topics_are_told_apart_by_name() -> None:
     assert list(kinds.values()) == ["user", "retry", "dead-letter", "system", "system"]
 
 
+def test_topics_of_brokers_are_not_listed_among_the_user_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with LocalCluster(cluster_name="Mine", brokers=2) as cluster:
+        cluster.create_topic("orders")
+        options = Cluster(output="json", name_servers=cluster.name_servers)
+        list_topics(cluster=options)
+        assert json.loads(capsys.readouterr().out) == [{"topic": "orders", "kind": "user"}]
+        list_topics(all_kinds=True, cluster=options)
+        kinds = {row["topic"]: row["kind"] for row in json.loads(capsys.readouterr().out)}
+    assert {kinds[name] for name in ("Mine", "broker-a", "broker-b", "Mine_REPLY_TOPIC", "TBW102")} == {"system"}
+
+
 def test_a_table_shows_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"name": "[bold]x" * 12, "count": 1234, "at": None, "many": ["a", "b"]}]
     output.show("table", rows, ["name", "count", "at", "many"], title="heading")
@@ -107,6 +121,32 @@ def test_a_table_shows_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> N
     assert "heading" in text
     assert "1234" in text
     assert "a, b" in text
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows cannot change the time zone of a process")
+def test_times_are_shown_as_the_clock_on_the_wall_tells_them(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = datetime(2026, 1, 31, 20, 15, 30, 123_000, tzinfo=UTC)
+    (message,) = decode_messages(record("orders", 7, b"x", stored_at=round(at.timestamp() * 1000)), broker_name="b", max_body=10)
+    try:
+        for zone, row, line in (("UTC", "2026-01-31 20:15:30.123", "20:15:30.123"), ("XYZ-9", "2026-02-01 05:15:30.123", "05:15:30.123")):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            output.show("table", [{"at": at}], ["at"])
+            assert row in capsys.readouterr().out
+            output.print_message("table", message)
+            assert capsys.readouterr().out.startswith(f"{line} orders:b:0@7")
+            output.print_message("json", message)
+            assert '"stored_at": "2026-01-31T20:15:30.123000+00:00"' in capsys.readouterr().out, "for programs it is the same everywhere"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_message_that_comes_again_shows_which_try_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for tries, shown in ((0, ""), (1, "try=2"), (15, "try=16")):
+        (message,) = decode_messages(record("orders", 7, b"x", reconsume_times=tries), broker_name="b", max_body=10)
+        output.print_message("table", message)
+        assert [word for word in capsys.readouterr().out.split() if word.startswith("try=")] == ([shown] if shown else [])
 
 
 def test_bodies_that_are_no_text_are_shown_as_escapes() -> None:

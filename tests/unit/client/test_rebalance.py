@@ -76,6 +76,27 @@ async def test_asked_for_during_a_round_means_one_more() -> None:
 
 @pytest.mark.feature("G1")
 @virtual_time
+async def test_asked_for_long_after_a_slow_round_began_means_one_more_when_it_ends() -> None:
+    consumer = FakeConsumer()
+    rebalance = service(consumer)
+    original = consumer.rebalance
+
+    async def slow() -> bool:
+        balanced = await original()
+        await asyncio.sleep(2.5)
+        return balanced
+
+    consumer.rebalance = slow  # type: ignore[method-assign]
+    rebalance.wake()
+    await asyncio.sleep(1.5)
+    rebalance.wake()
+    await asyncio.sleep(10)
+    assert consumer.rebalanced_at == pytest.approx([0, 2.5])
+    await rebalance.stop()
+
+
+@pytest.mark.feature("G1")
+@virtual_time
 async def test_an_unbalanced_round_is_repeated_after_the_minimum() -> None:
     consumer, steady = FakeConsumer(balanced=False), FakeConsumer("steady")
     rebalance = service(consumer, steady)

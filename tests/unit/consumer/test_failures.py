@@ -189,6 +189,36 @@ async def test_dead_letter_that_is_sent_counts_what_has_failed(tries: int, limit
     assert f"has failed {tries + 1} time(s) and is in the dead-letter topic %DLQ%" in caplog.text
 
 
+@pytest.mark.feature("F25", "F26")
+@pytest.mark.parametrize(
+    ("tries", "answer", "level"),
+    [
+        (0, ConsumeResult.RECONSUME_LATER, 3),
+        (1, ConsumeResult.RECONSUME_LATER, 4),
+        (7, ConsumeResult.RECONSUME_LATER, 10),
+        (7, Retry(delay_level=2), 2),
+    ],
+)
+def test_retries_that_are_sent_by_hand_come_later_and_later(tries: int, answer: object, level: int) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker = ScriptedBroker()
+        broker.append(b"bad", reconsume_times=tries)
+        broker.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK, ResponseCode.SYSTEM_ERROR, "scripted")
+        accept_sends(broker)
+
+        async def listener(message: ReceivedMessage) -> object:
+            return answer
+
+        async with consuming(broker, listener):
+            await asyncio.sleep(SETTLED)
+        (sent,) = broker.peer.of(RequestCode.SEND_MESSAGE_V2)
+        assert decode_properties(sent.command.ext_fields["i"])["DELAY"] == str(level)
+        assert sent.command.ext_fields["j"] == str(tries + 1)
+
+    run()
+
+
 @pytest.mark.feature("F27")
 @virtual_time
 async def test_message_that_nobody_takes_is_tried_again_here_after_5_s_and_not_committed() -> None:

@@ -239,6 +239,22 @@ async def test_offset_moves_on_over_messages_that_do_not_match() -> None:
     assert broker.offsets[TOPIC] == 5
 
 
+@pytest.mark.feature("F34")
+@virtual_time
+async def test_broker_that_skips_what_does_not_match_is_asked_on_without_a_pause() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+
+    def skip(request: RemotingCommand, _: PeerConnection) -> RemotingCommand | None:
+        offset = int(request.ext_fields["queueOffset"])
+        return broker.pull_answer(request, ResponseCode.PULL_RETRY_IMMEDIATELY, offset + 800) if offset < 40_000 else None
+
+    broker.peer.on(RequestCode.PULL_MESSAGE, skip)
+    async with consuming(broker, seen, expression="Aa"):
+        await asyncio.sleep(SETTLED)
+        assert [int(pull.ext_fields["queueOffset"]) for pull in broker.pulls] == list(range(0, 40_800, 800))
+        assert broker.pull_times[-1] - broker.pull_times[0] < 0.1
+
+
 @pytest.mark.feature("F33")
 @virtual_time
 async def test_illegal_offset_is_corrected_saved_and_the_queue_taken_over_anew() -> None:

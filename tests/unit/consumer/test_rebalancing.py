@@ -297,6 +297,39 @@ async def test_ordered_queue_is_locked_before_the_first_pull_and_renewed_every_2
     assert QUEUE in UnlockBatchRequestBody.decode(unlocked[-1].command.body).mq_set
 
 
+@pytest.mark.feature("G10", "F32")
+@virtual_time
+async def test_lock_of_a_queue_that_is_given_up_is_renewed_until_its_listener_has_ended() -> None:
+    broker, release = ScriptedBroker(), asyncio.Event()
+    broker.append(b"0", b"1")
+    called: list[bytes] = []
+
+    async def listener(message: ReceivedMessage) -> None:
+        called.append(message.body)
+        await release.wait()
+
+    async with consuming(broker, listener, ordered=True) as runtime:
+        await asyncio.sleep(SETTLED)
+        broker.members = ["0@first", CLIENT_ID]
+        runtime.instance.rebalance.wake()
+        await asyncio.sleep(2)
+        assert list(runtime.rebalancer.releasing) == [QUEUE]
+        before = len(broker.locks)
+        await asyncio.sleep(70)
+        renewed = [at for at, queues in broker.locks[before:] if QUEUE in queues]
+        assert len(renewed) >= 3, "else another member would have it while the listener still runs"
+        assert [later - earlier for earlier, later in itertools.pairwise(renewed)] == pytest.approx([20.0] * (len(renewed) - 1))
+        unlocks = broker.peer.of(RequestCode.UNLOCK_BATCH_MQ)
+        assert not any(QUEUE in UnlockBatchRequestBody.decode(unlock.command.body).mq_set for unlock in unlocks)
+        release.set()
+        await asyncio.sleep(1)
+        assert not runtime.rebalancer.releasing and broker.offsets[TOPIC] == 1
+        before = len(broker.locks)
+        await asyncio.sleep(60)
+        assert not any(QUEUE in queues for _, queues in broker.locks[before:]), "and not after that"
+    assert called == [b"0"]
+
+
 @pytest.mark.feature("G10")
 @virtual_time
 async def test_queue_locked_by_another_member_is_not_pulled_and_is_tried_again_soon() -> None:

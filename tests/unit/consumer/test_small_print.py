@@ -69,6 +69,26 @@ def test_a_broadcasting_consumer_leaves_the_offsets_of_the_brokers_alone(tmp_pat
     run()
 
 
+@pytest.mark.feature("F7", "G16")
+def test_a_broadcasting_consumer_goes_on_behind_what_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    @virtual_time
+    async def run() -> None:
+        broker = ScriptedBroker()
+
+        async def listener(message: ReceivedMessage) -> object:
+            return ConsumeResult.RECONSUME_LATER if message.body == b"1" else None
+
+        options = {"message_model": MessageModel.BROADCASTING, "local_offset_store_dir": tmp_path}
+        async with consuming(broker, listener, **options) as runtime:
+            broker.append(b"0", b"1", b"2")
+            await asyncio.sleep(SETTLED)
+            assert runtime.offsets() == {QUEUE: 3}
+            assert runtime.queues.assigned[QUEUE].messages.count == 0
+
+    run()
+    assert len([record for record in caplog.records if "a broadcasting group has no retries" in record.message]) == 1
+
+
 @pytest.mark.feature("F25")
 @virtual_time
 async def test_a_message_that_comes_back_again_keeps_the_id_of_the_first() -> None:

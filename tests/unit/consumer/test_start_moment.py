@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq.consumer.offset_store import ReadOffset
+from aiorocketmq.consumer.start_offset import StartOffsets
+from aiorocketmq.core.route_table import FoundBroker
+from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.command import RemotingCommand
 from tests.support.memory_transport import PeerConnection
 from tests.support.waiting import eventually
-from tests.unit.consumer.world import GROUP, TOPIC, ScriptedBroker, virtual_time
+from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
 from tests.wire.world import NAME_SERVER, other_tasks, route
 
 LATER = "later"
@@ -125,3 +129,43 @@ async def test_start_that_is_cut_off_while_it_waits_for_its_queues_is_undone(bro
     async with consumer:
         broker.append(b"new")
         await eventually(lambda: got)
+
+
+class Knowing:
+    """Stands for an instance whose broker keeps a queue from `low` to 9, and for a store that has no offset of the group."""
+
+    def __init__(self, low: int) -> None:
+        self.low = low
+        self.broker_api = self
+
+    def find_broker_address_in_subscribe(self, broker_name: str, broker_id: int) -> FoundBroker:
+        return FoundBroker("a:1", False, 500)
+
+    async def min_offset(self, address: str, queue: MessageQueue) -> int:
+        return self.low
+
+    async def max_offset(self, address: str, queue: MessageQueue) -> int:
+        return 9
+
+    async def read_offset(self, queue: MessageQueue, where: ReadOffset) -> int:
+        return -1
+
+
+@pytest.mark.feature("F15", "G14")
+@pytest.mark.parametrize(
+    ("start", "added", "low", "expected"),
+    [
+        (rmq.StartFrom.LAST, True, 0, (0, True)),
+        (rmq.StartFrom.LAST, True, 5, (5, True)),
+        (rmq.StartFrom.LAST, False, 0, (9, True)),
+        (rmq.StartFrom.FIRST, True, 0, (0, True)),
+        (rmq.StartFrom.FIRST, False, 0, (0, False)),
+        (rmq.StartFrom.FIRST, False, 5, (5, True)),
+    ],
+)
+async def test_a_start_that_a_restart_would_not_find_again_is_committed(
+    start: rmq.StartFrom, added: bool, low: int, expected: tuple[int, bool]
+) -> None:
+    knowing: Any = Knowing(low)
+    offsets = StartOffsets(knowing, knowing, start, 0, GROUP, lambda topic: None)
+    assert await offsets.of(QUEUE, added=added) == expected

@@ -106,6 +106,28 @@ async def test_every_master_of_the_cluster_is_told_before_the_first_request(worl
 
 @pytest.mark.feature("D4")
 @virtual_time
+async def test_a_broker_that_joined_is_told_before_the_next_request(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    world.route_to("broker-a", topic=REPLIES)
+    async with world.producer() as producer:
+        first = asyncio.ensure_future(producer.request(rmq.Message(TOPIC, b"ping"), timeout=2.0))
+        await answer(broker, await asked(broker))
+        await first
+        joined = world.route_to("broker-a", "broker-b")[1]
+        world.route_to("broker-a", "broker-b", topic=REPLIES)
+        for topic in (TOPIC, REPLIES):
+            assert await world.instances[0].routes.update(topic)
+        assert heartbeats(joined.peer) == []
+        to_the_old_one = MessageQueue(TOPIC, "broker-a", 0)
+        second = asyncio.ensure_future(producer.request(rmq.Message(TOPIC, b"ping"), queue=to_the_old_one, timeout=2.0))
+        request = await asked(broker, 2)
+        assert [beat.client_id for beat in heartbeats(joined.peer)] == [producer.client_id], "it may be given the reply"
+        await answer(joined, request)
+        await second
+
+
+@pytest.mark.feature("D4")
+@virtual_time
 async def test_a_cluster_without_a_topic_for_replies_still_gets_the_request(world: SendWorld) -> None:
     (broker,) = world.route_to("broker-a")
     async with world.producer() as producer:

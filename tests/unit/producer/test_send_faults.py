@@ -308,6 +308,40 @@ async def test_one_try_can_be_given_less_than_the_whole_time(world: SendWorld) -
         assert caught.value.maybe_stored and len(one.sends) + len(two.sends) == 3
 
 
+@pytest.mark.feature("B1", "B3")
+@virtual_time
+async def test_one_try_of_a_send_that_is_not_waited_for_can_be_given_less_as_well(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b", queues=1)
+    async with world.producer(send_msg_max_timeout_per_request=0.5) as producer:
+        await connect(producer, one, two)
+        one.always = None
+        begin = now()
+        results = [await producer.send_nowait(Message(TOPIC, b"x")) for _ in range(2)]
+        assert {result.queue.broker_name for result in results} == {"broker-b"} and one.sends
+        assert abs(now() - begin - 0.5 * len(one.sends)) < ON_TIME
+
+
+@pytest.mark.feature("B1", "B9")
+@virtual_time
+async def test_a_dead_broker_is_dialled_less_and_less_often_while_sends_pass_it_by(world: SendWorld) -> None:
+    one, two = world.route_to("broker-a", "broker-b")
+    async with world.producer() as producer:
+        await connect(producer, one, two)
+        two.down()
+        await asyncio.sleep(0.1)
+        counters = world.instances[0].remoting.counters
+        before = counters.connect_failures
+        for _ in range(1000):
+            await producer.send(Message(TOPIC, b"x"))
+            await asyncio.sleep(0.005)
+        assert 5 <= counters.connect_failures - before <= 40, "pauses of some 0.4 s, and not of 0.04 s"
+        two.up()
+        for _ in range(400):
+            await producer.send(Message(TOPIC, b"x"))
+            await asyncio.sleep(0.005)
+        assert two.sends, "and it is found again"
+
+
 @pytest.mark.feature("B1")
 @virtual_time
 async def test_the_time_of_one_try_ends_with_that_of_the_send(world: SendWorld) -> None:

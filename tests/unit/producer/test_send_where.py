@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -261,11 +262,14 @@ def test_a_selector_cannot_be_async(world: SendWorld, auto_batch: bool) -> None:
 
 def shrink(broker: Broker, queues: int, code: int) -> None:
     """Have a broker refuse the queues that it does not have any more."""
+    refused = itertools.count(1)
 
     def take(request: RemotingCommand, connection: PeerConnection) -> Any:
         header = SendMessageRequestHeaderV2.from_ext(request.ext_fields)
         if header.queue_id < queues:
             return broker._take(request, connection)
+        if next(refused) > 500:
+            return None  # virtual time stands still for who asks on and on: an answer that does not come lets it pass
         text = (
             f"request queueId[{header.queue_id}] is illegal, TopicConfig [topicName={TOPIC}, writeQueueNums={queues}] Producer: 127.0.0.1"
         )
@@ -391,6 +395,30 @@ async def test_a_broker_that_refuses_every_queue_ends_the_send_at_its_deadline(w
             await producer.send(Message(TOPIC, b"x"), timeout=2.0)
         assert not caught.value.maybe_stored and "is illegal" in str(caught.value) and now() <= 2.0 + 1e-6
         assert len(broker.peer.of(SEND)) < 30
+
+
+@pytest.mark.feature("B15", "K17")
+@virtual_time
+async def test_a_topic_that_does_not_exist_is_asked_for_as_long_as_a_send_waits_for_it(world: SendWorld) -> None:
+    world.route_to("broker-a")
+
+    def asked() -> int:
+        return sum(each.command.ext_fields["topic"] == "nowhere" for each in world.name_server.of(RequestCode.GET_ROUTEINFO_BY_TOPIC))
+
+    async with world.producer(topics=[TOPIC]) as producer:
+        with pytest.raises(TopicNotFoundError):
+            await producer.send(Message("nowhere", b"x"))
+        await asyncio.sleep(1)
+        before = asked()
+        await asyncio.sleep(100)
+        assert before and asked() == before, "and not by every refresh of the routes"
+        with pytest.raises(TopicNotFoundError):
+            await producer.send(Message("nowhere", b"x"))
+        world.route_to("broker-a", topic="nowhere")
+        assert (await producer.send(Message("nowhere", b"x"))).ok
+        before = asked()
+        await asyncio.sleep(100)
+        assert asked() > before, "one that exists is kept fresh"
 
 
 # -- brokers that are gone -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -69,6 +70,21 @@ def broker(world: SendWorld) -> Broker:
     (broker,) = world.route_to("broker-a")
     broker.peer.on(END, lambda request, connection: None)
     return broker
+
+
+@pytest.mark.feature("C5")
+@pytest.mark.parametrize(("seconds", "text"), [(1, "1"), (1.5, "2"), (timedelta(minutes=1, milliseconds=1), "61")])
+def test_an_immunity_is_whole_seconds_and_never_less_than_asked_for(
+    world: SendWorld, broker: Broker, seconds: float | timedelta, text: str
+) -> None:
+    @virtual_time
+    async def run() -> None:
+        async with producer_of(Check()) as producer:
+            await producer.send_in_transaction(MESSAGE, lambda message, arg: COMMIT, check_immunity_time=seconds)
+        (half,) = broker.headers
+        assert decode_properties(half.properties or "")["CHECK_IMMUNITY_TIME_IN_SECONDS"] == text
+
+    run()
 
 
 @pytest.mark.feature("C1", "C4")

@@ -50,6 +50,12 @@ def test_route_of_old_name_servers(codec: str) -> None:
     assert bodies.decode_topic_route(b"{}") == TopicRouteData()
 
 
+@pytest.mark.parametrize("addresses", [b"", b',"brokerAddrs":null', b',"brokerAddrs":{}'])
+def test_a_broker_without_addresses_takes_no_other_one_with_it(codec: str, addresses: bytes) -> None:
+    route = bodies.decode_topic_route(b'{"brokerDatas":[{"brokerName":"gone"%s},{"brokerName":"b","brokerAddrs":{"0":"a:1"}}]}' % addresses)
+    assert [(broker.broker_name, broker.broker_addrs) for broker in route.broker_datas] == [("gone", {}), ("b", {0: "a:1"})]
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [

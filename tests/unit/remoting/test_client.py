@@ -282,6 +282,24 @@ async def test_a_broken_connection_fails_the_call_and_the_next_one_connects_anew
     await client.close()
 
 
+@pytest.mark.parametrize("answered", [False, True])
+@virtual_time
+async def test_a_lost_connection_is_taken_for_a_wrong_port_only_when_nothing_ever_came(answered: bool) -> None:
+    network = MemoryNetwork()
+    peer = echo_peer(network)
+    client = await started(network)
+    if answered:
+        await client.invoke(PEER, RemotingCommand.request(ECHO), 3.0)
+    peer.silent = True
+    call = asyncio.ensure_future(client.invoke(PEER, RemotingCommand.request(ECHO), 30.0))
+    await peer.wait_for(ECHO, 1 + answered)
+    peer.drop()
+    with pytest.raises(ConnectionLostError) as lost:
+        await call
+    assert ("nothing was ever received" in str(lost.value)) is not answered
+    await client.close()
+
+
 @pytest.mark.feature("O12")
 @virtual_time
 async def test_go_away_is_answered_by_one_resend_on_a_new_connection() -> None:
@@ -515,11 +533,18 @@ async def test_a_lasting_failure_is_one_warning_and_its_end_one_record(caplog: p
         for _ in range(100):
             with pytest.raises(ConnectError):
                 await client.connect(PEER)
-        echo_peer(network)
+        peer = echo_peer(network)
         await client.connect(PEER)
+        peer.drop()
+        peer.refuse = True
+        await asyncio.sleep(0.1)
+        for _ in range(10):
+            with pytest.raises(ConnectError):
+                await client.connect(PEER)
     assert [(record.levelname, record.getMessage()[:26]) for record in records(caplog)] == [
         ("WARNING", "cannot connect: peer:10911"),
         ("INFO", "connected to peer:10911"),
-    ]
-    assert client.counters.connect_failures == 100
+        ("WARNING", "cannot connect: peer:10911"),
+    ], "and the next failure is another one"
+    assert client.counters.connect_failures == 110
     await client.close()

@@ -190,3 +190,27 @@ async def test_a_handshake_that_stalls_ends_with_the_time_out(ca_file: str) -> N
 async def test_files_that_cannot_be_loaded_fail_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"missing\.pem"):
         await started(tls=TLS(ca_file=str(tmp_path / "missing.pem")))
+
+
+@pytest.mark.feature("M5")
+async def test_a_peer_that_does_not_say_farewell_holds_a_close_up_for_a_moment_only(authority: trustme.CA, ca_file: str) -> None:
+    """It reads nothing more, as a process that was stopped."""
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+        beneath = writer.transport._ssl_protocol._transport  # type: ignore[attr-defined]
+        beneath.pause_reading()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(authority, "127.0.0.1"))
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = await started(tls=TLS(ca_file=ca_file))
+    await client.connect(address)
+    await asyncio.sleep(0.1)
+    began = asyncio.get_running_loop().time()
+    await client.close()
+    assert asyncio.get_running_loop().time() - began < 5, "asyncio itself would wait for 30 s"
+    for writer in accepted:
+        writer.transport.abort()
+    server.close()
+    await server.wait_closed()

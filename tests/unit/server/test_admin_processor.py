@@ -38,7 +38,7 @@ from aiorocketmq.protocol.headers_client import (
     GetConsumerRunningInfoRequestHeader,
     ResetOffsetRequestHeader,
 )
-from tests.unit.server.harness import NOW, BrokerBench, FakeChannel
+from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, settle
 from tests.unit.server.test_client_processor import beat, commit, heartbeat
 
 
@@ -105,6 +105,18 @@ async def test_groups(bench: BrokerBench) -> None:
     await commit(bench, "g", 1)
     assert (await bench.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, DeleteSubscriptionGroupRequestHeader("g", True))).code == 0
     assert bench.state.groups.get("g") is None and list(bench.state.store.offsets()) == []
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_group_that_is_deleted_keeps_its_offsets_unless_they_are_to_go(bench: BrokerBench, clean: bool) -> None:
+    await bench.send("t")
+    bench.state.groups.put(SubscriptionGroupConfig("g"))
+    await settle()
+    await commit(bench, "g", 1)
+    assert (await bench.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, DeleteSubscriptionGroupRequestHeader("g", clean))).code == 0
+    assert bench.state.groups.get("g") is None
+    assert (list(bench.state.store.offsets()) == []) is clean
+    assert bench.state.offsets.query("g", "t", 0) == (-1 if clean else 1)
 
 
 async def test_metadata_comes_back_from_the_store(bench: BrokerBench) -> None:

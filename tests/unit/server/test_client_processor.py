@@ -88,6 +88,15 @@ async def test_members_and_notices(bench: BrokerBench) -> None:
     assert await members(bench) == set()
 
 
+async def test_a_member_with_an_older_subscription_does_not_take_the_newer_one_back(bench: BrokerBench) -> None:
+    await bench.send("t")
+    newer, older = FakeChannel("127.0.0.1:1"), FakeChannel("127.0.0.1:2")
+    await beat(bench, newer, heartbeat("a", "t", version=5))
+    await beat(bench, older, heartbeat("b", "t", version=3))
+    for version, code in ((3, ResponseCode.SUCCESS), (5, ResponseCode.SUCCESS), (6, ResponseCode.SUBSCRIPTION_NOT_LATEST)):
+        assert (await bench.pull("t", group="g", version=version, inline=False)).code == code, version
+
+
 async def test_the_retry_topic_comes_with_the_first_heartbeat(bench: BrokerBench) -> None:
     await beat(bench, FakeChannel(), heartbeat("a", "t"))
     await settle()

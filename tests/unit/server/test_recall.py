@@ -46,6 +46,12 @@ async def test_what_was_taken_back_is_not_delivered(bench: BrokerBench, started:
     assert not (bench.schedule._due or bench.schedule._known)
 
 
+@pytest.mark.parametrize(("after", "said"), [(10_000, 9_001), (10_400, 10_001)])
+async def test_the_handle_says_when_the_timer_of_a_real_broker_would_run_out(bench: BrokerBench, after: int, said: int) -> None:
+    answer = await bench.send("t", b"x", properties=f"TIMER_DELIVER_MS\x01{NOW + after}\x02UNIQ_KEY\x01ID\x02")
+    assert RecallHandle.decode(answer.ext_fields["recallHandle"]) == ("t", "broker-a", NOW + said, "ID")
+
+
 async def test_far_ones_too(bench: BrokerBench) -> None:
     bench.schedule.start()
     handle = await send_later(bench, "far", 3600)

@@ -306,7 +306,7 @@ LEVELS = (1.0, 60.0)
 
 @pytest.mark.parametrize("when", ["while it runs", "while it rests"])
 @virtual_time
-async def test_a_clock_that_is_set_back_holds_up_no_delay_level(when: str) -> None:
+async def test_a_clock_that_is_set_back_holds_up_no_delay_level(when: str, caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.schedule = Schedule(bench.store, bench.now_ms, bench.restore, levels=LEVELS, level_topic="parked")
     bench.store.on_scheduled = bench.schedule.added
@@ -327,6 +327,8 @@ async def test_a_clock_that_is_set_back_holds_up_no_delay_level(when: str) -> No
     await asyncio.sleep(1.5)
     assert b"later" in bench.delivered()
     assert [each.at - bench.now_ms() > 3500_000 for each in bench.waiting()] == [True]
+    await asyncio.sleep(300)
+    assert len([record for record in caplog.records if "the wall clock was set back" in record.message]) == 1, "and that is told once"
     bench.schedule.stop()
     bench.schedule._due.clear()
     bench.schedule._known.clear()

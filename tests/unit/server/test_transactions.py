@@ -296,6 +296,16 @@ async def test_producers_of_the_group_take_turns(bench: BrokerBench) -> None:
     assert asked(other) == []
 
 
+async def test_producers_that_all_read_take_turns(bench: BrokerBench) -> None:
+    channels = [producer(bench, address=f"127.0.0.1:5000{number}") for number in range(3)]
+    with running(bench) as later:
+        await send_half(bench)
+        await later(6.1)
+        for _ in range(5):
+            await later(30)
+    assert [len(asked(channel)) for channel in channels] == [2, 2, 2]
+
+
 async def test_immunity_time_of_a_message_delays_its_check_and_refuses_late_decisions(bench: BrokerBench) -> None:
     with running(bench) as later:
         half, channel = await send_half(bench, properties=PROPERTIES + "CHECK_IMMUNITY_TIME_IN_SECONDS\x0160\x02"), producer(bench)

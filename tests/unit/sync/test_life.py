@@ -430,6 +430,23 @@ def test_a_send_that_is_interrupted_on_its_way_to_the_loop_costs_no_room(site: S
         assert producer.send_nowait(rmq.Message(TOPIC, b"x")).result(10).ok
 
 
+def test_sends_that_find_the_window_full_wait_for_room(site: Site) -> None:
+    with rmq.Producer(site.name_server.address, group="g", topics=[TOPIC], max_in_flight=1) as producer:
+        producer.send(rmq.Message(TOPIC, b"x"))
+        site.broker.delay = 0.1
+        sent: list[bool] = []
+
+        def send() -> None:  # with a selector it goes by the loop
+            sent.append(producer.send(rmq.Message(TOPIC, b"x"), selector=lambda queues, message: queues[0], timeout=10).ok)
+
+        threads = [threading.Thread(target=send, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(15)
+        assert sent == [True] * 4
+
+
 def test_the_tries_of_send_nowait_do_not_depend_on_the_room(site: Site) -> None:
     fields: dict[str, Any] = {"retry_times_when_send_async_failed": 0, "max_in_flight_bytes": 100, "topics": [TOPIC]}
     with rmq.Producer(site.name_server.address, group="g", **fields) as producer:

@@ -44,13 +44,13 @@ FAMILIES = ("admin", "cli", "consumer", "producer", "server", "sync")
 CASES = [
     ("aiorocketmq", 3, {"sync"}),
     ("aiorocketmq.Message", 20, {"sync"}),
-    ("aiorocketmq.RocketMQError", 5, {"sync"}),
-    ("aiorocketmq.Producer", 100, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 110, {"sync", "consumer"}),
-    ("aiorocketmq.AdminClient", 92, {"sync", "admin"}),
-    ("aiorocketmq.sync.Producer", 112, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 141, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 120, {"sync", "admin", "producer"}),
+    ("aiorocketmq.RocketMQError", 6, {"sync"}),
+    ("aiorocketmq.Producer", 116, {"sync", "producer"}),
+    ("aiorocketmq.PushConsumer", 126, {"sync", "consumer"}),
+    ("aiorocketmq.AdminClient", 104, {"sync", "admin"}),
+    ("aiorocketmq.sync.Producer", 128, {"sync", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 163, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 141, {"sync", "admin", "producer"}),
 ]
 
 

@@ -66,7 +66,8 @@ TABLES = (dict, list, set, deque)
 
 MAY_HOLD = (
     # Values, and state without an owner's life: whoever holds them is looked at.
-    "protocol.*", "model.*", "core.*", "config.*", "errors.*", "admin.*", "cli.*", "client.health.*", "*.settings.*",
+    "protocol.*", "model.*", "core.*", "config.*", "errors.*", "admin.*", "cli.*", "client.health.*", "client.replies.Reply.*",
+    "*.settings.*",
     # What a server knows outlives the clients that told it.
     "server.namesrv.*", "server.local_cluster.*", "server.store.records.*", "server.broker.processors.*",
     "server.broker.stats.*", "server.broker.metadata.*", "server.broker.offsets.*", "server.broker.registry.*", "server.broker.locks.*",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError
 
+from aiorocketmq import __version__
 from aiorocketmq.errors import ConfigError, InvalidMessageError, InvalidNameError, RocketMQError
 
 EXIT_OK: Final = 0
@@ -32,7 +32,7 @@ app = App(
     help="Send, receive and look after messages of Apache RocketMQ, and run an embedded server.",
     help_epilogue=_EXAMPLES,
     help_format="plaintext",
-    version=lambda: importlib.metadata.version("aiorocketmq"),
+    version=__version__,
     result_action="return_value",
     print_error=False,
     exit_on_error=False,

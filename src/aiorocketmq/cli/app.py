@@ -9,7 +9,6 @@ from typing import Final
 
 from cyclopts import App, CycloptsError
 
-from aiorocketmq import __version__
 from aiorocketmq.errors import ConfigError, InvalidMessageError, InvalidNameError, RocketMQError
 
 EXIT_OK: Final = 0
@@ -27,12 +26,18 @@ Examples:
 The name servers come from --name-servers (-n), else from NAMESRV_ADDR.
 Exit codes: 0 it worked, 1 it failed, 2 wrong usage, 130 stopped by Ctrl-C."""
 
+
+def _version() -> str:
+    # Not of the installed package, which need not be there: it may run out of a source tree.
+    return str(sys.modules["aiorocketmq"].__version__)
+
+
 app = App(
     name="aiorocketmq",
     help="Send, receive and look after messages of Apache RocketMQ, and run an embedded server.",
     help_epilogue=_EXAMPLES,
     help_format="plaintext",
-    version=__version__,
+    version=_version,
     result_action="return_value",
     print_error=False,
     exit_on_error=False,

@@ -476,7 +476,7 @@ class ClientInstance:
             masters |= {name: data.broker_addrs[MASTER_ID] for name, data in table.items() if MASTER_ID in data.broker_addrs}
         except RocketMQError as error:
             errors[NAME_SERVER] = error
-        outcomes = await self.scheduler.gather("ping", {name: self._ping(address, limit) for name, address in sorted(masters.items())})
+        outcomes = await self.scheduler.gather("ping", {name: self.probe(address, limit) for name, address in sorted(masters.items())})
         answers: dict[str, float] = {}
         for name, outcome in outcomes.items():
             if isinstance(outcome, RocketMQError):
@@ -489,7 +489,12 @@ class ClientInstance:
             raise next(iter(errors.values()), None) or BrokerNotFoundError("no broker has a master now", hint="check that the brokers run")
         return PingResult(answers, errors)
 
-    async def _ping(self, address: str, timeout: float) -> float:
+    async def probe(self, address: str, timeout: float) -> float:
+        """Ask one broker for a sign of life; gives back the seconds that it took.
+
+        Raises:
+            RocketMQError: It has not answered.
+        """
         clock = asyncio.get_running_loop().time
         began = clock()
         # A heartbeat that names no group registers nobody, and every broker answers it whatever the permissions.

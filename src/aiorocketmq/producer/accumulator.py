@@ -313,18 +313,21 @@ class Accumulator:
 
     def _send_alone(self, message: Gathered) -> None:
         try:
-            born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
-            operation = message.alone = self.alone(message, self._ids.next_id(born_at), message.key[1])
+            operation = message.alone = self.alone(message, self._ids.next_id(self._born_at(message)), message.key[1])
         except BaseException as error:  # noqa: BLE001 - as for a batch
             self._broke([message], error)
         else:
             self._dispatcher.begin(operation)
 
+    def _born_at(self, message: Gathered) -> int:
+        """When a message was given to the producer, in milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
+
     def alone(self, message: Gathered, message_id: str, queue: MessageQueue | None, /) -> SendOperation:
         """The send of one message by itself, to the queue that is fixed for it, if any."""
         topic, _, wait_store_ok, tag, _ = message.key
         rest = "\x02" + common_text(wait_store_ok, tag) if message.rest is None else message.rest.decode()
-        born_at = time.time_ns() // 1_000_000 - round((self._now() - message.started) * 1000)
+        born_at = self._born_at(message)
         body, sys_flag, size = message.body, 0, message.size
         large = size >= self._compress_from
         if large and size < COMPRESS_IN_THREAD:

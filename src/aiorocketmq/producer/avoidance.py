@@ -14,7 +14,6 @@ from aiorocketmq.errors import BrokerError, RocketMQError
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.send import SendOperation
 from aiorocketmq.producer.settings import ProducerSettings
-from aiorocketmq.protocol.bodies_client import HeartbeatData
 
 PROBE_INTERVAL: Final = 3.0
 """Seconds between two looks for brokers to probe (Java: `startDetector`)."""
@@ -67,10 +66,8 @@ class Avoidance:
         if address is None:
             self.table.forget(name)
             return
-        # A heartbeat that names no group registers nobody, and every broker answers it whatever the permissions.
-        data = HeartbeatData(client_id=self._instance.client_id)
         try:
-            await self._instance.broker_api.heartbeat(address, data, timeout=self._settings.detect_timeout)
+            await self._instance.probe(address, self._settings.detect_timeout)
         except RocketMQError as error:
             logger.debug("broker %s at %s was not reached by a probe: %s", name, address, error)
         else:

@@ -94,6 +94,11 @@ class BrokerState:
             raise unusable(self.config.path, error) from None
 
     @property
+    def trace_fields(self) -> dict[str, str]:
+        """Fields that every answer to a send carries, those of failures too."""
+        return {"MSG_REGION": self.config.region_id, "TRACE_ON": "true"}
+
+    @property
     def readable(self) -> bool:
         return bool(self.perm & _READ)
 

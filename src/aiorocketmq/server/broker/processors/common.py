@@ -16,14 +16,19 @@ from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.sql92 import Condition, parse
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.headers_client import SendMessageRequestHeader, SendMessageRequestHeaderV2
 from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC, TIMER_TOPIC
 from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.dispatch import Plain
 from aiorocketmq.server.store.keys import encode_text, index_keys
 from aiorocketmq.server.store.records import HALF, PendingMessage
 
 _TIMER_PRECISION_MS = 1000
+
+Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
+"""A request that brings a message, with either form of the header."""
 _LONGEST_IMMUNITY = 10 * 365 * 24 * 3600
 
 MAX_SQL = 16 * 1024
@@ -174,18 +179,25 @@ def delivered(state: BrokerState, parked: ReceivedMessage) -> PendingMessage | N
         return None
     if queue_id >= max(config.read_queue_nums, config.write_queue_nums):
         queue_id = choose_queue(config)  # the topic has shrunk meanwhile: not where nobody reads
-    born_host, born_port = parked.born_address
-    message = PendingMessage(
-        topic,
-        queue_id,
-        parked.stored_body,
-        b"",
-        flag=parked.flag,
-        sys_flag=parked.sys_flag,
-        born_timestamp=parked.born_timestamp,
-        born_host=born_host,
-        born_port=born_port,
-        reconsume_times=parked.reconsume_times,
-    )
+    message = copy_of(parked, topic, queue_id)
     complete(message, properties)
     return message
+
+
+def copy_of(stored: ReceivedMessage, topic: str, queue_id: int) -> PendingMessage:
+    """A stored message once more, for another queue: its body, sender and times as they are, its properties yet to be filled in."""
+    host, port = stored.born_address
+    return PendingMessage(
+        topic, queue_id, stored.stored_body, b"", flag=stored.flag, sys_flag=stored.sys_flag, born_timestamp=stored.born_timestamp,
+        born_host=host, born_port=port, reconsume_times=stored.reconsume_times,
+    )  # fmt: skip
+
+
+def message_of(request: Sent, topic: str, queue_id: int) -> PendingMessage:
+    """What a request asks to store, its properties yet to be filled in."""
+    header = request.header
+    host, port = request.session.host
+    return PendingMessage(
+        topic, queue_id, request.body, b"", flag=header.flag, sys_flag=header.sys_flag, born_timestamp=header.born_timestamp,
+        born_host=host, born_port=port, reconsume_times=header.reconsume_times or 0,
+    )  # fmt: skip

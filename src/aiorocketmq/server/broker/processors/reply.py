@@ -13,15 +13,13 @@ from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2
-from aiorocketmq.server.broker.processors.common import choose_queue, complete, illegal
+from aiorocketmq.server.broker.processors.common import Sent, choose_queue, complete, illegal, message_of
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
+from aiorocketmq.server.dispatch import Action, Need, Operation, Resource, operation
 from aiorocketmq.server.store.records import PendingMessage
 
 _PUSH_TIMEOUT: Final = 10.0
 """Seconds that the client may take to acknowledge a reply."""
-
-Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
 
 
 class ReplyProcessor:
@@ -29,14 +27,13 @@ class ReplyProcessor:
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
-        self._trace = {"MSG_REGION": state.config.region_id, "TRACE_ON": "true"}
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table."""
-        publish = Need(Action.PUB, Resource.TOPIC, "topic")
+        publish, trace = Need(Action.PUB, Resource.TOPIC, "topic"), self._state.trace_fields
         return (
-            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, publish, failure_ext=self._trace),
-            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, publish, failure_ext=self._trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, publish, failure_ext=trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, publish, failure_ext=trace),
         )
 
     def _take(self, request: Sent) -> None:
@@ -50,12 +47,8 @@ class ReplyProcessor:
                 ResponseCode.INVALID_PARAMETER, f"request queueId[{queue_id}] is illegal, topic[{topic.topic_name}]", topic=header.topic
             )
         properties = props.decode_properties(header.properties or "")
-        host, port = request.session.host
-        message = PendingMessage(
-            header.topic, queue_id, request.body, b"", flag=header.flag, sys_flag=header.sys_flag,
-            born_timestamp=header.born_timestamp, born_host=host, born_port=port, reconsume_times=header.reconsume_times or 0,
-        )  # fmt: skip
-        delivery = _Delivery(request, self._trace, state)
+        message = message_of(request, header.topic, queue_id)
+        delivery = _Delivery(request, state)
         complete(message, properties)
         if len(message.properties) > props.MAX_PROPERTIES_LENGTH:
             raise illegal(state)
@@ -101,11 +94,10 @@ class ReplyProcessor:
 class _Delivery:
     """One reply on its way: answered when it is stored, and when the client has it or will not get it. Mutable."""
 
-    __slots__ = ("_failure", "_message", "_pushed", "_state", "_trace", "request")
+    __slots__ = ("_failure", "_message", "_pushed", "_state", "request")
 
-    def __init__(self, request: Sent, trace: dict[str, str], state: BrokerState) -> None:
+    def __init__(self, request: Sent, state: BrokerState) -> None:
         self.request = request
-        self._trace = trace
         self._state = state
         self._message: PendingMessage | None = None
         self._pushed = False
@@ -136,7 +128,7 @@ class _Delivery:
             "msgId": self._state.message_id(message.physical_offset),
             "queueId": str(message.queue_id),
             "queueOffset": str(message.queue_offset),
-            **self._trace,
+            **self._state.trace_fields,
         }
         self.request.reply(answer)
 

@@ -27,11 +27,14 @@ from aiorocketmq.protocol.headers_client import (
 from aiorocketmq.protocol.message_codec import decode_batch
 from aiorocketmq.server.broker.metadata import TIMER_TOPIC, missing_group
 from aiorocketmq.server.broker.processors.common import (
+    Sent,
     choose_queue,
     complete,
+    copy_of,
     decode_record,
     delay,
     illegal,
+    message_of,
     prepare_half,
 )
 from aiorocketmq.server.broker.state import BrokerState
@@ -48,15 +51,12 @@ _OTHER_KINDS: Final = frozenset({props.DELAY, props.TIMER_DELIVER_MS, props.TIME
 """Properties of messages that have no priority (Java: `TopicMessageType.parseFromMessageProperty`)."""
 
 
-Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
-
-
 class SendProcessor:
     """Stores what producers send."""
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
-        self._trace = {"MSG_REGION": state.config.region_id, "TRACE_ON": "true"}
+        self._trace = state.trace_fields
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table; answers to sends name the region, failures too."""
@@ -91,7 +91,7 @@ class SendProcessor:
             queue_id = self._queue_of_priority(topic, queue_id, properties)
         self._check_size(name, request.body)
         properties[props.CLUSTER] = state.config.cluster
-        message = self._message(request, topic.topic_name, queue_id)
+        message = message_of(request, topic.topic_name, queue_id)
         self._finish(message, properties)
         handle = self._recall_handle(message, properties)
         message.done = partial(self._stored, request, properties[props.UNIQ_KEY], queue_id, handle)
@@ -99,27 +99,11 @@ class SendProcessor:
         if props.MULTI_DISPATCH in properties and message.topic == topic.topic_name:  # not parked
             self._dispatch(request, message, properties[props.MULTI_DISPATCH])
 
-    def _message(self, request: Sent, topic: str, queue_id: int) -> PendingMessage:
-        header = request.header
-        host, port = request.session.host
-        return PendingMessage(
-            topic,
-            queue_id,
-            request.body,
-            b"",
-            flag=header.flag,
-            sys_flag=header.sys_flag,
-            born_timestamp=header.born_timestamp,
-            born_host=host,
-            born_port=port,
-            reconsume_times=header.reconsume_times or 0,
-        )
-
     def _dispatch(self, request: Sent, message: PendingMessage, light_queues: str) -> None:
         """Put a message into light queues, too (A21). Each has a copy here: one record is in one queue."""
         for name in dict.fromkeys(light_queues.split(",")):
             if name.startswith(names.LMQ_PREFIX) and names.is_legal(name):
-                copy = self._message(request, name, 0)
+                copy = message_of(request, name, 0)
                 copy.record_topic, copy.properties, copy.tags_code = message.topic, message.properties, message.tags_code
                 self._state.store.append(copy)
 
@@ -342,12 +326,9 @@ class SendProcessor:
         else:
             target = retry
             properties[props.DELAY] = str(header.delay_level or 3 + origin.reconsume_times)
-        host, port = origin.born_address
-        message = PendingMessage(
-            target.topic_name, choose_queue(target), origin.stored_body, b"", flag=origin.flag, sys_flag=origin.sys_flag,
-            born_timestamp=origin.born_timestamp, born_host=host, born_port=port, reconsume_times=origin.reconsume_times + 1,
-            done=lambda _, error: request.done(error),
-        )  # fmt: skip
+        message = copy_of(origin, target.topic_name, choose_queue(target))
+        message.reconsume_times += 1
+        message.done = lambda _, error: request.done(error)
         self._finish(message, properties, given_back=True)
         state.store.append(message)
         return None

@@ -25,7 +25,7 @@ from aiorocketmq.protocol.message_codec import encode_stored_message
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.metadata import missing_topic
-from aiorocketmq.server.broker.processors.common import complete, decode_record, delivered, immunity_ms
+from aiorocketmq.server.broker.processors.common import complete, copy_of, decode_record, delivered, immunity_ms
 from aiorocketmq.server.broker.schedule import Done, Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
@@ -208,11 +208,7 @@ class TransactionProcessor:
             names.UNDECIDED_TOPIC,
         )
         topic = state.topics.create_derived(names.UNDECIDED_TOPIC, 1)
-        host, port = half.born_address
-        message = PendingMessage(
-            topic.topic_name, 0, half.stored_body, b"", flag=half.flag, sys_flag=half.sys_flag, born_timestamp=half.born_timestamp,
-            born_host=host, born_port=port, reconsume_times=half.reconsume_times,
-        )  # fmt: skip
+        message = copy_of(half, topic.topic_name, 0)
         complete(message, half.properties)
         state.store.append(message)
         state.store.append(_operation_of(half, state))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.statelog import StateLog
     from aiorocketmq.client.stats import ConsumeCounters
     from aiorocketmq.consumer.service import ConsumeService
-    from aiorocketmq.consumer.settings import PushSettings
+    from aiorocketmq.consumer.settings import ConsumerSettings
 
 FLOW_CONTROL_DELAY: Final = 0.05
 """Before looking again whether a full queue has room."""
@@ -71,7 +71,7 @@ class Thresholds:
 class PullOwner(Protocol):
     """What the pull loops of a consumer share."""
 
-    settings: PushSettings
+    settings: ConsumerSettings
     service: ConsumeService
     pull_service: PullService
     flow_control: FlowControl
@@ -201,8 +201,7 @@ class QueuePuller:
         if messages.size > limits.size:
             counters.by_size += 1
             return True
-        settings = self._owner.settings
-        if not settings.ordered and messages.span > settings.consume_concurrently_max_span:
+        if messages.span > self._owner.settings.max_span:
             counters.by_span += 1
             return True
         return False
@@ -244,9 +243,7 @@ class QueuePuller:
             settings.pull_interval == 0
             and messages.count + settings.pull_batch_size <= limits.count
             and messages.size + len(result.body) <= limits.size
-            and (
-                settings.ordered or messages.count == 0 or self.next_offset - messages.min_offset <= settings.consume_concurrently_max_span
-            )
+            and (messages.count == 0 or self.next_offset - messages.min_offset <= settings.max_span)
             and self._single_until < 0
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
     from aiorocketmq.client.stats import ConsumeCounters
     from aiorocketmq.consumer.service import ConsumeService
-    from aiorocketmq.consumer.settings import PushSettings
+    from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.consumer.subscriptions import Subscriptions
 
 logger = logging.getLogger("aiorocketmq.consumer")
@@ -44,7 +44,7 @@ class Pulls:
     def __init__(
         self,
         instance: ClientInstance,
-        settings: PushSettings,
+        settings: ConsumerSettings,
         subscriptions: Subscriptions,
         scheduler: Scheduler,
         service: ConsumeService,

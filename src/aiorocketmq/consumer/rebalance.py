@@ -25,7 +25,7 @@ from aiorocketmq.model.queue import MessageQueue
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.client.scheduler import Scheduler
-    from aiorocketmq.consumer.settings import PushSettings
+    from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.remoting.channel import Channel
 
 ROUND_WAIT: Final = 1.0
@@ -61,7 +61,7 @@ class Rebalancer:
     def __init__(
         self,
         instance: ClientInstance,
-        settings: PushSettings,
+        settings: ConsumerSettings,
         scheduler: Scheduler,
         table: QueueTable,
         hand_over: HandOver,

@@ -1,4 +1,4 @@
-"""The settings of one push consumer, checked (Java: the fields of `DefaultMQPushConsumer` and `checkConfig`). Features F5-F15, F22, F23."""
+"""The settings of consumers, checked (Java: the fields of `DefaultMQPushConsumer` and `checkConfig`). Features F5-F15, F22, F23."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ MessageQueueListener: TypeAlias = Callable[[str, frozenset[MessageQueue], frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushSettings:
-    """What `PushConsumer` was told besides its `ClientConfig`; see there for the meaning of each field.
+class ConsumerSettings:
+    """What every member of a group that pulls queues was told; see `PushConsumer` for the meaning of each field.
 
     Raises:
         ConfigError: A field has a value that cannot work.
@@ -47,11 +47,6 @@ class PushSettings:
     start_from: StartFrom = StartFrom.LAST
     start_timestamp: datetime | float | None = None
     message_model: MessageModel = MessageModel.CLUSTERING
-    concurrency: int | tuple[int, int] = 20
-    max_reconsume_times: int = -1
-    consume_timeout: float = 15 * 60.0
-    auto_commit: bool = True
-    suspend_current_queue_time: float = 1.0
     pull_batch_size: int = 32
     pull_batch_size_in_bytes: int = 256 * 1024
     pull_interval: float = 0.0
@@ -59,19 +54,15 @@ class PushSettings:
     pull_threshold_size_for_queue: int = 100 * MIB
     pull_threshold_for_topic: int = -1
     pull_threshold_size_for_topic: int = -1
-    consume_concurrently_max_span: int = 2000
     post_subscription_when_pull: bool = False
     connect_broker_by_user: bool = False
     default_broker_id: int = 0
     skip_damaged_messages: bool = False
-    await_termination_when_shutdown: float = 30.0
     allocate: AllocateStrategy = field(default_factory=AllocateAveragely)
     offset_store: OffsetStore | None = None
     local_offset_store_dir: str | Path | None = None
     message_queue_listener: MessageQueueListener | None = None
     hooks: tuple[Any, ...] = ()
-    enable_trace: bool = False
-    trace_topic: str | None = None
 
     def __post_init__(self) -> None:
         check_group(self.group)
@@ -79,34 +70,22 @@ class PushSettings:
             raise ConfigError(
                 f"group {self.group!r} is the default name, which every consumer would share", hint="give a group of your own"
             )
-        self._check_kinds()
-        self._check_numbers()
-        self._check_durations()
-
-    def _check_kinds(self) -> None:
         member("start_from", self.start_from, StartFrom)
         member("message_model", self.message_model, MessageModel)
-        for name in ("ordered", "auto_commit", "post_subscription_when_pull", "connect_broker_by_user", "skip_damaged_messages"):
+        for name in ("ordered", "post_subscription_when_pull", "connect_broker_by_user", "skip_damaged_messages"):
             flag(name, getattr(self, name))
-        self._check_observers()
         self._check_users_objects()
         self._check_start_timestamp()
-        if not self.auto_commit and not self.ordered:
-            raise ConfigError("auto_commit=False works for ordered consumers only", hint="use ordered=True, or leave it out")
+        self._check_pulls()
 
     @property
-    def observed(self) -> bool:
-        """Somebody looks at the calls of listeners."""
-        return self.enable_trace or bool(self.hooks)
+    def broadcasting(self) -> bool:
+        return self.message_model is MessageModel.BROADCASTING
 
-    def _check_observers(self) -> None:
-        if self.hooks != ():
-            object.__setattr__(self, "hooks", checked_hooks(self.hooks, HOOK_METHODS, "ConsumeHook or a FilterHook"))
-        flag("enable_trace", self.enable_trace)
-        if self.trace_topic is not None:
-            check_topic(self.trace_topic)
-            if not self.enable_trace:
-                raise ConfigError("trace_topic is given without enable_trace=True", hint="set enable_trace=True, or leave it out")
+    @property
+    def max_span(self) -> int:
+        """Distance between the oldest and the newest unfinished offset of a queue that stops pulling."""
+        return INT32_MAX
 
     def _check_users_objects(self) -> None:
         """What the user gives us to call; the protocols see names only, so that classes and what is not to be called pass them."""
@@ -150,6 +129,78 @@ class PushSettings:
                 hint="use an aware datetime, or seconds (not milliseconds) since the epoch",
             )
 
+    def _check_pulls(self) -> None:
+        whole("pull_batch_size", self.pull_batch_size, 1, 1024)
+        whole("pull_batch_size_in_bytes", self.pull_batch_size_in_bytes, 1, INT32_MAX)
+        whole("pull_threshold_for_queue", self.pull_threshold_for_queue, 1, 65535)
+        whole("pull_threshold_size_for_queue", self.pull_threshold_size_for_queue, 1, 1024 * MIB)
+        whole("default_broker_id", self.default_broker_id, 0, INT32_MAX)
+        if self.pull_threshold_for_topic != -1:
+            whole("pull_threshold_for_topic", self.pull_threshold_for_topic, 1, 6553500)
+        if self.pull_threshold_size_for_topic != -1:
+            whole("pull_threshold_size_for_topic", self.pull_threshold_size_for_topic, 1, 102400 * MIB)
+        self._convert("pull_interval", 0.0, 65.535)
+
+    def _convert(self, name: str, low: float, high: float) -> None:
+        """Check a duration, and keep it in seconds."""
+        object.__setattr__(self, name, duration(name, getattr(self, name), low, high))
+
+    def start_time_ms(self, made_at: float) -> int:
+        """Where `StartFrom.TIMESTAMP` starts, in milliseconds since the epoch.
+
+        Args:
+            made_at: When the consumer was made, in seconds since the epoch.
+        """
+        given = self.start_timestamp
+        if given is None:
+            return int((made_at - START_TIMESTAMP_BACK) * 1000)
+        return int((given.timestamp() if isinstance(given, datetime) else float(given)) * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSettings(ConsumerSettings):
+    """What `PushConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
+
+    concurrency: int | tuple[int, int] = 20
+    max_reconsume_times: int = -1
+    consume_timeout: float = 15 * 60.0
+    auto_commit: bool = True
+    suspend_current_queue_time: float = 1.0
+    consume_concurrently_max_span: int = 2000
+    await_termination_when_shutdown: float = 30.0
+    enable_trace: bool = False
+    trace_topic: str | None = None
+
+    def __post_init__(self) -> None:
+        ConsumerSettings.__post_init__(self)  # not super(): a dataclass with slots is another class than the one that is written here
+        flag("auto_commit", self.auto_commit)
+        if not self.auto_commit and not self.ordered:
+            raise ConfigError("auto_commit=False works for ordered consumers only", hint="use ordered=True, or leave it out")
+        self._check_observers()
+        self._check_numbers()
+        self._convert("consume_timeout", 0.001, float("inf"))
+        self._convert("suspend_current_queue_time", 0.01, 30.0)
+        self._convert("await_termination_when_shutdown", 0.0, float("inf"))
+
+    @property
+    def max_span(self) -> int:
+        """See `ConsumerSettings.max_span`; where there is an order, no message overtakes another one."""
+        return INT32_MAX if self.ordered else self.consume_concurrently_max_span
+
+    @property
+    def observed(self) -> bool:
+        """Somebody looks at the calls of listeners."""
+        return self.enable_trace or bool(self.hooks)
+
+    def _check_observers(self) -> None:
+        if self.hooks != ():
+            object.__setattr__(self, "hooks", checked_hooks(self.hooks, HOOK_METHODS, "ConsumeHook or a FilterHook"))
+        flag("enable_trace", self.enable_trace)
+        if self.trace_topic is not None:
+            check_topic(self.trace_topic)
+            if not self.enable_trace:
+                raise ConfigError("trace_topic is given without enable_trace=True", hint="set enable_trace=True, or leave it out")
+
     def _check_numbers(self) -> None:
         low, high = self.workers
         whole("concurrency", low, 1, 1000)
@@ -157,26 +208,7 @@ class PushSettings:
         if low > high:
             raise ConfigError(f"concurrency {self.concurrency!r} has its minimum above its maximum", hint="give (minimum, maximum)")
         whole("max_reconsume_times", self.max_reconsume_times, -1, INT32_MAX)
-        whole("pull_batch_size", self.pull_batch_size, 1, 1024)
-        whole("pull_batch_size_in_bytes", self.pull_batch_size_in_bytes, 1, INT32_MAX)
-        whole("pull_threshold_for_queue", self.pull_threshold_for_queue, 1, 65535)
-        whole("pull_threshold_size_for_queue", self.pull_threshold_size_for_queue, 1, 1024 * MIB)
         whole("consume_concurrently_max_span", self.consume_concurrently_max_span, 1, 65535)
-        whole("default_broker_id", self.default_broker_id, 0, INT32_MAX)
-        if self.pull_threshold_for_topic != -1:
-            whole("pull_threshold_for_topic", self.pull_threshold_for_topic, 1, 6553500)
-        if self.pull_threshold_size_for_topic != -1:
-            whole("pull_threshold_size_for_topic", self.pull_threshold_size_for_topic, 1, 102400 * MIB)
-
-    def _check_durations(self) -> None:
-        put = object.__setattr__
-        for name, low, high in (
-            ("consume_timeout", 0.001, float("inf")),
-            ("suspend_current_queue_time", 0.01, 30.0),
-            ("pull_interval", 0.0, 65.535),
-            ("await_termination_when_shutdown", 0.0, float("inf")),
-        ):
-            put(self, name, duration(name, getattr(self, name), low, high))
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -194,21 +226,6 @@ class PushSettings:
         if self.max_reconsume_times == -1 and not self.ordered:
             return DEFAULT_MAX_RECONSUME_TIMES
         return self.max_reconsume_times
-
-    @property
-    def broadcasting(self) -> bool:
-        return self.message_model is MessageModel.BROADCASTING
-
-    def start_time_ms(self, made_at: float) -> int:
-        """Where `StartFrom.TIMESTAMP` starts, in milliseconds since the epoch.
-
-        Args:
-            made_at: When the consumer was made, in seconds since the epoch.
-        """
-        given = self.start_timestamp
-        if given is None:
-            return int((made_at - START_TIMESTAMP_BACK) * 1000)
-        return int((given.timestamp() if isinstance(given, datetime) else float(given)) * 1000)
 
 
 def _has_methods(given: object, names: Iterable[str]) -> bool:

@@ -15,10 +15,10 @@ from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
-    from aiorocketmq.consumer.settings import PushSettings
+    from aiorocketmq.consumer.settings import ConsumerSettings
 
 
-def store_of(settings: PushSettings, instance: ClientInstance) -> OffsetStore:
+def store_of(settings: ConsumerSettings, instance: ClientInstance) -> OffsetStore:
     """The store of a consumer: the user's own, a file for a broadcasting group, else the brokers."""
     if settings.offset_store is not None:
         return settings.offset_store

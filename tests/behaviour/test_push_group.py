@@ -400,8 +400,8 @@ async def test_changes_of_the_assignment_are_told(cluster: Cluster) -> None:
 
 
 async def test_member_with_other_subscriptions_is_found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiorocketmq.consumer.runtime.FIRST_CHECK", 0.5)
-    monkeypatch.setattr("aiorocketmq.consumer.runtime.CHECK_INTERVAL", 0.5)
+    monkeypatch.setattr("aiorocketmq.consumer.member.FIRST_CHECK", 0.5)
+    monkeypatch.setattr("aiorocketmq.consumer.member.CHECK_INTERVAL", 0.5)
     topic, group = await new_topic(cluster, "mixed", 1), cluster.unique("g")
 
     def subscribed(tag: str) -> rmq.PushConsumer:

@@ -1,23 +1,18 @@
-"""What the two ways of consuming have in common (Java: `ConsumeMessageService`)."""
+"""What the ways of consuming have in common (Java: `ConsumeMessageService`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.calling import Caller
-from aiorocketmq.model.received import ReceivedMessage
+if TYPE_CHECKING:
+    from aiorocketmq.consumer.assigned import AssignedQueue
+    from aiorocketmq.consumer.calling import Caller
+    from aiorocketmq.model.received import ReceivedMessage
 
 
 class ConsumeService(Protocol):
-    """Brings messages to listeners and acts on their answers.
-
-    Attributes:
-        caller: Calls the listeners.
-    """
-
-    caller: Caller
+    """Where the messages of a consumer go when they have come, as the life of its queues sees it."""
 
     def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """Messages came: `assigned.messages` holds them already."""
@@ -34,6 +29,16 @@ class ConsumeService(Protocol):
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """True while a listener runs with messages of the queue, or one of them is on its way back to a broker."""
         ...
+
+
+class ListeningService(ConsumeService, Protocol):
+    """Brings messages to listeners and acts on their answers.
+
+    Attributes:
+        caller: Calls the listeners.
+    """
+
+    caller: Caller
 
     def check_overdue(self) -> None:
         """Look for listeners that take longer than the consume time-out."""

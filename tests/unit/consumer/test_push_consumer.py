@@ -255,7 +255,7 @@ async def test_start_that_fails_before_it_began_gives_the_instance_back(broker: 
 
     consumer = make()
     with monkeypatch.context() as patched:
-        patched.setattr("aiorocketmq.consumer.runtime.store_of", fail)
+        patched.setattr("aiorocketmq.consumer.member.store_of", fail)
         for _ in range(2):
             with pytest.raises(RuntimeError, match="scripted"):
                 await consumer.start()

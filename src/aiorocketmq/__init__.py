@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiorocketmq.names import CONSUME_HOOKS as _CONSUME_HOOKS
 from aiorocketmq.names import DECISIONS as _DECISIONS
+from aiorocketmq.names import HEALTH as _HEALTH
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
 from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
         TopicStats,
         User,
     )
-    from aiorocketmq.client import PingResult
+    from aiorocketmq.client.health import (
+        BrokerHealth,
+        Health,
+        HealthStatus,
+        NameServerHealth,
+        PingResult,
+        QueueHealth,
+        RouteHealth,
+        TaskHealth,
+    )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer import PushConsumer
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
@@ -124,7 +134,6 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AdminClient": "admin.admin",
-    "PingResult": "client.health",
     "Producer": "producer.producer",
     "PushConsumer": "consumer.push",
     "Transaction": "producer.transaction",
@@ -132,6 +141,7 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
@@ -176,13 +186,21 @@ __all__ = [
     "ClientConnection",
     "ConsumeProgress",
     "GroupConnections",
-    "PingResult",
     "Policy",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
     "TopicStats",
     "User",
+    # how clients are
+    "BrokerHealth",
+    "Health",
+    "HealthStatus",
+    "NameServerHealth",
+    "PingResult",
+    "QueueHealth",
+    "RouteHealth",
+    "TaskHealth",
     # enums
     "CompressionType",
     "ConsumeResult",

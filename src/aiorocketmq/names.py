@@ -11,6 +11,7 @@ DECISIONS = ("EndTransactionContext", "EndTransactionHook")
 SEND_HOOKS = ("CheckForbiddenHook", "SendContext", "SendHook")
 CONSUME_HOOKS = ("ConsumeContext", "ConsumeHook", "FilterHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
+HEALTH = ("BrokerHealth", "Health", "HealthStatus", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth", "TaskHealth")
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",
     "TopicStats", "User",

@@ -75,9 +75,10 @@ MAY_HOLD = (
     "server.access.*", "server.broker.access.*",
     # Caches, and what was counted or told in the log.
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
+    "client.heartbeat.HeartbeatService.records", "consumer.progress.*",
     "client.route.RouteService.*", "client.inner_producer.InnerProducer._topics",
     "remoting.event_loop.*", "sync.courier._Courier._token", "sync.courier._LoopSafeLogger._cache",
-    "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.client.RemotingClient._unreachable",
+    "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.peers.*", "remoting.name_servers.*.records",
     "remoting.*._marks",
     "producer.dispatcher.SendDispatcher.targets", "producer.topics.Topics.targets", "producer.send.TopicTarget.*lanes",
     "producer.send.TopicTarget.*templates", "producer.send.TopicTarget.brokers", "producer.send.TopicTarget.served_by",

@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from aiorocketmq.client.calls import RemoteCalls
-from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.namesrv_api import NameServerApi
+from aiorocketmq.client.watched import Watched
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.model.enums import ServiceState
 
@@ -25,7 +25,7 @@ _GROUP: Final = "admin_ext_group"
 _numbers = itertools.count()
 
 
-class AdminLife:
+class AdminLife(Watched):
     """Start, stop, and the shared services that every family of operations uses."""
 
     def __init__(
@@ -68,23 +68,6 @@ class AdminLife:
         """
         self._remote_calls = None
         await self._life.stop(self._leave)
-
-    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-
-        Cancelling it is safe.
-        """
-        return await self._instance().ping(timeout)
 
     async def _join(self, instance: ClientInstance) -> None:
         await instance.register_admin(self)

@@ -19,7 +19,7 @@ from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.core.route_table import BrokerTable
-from aiorocketmq.errors import AuthenticationError, RocketMQError
+from aiorocketmq.errors import AuthenticationError, BrokerError, RocketMQError
 from aiorocketmq.model.route import MASTER_ID
 from aiorocketmq.protocol.bodies_client import ConsumerData, HeartbeatData, ProducerData
 from aiorocketmq.remoting.channel import Channel
@@ -40,6 +40,21 @@ class HeartbeatCounters:
     short: int = 0
 
 
+@dataclass(slots=True)
+class HeartbeatRecord:
+    """How one broker answers heartbeats. Mutable.
+
+    Attributes:
+        answered_at: Loop time of its last answer, None before.
+        error: Why the last one failed, "" when it did not.
+        refused: It was answered, with an error.
+    """
+
+    answered_at: float | None = None
+    error: str = ""
+    refused: bool = False
+
+
 class HeartbeatService:
     """The heartbeats of one instance; a `ChannelListener` of its remoting client.
 
@@ -55,6 +70,7 @@ class HeartbeatService:
 
     Attributes:
         counters: `sent` were answered, `failed` were not, `short` of the sent ones left the subscriptions out.
+        records: Address → how its broker answers, for those that were told.
         lock: Serialises the rounds; `lock.given_up` counts the waits that took too long.
     """
 
@@ -88,6 +104,7 @@ class HeartbeatService:
         self._told: set[str] = set()
         # Address → fingerprint of the groups that the broker at its end is known to know.
         self._known: dict[str, int] = {}
+        self.records: dict[str, HeartbeatRecord] = {}
         self._log = StateLog(logger)
 
     async def send_all(self, *, full: bool = False) -> bool:
@@ -104,6 +121,8 @@ class HeartbeatService:
                 return False
             if full:
                 self._known.clear()
+            known = {address for _, _, address in self._brokers.addresses()}
+            self.records = {address: record for address, record in self.records.items() if address in known}
             to_slaves = bool(self._consumers())
             targets = {address: name for name, broker_id, address in self._brokers.addresses() if to_slaves or broker_id == MASTER_ID}
             if targets and self._has_groups():
@@ -130,6 +149,15 @@ class HeartbeatService:
                 raise failure
             version = self._brokers.version(broker_name, address)
         return version
+
+    def note(self, address: str, error: RocketMQError | None) -> None:
+        """A heartbeat to a broker was answered, or has failed."""
+        record = self.records.setdefault(address, HeartbeatRecord())
+        if error is None:
+            record.answered_at, record.error = asyncio.get_running_loop().time(), ""
+        else:
+            record.error = error.message
+        record.refused = isinstance(error, BrokerError)
 
     def told(self, address: str) -> bool:
         """True while a broker knows who we are: it has answered a heartbeat on the connection that is open now."""
@@ -221,6 +249,7 @@ class HeartbeatService:
             reply = await self._api.heartbeat(address, _without_subscriptions(data) if short else data)
         except RocketMQError as error:
             self.counters.failed += 1
+            self.note(address, error)
             if isinstance(error, AuthenticationError):
                 self._refusals[address] = error
             self._log.failed(address, "heartbeat to broker %s at %s failed: %s", broker_name, address, error)
@@ -229,6 +258,7 @@ class HeartbeatService:
             self._telling.discard(address)
         self._refusals.pop(address, None)
         self.counters.sent += 1
+        self.note(address, None)
         self.counters.short += short
         self._log.worked(address, "heartbeat to broker %s at %s works again", broker_name, address)
         self._brokers.put_version(broker_name, address, reply.version)

@@ -497,8 +497,13 @@ class ClientInstance:
         """
         clock = asyncio.get_running_loop().time
         began = clock()
-        # A heartbeat that names no group registers nobody, and every broker answers it whatever the permissions.
-        await self.broker_api.heartbeat(address, HeartbeatData(client_id=self.client_id), timeout=timeout)
+        try:
+            # A heartbeat that names no group registers nobody, and every broker answers it whatever the permissions.
+            await self.broker_api.heartbeat(address, HeartbeatData(client_id=self.client_id), timeout=timeout)
+        except RocketMQError as error:
+            self.heartbeat.note(address, error)
+            raise
+        self.heartbeat.note(address, None)
         return clock() - began
 
     def health(self) -> InstanceHealth:

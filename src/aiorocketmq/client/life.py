@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
@@ -26,6 +26,10 @@ from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import ClientClosedError, ClientStateError
 from aiorocketmq.model.checks import duration
 from aiorocketmq.model.enums import ServiceState
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.examine import Own
+    from aiorocketmq.client.health import Health
 
 Step: TypeAlias = Callable[[ClientInstance], Awaitable[None]]
 
@@ -193,6 +197,21 @@ class ClientLife:
             raise ClientStateError(f"{self._name} is being started or stopped on another event loop", hint=_ONE_LOOP)
         self._turn, self._turn_loop = asyncio.Lock(), loop
         self._starting = self._undoing = self._stopping = None
+
+    # --- how it is --------------------------------------------------------------------------------------------------------------
+
+    def health(self, own: Callable[[], Own]) -> Health:
+        """See `Watched.health`.
+
+        Args:
+            own: Tells what the client knows of itself; called only while it runs.
+        """
+        from aiorocketmq.client.examine import at_rest, examine  # for those who ask
+
+        instance, loop = self.instance, self._loop
+        if instance is None or loop is None or self.state is not ServiceState.RUNNING:
+            return at_rest(self._name, self.state)
+        return examine(self._name, self.state, instance, loop, own)
 
     # --- what may be done now ---------------------------------------------------------------------------------------------------
 

@@ -279,6 +279,11 @@ class PullCall:
             return
         self._transmit(channel, broker)
 
+    @property
+    def awaits_answer(self) -> bool:
+        """The pull in flight has left: it does not wait for a connection."""
+        return self.in_flight and self._channel is not None
+
     def cancel(self) -> None:
         """Forget the pull in flight; its outcome will not be told. Does nothing when there is none."""
         if self.in_flight:

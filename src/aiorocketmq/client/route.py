@@ -82,6 +82,19 @@ class RouteCounters:
     failures: int = 0
 
 
+@dataclass(slots=True)
+class RouteRecord:
+    """How the queries of one topic go. Mutable.
+
+    Attributes:
+        answered_at: Loop time at which a name server last told its route, None before.
+        error: Why the last query failed, "" when it did not.
+    """
+
+    answered_at: float | None = None
+    error: str = ""
+
+
 class RouteService:
     """The route table of one instance.
 
@@ -116,6 +129,7 @@ class RouteService:
         self._bodies: dict[str, bytes] = {}  # what the name server told of a topic that has a route of its own
         self._queries: dict[_Query, asyncio.Task[TopicEntry]] = {}
         self._asked_at: dict[str, float] = {}
+        self._records: dict[str, RouteRecord] = {}
         self._soon: set[str] = set()
         self._log = StateLog(logger)
 
@@ -143,6 +157,10 @@ class RouteService:
         """The queues to read from, or None when the topic is not known."""
         entry = self._topics.get(topic)
         return entry.subscribe if entry is not None else None
+
+    def record(self, topic: str) -> RouteRecord:
+        """How the queries of a topic go; an empty record for one that nobody has asked for."""
+        return self._records.get(topic) or RouteRecord()
 
     # --- asking the name server ------------------------------------------------------------------------------------------------------
 
@@ -319,12 +337,16 @@ class RouteService:
 
     async def _query_locked(self, topic: str, source: str, queue_limit: int) -> TopicEntry:
         self.counters.queries += 1
-        self._note_asked(topic, asyncio.get_running_loop().time())
+        clock = asyncio.get_running_loop().time
+        self._note_asked(topic, clock())
+        record = self._records.setdefault(topic, RouteRecord())
         try:
             entry = await self._ask(topic, source, queue_limit)
-        except RocketMQError:
+        except RocketMQError as error:
             self.counters.failures += 1
+            record.error = error.message
             raise
+        record.answered_at, record.error = clock(), ""
         self._log.worked(topic, "route of topic %s is refreshed again", topic)
         return entry
 
@@ -333,6 +355,7 @@ class RouteService:
         if len(self._asked_at) > 2 * len(self._topics) + _MANY_UNKNOWN:  # topics that do not exist are remembered as long as it matters
             recent = now - MIN_REFRESH_INTERVAL
             self._asked_at = {name: at for name, at in self._asked_at.items() if name in self._topics or at > recent}
+            self._records = {name: record for name, record in self._records.items() if name in self._asked_at}
 
     def _not_asked(self, topic: str) -> RouteError:
         return RouteError(
@@ -399,6 +422,7 @@ class RouteService:
         del self._topics[topic]
         self._bodies.pop(topic, None)
         self._asked_at.pop(topic, None)
+        self._records.pop(topic, None)
         self._log.forget(topic)
 
     async def _refresh_soon(self, topic: str) -> None:

@@ -38,6 +38,10 @@ class TaskRecord:
         runs: Runs (or starts of a service loop) so far.
         failures: How many of these failed.
         last_error: Text of the last failure, or "".
+        due: Loop time at which the last run began, or the next one is to begin; of a service loop, at which it last began.
+        began_at: Loop time at which the last run began, None before.
+        failed_at: Loop time of the last failure, None when there was none.
+        failing: The last run failed.
     """
 
     name: str
@@ -45,6 +49,17 @@ class TaskRecord:
     runs: int = 0
     failures: int = 0
     last_error: str = ""
+    due: float = 0.0
+    began_at: float | None = None
+    failed_at: float | None = None
+    failing: bool = False
+
+    def failed(self, error: str) -> None:
+        """Take a failure into account."""
+        self.failures += 1
+        self.last_error = error
+        self.failed_at = asyncio.get_running_loop().time()
+        self.failing = True
 
 
 @dataclass(slots=True)
@@ -190,8 +205,7 @@ class Scheduler:
             del self._kept[name]
             return
         record = self.records[name]
-        record.failures += 1
-        record.last_error = "cancelled by code outside of the library"
+        record.failed("cancelled by code outside of the library")
         self._cut += (name,)
         # By a timer, which dies with the loop: `asyncio.run()` cancels all tasks as well, before it closes the loop.
         kept.timer = asyncio.get_running_loop().call_later(RESTART_DELAY_FIRST, self._come_back, name, kept)
@@ -271,14 +285,16 @@ class Scheduler:
 
     async def _repeat(self, record: TaskRecord, work: Callable[[], Awaitable[object] | object], first: float) -> None:
         clock = asyncio.get_running_loop().time
-        due = clock() + first
+        record.due = clock() + first
         while True:
-            await asyncio.sleep(due - clock())
+            await asyncio.sleep(record.due - clock())
+            record.began_at = clock()
             await self._run_once(record, work)
-            due += record.interval
+            due = record.due + record.interval
             late = clock() - due
             if late > 0:
                 due += record.interval * (late // record.interval + 1)
+            record.due = due
 
     async def _run_once(self, record: TaskRecord, work: Callable[[], Awaitable[object] | object]) -> None:
         record.runs += 1
@@ -287,10 +303,10 @@ class Scheduler:
             if inspect.isawaitable(outcome):
                 await outcome
         except Exception as error:  # noqa: BLE001 - the supervisor's own boundary: logged, counted, and the task lives on
-            record.failures += 1
-            record.last_error = f"{type(error).__name__}: {error}"
+            record.failed(f"{type(error).__name__}: {error}")
             self._log.failed(record.name, "%s of %s failed: %s", record.name, self.owner, record.last_error, exc_info=error)
         else:
+            record.failing = False
             self._log.worked(record.name, "%s of %s works again", record.name, self.owner)
 
     async def _keep_alive(self, record: TaskRecord, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -300,12 +316,11 @@ class Scheduler:
         delay = RESTART_DELAY_FIRST
         while True:
             record.runs += 1
-            started = clock()
+            record.began_at = record.due = started = clock()
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - as in `_run_once`
-                record.failures += 1
-                record.last_error = f"{type(error).__name__}: {error}"
+                record.failed(f"{type(error).__name__}: {error}")
                 text = "%s of %s ended with an error and starts again"
                 self._log.note(logging.ERROR, record.name, text, record.name, self.owner, exc_info=error)
             else:

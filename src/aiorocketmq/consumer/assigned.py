@@ -39,11 +39,19 @@ class Pulling(Protocol):
         next_offset: Where the next pull begins.
         pulled_at: Loop time at which a pull was last sent, 0 before.
         failure: Why the queue is not pulled any more, or None.
+        end: Offset that the next message of the queue gets, as the last answer told; -1 before.
+        failing_since: Loop time since which pulls fail, when there is `trouble`.
     """
 
     next_offset: int
     pulled_at: float
     failure: RocketMQError | None
+    end: int
+    failing_since: float
+
+    @property
+    def trouble(self) -> str:
+        """Why pulls fail, "" when they do not."""
 
     def start(self) -> None:
         """Begin to pull."""

@@ -17,6 +17,7 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.filter_check import check_filters
 from aiorocketmq.consumer.group_check import CHECK_INTERVAL, FIRST_CHECK, GroupCheck
 from aiorocketmq.consumer.lock_keeper import LockKeeper
+from aiorocketmq.consumer.progress import Progress
 from aiorocketmq.consumer.pulling import Pulls
 from aiorocketmq.consumer.queue_locks import QueueLocks
 from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable, Reason
@@ -33,6 +34,7 @@ from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
+    from aiorocketmq.client.examine import Own
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.service import ConsumeService
     from aiorocketmq.consumer.settings import ConsumerSettings
@@ -65,6 +67,7 @@ class GroupMember(ABC):
         queues: The queues and where they are in their lives.
         pulls: Pulls the queues.
         group_check: Looks for members with other subscriptions.
+        progress: Looks which queues move.
         joined: True once queues may be taken over.
         greeted: True once the brokers have answered the first heartbeat: a round before would find that they do not know the group.
         stopping: True once no queue may be taken over or given up any more.
@@ -108,6 +111,7 @@ class GroupMember(ABC):
             subscribed=self.subscribes, expect=self.pulls.divide_thresholds, changed=self._queues_changed,
         )  # fmt: skip
         self.group_check = GroupCheck(instance, settings.group)
+        self.progress = Progress(table, settings.group, settings.stuck_after)
         self._made_at = made_at
         self._registered = False
 
@@ -168,6 +172,7 @@ class GroupMember(ABC):
             self._locks.start()
         check = self.group_check.run
         self.scheduler.every("compare subscriptions", CHECK_INTERVAL, lambda: check(self.subscriptions()), first=FIRST_CHECK)
+        self.scheduler.every("look for progress", self.progress.interval, self.progress.look)
         self._routes.watch(self.scheduler)
         # From here on: a broker's notice that the group has a new member may overtake its answer to the heartbeat.
         self.joined = True
@@ -287,6 +292,19 @@ class GroupMember(ABC):
     async def persist_offsets(self) -> None:
         """See `ConsumerPort.persist_offsets`."""
         await self.queues.persist()
+
+    def own_health(self) -> Own:
+        """See `Watched._own_health`."""
+        from aiorocketmq.client.examine import Own  # for those who ask
+
+        return Own(
+            topics=self.subscriptions_table.topics,
+            subscribed=True,
+            queues=self.progress.queues(),
+            conflicts=self.group_check.conflicts,
+            suspended=self.pulls.suspended,
+            records=self.scheduler.records.values(),
+        )
 
     # --- while it runs ----------------------------------------------------------------------------------------------------------
 

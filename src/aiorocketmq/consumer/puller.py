@@ -39,6 +39,8 @@ EMPTY_ANSWER_DELAY: Final = 0.1
 """A broker that says "nothing new" within 20 ms does not hold requests; it is asked again after 0.1 s."""
 SMALL_ANSWER: Final = 4096
 """Bytes of messages up to which they are handed out at once; above, the next pull leaves first, so that the broker works meanwhile."""
+HELD_AFTER: Final = 0.5
+"""Seconds after which a pull without an answer is one that the broker holds: errors come at once."""
 DAMAGED_TRIES: Final = 3
 DAMAGED_DELAY: Final = 1.0
 
@@ -113,11 +115,13 @@ class QueuePuller:
         active_at: Loop time at which a pull was last sent or held back on purpose.
         pulled_at: Loop time at which a pull was last sent, 0 before.
         failure: Why the queue is not pulled any more, or None.
+        end: Offset that the next message of the queue gets, as the last answer told; -1 before.
+        failing_since: Loop time since which pulls fail, when there is `trouble`.
     """
 
     __slots__ = (
-        "_assigned", "_call", "_clock", "_counters", "_damaged_tries", "_failing", "_loop", "_owner", "_single_until", "_stopped",
-        "_thresholds", "active_at", "delayed", "failure", "next_offset", "pulled_at",
+        "_assigned", "_call", "_clock", "_counters", "_damaged_tries", "_failing", "_last_error", "_loop", "_owner", "_single_until",
+        "_stopped", "_thresholds", "active_at", "delayed", "end", "failing_since", "failure", "next_offset", "pulled_at",
     )  # fmt: skip
 
     def __init__(self, owner: PullOwner, assigned: AssignedQueue, pulls: PullApi) -> None:
@@ -126,6 +130,9 @@ class QueuePuller:
         self.active_at = 0.0
         self.pulled_at = 0.0
         self.failure: RocketMQError | None = None
+        self.end = -1
+        self.failing_since = 0.0
+        self._last_error = ""
         self._owner = owner
         self._assigned = assigned
         self._call = pulls.call(assigned.queue, self)
@@ -214,6 +221,7 @@ class QueuePuller:
             return
         if self._failing is not None:
             self._works_again()
+        self.end = result.max_offset
         status = result.status
         if status is PullStatus.OFFSET_ILLEGAL:
             self.stop()
@@ -324,6 +332,9 @@ class QueuePuller:
         if self._failing != cause:
             self._works_again()
             self._failing = cause
+        if not self.trouble:
+            self.failing_since = self._clock()
+        self._last_error = error.message
         owner.pull_log.failed(cause, "pulls of group %s for topic %s from broker %s fail: %s", owner.settings.group, queue.topic,
                               queue.broker_name, error)  # fmt: skip
         if isinstance(error, SubscriptionError):
@@ -334,3 +345,10 @@ class QueuePuller:
         if self._failing is not None:
             self._owner.pull_log.worked(self._failing, "pulls of %s work again", self._assigned.queue)
             self._failing = None
+        self._last_error = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why pulls fail; "" when they do not. One that the broker has held for a while has not failed: nothing has come yet."""
+        held = self._call.awaits_answer and self._clock() - self.pulled_at > HELD_AFTER
+        return "" if held else self._last_error

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
-from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
+from aiorocketmq.client.watched import Watched
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.observed import Observed
@@ -41,13 +41,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
+    from aiorocketmq.client.examine import Own
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class PushConsumer:
+class PushConsumer(Watched):
     """Calls listeners with the messages of a group's topics, as they arrive, at least once.
 
     ```python
@@ -95,6 +96,7 @@ class PushConsumer:
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
         await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
+        stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
@@ -139,6 +141,7 @@ class PushConsumer:
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
         await_termination_when_shutdown: float | timedelta = 30.0,
+        stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
@@ -409,22 +412,9 @@ class PushConsumer:
         self._signalled = True
         self._begin_stop()
 
-    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-
-        Cancelling it is safe.
-        """
-        return await self._life.running().ping(timeout)
+    def _own_health(self) -> Own:
+        assert self._runtime is not None  # it runs
+        return self._runtime.own_health()
 
     async def __aenter__(self) -> Self:
         return await self.start()

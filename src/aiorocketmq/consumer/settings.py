@@ -58,6 +58,7 @@ class ConsumerSettings:
     connect_broker_by_user: bool = False
     default_broker_id: int = 0
     skip_damaged_messages: bool = False
+    stuck_after: float = 60.0
     allocate: AllocateStrategy = field(default_factory=AllocateAveragely)
     offset_store: OffsetStore | None = None
     local_offset_store_dir: str | Path | None = None
@@ -140,6 +141,7 @@ class ConsumerSettings:
         if self.pull_threshold_size_for_topic != -1:
             whole("pull_threshold_size_for_topic", self.pull_threshold_size_for_topic, 1, 102400 * MIB)
         self._convert("pull_interval", 0.0, 65.535)
+        self._convert("stuck_after", 1.0, float("inf"))
 
     def _convert(self, name: str, low: float, high: float) -> None:
         """Check a duration, and keep it in seconds."""

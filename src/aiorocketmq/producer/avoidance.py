@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.scheduler import Scheduler
+from aiorocketmq.client.scheduler import Scheduler, TaskRecord
 from aiorocketmq.core.fault import FaultTable
 from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.errors import BrokerError, RocketMQError
@@ -55,6 +55,16 @@ class Avoidance:
         # Without probes nothing but another send would ever show that the broker can be reached again.
         reachable = not (isinstance(error, BrokerError) or self._settings.start_detector_enable)
         self.table.note(operation.broker_name, latency, now, failed=True, reachable=reachable)
+
+    def avoided(self) -> list[str]:
+        """The brokers that are left out now."""
+        now = self._clock()
+        return [name for name, spared in self.table.spared.items() if spared.until > now or not spared.reachable]
+
+    @property
+    def records(self) -> list[TaskRecord]:
+        """How the probes go."""
+        return list(self._scheduler.records.values())
 
     async def _probe_all(self) -> None:
         names = self.table.due(self._clock(), self._settings.detect_interval)

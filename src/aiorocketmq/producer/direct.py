@@ -82,7 +82,7 @@ class DirectSender:
         self._connect_timeout = connect_timeout
         self._local = threading.local()
         self._links = Links()
-        self._under_way: dict[SendOperation, int] = {}  # with the threads
+        self._under_way = dispatcher.beside
         self._crowded_until = 0.0
         self._cut = False
         self._sweeper = dispatcher.loop.call_later(_SWEEP, self._sweep)

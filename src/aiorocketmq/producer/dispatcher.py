@@ -64,6 +64,8 @@ class SendDispatcher:
         topics: What is known of them, and who waits for a route.
         targets: The topics sent to so far.
         watched: Further topics whose routes the instance shall know.
+        avoidance: The brokers that are left out for a while; None where none are.
+        beside: Sends that await their answers and that the window does not know of, with the threads that wait for them.
     """
 
     def __init__(self, settings: ProducerSettings, instance: ClientInstance) -> None:
@@ -75,6 +77,7 @@ class SendDispatcher:
         self.topics = Topics(self, instance, settings)
         self.targets = self.topics.targets
         self.watched: tuple[str, ...] = ()
+        self.beside: dict[SendOperation, int] = {}
         self._instance = instance
         self._remoting = instance.remoting
         self._channel: Callable[[str], Channel | None] = instance.remoting.channel
@@ -82,7 +85,7 @@ class SendDispatcher:
         self._lobbies = Lobbies(self, instance, settings.group)
         self._waited_for = self._lobbies.by_address
         self._timers = Timers(self, instance, settings.group)
-        self._avoidance = Avoidance(settings, instance) if settings.send_latency_enable else None
+        self.avoidance = Avoidance(settings, instance) if settings.send_latency_enable else None
         signer = instance.remoting.signer
         self._gate = Gate(self, instance, signer, settings.group) if signer is not None and signer.awaits else None
         self._compressor: ThreadPoolExecutor | None = None
@@ -145,7 +148,7 @@ class SendDispatcher:
                 operation.pinned = True
             else:
                 last_broker = queue.broker_name if queue is not None else None
-                queue = publish.select(last_broker) if self._avoidance is None else self._avoidance.select(publish, last_broker)
+                queue = publish.select(last_broker) if self.avoidance is None else self.avoidance.select(publish, last_broker)
         assert queue is not None  # a pinned operation has its queue
         self._send_to(publish, operation, queue)
 
@@ -230,8 +233,8 @@ class SendDispatcher:
 
     def watch(self, operation: SendOperation, error: RocketMQError | None) -> None:
         """A try has ended, well or with an error: brokers that are slow or fail are avoided for a while."""
-        if self._avoidance is not None:
-            self._avoidance.note(operation, error)
+        if self.avoidance is not None:
+            self.avoidance.note(operation, error)
 
     def go_away(self, operation: SendOperation) -> None:
         """The broker is about to stop: use a new connection from now on, which may reach its successor."""
@@ -380,8 +383,8 @@ class SendDispatcher:
 
     async def probe_no_more(self) -> None:
         """The last step of a stop. No part of `close()`: a compiled coroutine must not await in a `finally`."""
-        if self._avoidance is not None:
-            await self._avoidance.stop()
+        if self.avoidance is not None:
+            await self.avoidance.stop()
 
     def _end_all(self) -> None:
         error = ClientClosedError(f"producer {self.group!r} was stopped before a broker answered")

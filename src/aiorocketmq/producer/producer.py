@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from aiorocketmq.client.direct_reply import DirectReply
-from aiorocketmq.client.health import PingResult
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.replies import send_reply
@@ -40,6 +39,7 @@ from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.failures import no_room
 from aiorocketmq.producer.gathered import Gathered
+from aiorocketmq.producer.health import own_health
 from aiorocketmq.producer.observed import FLUSH_TIMEOUT, ObservedSends
 from aiorocketmq.producer.prepare import Policies, Preparer
 from aiorocketmq.producer.reply import refused
@@ -51,6 +51,7 @@ from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES, Producer
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from aiorocketmq.client.examine import Own
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
@@ -273,22 +274,9 @@ class Producer(ObservedSends):
         if self._draining is not None:
             self._draining.reschedule(asyncio.get_running_loop().time())
 
-    async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-
-        Cancelling it is safe.
-        """
-        return await self._life.running().ping(timeout)
+    def _own_health(self) -> Own:
+        assert self._dispatcher is not None  # it runs
+        return own_health(self._dispatcher)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -7,6 +7,7 @@ from typing import Final
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.life import ClientLife
+from aiorocketmq.client.watched import Watched
 from aiorocketmq.errors import (
     BrokerError,
     ConfigError,
@@ -31,7 +32,7 @@ _HINTS: Final = {
 }
 
 
-class Recalls:
+class Recalls(Watched):
     """The part of a producer that takes messages back."""
 
     _life: ClientLife

@@ -274,6 +274,7 @@ class Channel(FrameWriter):
         if self.closed:
             return
         self._flush()
+        self.meant_to_close = True
         transport = self._transport
         self._finish(ConnectionLostError(f"the connection to {self.address} was {reason}", address=self.address))
         if transport is not None:

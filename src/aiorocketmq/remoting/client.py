@@ -42,6 +42,7 @@ from aiorocketmq.remoting.connecting import ConnectAttempt
 from aiorocketmq.remoting.endpoint import ChannelSettings, Counters
 from aiorocketmq.remoting.hooks import ChannelListener, RPCHook
 from aiorocketmq.remoting.name_servers import NameServerChoice
+from aiorocketmq.remoting.peers import NameServerRecord, Peers
 from aiorocketmq.remoting.signing import Signer
 from aiorocketmq.remoting.socks import open_through
 from aiorocketmq.remoting.tls import ClientContext
@@ -51,8 +52,6 @@ logger = logging.getLogger("aiorocketmq.remoting")
 
 MAX_HELD_REPLIES: Final = 4 * 1024 * 1024
 """Bytes of answers that are kept for a broker that asks and does not read: some thousand of the usual ones."""
-# Addresses whose failures are no news; after as many others they are told of once more.
-_MOST_UNREACHABLE: Final = 1024
 
 _T = TypeVar("_T")
 
@@ -86,6 +85,7 @@ class RemotingClient:
     Attributes:
         hooks: All hooks in the order of their calls, the one that signs behind all others; read-only.
         signer: Signs the requests; None without credentials.
+        peers: Who has no connection, and why.
         templated: Frames may be prepared by hot paths: there is no hook but a signer that can sign these too.
     """
 
@@ -108,7 +108,7 @@ class RemotingClient:
         self._channels: dict[str, Channel] = {}
         self._retired: set[Channel] = set()
         self._attempts: dict[str, ConnectAttempt] = {}
-        self._unreachable: set[str] = set()
+        self.peers = Peers()
         self.hooks: tuple[RPCHook, ...] = ()
         self.signer: Signer | None = None
         self.templated = True
@@ -245,8 +245,7 @@ class RemotingClient:
         if self._proxies is not None:
             channel.peer = None  # what it is connected to is a proxy, perhaps: no other connection goes there directly
         self._channels[address] = channel
-        level = logging.INFO if address in self._unreachable else logging.DEBUG
-        self._unreachable.discard(address)
+        level = logging.INFO if self.peers.connected(address) else logging.DEBUG
         logger.log(level, "connected to %s", address)
         attempt.succeed(channel)
         for listener in self._listeners:
@@ -263,16 +262,15 @@ class RemotingClient:
     def _connect_failed(self, address: str, error: RemotingError) -> None:
         self._endpoint.counters.connect_failures += 1
         # One warning when an address becomes unreachable; the tries after it are no news.
-        level = logging.DEBUG if address in self._unreachable else logging.WARNING
-        if len(self._unreachable) >= _MOST_UNREACHABLE:  # where brokers get a new address at every start
-            self._unreachable.clear()
-        self._unreachable.add(address)
+        level = logging.DEBUG if self.peers.unreachable(address, error.message) else logging.WARNING
         logger.log(level, "cannot connect: %s", error)
 
     def _channel_lost(self, channel: Channel) -> None:
         address = channel.address
         if self._channels.get(address) is channel:
             del self._channels[address]
+            if not channel.meant_to_close:
+                self.peers.lost(address, channel.loss)
         elif channel in self._retired:
             self._retired.remove(channel)
         else:
@@ -420,6 +418,11 @@ class RemotingClient:
         """All name servers, the one in use first."""
         return self._names.candidates()
 
+    @property
+    def name_server_records(self) -> dict[str, NameServerRecord]:
+        """How those name servers answer that were asked; they go on counting."""
+        return self._names.records
+
     def update_name_servers(self, addresses: Iterable[str]) -> bool:
         """Replace the list of name servers while running; connections to those that are gone close once they are unused.
 
@@ -451,16 +454,19 @@ class RemotingClient:
             if now >= deadline and failures:
                 break
             try:
-                return await ask(address, now + (deadline - now) / left)
+                answer = await ask(address, now + (deadline - now) / left)
             except TooManyRequestsError:
                 raise
             except (RemotingError, WrongProtocolError) as error:
                 failures.append(error)
                 self._name_server_failed(address, error)
+            else:
+                self._names.answered(address, loop.time())
+                return answer
         raise _all_failed(failures)
 
     def _name_server_failed(self, address: str, error: RocketMQError) -> None:
-        if self._names.failed(address):
+        if self._names.failed(address, error.message):
             self._endpoint.counters.name_server_switches += 1
             text = "name server %s failed, going on with %s: %s"
             now = asyncio.get_running_loop().time()

@@ -8,15 +8,22 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from aiorocketmq.remoting.peers import NameServerRecord
+
 
 class NameServerChoice:
-    """The list and the one that is in use."""
+    """The list and the one that is in use.
 
-    __slots__ = ("_chosen", "_order")
+    Attributes:
+        records: Address → how it answers, for those that were asked.
+    """
+
+    __slots__ = ("_chosen", "_order", "records")
 
     def __init__(self, addresses: Iterable[str] = ()) -> None:
         self._order: tuple[str, ...] = ()
         self._chosen = 0
+        self.records: dict[str, NameServerRecord] = {}
         self.update(addresses)
 
     @property
@@ -33,12 +40,25 @@ class NameServerChoice:
         """All name servers, the one in use first."""
         return self._order[self._chosen :] + self._order[: self._chosen]
 
-    def failed(self, address: str) -> bool:
+    def answered(self, address: str, now: float) -> None:
+        """`address` has answered, whatever it said."""
+        record = self._record(address)
+        record.answered_at, record.error = now, ""
+
+    def failed(self, address: str, error: str) -> bool:
         """Go on to the next one if `address` is in use; tells whether the choice changed."""
+        record = self._record(address)
+        record.failures += 1
+        record.error = error
         if self.chosen != address or len(self._order) == 1:
             return False
         self._chosen = (self._chosen + 1) % len(self._order)
         return True
+
+    def _record(self, address: str) -> NameServerRecord:
+        if address not in self._order:  # replaced while it was asked
+            return NameServerRecord()
+        return self.records.setdefault(address, NameServerRecord())
 
     def update(self, addresses: Iterable[str]) -> frozenset[str] | None:
         """Replace the list; the one in use stays so if it is still listed.
@@ -54,4 +74,5 @@ class NameServerChoice:
         random.shuffle(fresh)
         self._order = tuple(fresh)
         self._chosen = self._order.index(chosen) if chosen in old & set(fresh) and chosen is not None else 0
+        self.records = {address: record for address, record in self.records.items() if address in self._order}
         return old - set(fresh)

@@ -30,18 +30,20 @@ class FrameWriter:
     Attributes:
         address: `host:port` of the peer.
         closed: True as soon as nothing can be sent any more.
+        meant_to_close: True once this side has closed it, for want of use or for a newer one.
     """
 
     # fmt: off
     __slots__ = (
         "_close_waiters", "_corked", "_drain_waiters", "_error", "_flushes", "_held", "_last_write", "_linger", "_loop", "_marks",
-        "_next_held", "_next_mark", "_out", "_paused", "_transport", "address", "closed",
+        "_next_held", "_next_mark", "_out", "_paused", "_transport", "address", "closed", "meant_to_close",
     )
     # fmt: on
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.closed = False
+        self.meant_to_close = False
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._error = ConnectionLostError(f"there is no connection to {address} yet", address=address, maybe_sent=False)
@@ -158,6 +160,11 @@ class FrameWriter:
                 break
             found = at
         return found
+
+    @property
+    def loss(self) -> str:
+        """How a closed connection ended, in words."""
+        return self._error.message
 
     def _lost_error(self, *, maybe_sent: bool) -> ConnectionLostError:
         """A fresh error for each waiter: raised in many places, one instance would collect all their tracebacks."""

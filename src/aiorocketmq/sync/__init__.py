@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiorocketmq.names import CONSUME_HOOKS as _CONSUME_HOOKS
 from aiorocketmq.names import DECISIONS as _DECISIONS
+from aiorocketmq.names import HEALTH as _HEALTH
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
 from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
         TopicStats,
         User,
     )
-    from aiorocketmq.client.health import PingResult
+    from aiorocketmq.client.health import (
+        BrokerHealth,
+        Health,
+        HealthStatus,
+        NameServerHealth,
+        PingResult,
+        QueueHealth,
+        RouteHealth,
+        TaskHealth,
+    )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.errors import (
@@ -127,7 +137,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdminClient": "sync.admin",
     "LocalCluster": "sync.cluster",
-    "PingResult": "client.health",
     "Producer": "sync.producer",
     "PushConsumer": "sync.consumer",
     "Transaction": "sync.transactions",
@@ -135,6 +144,7 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
@@ -179,13 +189,21 @@ __all__ = [
     "ClientConnection",
     "ConsumeProgress",
     "GroupConnections",
-    "PingResult",
     "Policy",
     "QueueProgress",
     "QueueRead",
     "QueueStats",
     "TopicStats",
     "User",
+    # how clients are
+    "BrokerHealth",
+    "Health",
+    "HealthStatus",
+    "NameServerHealth",
+    "PingResult",
+    "QueueHealth",
+    "RouteHealth",
+    "TaskHealth",
     # enums
     "CompressionType",
     "ConsumeResult",

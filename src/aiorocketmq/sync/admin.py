@@ -11,7 +11,7 @@ from typing import Self, Unpack, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, Policy, QueueRead, TopicStats, User
-from aiorocketmq.client.health import PingResult
+from aiorocketmq.client.health import Health, PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.model.enums import Permission, ServiceState
@@ -46,6 +46,32 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
     ) -> None:
         super().__init__(AsyncAdminClient(name_servers, config=config, **client_fields))
 
+    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+        """
+        return self._call(self._async.ping, timeout=timeout)
+
+    def health(self) -> Health:
+        """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
+
+        A broker or name server that fails is seen with the first thing that goes wrong: its connection ends, a heartbeat is not answered.
+        `ping()` before it asks them all now, which shows here, too.
+
+        Returns:
+            One word (`status`), the reasons in sentences, and everything that they are made of.
+        """
+        return self._run(self._async.health)
+
     @property
     def state(self) -> ServiceState:
         """Where the client is in its life."""
@@ -64,21 +90,6 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             RocketMQError: The instance cannot start.
         """
         return self._start(timeout=timeout)
-
-    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-        """
-        return self._call(self._async.ping, timeout=timeout)
 
     def cluster_info(self) -> tuple[BrokerInfo, ...]:
         """All brokers that the name server knows, sorted by cluster and name.

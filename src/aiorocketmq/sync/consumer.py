@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self, Unpack, final, overload
 
-from aiorocketmq.client.health import PingResult
+from aiorocketmq.client.health import Health, PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
@@ -78,6 +78,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
         await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
+        stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
@@ -122,6 +123,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
         await_termination_when_shutdown: float | timedelta = 30.0,
+        stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
@@ -158,6 +160,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 default_broker_id=default_broker_id,
                 skip_damaged_messages=skip_damaged_messages,
                 await_termination_when_shutdown=await_termination_when_shutdown,
+                stuck_after=stuck_after,
                 allocate=allocate,
                 offset_store=offset_store,
                 local_offset_store_dir=local_offset_store_dir,
@@ -168,6 +171,32 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 **client_fields,
             )
         )
+
+    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+        """
+        return self._call(self._async.ping, timeout=timeout)
+
+    def health(self) -> Health:
+        """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
+
+        A broker or name server that fails is seen with the first thing that goes wrong: its connection ends, a heartbeat is not answered.
+        `ping()` before it asks them all now, which shows here, too.
+
+        Returns:
+            One word (`status`), the reasons in sentences, and everything that they are made of.
+        """
+        return self._run(self._async.health)
 
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
@@ -264,21 +293,6 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientClosedError: The consumer was stopped.
         """
         return self._start(timeout=timeout)
-
-    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-        """
-        return self._call(self._async.ping, timeout=timeout)
 
     def suspend(self) -> None:
         """Pull no more; what was pulled is still consumed. Does nothing before the start."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import Self, Unpack, final
 
-from aiorocketmq.client.health import PingResult
+from aiorocketmq.client.health import Health, PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
@@ -160,6 +160,32 @@ class Producer(BlockingProducer[AsyncProducer]):
             max_in_flight,
         )
 
+    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
+        """Ask the name servers and every broker for a sign of life: for health checks.
+
+        Args:
+            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
+
+        Returns:
+            Who has answered how quickly, and who has not; `ok` when all have.
+
+        Raises:
+            RocketMQError: No broker has answered.
+            ClientStateError: The client does not run.
+        """
+        return self._call(self._async.ping, timeout=timeout)
+
+    def health(self) -> Health:
+        """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
+
+        A broker or name server that fails is seen with the first thing that goes wrong: its connection ends, a heartbeat is not answered.
+        `ping()` before it asks them all now, which shows here, too.
+
+        Returns:
+            One word (`status`), the reasons in sentences, and everything that they are made of.
+        """
+        return self._run(self._async.health)
+
     def recall(self, topic: str, handle: str, *, timeout: float | timedelta | None = None) -> str:
         """Take a message back that was sent with `delay=` or `deliver_at=`, before it is delivered.
 
@@ -233,21 +259,6 @@ class Producer(BlockingProducer[AsyncProducer]):
             ClientStateError: The producer was started on another event loop.
         """
         self._end(self._async.stop, timeout)
-
-    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-        """
-        return self._call(self._async.ping, timeout=timeout)
 
     def send(
         self,

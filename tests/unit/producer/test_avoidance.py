@@ -28,7 +28,7 @@ async def test_a_slow_broker_gets_nothing_for_a_while(world: SendWorld) -> None:
     async with world.producer(send_latency_enable=True) as producer:
         assert min(await shares(producer, brokers)) > 0
         slow.delay = 0.6
-        while not producer._dispatcher._avoidance.table.spared:  # type: ignore[union-attr]
+        while not producer._dispatcher.avoidance.table.spared:  # type: ignore[union-attr]
             await producer.send(rmq.Message(TOPIC, b"x"))
         slow.delay = 0.0
         assert await shares(producer, brokers) == [0, 16]
@@ -77,7 +77,7 @@ async def test_a_probe_brings_a_broker_back_and_a_silent_one_stays_away(world: S
         bad.always = ResponseCode.SYSTEM_BUSY
         while not bad.sends:
             await producer.send(rmq.Message(TOPIC, b"x"))
-        avoidance = producer._dispatcher._avoidance  # type: ignore[union-attr]
+        avoidance = producer._dispatcher.avoidance  # type: ignore[union-attr]
         assert avoidance is not None and not avoidance.table.reachable(bad.name)
         beats = len(bad.peer.of(RequestCode.HEART_BEAT))
         bad.peer.on(RequestCode.HEART_BEAT, lambda request, connection: None)

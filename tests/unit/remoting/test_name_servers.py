@@ -35,11 +35,11 @@ def test_the_choice_sticks_until_the_chosen_one_fails() -> None:
     choice = NameServerChoice(THREE)
     first, second, third = choice.candidates()
     assert choice.chosen == first
-    assert not choice.failed(second)
+    assert not choice.failed(second, "refused")
     assert choice.chosen == first
-    assert choice.failed(first)
+    assert choice.failed(first, "refused")
     assert choice.candidates() == (second, third, first)
-    assert not NameServerChoice(["a:1"]).failed("a:1")
+    assert not NameServerChoice(["a:1"]).failed("a:1", "refused")
     assert NameServerChoice().chosen is None
 
 

@@ -1,0 +1,114 @@
+"""How clients are, on real brokers and on the embedded one: all is well, the broker is killed, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+import aiorocketmq as rmq
+import aiorocketmq.sync
+from tests.support.clusters import Cluster
+from tests.support.push import Inbox, new_topic, numbered, owns, send
+from tests.support.waiting import eventually, eventually_sync
+
+FIRST = rmq.StartFrom.FIRST
+PATIENCE = 60.0
+
+
+@pytest.mark.feature("U2")
+async def test_every_client_tells_how_it_is(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "health", 2), cluster.unique("g")
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST)
+    consumer.listen(topic)(inbox.take)
+    producer, admin = cluster.producer(topics=[topic]), cluster.admin()
+    transactions = cluster.transaction_producer(lambda message: rmq.TransactionState.UNKNOWN, topics=[topic])
+    clients = (producer, transactions, consumer, admin)
+    assert {client.health().status for client in clients} == {rmq.HealthStatus.DOWN}
+    async with producer, transactions, consumer, admin:
+        await send(producer, topic, numbered(10))
+        await owns(consumer, topic, 2)
+        await eventually(lambda: len(inbox.bodies) == 10, PATIENCE)
+        await eventually(lambda: all(client.health().ok for client in clients), PATIENCE)
+        await eventually(lambda: consumer.health().lag == 0, PATIENCE)
+        for client in (producer, transactions, consumer):
+            health = client.health()
+            assert health.reasons == () and health.state is rmq.ServiceState.RUNNING
+            assert health.client_id == client.client_id
+            assert [server.reachable for server in health.name_servers] == [True]
+            [broker] = health.brokers
+            assert (broker.name, broker.broker_id, broker.address) == (cluster.broker_name, 0, cluster.broker_address)
+            assert (broker.connected, broker.reachable) == (True, True)
+            assert [route.topic for route in health.routes if route.known][-1] == topic
+        await eventually(lambda: producer.health().brokers[0].version != "", PATIENCE)
+        assert producer.health().brokers[0].version == ("V4_9_7" if cluster.kind == "4.9.7" else "V5_5_0")
+        queues = [queue for queue in consumer.health().queues if queue.queue.topic == topic]
+        assert sum(queue.position for queue in queues) == 10
+        assert all(queue.owned and not queue.stuck for queue in queues)
+        json.dumps(consumer.health().as_dict())
+    assert {client.health().status for client in clients} == {rmq.HealthStatus.DOWN}
+
+
+@pytest.mark.feature("U2")
+async def test_a_killed_broker_and_its_return(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "health", 2), cluster.unique("g")
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST)
+    consumer.listen(topic)(inbox.take)
+    producer = cluster.producer(topics=[topic])
+    async with producer, consumer:
+        await send(producer, topic, numbered(4))
+        await owns(consumer, topic, 2)
+        await eventually(lambda: producer.health().ok and consumer.health().ok, PATIENCE)
+        await cluster.kill_broker()
+        for client in (producer, consumer):
+            await eventually(lambda client=client: client.health().status is rmq.HealthStatus.DOWN, PATIENCE)  # type: ignore[misc]
+            health = client.health()
+            assert health.reasons[0] == "no broker can be reached"
+            assert health.brokers[0].reachable is False and health.brokers[0].error
+        await cluster.start_broker()
+        await send(producer, topic, numbered(4))
+        await eventually(lambda: len(inbox.bodies) >= 8, PATIENCE)
+        await eventually(lambda: producer.health().ok and consumer.health().ok, PATIENCE)
+
+
+@pytest.mark.feature("U2")
+async def test_a_listener_that_hangs_and_its_lag(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "health", 1), cluster.unique("g")
+    gate = asyncio.Event()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, ordered=True, stuck_after=1.0)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        await gate.wait()
+
+    async with cluster.producer() as producer, consumer:
+        await send(producer, topic, numbered(5))
+        await eventually(lambda: any("made no progress" in reason for reason in consumer.health().reasons), PATIENCE)
+        [queue] = [queue for queue in consumer.health().queues if queue.queue.topic == topic]
+        assert (queue.position, queue.stuck) == (0, True)
+        assert queue.lag is not None and queue.lag >= 1
+        gate.set()
+        await eventually(lambda: consumer.health().ok and consumer.offsets(topic).popitem()[1] == 5, PATIENCE)
+
+
+@pytest.mark.feature("U2")
+def test_the_blocking_twins_tell_the_same(cluster: Cluster) -> None:
+    topic = asyncio.run(new_topic(cluster, "health", 1))
+    consumer = aiorocketmq.sync.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+    got: list[bytes] = []
+    consumer.listen(topic)(lambda message: got.append(message.body))
+    producer, admin = cluster.sync_producer(topics=[topic]), cluster.sync_admin()
+    clients: list[tuple[str, Callable[[], rmq.Health]]] = [("p", producer.health), ("c", consumer.health), ("a", admin.health)]
+    with producer, consumer, admin:
+        for _ in range(20):
+            producer.send(rmq.Message(topic, b"x"))
+        eventually_sync(lambda: len(got) == 20, PATIENCE)
+        for name, health in clients:
+            eventually_sync(lambda health=health: health().ok, PATIENCE, message=name)  # type: ignore[misc]
+        assert producer.health().in_flight == 0
+        assert producer.health().client_id == producer.client_id
+    assert [health().status for _, health in clients] == [rmq.HealthStatus.DOWN] * 3

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         PingResult,
         QueueHealth,
         RouteHealth,
+        StateChange,
+        StateChangeKind,
         TaskHealth,
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
@@ -200,6 +202,8 @@ __all__ = [
     "PingResult",
     "QueueHealth",
     "RouteHealth",
+    "StateChange",
+    "StateChangeKind",
     "TaskHealth",
     # enums
     "CompressionType",

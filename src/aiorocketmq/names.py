@@ -11,7 +11,10 @@ DECISIONS = ("EndTransactionContext", "EndTransactionHook")
 SEND_HOOKS = ("CheckForbiddenHook", "SendContext", "SendHook")
 CONSUME_HOOKS = ("ConsumeContext", "ConsumeHook", "FilterHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
-HEALTH = ("BrokerHealth", "Health", "HealthStatus", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth", "TaskHealth")
+HEALTH = (
+    "BrokerHealth", "Health", "HealthStatus", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth", "StateChange",
+    "StateChangeKind", "TaskHealth",
+)  # fmt: skip
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",
     "TopicStats", "User",

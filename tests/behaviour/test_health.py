@@ -56,9 +56,16 @@ async def test_every_client_tells_how_it_is(cluster: Cluster) -> None:
 async def test_a_killed_broker_and_its_return(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "health", 2), cluster.unique("g")
     inbox = Inbox()
-    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST)
+    at_consumer: list[rmq.StateChange] = []
+
+    async def hear(change: rmq.StateChange) -> None:
+        at_consumer.append(change)
+        raise ValueError("harms nobody")
+
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, on_state_change=hear)
     consumer.listen(topic)(inbox.take)
-    producer = cluster.producer(topics=[topic])
+    at_producer: list[rmq.StateChange] = []
+    producer = cluster.producer(topics=[topic], on_state_change=at_producer.append)
     async with producer, consumer:
         await send(producer, topic, numbered(4))
         await owns(consumer, topic, 2)
@@ -69,17 +76,33 @@ async def test_a_killed_broker_and_its_return(cluster: Cluster) -> None:
             health = client.health()
             assert health.reasons[0] == "no broker can be reached"
             assert health.brokers[0].reachable is False and health.brokers[0].error
+        for told in (at_producer, at_consumer):
+            await heard(told, rmq.StateChangeKind.BROKERS_LOST)
         await cluster.start_broker()
         await send(producer, topic, numbered(4))
         await eventually(lambda: len(inbox.bodies) >= 8, PATIENCE)
         await eventually(lambda: producer.health().ok and consumer.health().ok, PATIENCE)
+        for told in (at_producer, at_consumer):
+            await heard(told, rmq.StateChangeKind.BROKERS_REGAINED)
+            await eventually(lambda told=told: told[-1].health.ok, PATIENCE)  # type: ignore[misc]
+            assert any(cluster.broker_address in subject for change in told for subject in change.subjects)
+    counts = len(at_producer), len(at_consumer)
+    await asyncio.sleep(1.5)  # longer than from one look to the next
+    assert (len(at_producer), len(at_consumer)) == counts, "a client that has stopped tells nothing"
+
+
+async def heard(told: list[rmq.StateChange], kind: rmq.StateChangeKind) -> None:
+    await eventually(lambda: kind in [change.kind for change in told], PATIENCE)
 
 
 @pytest.mark.feature("U2")
 async def test_a_listener_that_hangs_and_its_lag(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "health", 1), cluster.unique("g")
     gate = asyncio.Event()
-    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, ordered=True, stuck_after=1.0)
+    told: list[rmq.StateChange] = []
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=FIRST, ordered=True, stuck_after=1.0, on_state_change=told.append
+    )
 
     @consumer.listen(topic)
     async def handle(message: rmq.ReceivedMessage) -> None:
@@ -91,14 +114,18 @@ async def test_a_listener_that_hangs_and_its_lag(cluster: Cluster) -> None:
         [queue] = [queue for queue in consumer.health().queues if queue.queue.topic == topic]
         assert (queue.position, queue.stuck) == (0, True)
         assert queue.lag is not None and queue.lag >= 1
+        await heard(told, rmq.StateChangeKind.QUEUES_STUCK)
         gate.set()
+        await heard(told, rmq.StateChangeKind.QUEUES_MOVING)
         await eventually(lambda: consumer.health().ok and consumer.offsets(topic).popitem()[1] == 5, PATIENCE)
 
 
 @pytest.mark.feature("U2")
 def test_the_blocking_twins_tell_the_same(cluster: Cluster) -> None:
     topic = asyncio.run(new_topic(cluster, "health", 1))
-    consumer = aiorocketmq.sync.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+    told: list[rmq.StateChange] = []
+    listening = {"group": cluster.unique("g"), "start_from": FIRST, "on_state_change": told.append}
+    consumer = aiorocketmq.sync.PushConsumer(cluster.name_servers, **listening)  # type: ignore[arg-type]
     got: list[bytes] = []
     consumer.listen(topic)(lambda message: got.append(message.body))
     producer, admin = cluster.sync_producer(topics=[topic]), cluster.sync_admin()
@@ -109,6 +136,7 @@ def test_the_blocking_twins_tell_the_same(cluster: Cluster) -> None:
         eventually_sync(lambda: len(got) == 20, PATIENCE)
         for name, health in clients:
             eventually_sync(lambda health=health: health().ok, PATIENCE, message=name)  # type: ignore[misc]
+        eventually_sync(lambda: rmq.StateChangeKind.STATUS in [change.kind for change in told], PATIENCE)
         assert producer.health().in_flight == 0
         assert producer.health().client_id == producer.client_id
     assert [health().status for _, health in clients] == [rmq.HealthStatus.DOWN] * 3

@@ -399,13 +399,17 @@ async def test_changes_of_the_assignment_are_told(cluster: Cluster) -> None:
     assert changes == [(2, 2), (2, 1), (2, 2), (0, 0)]
 
 
-async def test_member_with_other_subscriptions_is_found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.feature("U2")
+async def test_member_with_other_subscriptions_is_found_and_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiorocketmq.consumer.member.FIRST_CHECK", 0.5)
     monkeypatch.setattr("aiorocketmq.consumer.member.CHECK_INTERVAL", 0.5)
     topic, group = await new_topic(cluster, "mixed", 1), cluster.unique("g")
+    told: list[rmq.StateChange] = []
 
     def subscribed(tag: str) -> rmq.PushConsumer:
-        consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, instance_name=f"{group}-{tag}")
+        consumer = rmq.PushConsumer(
+            cluster.name_servers, group=group, start_from=FIRST, instance_name=f"{group}-{tag}", on_state_change=told.append
+        )
         consumer.listen(topic, tag)(Inbox().take)
         return consumer
 
@@ -414,3 +418,10 @@ async def test_member_with_other_subscriptions_is_found(cluster: Cluster, monkey
         assert first.subscription_conflicts == {}
         async with subscribed("B"):
             await eventually(lambda: "'B'" in first.subscription_conflicts.get(topic, ""))
+            health = first.health()
+            assert health.status is rmq.HealthStatus.DEGRADED
+            assert any("different subscriptions" in reason and "'B'" in reason for reason in health.reasons)
+            await eventually(lambda: rmq.StateChangeKind.SUBSCRIPTIONS_DIFFER in [change.kind for change in told])
+            [change] = [change for change in told if change.kind is rmq.StateChangeKind.SUBSCRIPTIONS_DIFFER][:1]
+            assert change.subjects == (topic,)
+            assert "messages are lost to some of them" in change.text

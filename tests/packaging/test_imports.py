@@ -45,12 +45,12 @@ CASES = [
     ("aiorocketmq", 3, {"sync"}),
     ("aiorocketmq.Message", 20, {"sync"}),
     ("aiorocketmq.RocketMQError", 6, {"sync"}),
-    ("aiorocketmq.Producer", 116, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 126, {"sync", "consumer"}),
-    ("aiorocketmq.AdminClient", 104, {"sync", "admin"}),
-    ("aiorocketmq.sync.Producer", 128, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 163, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 141, {"sync", "admin", "producer"}),
+    ("aiorocketmq.Producer", 118, {"sync", "producer"}),
+    ("aiorocketmq.PushConsumer", 130, {"sync", "consumer"}),
+    ("aiorocketmq.AdminClient", 106, {"sync", "admin"}),
+    ("aiorocketmq.sync.Producer", 133, {"sync", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 170, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 146, {"sync", "admin", "producer"}),
 ]
 
 

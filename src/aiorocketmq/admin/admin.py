@@ -19,6 +19,8 @@ class AdminClient(TopicOperations, GroupOperations, MessageOperations, AccessOpe
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.
         config: A `ClientConfig` or a `rocketmq://` URL.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, or when `health().status` is
+            another one: a `def` on a thread of its own, an `async def` on the event loop.
         client_fields: Fields of `ClientConfig` that differ; `mq_client_api_timeout` limits each request, 3 s by default.
 
     Raises:

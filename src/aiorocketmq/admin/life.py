@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.namesrv_api import NameServerApi
 from aiorocketmq.client.watched import Watched
 from aiorocketmq.config import ClientConfig, NameServers
@@ -19,6 +18,7 @@ from aiorocketmq.model.enums import ServiceState
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
 
 _GROUP: Final = "admin_ext_group"
@@ -29,12 +29,17 @@ class AdminLife(Watched):
     """Start, stop, and the shared services that every family of operations uses."""
 
     def __init__(
-        self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Unpack[ClientFields]
+        self,
+        name_servers: NameServers = None,
+        *,
+        config: ClientConfig | str | None = None,
+        on_state_change: StateListener | None = None,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
         # Never told to brokers: only the key on the instance, where each admin client needs one of its own.
         self.group = f"{_GROUP}_{next(_numbers)}"
-        self._life = ClientLife("this admin client", self.config)
+        self._life = self._live("this admin client", self.config, on_state_change)
         self._remote_calls: RemoteCalls | None = None
         self._queue_addresses: dict[tuple[str, str], str] = {}
         self._brokers_of: dict[str, tuple[str, ...]] = {}  # topic → names of the brokers that had it last

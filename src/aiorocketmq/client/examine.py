@@ -236,9 +236,9 @@ def _why_degraded(health: Health, own: Own, stale_after: float) -> Iterable[str]
             yield f"name server {server.address} cannot be reached: {server.error}"
     for broker in health.brokers:
         if broker.reachable is False:
-            yield f"{broker_text(broker)} cannot be reached: {broker.error}"
+            yield f"broker {broker_text(broker)} cannot be reached: {broker.error}"
         elif broker.error:
-            yield f"{broker_text(broker)} refuses heartbeats: {broker.error}"
+            yield f"broker {broker_text(broker)} refuses heartbeats: {broker.error}"
     yield from (f"members of the group have different subscriptions: {text}" for text in health.subscription_conflicts.values())
     yield from _about_queues(health.queues, lost)
     silent = all(server.reachable is False for server in health.name_servers)
@@ -274,9 +274,9 @@ def _about_queues(queues: tuple[QueueHealth, ...], lost: Collection[str]) -> Ite
 
 
 def broker_text(broker: BrokerHealth) -> str:
-    """A broker, as sentences name it."""
+    """A broker, as sentences name it behind the word."""
     role = "master" if broker.broker_id == MASTER_ID else f"slave {broker.broker_id}"
-    return f"broker {broker.name} ({role}, {broker.address})"
+    return f"{broker.name} ({role}, {broker.address})"
 
 
 def _longest(queues: Collection[QueueHealth]) -> float:

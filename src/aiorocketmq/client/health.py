@@ -265,6 +265,58 @@ def _plain(value: object) -> Any:
     return value
 
 
+class StateChangeKind(Enum):
+    """What has changed.
+
+    Attributes:
+        STATUS: `health().status` is another one; also told once after the start.
+        NAME_SERVERS_LOST: Name servers cannot be reached.
+        NAME_SERVERS_REGAINED: They can again.
+        NAME_SERVERS_GONE: They are not configured any more, and could not be reached before.
+        BROKERS_LOST: Brokers cannot be reached.
+        BROKERS_REGAINED: They can again.
+        BROKERS_GONE: No route names them any more, and they could not be reached before.
+        SUBSCRIPTIONS_DIFFER: Another member of the group subscribes a topic in another way.
+        SUBSCRIPTIONS_AGREE: That is over.
+        QUEUES_STUCK: Queues make no progress.
+        QUEUES_MOVING: They do again, or fall to another member.
+    """
+
+    STATUS = "status"
+    NAME_SERVERS_LOST = "name servers lost"
+    NAME_SERVERS_REGAINED = "name servers regained"
+    NAME_SERVERS_GONE = "name servers gone"
+    BROKERS_LOST = "brokers lost"
+    BROKERS_REGAINED = "brokers regained"
+    BROKERS_GONE = "brokers gone"
+    SUBSCRIPTIONS_DIFFER = "subscriptions differ"
+    SUBSCRIPTIONS_AGREE = "subscriptions agree"
+    QUEUES_STUCK = "queues stuck"
+    QUEUES_MOVING = "queues moving"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """Something has changed in how a client is: what `on_state_change` is called with. Its `str()` is `text`.
+
+    Attributes:
+        kind: What.
+        client: The client, as in `producer 'shop'`.
+        subjects: What it is about: addresses, brokers, topics or queues as the text names them; with `STATUS` the client.
+        text: All of it in a sentence.
+        health: How the client is now.
+    """
+
+    kind: StateChangeKind
+    client: str
+    subjects: tuple[str, ...]
+    text: str
+    health: Health
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True)
 class InstanceHealth:
     """A look at an instance: counters, for tests and the curious.

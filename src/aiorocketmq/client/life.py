@@ -30,6 +30,7 @@ from aiorocketmq.model.enums import ServiceState
 if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.health import Health
+    from aiorocketmq.client.state_watch import StateWatch
 
 Step: TypeAlias = Callable[[ClientInstance], Awaitable[None]]
 
@@ -43,6 +44,7 @@ class ClientLife:
         name: What lives, as errors name it: `producer 'orders'`.
         config: Chooses the instance.
         keep_default_name: See `InstanceManager.acquire`.
+        watch: Watches the client while it runs, or None.
 
     Attributes:
         state: Where in its life the client is.
@@ -50,13 +52,14 @@ class ClientLife:
         stopped: Set once the client was stopped, to the end.
     """
 
-    def __init__(self, name: str, config: ClientConfig, *, keep_default_name: bool = False) -> None:
+    def __init__(self, name: str, config: ClientConfig, *, keep_default_name: bool = False, watch: StateWatch | None = None) -> None:
         self.state = ServiceState.CREATE_JUST
         self.instance: ClientInstance | None = None
         self.stopped = asyncio.Event()
         self._name = name
         self._config = config
         self._keep_default_name = keep_default_name
+        self._watch = watch
         self._turn = asyncio.Lock()
         self._turn_loop: asyncio.AbstractEventLoop | None = None
         self._tasks = Scheduler(name)  # not the instance's, which ends with its last client
@@ -106,6 +109,8 @@ class ClientLife:
             self._loop = asyncio.get_running_loop()
             self.instance = instance
             self.state = ServiceState.RUNNING
+            if self._watch is not None:
+                self._watch.start()
             if settle is not None:
                 await self._settle(instance, undo, settle)
 
@@ -122,7 +127,7 @@ class ClientLife:
         cut_off, self._starting = self._starting is not None and self._starting.expired(), None
         if self.state is not ServiceState.SHUTDOWN_ALREADY:
             self.state = ServiceState.START_FAILED
-        self._undoing = self._tasks.finish("undo start", partial(_leave, instance, undo))
+        self._undoing = self._tasks.finish("undo start", partial(self._leave, instance, undo))
         self._undoing.add_done_callback(self._undone)
         await self._tasks.join(self._undoing)
         if cut_off:
@@ -182,7 +187,12 @@ class ClientLife:
             if self._undoing is not None:
                 await self._tasks.join(self._undoing)
             if self.instance is not None:
-                await _leave(self.instance, end)
+                await self._leave(self.instance, end)
+
+    async def _leave(self, instance: ClientInstance, end: Step) -> None:
+        if self._watch is not None:
+            await self._watch.stop()
+        await _leave(instance, end)
 
     def _stopped(self, _: asyncio.Future[None]) -> None:
         self.instance = None
@@ -246,6 +256,8 @@ class ClientLife:
             raise ClientStateError(f"{self._name} belongs to another event loop", hint=_ONE_LOOP)
         self.state = ServiceState.SHUTDOWN_ALREADY
         self.instance = None
+        if self._watch is not None:
+            self._watch.abandon()
         manager.shared.purge()
         instance.abandon()
         text = f"{self._name} was not stopped before its event loop was closed; its connections are closed now"

@@ -10,12 +10,29 @@ from aiorocketmq.client.life import ClientLife
 if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.client.state_watch import StateListener
+    from aiorocketmq.config import ClientConfig
 
 
 class Watched:
     """A client that can be asked how it is."""
 
     _life: ClientLife
+
+    def _live(
+        self, name: str, config: ClientConfig, on_state_change: StateListener | None, *, keep_default_name: bool = False
+    ) -> ClientLife:
+        """Make the life of the client; see `ClientLife`.
+
+        Raises:
+            ConfigError: `on_state_change` cannot be called with one argument.
+        """
+        watch = None
+        if on_state_change is not None:
+            from aiorocketmq.client.state_watch import StateWatch  # for those who want it
+
+            watch = StateWatch(name, on_state_change, self.health)
+        return ClientLife(name, config, keep_default_name=keep_default_name, watch=watch)
 
     async def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
         """Ask the name servers and every broker for a sign of life: for health checks.

@@ -1,4 +1,4 @@
-"""Looks whether all members of the group have the same subscriptions (no Java twin: there the messages are lost quietly).
+"""Looks whether all members of the group have the same subscriptions (no Java twin: there the messages are lost quietly). Feature U2.
 
 A broker keeps one set of subscriptions per group: of two forms of one topic the newest wins, and the last heartbeat removes the topics
 that it does not name. So a member whose set differs from the broker's has another member beside it with other subscriptions.

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.watched import Watched
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from aiorocketmq.client.examine import Own
+    from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
 
@@ -106,6 +106,9 @@ class PushConsumer(Watched):
         enable_trace: Write the message trace: two records for each message that a listener gets, for `mqadmin queryMsgTraceById` and the
             like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
         trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, queues get stuck and go on, another
+            member subscribes in another way, or `health().status` is another one: a `def` on a thread of its own, an `async def` on the
+            event loop.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -149,6 +152,7 @@ class PushConsumer(Watched):
         hooks: Iterable[ConsumeHook | FilterHook] = (),
         enable_trace: bool = False,
         trace_topic: str | None = None,
+        on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
@@ -164,7 +168,8 @@ class PushConsumer(Watched):
         self._runtime: PushRuntime | None = None
         self._force = asyncio.Event()
         self._signalled = False
-        self._life = ClientLife(f"consumer of group {group!r}", self.config, keep_default_name=self._settings.broadcasting)
+        keep_default_name = self._settings.broadcasting
+        self._life = self._live(f"consumer of group {group!r}", self.config, on_state_change, keep_default_name=keep_default_name)
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
 

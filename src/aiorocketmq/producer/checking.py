@@ -7,13 +7,12 @@ newest is answered. What is more than can wait is forgotten; the broker asks aga
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from aiorocketmq.client.callbacks import call
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.ports import TransactionCheck
 from aiorocketmq.client.statelog import StateLog
@@ -25,15 +24,6 @@ from aiorocketmq.producer.decisions import Decisions
 CheckListener: TypeAlias = Callable[[ReceivedMessage], TransactionState | Awaitable[TransactionState]]
 
 logger = logging.getLogger("aiorocketmq.producer")
-
-
-async def call(function: Callable[..., Any], executor: Executor | None, *args: Any) -> Any:
-    """Call a function of the user's: a coroutine function here, a plain one on a thread of the executor, with the caller's context."""
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
-        return await function(*args)
-    context = contextvars.copy_context()
-    answer = await asyncio.get_running_loop().run_in_executor(executor, context.run, function, *args)
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 def state_of(answer: object, log: StateLog, where: str) -> TransactionState:

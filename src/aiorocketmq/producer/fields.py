@@ -10,6 +10,7 @@ from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.model.enums import CompressionType
 
 if TYPE_CHECKING:
+    from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
 
@@ -46,3 +47,4 @@ class ProducerFields(ClientFields, total=False):
     enable_trace: bool
     trace_topic: str | None
     trace_recalls: bool
+    on_state_change: StateListener | None

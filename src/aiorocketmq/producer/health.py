@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiorocketmq.client.examine import Own
+
 if TYPE_CHECKING:
-    from aiorocketmq.client.examine import Own
     from aiorocketmq.producer.dispatcher import SendDispatcher
 
 
 def own_health(dispatcher: SendDispatcher) -> Own:
     """See `Watched._own_health`."""
-    from aiorocketmq.client.examine import Own
-
     past_the_loop = list(dispatcher.beside)
     avoidance = dispatcher.avoidance
     return Own(

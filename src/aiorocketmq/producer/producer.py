@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.life import ClientLife
 from aiorocketmq.client.replies import send_reply
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
@@ -39,7 +38,6 @@ from aiorocketmq.producer.accumulator import Accumulator
 from aiorocketmq.producer.dispatcher import SendDispatcher
 from aiorocketmq.producer.failures import no_room
 from aiorocketmq.producer.gathered import Gathered
-from aiorocketmq.producer.health import own_health
 from aiorocketmq.producer.observed import FLUSH_TIMEOUT, ObservedSends
 from aiorocketmq.producer.prepare import Policies, Preparer
 from aiorocketmq.producer.reply import refused
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from aiorocketmq.client.examine import Own
+    from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
@@ -103,6 +102,8 @@ class Producer(ObservedSends):
             the like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
         trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
         trace_recalls: A record of every `recall()`, too; readers before 5.4 do not know these.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, or when `health().status` is
+            another one: a `def` on a thread of its own, an `async def` on the event loop.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -146,6 +147,7 @@ class Producer(ObservedSends):
         enable_trace: bool = False,
         trace_topic: str | None = None,
         trace_recalls: bool = False,
+        on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         fields = {name: value for name, value in locals().items() if name in ProducerSettings.__dataclass_fields__}
@@ -154,7 +156,7 @@ class Producer(ObservedSends):
         self._settings.check_frame(self._config.frame_max_length)
         self._config.names.check_group(group)
         self._policies = Policies(self._settings, self._settings.retry_response_codes)
-        self._life = ClientLife(f"producer {group!r}", self._config)
+        self._life = self._live(f"producer {group!r}", self._config, on_state_change)
         self._dispatcher: SendDispatcher | None = None
         self._preparer: Preparer | None = None  # there while the producer runs
         self._draining: asyncio.Timeout | None = None
@@ -275,6 +277,8 @@ class Producer(ObservedSends):
             self._draining.reschedule(asyncio.get_running_loop().time())
 
     def _own_health(self) -> Own:
+        from aiorocketmq.producer.health import own_health  # for those who ask
+
         assert self._dispatcher is not None  # it runs
         return own_health(self._dispatcher)
 

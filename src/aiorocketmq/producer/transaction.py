@@ -16,6 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from aiorocketmq.client.callbacks import call
 from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.statelog import StateLog
@@ -29,7 +30,7 @@ from aiorocketmq.model.names import DEFAULT_PRODUCER_GROUP, HALF_TOPIC, is_dlq_t
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
-from aiorocketmq.producer.checking import Checker, CheckListener, call, state_of
+from aiorocketmq.producer.checking import Checker, CheckListener, state_of
 from aiorocketmq.producer.decisions import Decisions, EndTransactionHook
 from aiorocketmq.producer.producer import Producer
 from aiorocketmq.producer.reply import refused

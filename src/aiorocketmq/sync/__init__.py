@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         PingResult,
         QueueHealth,
         RouteHealth,
+        StateChange,
+        StateChangeKind,
         TaskHealth,
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
@@ -203,6 +205,8 @@ __all__ = [
     "PingResult",
     "QueueHealth",
     "RouteHealth",
+    "StateChange",
+    "StateChangeKind",
     "TaskHealth",
     # enums
     "CompressionType",

@@ -12,6 +12,7 @@ from typing import Self, Unpack, final
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, Policy, QueueRead, TopicStats, User
 from aiorocketmq.client.health import Health, PingResult
+from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.model.enums import Permission, ServiceState
@@ -30,6 +31,8 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.
         config: A `ClientConfig` or a `rocketmq://` URL.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, or when `health().status` is
+            another one: a `def` on a thread of its own, an `async def` on the event loop.
         client_fields: Fields of `ClientConfig` that differ; `mq_client_api_timeout` limits each request, 3 s by default.
 
     Raises:
@@ -42,9 +45,14 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
     """
 
     def __init__(
-        self, name_servers: NameServers = None, *, config: ClientConfig | str | None = None, **client_fields: Unpack[ClientFields]
+        self,
+        name_servers: NameServers = None,
+        *,
+        config: ClientConfig | str | None = None,
+        on_state_change: StateListener | None = None,
+        **client_fields: Unpack[ClientFields],
     ) -> None:
-        super().__init__(AsyncAdminClient(name_servers, config=config, **client_fields))
+        super().__init__(AsyncAdminClient(name_servers, config=config, on_state_change=on_state_change, **client_fields))
 
     def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
         """Ask the name servers and every broker for a sign of life: for health checks.

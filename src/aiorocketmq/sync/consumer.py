@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self, Unpack, final, overload
 
 from aiorocketmq.client.health import Health, PingResult
+from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
@@ -88,6 +89,9 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         enable_trace: Write the message trace: two records for each message that a listener gets, for `mqadmin queryMsgTraceById` and the
             like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
         trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, queues get stuck and go on, another
+            member subscribes in another way, or `health().status` is another one: a `def` on a thread of its own, an `async def` on the
+            event loop.
         **client_fields: Fields of `ClientConfig`.
 
     Raises:
@@ -131,6 +135,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         hooks: Iterable[ConsumeHook | FilterHook] = (),
         enable_trace: bool = False,
         trace_topic: str | None = None,
+        on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
@@ -168,6 +173,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 hooks=hooks,
                 enable_trace=enable_trace,
                 trace_topic=trace_topic,
+                on_state_change=on_state_change,
                 **client_fields,
             )
         )

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Self, Unpack, final
 
 from aiorocketmq.client.health import Health, PingResult
+from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
@@ -75,6 +76,8 @@ class Producer(BlockingProducer[AsyncProducer]):
             the like. At most 2048 records wait for a broker; what is more is counted in `traces_lost`.
         trace_topic: Where to; None is `RMQ_SYS_TRACE_TOPIC`, which brokers have with `traceTopicEnable=true`, or create.
         trace_recalls: A record of every `recall()`, too; readers before 5.4 do not know these.
+        on_state_change: Called with a `StateChange` when brokers or name servers are lost and regained, or when `health().status` is
+            another one: a `def` on a thread of its own, an `async def` on the event loop.
         client_fields: Fields of `ClientConfig`, changed for this producer.
 
     Raises:
@@ -118,6 +121,7 @@ class Producer(BlockingProducer[AsyncProducer]):
         enable_trace: bool = False,
         trace_topic: str | None = None,
         trace_recalls: bool = False,
+        on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
         super().__init__(
@@ -155,6 +159,7 @@ class Producer(BlockingProducer[AsyncProducer]):
                 enable_trace=enable_trace,
                 trace_topic=trace_topic,
                 trace_recalls=trace_recalls,
+                on_state_change=on_state_change,
                 **client_fields,
             ),
             max_in_flight,

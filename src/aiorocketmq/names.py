@@ -12,8 +12,8 @@ SEND_HOOKS = ("CheckForbiddenHook", "SendContext", "SendHook")
 CONSUME_HOOKS = ("ConsumeContext", "ConsumeHook", "FilterHook")
 SELECTORS = ("QueueSelector", "SelectByHash", "SelectByRandom", "SelectRoundRobin")
 HEALTH = (
-    "BrokerHealth", "Health", "HealthStatus", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth", "StateChange",
-    "StateChangeKind", "TaskHealth",
+    "BrokerHealth", "Health", "HealthStatus", "ListenerHealth", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth",
+    "StateChange", "StateChangeKind", "TaskHealth",
 )  # fmt: skip
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",

@@ -140,3 +140,56 @@ def test_the_blocking_twins_tell_the_same(cluster: Cluster) -> None:
         assert producer.health().in_flight == 0
         assert producer.health().client_id == producer.client_id
     assert [health().status for _, health in clients] == [rmq.HealthStatus.DOWN] * 3
+
+
+@pytest.mark.feature("U2")
+async def test_one_broker_of_two_dies_and_is_missed_though_the_name_server_forgets_it(embedded_cluster: Cluster) -> None:
+    """On a cluster of its own: the fixture only says on which."""
+    from aiorocketmq.server import LocalCluster
+
+    told: list[rmq.StateChange] = []
+    async with LocalCluster(brokers=2) as cluster:
+        await cluster.create_topic("orders")
+        doomed = cluster.brokers[1]
+        producer = rmq.Producer(
+            cluster.name_servers, group="shop", topics=["orders"], poll_name_server_interval=0.5, on_state_change=told.append
+        )
+        async with producer:
+            for _ in range(8):
+                await producer.send(rmq.Message("orders", b"x"))
+            await eventually(lambda: producer.health().ok and len(producer.health().brokers) == 2, PATIENCE)
+            await cluster.kill_broker(doomed.name)
+            await eventually(lambda: producer.health().status is rmq.HealthStatus.DEGRADED, PATIENCE)
+            await eventually(lambda: [broker.routed for broker in producer.health().brokers] == [True, False], PATIENCE)
+            [reason] = producer.health().reasons
+            assert f"broker {doomed.name} (master, {doomed.address}) cannot be reached, and the name servers leave it out" in reason
+            await producer.send(rmq.Message("orders", b"x"))
+            await heard(told, rmq.StateChangeKind.BROKERS_LOST)
+            await cluster.start_broker(doomed.name)
+            await eventually(lambda: [broker.routed for broker in producer.health().brokers] == [True, True], PATIENCE)
+
+            async def sent() -> bool:
+                await producer.send(rmq.Message("orders", b"x"))
+                return producer.health().ok
+
+            await eventually(sent, PATIENCE)
+            await heard(told, rmq.StateChangeKind.BROKERS_REGAINED)
+    assert rmq.StateChangeKind.BROKERS_GONE not in [change.kind for change in told]
+
+
+@pytest.mark.feature("U2")
+async def test_a_broker_that_says_nothing_any_more_is_seen(embedded_cluster: Cluster) -> None:
+    """As above."""
+    from aiorocketmq.server import LocalCluster
+
+    async with LocalCluster() as cluster:
+        [broker] = cluster.brokers
+        producer = rmq.Producer(cluster.name_servers, group="shop", mq_client_api_timeout=0.5, heartbeat_broker_interval=0.5)
+        async with producer:
+            await producer.send(rmq.Message("orders", b"x"))
+            await eventually(lambda: producer.health().ok and producer.health().brokers[0].heartbeat_ago is not None, PATIENCE)
+            await cluster.pause_broker(broker.name)
+            await eventually(lambda: producer.health().status is rmq.HealthStatus.DOWN, PATIENCE)
+            assert producer.health().brokers[0].error
+            await cluster.resume_broker(broker.name)
+            await eventually(lambda: producer.health().ok, PATIENCE)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from aiorocketmq.client.examine import LOOP_FAILED_FOR, Own, examine
+from aiorocketmq.client.examine import LOOP_FAILED_FOR, MISSED_FOR, Own, examine
 from aiorocketmq.client.health import Health, HealthStatus, TaskHealth
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model.enums import ServiceState
+from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from tests.support.virtual_loop import virtual_time
 from tests.wire.world import MASTER, SLAVE, FakeProducer, World, heartbeat_answer, route
@@ -173,6 +174,54 @@ async def test_only_the_brokers_of_the_clients_own_topics_count() -> None:
     assert [broker.reachable for broker in both.brokers] == [True, False]
     assert both.status is HealthStatus.DEGRADED
     assert both.routes[0].topic == "bills"
+    await instance.stop()
+
+
+@pytest.mark.feature("U2")
+@virtual_time
+async def test_a_broker_that_is_lost_is_missed_though_the_name_servers_leave_it_out() -> None:
+    world = World()
+    other = world.make_broker("broker-b:10911")
+    alone, both = route(), TopicRouteData(
+        (QueueData("broker-a", 4, 4, 6), QueueData("broker-b", 4, 4, 6)),
+        (BrokerData("DefaultCluster", "broker-a", {0: MASTER}), BrokerData("DefaultCluster", "broker-b", {0: "broker-b:10911"})),
+    )  # fmt: skip
+    world.routes["orders"] = both
+    instance = await started(world)
+    assert [broker.name for broker in look(instance).brokers] == ["broker-a", "broker-b"]
+    other.refuse = True
+    other.drop()
+    world.routes["orders"] = alone
+    await asyncio.sleep(31)
+    health = look(instance)
+    assert [(broker.name, broker.reachable, broker.routed) for broker in health.brokers] == [
+        ("broker-a", True, True),
+        ("broker-b", False, False),
+    ]
+    [reason] = health.reasons
+    assert reason.startswith("broker broker-b (master, broker-b:10911) cannot be reached, and the name servers leave it out: ")
+    assert look(instance, ["bills"]).ok, "no broker of theirs"
+    await asyncio.sleep(MISSED_FOR)
+    assert look(instance).ok, "it was taken away"
+    other.refuse = False
+    world.routes["orders"] = both
+    await asyncio.sleep(61)
+    world.routes["orders"] = alone
+    await asyncio.sleep(31)
+    assert look(instance).ok, "one that was not lost is not missed"
+    assert [broker.name for broker in look(instance).brokers] == ["broker-a"]
+    world.routes["orders"] = both
+    await asyncio.sleep(61)
+    other.refuse = True
+    other.drop()
+    world.routes["orders"] = alone
+    await asyncio.sleep(31)
+    assert not look(instance).ok
+    other.refuse = False
+    world.routes["orders"] = both
+    await asyncio.sleep(61)
+    assert [broker.routed for broker in look(instance).brokers] == [True, True]
+    assert look(instance).ok
     await instance.stop()
 
 

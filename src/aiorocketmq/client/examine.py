@@ -10,6 +10,7 @@ from aiorocketmq.client.health import (
     BrokerHealth,
     Health,
     HealthStatus,
+    ListenerHealth,
     NameServerHealth,
     QueueHealth,
     RouteHealth,
@@ -35,6 +36,10 @@ PULLS_FAIL_AFTER: Final = 5.0
 """Seconds after which pulls that fail are a reason."""
 STALE_AFTER: Final = 2
 """Intervals of the refresh after which a route that could not be refreshed is a reason: until then the one that is known does."""
+FAILED_WITHIN: Final = 60.0
+"""Seconds for which a send that failed is a reason."""
+MISSED_FOR: Final = 30 * 60.0
+"""Seconds for which a broker is missed that was lost and has left the routes: it may have died, or been taken away."""
 _SHOWN: Final = 3
 """Names in one sentence."""
 
@@ -51,6 +56,10 @@ class Own:
         suspended: It pulls no more, as it was told.
         records: Its background work, besides that of the instance.
         avoided: Names of the brokers that it leaves out.
+        listeners: How the calls of its listeners ended of late.
+        sends_failed: Sends that failed within the last minute.
+        send_failed_at: Loop time at which the last one failed, None when none has.
+        send_error: Why it did.
         in_flight: Messages that await their answers.
         in_flight_bytes: Bytes of their bodies.
     """
@@ -62,6 +71,10 @@ class Own:
     suspended: bool = False
     records: Collection[TaskRecord] = ()
     avoided: Collection[str] = ()
+    listeners: tuple[ListenerHealth, ...] = ()
+    sends_failed: int = 0
+    send_failed_at: float | None = None
+    send_error: str = ""
     in_flight: int = 0
     in_flight_bytes: int = 0
 
@@ -95,6 +108,8 @@ def examine(client: str, state: ServiceState, instance: ClientInstance, loop: as
     own, now = ask(), loop.time()
     routes = _routes(instance, own.topics, now)
     names = None if own.topics is None else {name for route in routes for name in route.brokers}
+    brokers = _brokers(instance, names, own.avoided, now)
+    here = {broker.name for broker in brokers}
     health = Health(
         HealthStatus.HEALTHY,
         (),
@@ -102,12 +117,16 @@ def examine(client: str, state: ServiceState, instance: ClientInstance, loop: as
         state,
         client_id=instance.client_id,
         name_servers=_name_servers(instance, now),
-        brokers=_brokers(instance, names, own.avoided, now),
+        brokers=(*brokers, *_departed(instance, own.topics, here, now)),
         routes=routes,
         queues=own.queues,
         tasks=tuple(_task(record, now) for record in (*instance.scheduler.records.values(), *own.records)),
         subscription_conflicts=dict(own.conflicts),
         suspended=own.suspended,
+        listeners=own.listeners,
+        sends_failed=own.sends_failed,
+        send_failed_ago=_ago(own.send_failed_at, now),
+        send_error=own.send_error,
         in_flight=own.in_flight,
         in_flight_bytes=own.in_flight_bytes,
     )
@@ -168,6 +187,16 @@ def _brokers(instance: ClientInstance, names: Collection[str] | None, avoided: C
     return tuple(found)
 
 
+def _departed(instance: ClientInstance, topics: Collection[str] | None, here: Collection[str], now: float) -> Iterable[BrokerHealth]:
+    """Brokers that were lost, and that name servers have taken out of the routes since: they are still missed."""
+    for gone in instance.routes.departed(topics, now - MISSED_FOR):
+        name = gone.broker.broker_name
+        for broker_id, address in sorted(gone.broker.broker_addrs.items()):
+            error = instance.remoting.peers.trouble(address)
+            if error and name not in here:
+                yield BrokerHealth(name, broker_id, address, False, False, "", None, error, False, routed=False)
+
+
 def _routes(instance: ClientInstance, topics: Collection[str] | None, now: float) -> tuple[RouteHealth, ...]:
     found = []
     for topic in sorted(instance.routes.topics() if topics is None else topics):
@@ -217,7 +246,8 @@ def _ago(moment: float | None, now: float) -> float | None:
 
 def _why_down(health: Health, instance: ClientInstance, own: Own) -> tuple[str, ...]:
     reasons = []
-    needed = [broker for broker in health.brokers if own.subscribed or broker.broker_id == MASTER_ID]
+    routed = [broker for broker in health.brokers if broker.routed]
+    needed = [broker for broker in routed if own.subscribed or broker.broker_id == MASTER_ID]
     if needed and all(broker.reachable is False for broker in needed):
         reasons.append("no broker can be reached")
     servers = health.name_servers
@@ -236,10 +266,17 @@ def _why_degraded(health: Health, own: Own, stale_after: float) -> Iterable[str]
             yield f"name server {server.address} cannot be reached: {server.error}"
     for broker in health.brokers:
         if broker.reachable is False:
-            yield f"broker {broker_text(broker)} cannot be reached: {broker.error}"
+            but = "" if broker.routed else ", and the name servers leave it out"
+            yield f"broker {broker_text(broker)} cannot be reached{but}: {broker.error}"
         elif broker.error:
             yield f"broker {broker_text(broker)} refuses heartbeats: {broker.error}"
     yield from (f"members of the group have different subscriptions: {text}" for text in health.subscription_conflicts.values())
+    if health.sends_failed and health.send_failed_ago is not None:
+        some_sends = "a send" if health.sends_failed == 1 else f"{health.sends_failed} sends"
+        yield f"{some_sends} failed within the last minute, {health.send_failed_ago:.0f} s ago: {health.send_error}"
+    for listener in health.listeners:
+        if listener.failed and not listener.consumed:
+            yield f"the listener of topic {listener.topic!r} fails on every message, {listener.failed} within the last minute"
     yield from _about_queues(health.queues, lost)
     silent = all(server.reachable is False for server in health.name_servers)
     for route in health.routes:

@@ -94,6 +94,7 @@ class BrokerHealth:
         heartbeat_ago: Seconds since it last answered a heartbeat; None when it has not yet.
         error: Why it cannot be reached, or what it answered to the last heartbeat that it refused; "" when neither.
         avoided: This producer leaves it out for a while, because it was slow or has failed (`send_latency_enable`).
+        routed: A route names it. One that is lost, and that name servers leave out for that, is shown for half an hour more.
     """
 
     name: str
@@ -105,6 +106,7 @@ class BrokerHealth:
     heartbeat_ago: float | None
     error: str
     avoided: bool
+    routed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,23 @@ class QueueHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerHealth:
+    """How the calls of the listener of one topic ended, within the last minute or a little more.
+
+    Attributes:
+        topic: Its topic.
+        consumed: Messages consumed.
+        failed: Messages that it failed on, however often each.
+        mean_seconds: Of a call, in the mean; 0.0 when there was none.
+    """
+
+    topic: str
+    consumed: int
+    failed: int
+    mean_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskHealth:
     """What is known of one piece of background work.
 
@@ -209,7 +228,11 @@ class Health:
         queues: Consumers: the queues that fall to it.
         tasks: The background work.
         subscription_conflicts: Consumers: topic → how another member of the group subscribes it.
+        listeners: Consumers: how the calls of the listeners ended of late.
         suspended: Consumers: `suspend()` was called, and not `resume()`.
+        sends_failed: Producers: sends that failed within the last minute, 1000 at most; what their callers did wrong does not count.
+        send_failed_ago: Producers: seconds since the last one failed; None when none has.
+        send_error: Producers: why it did.
         in_flight: Producers: messages that await their answers.
         in_flight_bytes: Producers: bytes of their bodies.
     """
@@ -225,7 +248,11 @@ class Health:
     queues: tuple[QueueHealth, ...] = ()
     tasks: tuple[TaskHealth, ...] = ()
     subscription_conflicts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    listeners: tuple[ListenerHealth, ...] = ()
     suspended: bool = False
+    sends_failed: int = 0
+    send_failed_ago: float | None = None
+    send_error: str = ""
     in_flight: int = 0
     in_flight_bytes: int = 0
 
@@ -272,10 +299,10 @@ class StateChangeKind(Enum):
         STATUS: `health().status` is another one; also told once after the start.
         NAME_SERVERS_LOST: Name servers cannot be reached.
         NAME_SERVERS_REGAINED: They can again.
-        NAME_SERVERS_GONE: They are not configured any more, and could not be reached before.
+        NAME_SERVERS_GONE: They were lost, and are not configured any more.
         BROKERS_LOST: Brokers cannot be reached.
         BROKERS_REGAINED: They can again.
-        BROKERS_GONE: No route names them any more, and they could not be reached before.
+        BROKERS_GONE: They were lost, and are missed no more: no route has named them for half an hour, or the client has left their topics.
         SUBSCRIPTIONS_DIFFER: Another member of the group subscribes a topic in another way.
         SUBSCRIPTIONS_AGREE: That is over.
         QUEUES_STUCK: Queues make no progress.

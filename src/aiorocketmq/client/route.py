@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiorocketmq.client.locks import TimedLock
@@ -38,7 +38,7 @@ from aiorocketmq.errors import (
 )
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import TopicRouteData
+from aiorocketmq.model.route import BrokerData, TopicRouteData
 from aiorocketmq.protocol.bodies_client import decode_topic_route
 
 DEFAULT_TOPIC_QUEUE_NUMS: Final = 4
@@ -95,6 +95,21 @@ class RouteRecord:
     error: str = ""
 
 
+@dataclass(slots=True)
+class Departed:
+    """A broker that has left routes. Mutable.
+
+    Attributes:
+        broker: As the last route had it.
+        at: Loop time at which the first route left it out.
+        topics: The topics whose routes it has left.
+    """
+
+    broker: BrokerData
+    at: float
+    topics: set[str] = field(default_factory=set)
+
+
 class RouteService:
     """The route table of one instance.
 
@@ -130,6 +145,7 @@ class RouteService:
         self._queries: dict[_Query, asyncio.Task[TopicEntry]] = {}
         self._asked_at: dict[str, float] = {}
         self._records: dict[str, RouteRecord] = {}
+        self._departed: dict[str, Departed] = {}
         self._soon: set[str] = set()
         self._log = StateLog(logger)
 
@@ -161,6 +177,11 @@ class RouteService:
     def record(self, topic: str) -> RouteRecord:
         """How the queries of a topic go; an empty record for one that nobody has asked for."""
         return self._records.get(topic) or RouteRecord()
+
+    def departed(self, topics: Collection[str] | None, since: float) -> list[Departed]:
+        """The brokers that have left the routes of these topics (None: of any) since then, and are in none now."""
+        self._departed = {name: gone for name, gone in self._departed.items() if gone.at >= since}
+        return [gone for gone in self._departed.values() if topics is None or gone.topics.intersection(topics)]
 
     # --- asking the name server ------------------------------------------------------------------------------------------------------
 
@@ -393,6 +414,8 @@ class RouteService:
             return old
         entry = TopicEntry(route, publish_info_of(topic, route), subscribe_queues_of(topic, route), inherited_from, queue_limit)
         self._topics[topic] = entry
+        if old is not None:
+            self._note_departed(topic, old.route, route)
         for broker in route.broker_datas:
             if broker.broker_addrs:
                 self.broker_addrs.put(broker)
@@ -410,6 +433,17 @@ class RouteService:
         )
         self._on_changed(topic, entry)
         return entry
+
+    def _note_departed(self, topic: str, old: TopicRouteData, new: TopicRouteData) -> None:
+        here = {broker.broker_name for broker in new.broker_datas}
+        for broker in old.broker_datas:
+            if broker.broker_name not in here and broker.broker_addrs:
+                gone = self._departed.setdefault(broker.broker_name, Departed(broker, asyncio.get_running_loop().time()))
+                gone.topics.add(topic)
+                while len(self._departed) > _MANY_UNKNOWN:
+                    del self._departed[next(iter(self._departed))]
+        for name in here:
+            self._departed.pop(name, None)
 
     def _log_failure(self, topic: str, error: RocketMQError) -> None:
         if isinstance(error, TopicNotFoundError) and (is_retry_topic(topic) or topic not in self._topics):

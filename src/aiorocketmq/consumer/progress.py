@@ -53,12 +53,14 @@ class Progress:
         """Compare with the last look; logs when queues get stuck, and when they go on again."""
         now = self._clock()
         self._marks = {assigned: self._mark(assigned, now) for assigned in self._table.assigned.values()}
-        stuck = [queue for queue in self.queues() if queue.stuck]
+        table = self._table
+        stuck = [self._owned(each, now) for each in table.assigned.values() if self._stuck(each, self._standing(each, now))]
+        stuck += [self._waiting(each, now) for each in table.waiting.values() if now - each.since >= self._stuck_after]
         if stuck:
             text = "group %s makes no progress on %d of %d queues for %.0f s: %s%s"
             names = ", ".join(f"{queue.queue} ({queue.error or queue.waits_for or f'at {queue.position}'})" for queue in stuck[:_SHOWN])
             longest = max(queue.progress_ago for queue in stuck)
-            count = len(self._table.assigned) + len(self._table.waiting)
+            count = len(table.assigned) + len(table.waiting)
             self._log.failed("stuck", text, self._group, len(stuck), count, longest, names, ", ..." if len(stuck) > _SHOWN else "")
         else:
             self._log.worked("stuck", "all queues of group %s go on", self._group)
@@ -79,12 +81,7 @@ class Progress:
 
     def _owned(self, assigned: AssignedQueue, now: float) -> QueueHealth:
         puller = assigned.puller
-        trouble = puller.trouble
-        if trouble:
-            standing = now - puller.failing_since
-        else:
-            standing = now - self._mark(assigned, now).since
-        failure = puller.failure
+        standing, failure = self._standing(assigned, now), puller.failure
         return QueueHealth(
             queue=assigned.queue,
             owned=True,
@@ -94,10 +91,18 @@ class Progress:
             unfinished=assigned.messages.count,
             pulled_ago=now - puller.pulled_at if puller.pulled_at else None,
             progress_ago=max(standing, 0.0),
-            stuck=failure is not None or standing >= self._stuck_after,
+            stuck=self._stuck(assigned, standing),
             given_up=failure is not None,
-            error=failure.message if failure is not None else trouble,
+            error=failure.message if failure is not None else puller.trouble,
         )
+
+    def _standing(self, assigned: AssignedQueue, now: float) -> float:
+        """Seconds since the last progress."""
+        puller = assigned.puller
+        return now - (puller.failing_since if puller.trouble else self._mark(assigned, now).since)
+
+    def _stuck(self, assigned: AssignedQueue, standing: float) -> bool:
+        return assigned.puller.failure is not None or standing >= self._stuck_after
 
     def _waiting(self, assigned: AssignedQueue, now: float) -> QueueHealth:
         standing = now - assigned.since

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from aiorocketmq.client.health import ListenerHealth
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.concurrently import ConcurrentService
 from aiorocketmq.consumer.member import LEAVE_MAX, LEAVE_MIN, GroupMember
@@ -20,6 +21,7 @@ from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 if TYPE_CHECKING:
+    from aiorocketmq.client.examine import Own
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.service import ListeningService
     from aiorocketmq.consumer.settings import PushSettings
@@ -138,6 +140,17 @@ class PushRuntime(GroupMember):
             status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
             jstack=stacks() if jstack else None,
         )
+
+    def own_health(self) -> Own:
+        """See `Watched._own_health`."""
+        self._report_stats()
+        own = super().own_health()
+        own.listeners = tuple(self._listener_health(listener.topic) for listener in self.subscriptions_table.listeners)
+        return own
+
+    def _listener_health(self, topic: str) -> ListenerHealth:
+        rates = self.instance.stats.rates(self.group, topic)
+        return ListenerHealth(topic, rates.ok, rates.failed, rates.consume_rt / 1000)
 
     def _report_stats(self) -> None:
         """Hand what the listeners counted to the instance's statistics."""

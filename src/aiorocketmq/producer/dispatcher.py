@@ -29,6 +29,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.producer.attempts import back_off
 from aiorocketmq.producer.avoidance import Avoidance
 from aiorocketmq.producer.batch import packed_batch
+from aiorocketmq.producer.failures import RecentFailures
 from aiorocketmq.producer.gate import Gate
 from aiorocketmq.producer.lobby import Lobbies
 from aiorocketmq.producer.send import Lane, SendOperation, SendState, TopicTarget
@@ -65,6 +66,7 @@ class SendDispatcher:
         targets: The topics sent to so far.
         watched: Further topics whose routes the instance shall know.
         avoidance: The brokers that are left out for a while; None where none are.
+        failures: The sends that failed of late.
         beside: Sends that await their answers and that the window does not know of, with the threads that wait for them.
     """
 
@@ -78,6 +80,7 @@ class SendDispatcher:
         self.targets = self.topics.targets
         self.watched: tuple[str, ...] = ()
         self.beside: dict[SendOperation, int] = {}
+        self.failures = RecentFailures(self.loop.time)
         self._instance = instance
         self._remoting = instance.remoting
         self._channel: Callable[[str], Channel | None] = instance.remoting.channel

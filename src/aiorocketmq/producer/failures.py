@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from aiorocketmq.errors import (
@@ -14,15 +16,50 @@ from aiorocketmq.errors import (
     RouteError,
     SendError,
     SendTimeoutError,
+    UsageError,
     fresh,
     send_error_kind,
 )
 from aiorocketmq.producer.attempts import Trouble
 
+MOST_FAILURES: Final = 1000
+"""Failures that are counted."""
 _UNREACHABLE_HINT: Final = (
     "the address was told by the name server: check that the broker runs and that this host can reach it; brokerIP1 in the broker's "
     "configuration changes the address it tells, address_map of the client the one that is dialled"
 )
+
+
+class RecentFailures:
+    """The sends that failed of late, for those who ask how the producer is; what its callers did wrong is none of them. Mutable.
+
+    Args:
+        clock: The event loop's time in seconds.
+
+    Attributes:
+        last: Why the last one failed, "" when none has.
+        last_at: Loop time at which it did.
+    """
+
+    __slots__ = ("_clock", "_times", "last", "last_at")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.last = ""
+        self.last_at: float | None = None
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=MOST_FAILURES)
+
+    def note(self, error: RocketMQError) -> RocketMQError:
+        """A send ends with an error; gives it back."""
+        if not isinstance(error, UsageError):
+            self.last, self.last_at = error.message, self._clock()
+            self._times.append(self.last_at)
+        return error
+
+    def count(self, seconds: float) -> int:
+        """How many failed within the last so many seconds, up to `MOST_FAILURES`."""
+        since = self._clock() - seconds
+        return sum(at >= since for at in self._times)
 
 
 def send_failed(topic: str, broker: str, tries: int, took: float, trouble: Trouble, error: RocketMQError | None) -> RocketMQError:

@@ -582,10 +582,11 @@ class Producer(ObservedSends):
     async def _wait_for_room(self, dispatcher: SendDispatcher, operation: SendOperation | Gathered) -> None:
         try:
             if not await dispatcher.window.acquire(operation.size, operation.deadline):
-                raise no_room(operation.target.topic, operation.deadline - operation.started, dispatcher.window.messages)
+                error = no_room(operation.target.topic, operation.deadline - operation.started, dispatcher.window.messages)
+                raise dispatcher.failures.note(error)
             if dispatcher.closed:
                 dispatcher.window.release(operation.size)
                 raise ClientClosedError(f"producer {self.group!r} was stopped")
-        except BaseException as error:
-            refused(operation.reply, error)
+        except BaseException as failure:
+            refused(operation.reply, failure)
             raise

@@ -41,7 +41,7 @@ from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.producer.attempts import REFUSALS, STATUS_BY_CODE, SendPolicy, Trouble, back_off, names_no_queue
-from aiorocketmq.producer.failures import send_failed, send_timed_out
+from aiorocketmq.producer.failures import RecentFailures, send_failed, send_timed_out
 from aiorocketmq.producer.reply import Reply, given_up, tell_error
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -153,6 +153,7 @@ class Sender(Protocol):
 
     loop: asyncio.AbstractEventLoop
     closed: bool
+    failures: RecentFailures
 
     def dispatch(self, operation: SendOperation) -> None: ...
     def send_on(self, operation: SendOperation, channel: Channel) -> None: ...
@@ -553,7 +554,7 @@ class SendOperation:
             self.end(trouble.stored)
             return
         took = max(0.0, self.dispatcher.loop.time() - self.started)
-        self.end(error=send_failed(self.target.topic, self.broker_name, self.tries, took, trouble, error))
+        self.end(error=self.dispatcher.failures.note(send_failed(self.target.topic, self.broker_name, self.tries, took, trouble, error)))
 
     def time_out(self, phase: str) -> None:
         """End because the deadline has passed."""
@@ -562,8 +563,8 @@ class SendOperation:
             self.end(trouble.stored)
             return
         timeout, unsent = self.deadline - self.started, not self.tries
-        topic, broker = self.target.topic, self.broker_name
-        self.end(error=send_timed_out(topic, broker, timeout, phase, trouble, unsent=unsent, doubt=trouble.doubt))
+        topic, broker, doubt = self.target.topic, self.broker_name, trouble.doubt
+        self.end(error=self.dispatcher.failures.note(send_timed_out(topic, broker, timeout, phase, trouble, unsent=unsent, doubt=doubt)))
 
     def cut_off(self, error: RocketMQError) -> None:
         """End because the producer stops and will not wait for the answer."""

@@ -153,6 +153,32 @@ async def test_a_lock_of_another_member_is_told() -> None:
 
 
 @virtual_time
+async def test_a_listener_that_fails_on_everything_is_told() -> None:
+    broker, works = ScriptedBroker(), False
+
+    async def listener(message: ReceivedMessage) -> None:
+        await asyncio.sleep(0.5)
+        if not works:
+            raise ValueError("no luck")
+
+    async with consuming(broker, listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert [(each.topic, each.consumed, each.failed) for each in look(runtime).listeners] == [(ORDERS, 0, 0)]
+        broker.append(b"0", b"1", b"2")
+        await asyncio.sleep(1)
+        [told] = look(runtime).listeners
+        assert (told.consumed, told.failed, told.mean_seconds) == (0, 3, pytest.approx(0.5))
+        assert look(runtime).reasons == ("the listener of topic 'orders' fails on every message, 3 within the last minute",)
+        works = True
+        broker.append(b"3")
+        await asyncio.sleep(1)
+        assert look(runtime).ok, "not on every one"
+        await asyncio.sleep(100)
+        [told] = look(runtime).listeners
+        assert (told.consumed, told.failed) == (0, 0)
+
+
+@virtual_time
 async def test_conflicts_and_a_suspension_are_told() -> None:
     broker = ScriptedBroker()
     async with consuming(broker, Seen()) as runtime:

@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +32,7 @@ from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.namesrv.name_server import NameServer
 from aiorocketmq.server.store.folder import FolderLock
 from aiorocketmq.server.store.store import Flush
+from aiorocketmq.server.wall_clock import WallClock
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -99,8 +99,7 @@ class LocalCluster:
         # Absolute, so that a broker that is started again finds its file when the program has gone to another folder meanwhile.
         self._folder = Path(data_dir).absolute() if data_dir is not None else None
         self._folder_lock = FolderLock(self._folder) if self._folder is not None else None
-        self._clock = clock or time.time
-        self._ahead = 0.0
+        self._clock = WallClock(clock)
         self._name_server: NameServer | None = None
         self._configs = [
             BrokerConfig(
@@ -163,13 +162,14 @@ class LocalCluster:
 
         Raises:
             OSError: A port is taken.
-            ConfigError: A store cannot be opened, or the host has no address.
+            ConfigError: A store cannot be opened, the host has no address, or the clock tells no time.
             ClientStateError: It was started on another event loop.
         """
         self._check_loop()
         async with self._life:
             if self._name_server is not None:
                 return
+            self._clock.check()
             self._loop = asyncio.get_running_loop()
             listen = await _resolve(self._host)
             if self._advertised_host is None and ipaddress.ip_address(listen).is_unspecified:
@@ -199,7 +199,7 @@ class LocalCluster:
         for config in self._configs:
             config.host = listen
             config.name_servers = (dialled,)
-            broker = Broker(config, advertised_host=advertised, now_ms=self._now_ms)
+            broker = Broker(config, advertised_host=advertised, now_ms=self._clock.now_ms)
             self._brokers.append(broker)
             await broker.start()
 
@@ -301,9 +301,6 @@ class LocalCluster:
         self._check_loop()
         self.broker(name).proceed()
 
-    def _now_ms(self) -> int:
-        return int((self._clock() + self._ahead) * 1000)
-
     async def advance(self, seconds: float | timedelta = 0.0) -> None:
         """Let time pass: what becomes due meanwhile, such as messages that were sent for later, is delivered now.
 
@@ -317,7 +314,7 @@ class LocalCluster:
             ClientStateError: The cluster was started on another event loop.
         """
         self._check_loop()
-        self._ahead += duration("seconds", seconds, 0.0)
+        self._clock.advance(duration("seconds", seconds, 0.0))
         for broker in self._brokers:
             broker.look_at_clock()
 

@@ -93,9 +93,10 @@ class Session:
         producer_groups: Groups that it heartbeated.
         consumer_groups: The same for consumers.
         host: IP address and port of the peer as they are stored with messages.
+        user: Who signed its last request; "" where nobody has to.
     """
 
-    __slots__ = ("channel", "client_id", "consumer_groups", "host", "producer_groups")
+    __slots__ = ("channel", "client_id", "consumer_groups", "host", "producer_groups", "user")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -103,6 +104,7 @@ class Session:
         self.producer_groups: set[str] = set()
         self.consumer_groups: set[str] = set()
         self.host = _packed_address(channel.address)
+        self.user = ""
 
     @property
     def address(self) -> str:

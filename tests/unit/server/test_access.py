@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 import aiorocketmq as rmq
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.protocol.bodies_access import AclInfo, PolicyEntryInfo, PolicyInfo, UserInfo
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.signing import SigningKey
 from aiorocketmq.server import LocalCluster
 from aiorocketmq.server.access import AccessRules, Policies
+from tests.support import raw_remoting
 
 SECRET = "canary-of-the-secret"
 ADMIN = {"name": "admin", "password": SECRET, "type": "Super"}
@@ -198,13 +203,7 @@ async def test_users_of_the_wire_are_kept_and_those_of_the_file_are_as_it_says(t
 @pytest.mark.feature("M8")
 async def test_nothing_is_answered_to_strangers() -> None:
     """Every operation of the broker, with and without a signature of somebody who may do nothing."""
-    from aiorocketmq.protocol.command import RemotingCommand
-    from aiorocketmq.protocol.signing import SigningKey
-    from tests.support import raw_remoting
-
     async with LocalCluster(acl={"users": [ADMIN, APP]}) as cluster:
-        import asyncio
-
         table = cluster.brokers[0]._server.default_processor.args[0].__self__  # type: ignore[union-attr]
         for code in sorted(table.operations):
             with pytest.raises(raw_remoting.RawAnswerError) as refused:
@@ -214,3 +213,41 @@ async def test_nothing_is_answered_to_strangers() -> None:
         SigningKey(rmq.Credentials("app", SECRET)).sign(command)
         with pytest.raises(raw_remoting.RawAnswerError, match=r"no permission to access Cluster:DefaultCluster from 127\.0\.0\.1"):
             await asyncio.to_thread(raw_remoting.invoke, cluster.brokers[0].address, 25, command.ext_fields, command.body)
+
+
+@pytest.mark.feature("M8")
+async def test_what_the_file_does_not_say_any_more_does_not_hold_any_more(tmp_path: Path) -> None:
+    may = {"user": "app", "resource": "Topic:a", "actions": ["Pub"]}
+    keys, app = rmq.Credentials("admin", SECRET), rmq.Credentials("app", SECRET)
+    outcomes: list[type[BaseException] | None] = []
+    files: list[dict[str, Any]] = [
+        {"users": [ADMIN, APP], "policies": [may]},
+        {"users": [ADMIN, APP]},
+        {"users": [ADMIN]},
+        {"users": [ADMIN, APP]},
+    ]
+    for number, rules in enumerate(files):
+        async with LocalCluster(acl=rules, data_dir=tmp_path) as cluster:
+            await cluster.create_topic("a", exist_ok=True)
+            outcomes.append(await sends(cluster, "a", app))
+            async with rmq.AdminClient(cluster.name_servers, credentials=keys) as admin:
+                if number == 0:  # what was made over the wire is nobody's but the wire's
+                    await admin.create_user("more", SECRET)
+                    await admin.put_policy("more", "Topic:a", ["Pub"])
+                if number == 1:
+                    await admin.put_policy("app", "Topic:b", ["Pub"])
+            assert await sends(cluster, "a", rmq.Credentials("more", SECRET)) is None
+    assert outcomes == [None, rmq.AccessDeniedError, rmq.UnknownAccessKeyError, rmq.AccessDeniedError]
+
+
+@pytest.mark.feature("M8")
+@pytest.mark.parametrize("kind", ["custom", "CUSTOM", "nonsense", "Default"])
+async def test_a_policy_holds_however_its_type_is_written(kind: str) -> None:
+    rules = {"users": [ADMIN, APP], "policies": [{"user": "app", "resource": "Topic:*", "actions": ["Pub"], "type": "Default"}]}
+    async with LocalCluster(acl=rules) as cluster:
+        await cluster.create_topic("a")
+        denied = AclInfo("User:app", [PolicyInfo(kind, [entry("Topic:a", "Pub", allow=False)])])
+        command = RemotingCommand.request(RequestCode.AUTH_CREATE_ACL, {"subject": "User:app"}, denied.encode())
+        SigningKey(rmq.Credentials("admin", SECRET)).sign(command)
+        await asyncio.to_thread(raw_remoting.invoke, cluster.brokers[0].address, command.code, command.ext_fields, command.body)
+        assert await sends(cluster, "a", rmq.Credentials("app", SECRET)) is rmq.AccessDeniedError

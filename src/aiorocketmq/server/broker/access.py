@@ -6,7 +6,8 @@ What nothing allows is denied. Users and policies come from a file at each start
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 from aiorocketmq.config.credentials import Credentials
 from aiorocketmq.errors import BrokerError, broker_error
@@ -17,13 +18,19 @@ from aiorocketmq.protocol.signing import ACCESS_KEY, SIGNATURE, SigningKey, sign
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.access import DISABLED, SUPER, AccessRules, Policies, is_within
 from aiorocketmq.server.broker.tables import StoredTable
-from aiorocketmq.server.dispatch import Action, Need, Request, Resource, session_of
+from aiorocketmq.server.dispatch import Action, Need, Request, Resource, Session, session_of
 from aiorocketmq.server.store.store import Store
 
+_V = TypeVar("_V")
+
+_FILE_USERS: Final = "user_of_file"
+"""Kinds of setting: names of the users and policies that come from the file."""
+_FILE_ACLS: Final = "acl_of_file"
 _RETRY: Final = "%RETRY%"
 _LAST_WITHOUT_FLAG: Final = 399
 """V4_9_3: clients up to this version do not sign the field below."""
 _UNSIGNED: Final = "_UNIQUE_KEY_QUERY"
+_PUBLISH: Final = Need(Action.PUB, Resource.TOPIC)
 
 
 class Access:
@@ -37,6 +44,7 @@ class Access:
 
     def __init__(self, rules: AccessRules, store: Store, cluster: str) -> None:
         self._rules = rules
+        self._store = store
         self._cluster = cluster
         self._keys: dict[str, SigningKey] = {}
         self._policies: dict[str, Policies] = {}
@@ -48,13 +56,28 @@ class Access:
         )
 
     def load(self) -> None:
-        """Read what is stored, and put what the file says over it."""
+        """Read what is stored, and put what the file says over it; what it said at an earlier start, and does not any more, goes."""
         self.users.load()
         self.acls.load()
-        for name, user in self._rules.users.items():
-            self.users.seed(name, user, replace=True)
-        for subject, acl in self._rules.acls.items():
-            self.acls.seed(subject, acl, replace=True)
+        for name in self._follow(_FILE_USERS, self.users, self._rules.users):
+            self.acls.unseed(f"User:{name}")
+        self._follow(_FILE_ACLS, self.acls, self._rules.acls)
+
+    def _follow(self, kind: str, table: StoredTable[_V], given: Mapping[str, _V]) -> list[str]:
+        """Let a table be as the file says; answers the names that the file had at an earlier start, and has not now.
+
+        What the file says is stored as well, as it can be changed over the wire: without a note of its own it would outlive the file.
+        """
+        noted = self._store.settings(kind)
+        gone = [name for name in noted if name not in given]
+        for name in gone:
+            table.unseed(name)
+            self._store.put_setting(kind, name, None)
+        for name, value in given.items():
+            table.seed(name, value, replace=True)
+            if name not in noted:
+                self._store.put_setting(kind, name, "")
+        return gone
 
     def authenticate(self, command: RemotingCommand, channel: Channel) -> None:
         """Do nothing when a request is signed by a user, or comes from where that is not needed.
@@ -65,6 +88,7 @@ class Access:
         fields = command.ext_fields
         name = fields.get(ACCESS_KEY, "")
         if self._is_trusted(name, channel):
+            session_of(channel).user = name
             return
         if not name:
             raise _refused("username cannot be null." if fields else "authentication field is null")
@@ -79,6 +103,7 @@ class Access:
         without = _UNSIGNED if command.version <= _LAST_WITHOUT_FLAG else SIGNATURE
         if not key.verify(signed_content(fields, command.body, without=without), fields.get(SIGNATURE, "")):
             raise _refused("check signature failed.")
+        session_of(channel).user = name
 
     def permit(self, request: Request[Any, Any], need: Need, name: str) -> None:
         """Do nothing when whoever asks may do that (`server.dispatch.Permit`).
@@ -86,12 +111,22 @@ class Access:
         Raises:
             BrokerError: Code 16, in the words of Java.
         """
-        user_name = request.command.ext_fields.get(ACCESS_KEY, "")
-        if self._is_trusted(user_name, request.channel):
-            return
+        why = self._refusal(request.session, need, name)
+        if why:
+            raise _refused(why)
+
+    def may_publish(self, channel: Channel, topic: str) -> bool:
+        """Whether whoever signed the last request of a connection may send to a topic: asked before the broker shows its messages there."""
+        return not self._refusal(session_of(channel), _PUBLISH, topic)
+
+    def _refusal(self, session: Session, need: Need, name: str) -> str:
+        """Why whoever is at the other end may not do that, or "" when they may."""
+        user_name, channel = session.user, session.channel
+        if self._is_trusted(user_name, channel):
+            return ""
         user = self.users.get(user_name)
         if user is not None and user.user_type == SUPER:
-            return
+            return ""
         kind, actions = need.resource, {action.value for action in (need.action, *need.others)}
         if kind is Resource.CLUSTER:
             name = self._cluster
@@ -103,10 +138,9 @@ class Access:
         policies = self._policies.get(subject)
         if policies is None:
             policies = self._policies[subject] = Policies(self.acls.get(subject) or AclInfo(subject))
-        address = _ip_of(request.channel)
+        address = _ip_of(channel)
         why = policies.refusal(kind.value, name, actions, address)
-        if why:
-            raise _refused(f"{subject} has no permission to access {kind.value}:{name} from {address}, {why}")
+        return f"{subject} has no permission to access {kind.value}:{name} from {address}, {why}" if why else ""
 
     def _is_trusted(self, user: str, channel: Channel) -> bool:
         networks = (*self._rules.trusted, *self._rules.trusted_by_user.get(user, ()))

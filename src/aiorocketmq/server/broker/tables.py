@@ -53,6 +53,11 @@ class StoredTable(Generic[_V]):
             self._table[name] = value
             self._store.put_setting(self._kind, name, self._encode(value))
 
+    def unseed(self, name: str) -> None:
+        """Take away a value that an earlier start put there; does nothing when there is none."""
+        if self._table.pop(name, None) is not None:
+            self._store.put_setting(self._kind, name, None)
+
     def __contains__(self, name: str) -> bool:
         return name in self._table
 

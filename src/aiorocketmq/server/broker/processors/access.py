@@ -21,7 +21,7 @@ from aiorocketmq.protocol.headers_access import (
     ListUsersRequestHeader,
     UserRequestHeader,
 )
-from aiorocketmq.server.access import CUSTOM, DISABLED, ENABLED, NORMAL, SUPER, add_entry, check_entry
+from aiorocketmq.server.access import CUSTOM, DEFAULT, DISABLED, ENABLED, NORMAL, SUPER, add_entry, check_entry
 from aiorocketmq.server.broker.access import Access
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
@@ -122,7 +122,7 @@ class AccessProcessor:
         acl = _copy(self._acls.latest(subject) or AclInfo(subject))
         for policy in request.body.policies:
             for entry in policy.entries:
-                add_entry(acl, policy.policy_type or CUSTOM, entry)
+                add_entry(acl, _word(policy.policy_type, (CUSTOM, DEFAULT)) or CUSTOM, entry)
         self._acls.put(subject, acl)
         self._answer_when_stored(request)
 
@@ -136,8 +136,9 @@ class AccessProcessor:
         acl: AclInfo | None = None
         if resource:
             acl = _copy(old)
+            kind = _word(request.header.policy_type, (CUSTOM, DEFAULT)) or CUSTOM
             for policy in acl.policies:
-                if policy.policy_type == (request.header.policy_type or CUSTOM):
+                if policy.policy_type == kind:
                     policy.entries = [entry for entry in policy.entries if entry.resource != resource]
             acl.policies = [policy for policy in acl.policies if policy.entries]
         self._acls.put(subject, acl if acl is not None and acl.policies else None)

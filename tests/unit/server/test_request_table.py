@@ -41,7 +41,7 @@ async def test_every_need_is_asked_for_by_name(bench: BrokerBench) -> None:
 
 def test_every_operation_says_what_it_needs(bench: BrokerBench) -> None:
     free = {code for code, row in bench.table.operations.items() if not row.needs}
-    assert free == {RequestCode.UNREGISTER_CLIENT, RequestCode.GET_PRODUCER_CONNECTION_LIST}
+    assert free == {RequestCode.UNREGISTER_CLIENT}
 
 
 async def test_requests_are_counted_by_what_became_of_them(bench: BrokerBench) -> None:

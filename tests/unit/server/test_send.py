@@ -357,3 +357,16 @@ async def test_light_queues_get_the_message_too(bench: BrokerBench) -> None:
     assert await bench.bodies("t", 1) == [b"0", b"1", b"2"]
     assert not any(name.startswith("%LMQ%") for name in bench.changed_topics), "name servers do not hear of them"
     assert bench.state.store.bounds("other", 0) == (0, 0)
+
+
+@pytest.mark.feature("A21")
+@pytest.mark.parametrize(("count", "body"), [(1025, 1), (70, 1024 * 1024)], ids=["too many", "too much"])
+async def test_copies_in_light_queues_take_no_more_than_a_bounded_part_of_memory(bench: BrokerBench, count: int, body: int) -> None:
+    light = ",".join(f"%LMQ%{number}" for number in range(count))
+    answer = await bench.send("t", b"x" * body, properties=f"INNER_MULTI_DISPATCH\x01{light}\x02")
+    assert answer.code == ResponseCode.MESSAGE_ILLEGAL
+    assert f"is for {count} light queues (INNER_MULTI_DISPATCH): this server copies it to 1024 at most" in (answer.remark or "")
+    assert bench.state.store.bounds("t", 0) == bench.state.store.bounds("%LMQ%0", 0) == (0, 0)
+    light = ",".join(f"%LMQ%{number}" for number in range(1024))
+    assert (await bench.send("t", properties=f"INNER_MULTI_DISPATCH\x01{light}\x02")).code == 0
+    assert bench.state.store.bounds("%LMQ%1023", 0) == (0, 1)

@@ -385,3 +385,16 @@ async def test_messages_are_asked_for_only_by_their_real_keys(bench: BrokerBench
 def test_settings_that_cannot_work_are_refused(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field):
         BrokerConfig(**{field: value})
+
+
+async def test_that_nobody_can_be_asked_is_said_once_a_minute_for_each_group(bench: BrokerBench, caplog: pytest.LogCaptureFixture) -> None:
+    with running(bench) as later:
+        for _ in range(50):
+            await send_half(bench)
+        await send_half(bench, properties=PROPERTIES.replace("PGROUP\x01pay", "PGROUP\x01ship"))
+        for _ in range(4):
+            await later(30.0)
+    told = [record.getMessage() for record in caplog.records if "no producer of group" in record.getMessage()]
+    assert [text.partition(" of group ")[2].split()[0] for text in told] == ["pay", "ship"] * 2
+    assert told[0] == "transaction TX1 is open, and no producer of group pay is connected (check 1)"
+    assert told[2].endswith("; the same was found 99 times more since that was said last")

@@ -40,7 +40,7 @@ from aiorocketmq.protocol.headers_client import (
     ViewMessageRequestHeader,
 )
 from aiorocketmq.server.broker.metadata import missing_group
-from aiorocketmq.server.broker.processors.common import filter_of
+from aiorocketmq.server.broker.processors.common import filter_of, topic_at
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
@@ -110,9 +110,10 @@ class ClientProcessor:
 
     def _about_messages(self) -> tuple[Operation[Any, Any], ...]:
         look = Need(Action.GET, Resource.TOPIC, "topic")
+        look_there = Need(Action.GET, Resource.TOPIC, lambda request: topic_at(self._state, request.header.offset))
         query = Need(Action.SUB, Resource.TOPIC, "topic", (Action.GET,))
         return (
-            operation(RequestCode.VIEW_MESSAGE_BY_ID, ViewMessageRequestHeader, self._view_message, look),
+            operation(RequestCode.VIEW_MESSAGE_BY_ID, ViewMessageRequestHeader, self._view_message, look, look_there),
             operation(RequestCode.QUERY_MESSAGE, QueryMessageRequestHeader, self._query_message, query),
         )
 

@@ -26,6 +26,7 @@ from aiorocketmq.server.store.keys import encode_text, index_keys
 from aiorocketmq.server.store.records import HALF, PendingMessage
 
 _TIMER_PRECISION_MS = 1000
+_PARKING = frozenset({SCHEDULE_TOPIC, TIMER_TOPIC, names.HALF_TOPIC})
 
 Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
 """A request that brings a message, with either form of the header."""
@@ -162,6 +163,18 @@ def immunity_ms(state: BrokerState, properties: Mapping[str, str]) -> int:
     """For how many milliseconds after it was made nobody is asked about a half message."""
     seconds = number_or_none(properties.get(props.CHECK_IMMUNITY_TIME, ""), 0)
     return int(state.config.transaction_timeout * 1000) if seconds is None else min(seconds, _LONGEST_IMMUNITY) * 1000
+
+
+def topic_at(state: BrokerState, offset: int) -> tuple[str, ...]:
+    """Where the message at an offset of the log belongs, also while it is parked; nothing when there is no message.
+
+    Requests that name a message by its offset name a topic besides, which may be any: this is the one that permissions are about.
+    """
+    record = state.store.record_at(offset)
+    if record is None:
+        return ()
+    message = decode_record(record)
+    return (message.properties.get(props.REAL_TOPIC, message.topic) if message.topic in _PARKING else message.topic,)
 
 
 def restore(state: BrokerState, record: bytes) -> PendingMessage | None:

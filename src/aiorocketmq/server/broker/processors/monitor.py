@@ -43,6 +43,7 @@ from aiorocketmq.protocol.headers_client import (
     GetConsumerConnectionListRequestHeader,
     GetConsumerRunningInfoRequestHeader,
 )
+from aiorocketmq.server.broker.processors.common import topic_at
 from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
@@ -60,18 +61,30 @@ class MonitorProcessor:
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table."""
         topic = Need(Action.GET, Resource.TOPIC, "topic")
+        looked_at = Need(Action.GET, Resource.TOPIC, _named_topics)
         group, its_group = Need(Action.GET, Resource.GROUP, "group"), Need(Action.GET, Resource.GROUP, "consumer_group")
         return (
             operation(RequestCode.GET_TOPIC_STATS_INFO, GetTopicStatsInfoRequestHeader, self._topic_stats, topic),
-            operation(RequestCode.GET_CONSUME_STATS, GetConsumeStatsRequestHeader, self._consume_stats, its_group),
+            operation(RequestCode.GET_CONSUME_STATS, GetConsumeStatsRequestHeader, self._consume_stats, its_group, looked_at),
             operation(RequestCode.QUERY_TOPIC_CONSUME_BY_WHO, QueryTopicConsumeByWhoRequestHeader, self._groups_of_topic, topic),
             operation(RequestCode.QUERY_TOPICS_BY_CONSUMER, QueryTopicsByConsumerRequestHeader, self._topics_of_group, group),
-            operation(RequestCode.QUERY_SUBSCRIPTION_BY_CONSUMER, QuerySubscriptionByConsumerRequestHeader, self._subscription, group),
+            operation(
+                RequestCode.QUERY_SUBSCRIPTION_BY_CONSUMER,
+                QuerySubscriptionByConsumerRequestHeader,
+                self._subscription,
+                group,
+                looked_at,
+            ),
             operation(RequestCode.QUERY_CONSUME_TIME_SPAN, QueryConsumeTimeSpanRequestHeader, self._time_span, topic, group),
             operation(
                 RequestCode.GET_CONSUMER_CONNECTION_LIST, GetConsumerConnectionListRequestHeader, self._consumer_connections, its_group
             ),
-            operation(RequestCode.GET_PRODUCER_CONNECTION_LIST, GetProducerConnectionListRequestHeader, self._producer_connections),
+            operation(
+                RequestCode.GET_PRODUCER_CONNECTION_LIST,
+                GetProducerConnectionListRequestHeader,
+                self._producer_connections,
+                Need(Action.GET, Resource.CLUSTER),
+            ),
             operation(RequestCode.GET_ALL_PRODUCER_INFO, RpcHeader, self._producers, Need(Action.LIST, Resource.CLUSTER)),
             operation(RequestCode.GET_CONSUMER_RUNNING_INFO, GetConsumerRunningInfoRequestHeader, self._running_info, its_group),
             operation(
@@ -79,6 +92,7 @@ class MonitorProcessor:
                 ConsumeMessageDirectlyResultRequestHeader,
                 self._consume_directly,
                 Need(Action.SUB, Resource.GROUP, "consumer_group"),
+                Need(Action.SUB, Resource.TOPIC, self._handed_topic),
             ),
         )
 
@@ -213,6 +227,9 @@ class MonitorProcessor:
         completed = header.replace(broker_name=self._state.config.name)
         self._relay(request, header.consumer_group, header.client_id or "", completed.to_ext(), record)
 
+    def _handed_topic(self, request: Plain[ConsumeMessageDirectlyResultRequestHeader]) -> tuple[str, ...]:
+        return topic_at(self._state, OffsetMessageId.decode(request.header.msg_id or "").offset)
+
     def _relay(self, request: Request[Any, Any], group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:
         """Ask a client, and hand its answer on unchanged."""
         member = self._state.clients.consumer(group, client_id)
@@ -277,6 +294,12 @@ class _Relay:
         timed_out = isinstance(error, RequestTimeoutError)
         code = ResponseCode.CONSUME_MSG_TIMEOUT if timed_out else ResponseCode.SYSTEM_ERROR
         self._request.reply(self._request.answer(code, f"consumer {self._who} did not answer: {error.message}"))
+
+
+def _named_topics(request: Request[Any, Any]) -> list[str]:
+    """Topics that a question names; it may name none."""
+    named = getattr(request.header, "topic_list", None) or request.header.topic or ""
+    return [name for name in named.split(";") if name]
 
 
 def _connection(member: Member) -> Connection:

@@ -36,6 +36,7 @@ from aiorocketmq.server.broker.processors.common import (
     illegal,
     message_of,
     prepare_half,
+    topic_at,
 )
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
@@ -47,6 +48,10 @@ _V3_4_9: Final = 121
 _LARGE_BATCH: Final = 256 * 1024
 """Bytes of a batch beyond which its messages are made on another thread."""
 _POP_CK: Final = "POP_CK"
+_MAX_LIGHT_QUEUES: Final = 1024
+"""Light queues of one message here."""
+_MAX_LIGHT_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of all copies of one message in light queues: a message of 4 MiB that names thousands of them would take all memory."""
 _OTHER_KINDS: Final = frozenset({props.DELAY, props.TIMER_DELIVER_MS, props.TIMER_DELAY_SEC, props.TIMER_DELAY_MS, props.SHARDING_KEY})
 """Properties of messages that have no priority (Java: `TopicMessageType.parseFromMessageProperty`)."""
 
@@ -62,12 +67,14 @@ class SendProcessor:
         """Its rows of the broker's table; answers to sends name the region, failures too."""
         trace = self._trace
         publish = Need(Action.PUB, Resource.TOPIC, "topic")
+        dispatch = Need(Action.PUB, Resource.TOPIC, _light_queues)
         own_group = Need(Action.SUB, Resource.GROUP, "group")
+        read = Need(Action.SUB, Resource.TOPIC, lambda request: topic_at(self._state, request.header.offset))
         return (
-            operation(RequestCode.SEND_MESSAGE, SendMessageRequestHeader, self._send, publish, failure_ext=trace),
-            operation(RequestCode.SEND_MESSAGE_V2, SendMessageRequestHeaderV2, self._send, publish, failure_ext=trace),
+            operation(RequestCode.SEND_MESSAGE, SendMessageRequestHeader, self._send, publish, dispatch, failure_ext=trace),
+            operation(RequestCode.SEND_MESSAGE_V2, SendMessageRequestHeaderV2, self._send, publish, dispatch, failure_ext=trace),
             operation(RequestCode.SEND_BATCH_MESSAGE, SendMessageRequestHeaderV2, self._send_batch, publish, failure_ext=trace),
-            operation(RequestCode.CONSUMER_SEND_MSG_BACK, ConsumerSendMsgBackRequestHeader, self._send_back, own_group),
+            operation(RequestCode.CONSUMER_SEND_MSG_BACK, ConsumerSendMsgBackRequestHeader, self._send_back, own_group, read),
         )
 
     # -- one message --------------------------------------------------------------------------------------------------
@@ -97,15 +104,21 @@ class SendProcessor:
         message.done = partial(self._stored, request, properties[props.UNIQ_KEY], queue_id, handle)
         state.store.append(message)
         if props.MULTI_DISPATCH in properties and message.topic == topic.topic_name:  # not parked
-            self._dispatch(request, message, properties[props.MULTI_DISPATCH])
+            self._dispatch(request, message, _light_queues_of(properties))
 
-    def _dispatch(self, request: Sent, message: PendingMessage, light_queues: str) -> None:
+    def _dispatch(self, request: Sent, message: PendingMessage, light_queues: list[str]) -> None:
         """Put a message into light queues, too (A21). Each has a copy here: one record is in one queue."""
-        for name in dict.fromkeys(light_queues.split(",")):
-            if name.startswith(names.LMQ_PREFIX) and names.is_legal(name):
-                copy = message_of(request, name, 0)
-                copy.record_topic, copy.properties, copy.tags_code = message.topic, message.properties, message.tags_code
-                self._state.store.append(copy)
+        count, size = len(light_queues), len(message.body) + len(message.properties)
+        if count > _MAX_LIGHT_QUEUES or count * size > _MAX_LIGHT_BYTES:
+            raise illegal(
+                self._state,
+                f"the message of {size} bytes is for {count} light queues ({props.MULTI_DISPATCH}): this server copies it to "
+                f"{_MAX_LIGHT_QUEUES} at most, and {_MAX_LIGHT_BYTES} bytes in all",
+            )
+        for name in light_queues:
+            copy = message_of(request, name, 0)
+            copy.record_topic, copy.properties, copy.tags_code = message.topic, message.properties, message.tags_code
+            self._state.store.append(copy)
 
     def _finish(self, message: PendingMessage, properties: dict[str, str], *, given_back: bool = False) -> None:
         """Park the message if its properties ask for it, and fill in what follows from them."""
@@ -332,3 +345,14 @@ class SendProcessor:
         self._finish(message, properties, given_back=True)
         state.store.append(message)
         return None
+
+
+def _light_queues_of(properties: Mapping[str, str]) -> list[str]:
+    found = dict.fromkeys(properties.get(props.MULTI_DISPATCH, "").split(","))
+    return [name for name in found if name.startswith(names.LMQ_PREFIX) and names.is_legal(name)]
+
+
+def _light_queues(request: Sent) -> list[str]:
+    """Light queues that a message is for besides its topic."""
+    text = request.header.properties or ""
+    return _light_queues_of(props.decode_properties(text)) if props.MULTI_DISPATCH in text else []

@@ -25,7 +25,7 @@ from aiorocketmq.protocol.message_codec import encode_stored_message
 from aiorocketmq.protocol.sysflag import MessageSysFlag
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.server.broker.metadata import missing_topic
-from aiorocketmq.server.broker.processors.common import complete, copy_of, decode_record, delivered, immunity_ms
+from aiorocketmq.server.broker.processors.common import complete, copy_of, decode_record, delivered, immunity_ms, topic_at
 from aiorocketmq.server.broker.schedule import Done, Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
@@ -37,6 +37,8 @@ _ROLLBACK: Final = MessageSysFlag.TRANSACTION_ROLLBACK
 _CHECKS: Final = "half"
 """Kind of setting: how often was asked about the half message at an offset of the log."""
 _REMOVE_TAG: Final = "d"
+_TELL_AGAIN: Final = 60.0
+_TOLD_GROUPS: Final = 1024
 
 logger = logging.getLogger("aiorocketmq.server")
 
@@ -57,12 +59,18 @@ class TransactionProcessor:
         self._next: dict[int, DueEntry] = {}
         """Offset of a half message → when it is looked at next, from the moment at which that is decided: the table may not show it yet."""
         self._turn = 0
+        self._told: dict[str, tuple[float, int]] = {}
+        """Group → when it may be told again that none of its producers is there, and how often that was found meanwhile."""
         schedule.register(HALF, self._check)
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its row of the broker's table."""
-        need = Need(Action.PUB, Resource.TOPIC, _own_topic)
+        need = Need(Action.PUB, Resource.TOPIC, self._topics)
         return (operation(RequestCode.END_TRANSACTION, EndTransactionRequestHeader, self._end, need),)
+
+    def _topics(self, request: Plain[EndTransactionRequestHeader]) -> set[str]:
+        """The half message's own topic, and the one that is named: answers to checks name the broker's own, or none."""
+        return {*topic_at(self._state, request.header.commit_log_offset), request.header.topic or ""} - {"", names.HALF_TOPIC}
 
     # -- the end of a transaction ---------------------------------------------------------------------------------------
 
@@ -170,9 +178,9 @@ class TransactionProcessor:
             return
         properties = half.properties
         group = properties.get(props.PRODUCER_GROUP, "")
-        channel = self._producer(group)
+        channel = self._producer(group, properties.get(props.REAL_TOPIC, ""))
         if channel is None:
-            logger.warning("transaction %s is open, and no producer of group %s is connected (check %d)", half.message_id, group, times)
+            self._tell_of(half, group, times)
             return
         header = CheckTransactionStateRequestHeader(
             tran_state_table_offset=half.queue_offset,
@@ -186,9 +194,32 @@ class TransactionProcessor:
         body = _as_asked(half, times)
         channel.send(encode(RemotingCommand.request(RequestCode.CHECK_TRANSACTION_STATE, header, body, oneway=True)))
 
-    def _producer(self, group: str) -> Channel | None:
-        """A connection to a producer of the group; they take turns."""
-        channels = [channel for channel in self._state.clients.producers.get(group, ()) if not channel.closed]
+    def _tell_of(self, half: ReceivedMessage, group: str, times: int) -> None:
+        """Say that nobody can be asked; thousands of transactions of a group may be open, so once a minute for each group."""
+        now = self._state.monotonic()
+        again, others = self._told.get(group, (now, 0))
+        if now < again:
+            self._told[group] = again, others + 1
+            return
+        if len(self._told) >= _TOLD_GROUPS:
+            self._told.clear()
+        self._told[group] = now + _TELL_AGAIN, 0
+        logger.warning(
+            "transaction %s is open, and no producer of group %s is connected (check %d)%s",
+            half.message_id,
+            group,
+            times,
+            f"; the same was found {others} times more since that was said last" if others else "",
+        )
+
+    def _producer(self, group: str, topic: str) -> Channel | None:
+        """A connection to a producer of the group that may know what is in this topic; they take turns."""
+        access = self._state.access
+        channels = [
+            channel
+            for channel in self._state.clients.producers.get(group, ())
+            if not channel.closed and (access is None or access.may_publish(channel, topic))
+        ]
         if not channels:
             return None
         self._turn += 1
@@ -217,12 +248,6 @@ class TransactionProcessor:
     def _given_up(self, offset: int, done: Done, error: RocketMQError | None) -> None:
         self._ending.discard(offset)
         done(error)
-
-
-def _own_topic(request: Plain[EndTransactionRequestHeader]) -> tuple[str, ...]:
-    """Answers to checks name the broker's own topic."""
-    topic = request.header.topic
-    return (topic,) if topic and topic != names.HALF_TOPIC else ()
 
 
 def _operation_of(half: ReceivedMessage, state: BrokerState) -> PendingMessage:

@@ -67,11 +67,16 @@ def variants(run: Run, kind: str) -> list[str]:
 def form_rows(run: Run, rows: Sequence[Row]) -> list[Row]:
     """The rows of other forms of our peers."""
     return [
-        replace(row, title=f"{row.title}, {_variant(name)}", peer=name)
+        replace(row, title=f"{row.title}, {_variant(name)}", peer=name, against=_of_one_form(row, name))
         for name in variants(run, ":")
         for row in rows
         if row.peer == base(name)
     ]
+
+
+def _of_one_form(row: Row, name: str) -> tuple[str, ...]:
+    """Who a row of another form is divided by: what is held against ourselves is of that form, too."""
+    return tuple(name if each == row.peer else each for each in row.against)
 
 
 def before_and_after(run: Run, rows: Sequence[Row]) -> list[Row]:

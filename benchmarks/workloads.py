@@ -116,6 +116,7 @@ FAMILIES = (
                 variant="auto-batching",
                 arguments=WINDOW,
             ),
+            Workload("send_tls", "send, TLS, 256 in flight", "send_tls", ("java", "asyncio"), 100_000, variant="TLS", arguments=WINDOW),
             Workload("send_signed", "send, signed, 256 in flight", "send_signed", OURS, 100_000, variant="signed", arguments=WINDOW),
         ),
     ),
@@ -123,6 +124,10 @@ FAMILIES = (
     Family(
         "send_in_transaction",
         (Workload("send_in_transaction", "half message + commit, one at a time", "send_in_transaction", ("java", "asyncio"), 8_000),),
+    ),
+    Family(
+        "request_reply",
+        (Workload("request_reply", "request and reply, one at a time", "request_reply", ("java", "asyncio"), 4_000, fresh_topic=True),),
     ),
     Family("send_oneway", (Workload("send_oneway", "one-way sends, as stored", "send_oneway", ALL, 100_000, stored=True),)),
     Family(

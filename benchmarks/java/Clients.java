@@ -24,6 +24,7 @@ final class Clients {
     private final String nameServers;
     private DefaultMQProducer producer;
     private DefaultMQProducer batchingProducer;
+    private DefaultMQProducer securedProducer;
     private TransactionMQProducer transactionProducer;
 
     Clients(String nameServers) {
@@ -43,6 +44,16 @@ final class Clients {
             batchingProducer = started("bench_java_auto_batch", true);
         }
         return batchingProducer;
+    }
+
+    /** The producer whose connections are TLS; like every client that is told no more, it takes any certificate. */
+    DefaultMQProducer securedProducer() throws MQClientException {
+        if (securedProducer == null) {
+            securedProducer = new DefaultMQProducer("bench_java_tls");
+            securedProducer.setUseTLS(true);
+            start(securedProducer);
+        }
+        return securedProducer;
     }
 
     /** The producer whose local transactions all succeed. */
@@ -100,7 +111,7 @@ final class Clients {
     }
 
     void shutdown() {
-        for (DefaultMQProducer each : new DefaultMQProducer[] {producer, batchingProducer, transactionProducer}) {
+        for (DefaultMQProducer each : new DefaultMQProducer[] {producer, batchingProducer, securedProducer, transactionProducer}) {
             if (each != null) {
                 each.shutdown();
             }

@@ -127,6 +127,10 @@ final class Sends {
         return asynchronously(clients.producer(), request);
     }
 
+    JSONObject secured(Request request) throws Exception {
+        return asynchronously(clients.securedProducer(), request);
+    }
+
     JSONObject autoBatched(Request request) throws Exception {
         return asynchronously(clients.batchingProducer(), request);
     }

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aiorocketmq as rmq
-from benchmarks.ours import consuming, form, idle, sending, soak, starts
+from benchmarks.ours import asking, consuming, form, idle, sending, soak, starts
 from benchmarks.ours.holdings import holdings
 from benchmarks.ours.meter import Answer
 
@@ -32,6 +32,9 @@ PRODUCER: dict[str, Any] = {"send_msg_timeout": 10.0, "compress_msg_body_over_ho
 
 # The broker of the benchmarks does not look at signatures: what is measured is what signing costs the client.
 SIGNED: Final = rmq.Credentials("bench", "secret-of-the-benchmarks")
+
+# The broker's certificate is one that it made for itself, and the Java client does not look at it either.
+SECURED: Final = rmq.TLS(insecure=True)
 
 
 class AsyncioPeer:
@@ -71,6 +74,10 @@ class AsyncioPeer:
                 return await sending.send_in_flight([await self.producer("auto_batch", auto_batch=True)], request)
             if command == "send_signed":
                 return await sending.send_in_flight([await self.producer("signed", credentials=SIGNED)], request)
+            if command == "send_tls":
+                return await sending.send_in_flight([await self.producer("tls", tls=SECURED)], request)
+            if command == "request_reply":
+                return await asking.request_reply(self.name_servers, await self.producer("asyncio"), request)
             if command == "send_in_transaction":
                 return await sending.send_in_transaction(await self.transaction_producer(), request)
             if command == "idle_memory":

@@ -129,6 +129,18 @@ def test_another_commit_and_other_forms_have_lines_of_their_own() -> None:
     assert "without [fast] | rate ÷ Java | 0.50 (0.50 to 0.50) |" in text
 
 
+def test_what_is_held_against_ourselves_is_of_the_same_form() -> None:
+    seen = run_of(
+        one("asyncio", 1000, workload="send_in_flight"),
+        one("asyncio:plain", 500, workload="send_in_flight"),
+        one("asyncio", 900, workload="send_signed"),
+        one("asyncio:plain", 400, workload="send_signed"),
+    )
+    text = report.run_report(seen, [ROWS["send_signed"]])
+    assert "| rate ÷ aiorocketmq | 0.90 (0.90 to 0.90) |" in text
+    assert "| rate ÷ aiorocketmq (without [fast]) | 0.80 (0.80 to 0.80) |" in text
+
+
 # --- tables and the page ----------------------------------------------------------------------------------------------------------
 
 

@@ -177,10 +177,10 @@ async def test_a_plain_listener_has_a_thread_of_its_own_and_may_block() -> None:
     def listener(change: StateChange) -> None:
         threads.append(threading.current_thread().name)
         entered.set()
-        leave.wait(30)
+        leave.wait(10)
 
     patient, watch = await watching(listener)
-    assert await asyncio.to_thread(entered.wait, 30), "the loop goes on meanwhile"
+    assert await asyncio.to_thread(entered.wait, 10), "the loop goes on meanwhile"
     patient.change()
     await asyncio.wait_for(watch.stop(), 3)
     leave.set()

@@ -557,6 +557,17 @@ def waiting_send(site: Site, producer: rmq.Producer, threads: ThreadPoolExecutor
     return future
 
 
+@pytest.mark.feature("U2")
+def test_health_counts_a_send_on_a_link(site: Site) -> None:
+    with ThreadPoolExecutor(1) as threads, producing(site) as producer:
+        site.broker.delay = 0.4
+        sending = waiting_send(site, producer, threads)
+        health = producer.health()
+        assert sending.result(10).ok
+        assert (health.in_flight, health.in_flight_bytes) == (1, 7)
+        assert producer.health().in_flight == 0
+
+
 def test_stop_waits_for_a_send_on_a_link(site: Site) -> None:
     with ThreadPoolExecutor(1) as threads, producing(site) as producer:
         site.broker.delay = 0.4

@@ -29,6 +29,7 @@ from aiorocketmq.model.results import SendResult
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.compression import DEFAULT_THRESHOLD, ZLIB_FLAGS, compress, inflater
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader
+from aiorocketmq.wording import shown
 
 REPLY: Final = "reply"
 """Value of `MSG_TYPE` by which brokers and clients know a reply."""
@@ -157,6 +158,8 @@ def reply_to(request: ReceivedMessage, answer: bytes | Message) -> Reply:
     Raises:
         InvalidMessageError: The message is no request, or does not say in which cluster it is stored; or the answer cannot be sent.
     """
+    if not isinstance(request, ReceivedMessage):
+        raise InvalidMessageError(f"{shown(request)} is no ReceivedMessage", hint="reply to the request that the consumer gave you")
     known = request.properties
     if not is_request(request):
         raise InvalidMessageError(

@@ -241,6 +241,7 @@ class PushConsumer(Watched):
         """
 
         def decorate(function: Responding) -> Responding:
+            Listener(topic, function)  # looks whether it can be called
             self.listen(topic, expression)(cast("MessageListener", Responder(function, lambda: self._runtime).listener))
             return function
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Final, cast
 
 from aiorocketmq.client.replies import expired, is_request, send_reply
@@ -44,13 +45,23 @@ class Responder:
 
     def __init__(self, function: ResponderFunction, runtime: Callable[[], PushRuntime | None]) -> None:
         self._function = function
+        self._name = name_of(function)
         self._runtime = runtime
         self._log = StateLog(logger)
 
     @property
     def listener(self) -> Callable[[ReceivedMessage], object]:
-        """The listener: `async def` when the function is, else `def`."""
-        return self._on_loop if is_async(self._function) else self._in_thread
+        """The listener: `async def` when the function is, else `def`. It goes by the name of the function."""
+
+        async def on_loop(request: ReceivedMessage) -> None:
+            await self._on_loop(request)
+
+        def in_thread(request: ReceivedMessage) -> None:
+            self._in_thread(request)
+
+        listener: Callable[[ReceivedMessage], object] = on_loop if is_async(self._function) else in_thread
+        listener.__qualname__ = self._name
+        return listener
 
     async def _on_loop(self, request: ReceivedMessage) -> None:
         if self._wanted(request):
@@ -60,12 +71,23 @@ class Responder:
     def _in_thread(self, request: ReceivedMessage) -> None:
         if self._wanted(request):
             answer = self._function(request)
-            work = self._reply(request, answer)
+            work, limit = self._reply(request, answer), REPLY_TIMEOUT + _THREAD_PATIENCE
             try:
                 # The reply leaves on the event loop; the thread waits, so that the request is consumed after it.
-                asyncio.run_coroutine_threadsafe(work, self._running().loop).result(REPLY_TIMEOUT + _THREAD_PATIENCE)
-            finally:
+                replied = asyncio.run_coroutine_threadsafe(work, self._running().loop)
+            except RuntimeError:  # the loop is closed
                 work.close()
+                raise
+            try:
+                replied.result(limit)
+            except TimeoutError:
+                if not replied.cancel():
+                    raise  # the reply's own
+                raise ListenerError(
+                    f"the reply of {self._name} to request {request.message_id!r} for topic {request.topic!r} was not sent: "
+                    f"the event loop did not come to it within {limit:g} s",
+                    hint="something blocks the event loop: look for calls without await in async def code",
+                ) from None
 
     def _running(self) -> PushRuntime:
         runtime = self._runtime()
@@ -76,22 +98,22 @@ class Responder:
         """False for a request whose sender waits no more: to carry it out would only do harm."""
         if not expired(request, epoch_ms(time.time)):
             return True
-        text = "request %s for topic %s is older than its time-out of %s ms: %s is not called"
-        name = name_of(self._function)
-        self._log.note(logging.WARNING, "old", text, request.message_id, request.topic, request.properties.get(props.TTL), name)
+        text = "request %s for topic %s is older than its time-out of %s ms, as this machine's clock goes: %s is not called"
+        self._log.note(logging.WARNING, "old", text, request.message_id, request.topic, request.properties.get(props.TTL), self._name)
         return False
 
     async def _reply(self, request: ReceivedMessage, answer: object) -> None:
         if answer is None:
             return
         if not isinstance(answer, bytes | Message):
-            raise ListenerError(
-                f"responder {name_of(self._function)} of topic {request.topic!r} returned a {type(answer).__name__}",
-                hint="return bytes or a Message, or None for no reply",
-            )
+            hint = "return bytes or a Message, or None for no reply"
+            if isinstance(answer, CoroutineType):
+                answer.close()
+                hint = "declare it with async def"
+            raise ListenerError(f"responder {self._name} of topic {request.topic!r} returned a {type(answer).__name__}", hint=hint)
         if not is_request(request):
             text = "message %s of topic %s is no request: what %s returned is dropped"
-            self._log.note(logging.WARNING, "no request", text, request.message_id, request.topic, name_of(self._function))
+            self._log.note(logging.WARNING, "no request", text, request.message_id, request.topic, self._name)
             return
         try:
             await send_reply(self._running().instance.inner_producer, request, answer, REPLY_TIMEOUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -240,6 +241,16 @@ async def test_replies_that_make_no_sense_are_refused_and_the_next_one_is_taken(
 def received(properties: dict[str, str], *, born: int = 1_000) -> ReceivedMessage:
     text = props.encode_properties(properties).encode()
     return ReceivedMessage(TOPIC, b"?", text, MessageQueue(TOPIC, "broker-a", 0), 0, 0, 0, 0, born, bytes(4), 0, 0, bytes(4), 0, 0, 0, 0, 0)
+
+
+@pytest.mark.feature("D5")
+@pytest.mark.parametrize("request_", [None, b"?", rmq.Message(TOPIC, b"?")])
+@virtual_time
+async def test_what_was_not_received_gets_no_reply(world: SendWorld, request_: Any) -> None:
+    world.route_to("broker-a")
+    async with world.producer() as producer:
+        with pytest.raises(rmq.InvalidMessageError, match="is no ReceivedMessage"):
+            await producer.reply(request_, b"?")
 
 
 @pytest.mark.feature("D5")

@@ -7,31 +7,61 @@ newest is answered. What is more than can wait is forgotten; the broker asks aga
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import TypeAlias
+from types import CoroutineType
+from typing import Final, TypeAlias
 
 from aiorocketmq.client.callbacks import call
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.ports import TransactionCheck
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.errors import ClientClosedError, ConfigError
 from aiorocketmq.model.enums import TransactionState
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.producer.decisions import Decisions
+from aiorocketmq.wording import reason, shown
 
 CheckListener: TypeAlias = Callable[[ReceivedMessage], TransactionState | Awaitable[TransactionState]]
 
+PATIENCE: Final = 30.0
+"""Seconds after which a check that still runs is told to the log, when a broker asks for more."""
+
 logger = logging.getLogger("aiorocketmq.producer")
+
+
+def check_listener(check: object) -> None:
+    """Look at a `check` before it is needed, which is when something else has gone wrong.
+
+    Raises:
+        ConfigError: It cannot be called with a message, or would do nothing.
+    """
+    hint = "give a function that gets a message and returns a TransactionState"
+    if not callable(check):
+        raise ConfigError(f"check {shown(check)} cannot be called", hint=hint)
+    try:
+        inspect.signature(check).bind(None)
+    except TypeError as error:
+        raise ConfigError(f"check {shown(check)} cannot be called with one argument: {error}", hint=hint) from None
+    except ValueError:
+        pass  # a built-in function without a signature
+    if inspect.isgeneratorfunction(check) or inspect.isasyncgenfunction(check):
+        raise ConfigError(f"check {shown(check)} has a yield in it: calling it would run nothing of it", hint=hint)
 
 
 def state_of(answer: object, log: StateLog, where: str) -> TransactionState:
     """What a function of the user's has answered; anything that is no state counts as `UNKNOWN`, with a warning."""
     if isinstance(answer, TransactionState):
         return answer
-    text = "%s returned %r, which is no TransactionState: the transaction stays open, and the broker will ask again"
-    log.note(logging.WARNING, f"answer of {where}", text, where, answer)
+    kind = type(answer)
+    seen = repr(answer) if kind in (bool, int, type(None)) else f"a {kind.__name__}"  # more may be nothing for a log
+    text = "%s returned %s, which is no TransactionState: the transaction stays open, and the broker will ask again"
+    log.note(logging.WARNING, f"answer of {where}", text, where, seen)
+    if isinstance(answer, CoroutineType):
+        answer.close()
     return TransactionState.UNKNOWN
 
 
@@ -64,7 +94,7 @@ class Checker:
         self._most = most
         self._executor = executor
         self._waiting: dict[str, TransactionCheck] = {}
-        self._running: set[str] = set()
+        self._running: dict[str, float] = {}  # transaction → when its check began
         self._workers: set[asyncio.Task[None]] = set()
         self._closed = False
         self._log = StateLog(logger)
@@ -79,7 +109,9 @@ class Checker:
             self._log.note(logging.WARNING, "full", text, self._most, check.address)
             return
         self._waiting[transaction_id] = check
-        if transaction_id not in self._running and len(self._workers) < self._concurrency:
+        if transaction_id in self._running or len(self._workers) >= self._concurrency:
+            self._tell_of_slow_ones()
+        else:
             try:
                 worker = self._instance.scheduler.spawn("check transactions", self._work())
             except ClientClosedError:
@@ -87,16 +119,24 @@ class Checker:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
+    def _tell_of_slow_ones(self) -> None:
+        since, slow = min(((began, each) for each, began in self._running.items()), default=(math.inf, ""))
+        seconds = asyncio.get_running_loop().time() - since
+        if seconds > PATIENCE:
+            text = "the check of transaction %s has been running for %.0f s, %d of %d run and %d wait: brokers give up what nobody decides"
+            self._log.note(logging.WARNING, "slow", text, slow, seconds, len(self._running), self._concurrency, len(self._waiting))
+
     async def _work(self) -> None:
+        clock = asyncio.get_running_loop().time
         while (transaction_id := next((each for each in self._waiting if each not in self._running), None)) is not None:
             check = self._waiting.pop(transaction_id)
-            self._running.add(transaction_id)
+            self._running[transaction_id] = clock()
             try:
                 state, remark = await self._decide(transaction_id, check)
                 check = self._waiting.pop(transaction_id, check)  # it was asked for again meanwhile
                 await self._decisions.answer(self._instance, check, state, remark)
             finally:
-                self._running.discard(transaction_id)
+                del self._running[transaction_id]
 
     async def _decide(self, transaction_id: str, check: TransactionCheck) -> tuple[TransactionState, str | None]:
         known = self._decisions.known(transaction_id)
@@ -110,7 +150,7 @@ class Checker:
                 raise
             text = "the check of transaction %s failed: it stays open, and the broker will ask again"
             logger.error(text, transaction_id, exc_info=error)
-            return TransactionState.UNKNOWN, f"check failed: {type(error).__name__}: {error}"
+            return TransactionState.UNKNOWN, f"check failed: {reason(error)}"
         state = state_of(answer, self._log, "check")
         self._decisions.decide(transaction_id, state)
         return state, None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -78,7 +77,7 @@ class Decisions:
     """
 
     def __init__(self, group: str) -> None:
-        self.hooks: Sequence[EndTransactionHook] = ()
+        self.hooks: tuple[EndTransactionHook, ...] = ()
         self.trace: EndTransactionHook | None = None
         self._group = group
         self._under_way: set[str] = set()
@@ -92,12 +91,12 @@ class Decisions:
         self._under_way.add(transaction_id)
 
     def decide(self, transaction_id: str, state: TransactionState) -> None:
-        """It has ended this way; one that has ended in no known way is up to `check`."""
-        self._under_way.discard(transaction_id)
+        """It has ended this way; one that has ended in no known way is up to `check`. From any thread."""
         if state is not TransactionState.UNKNOWN:
             self._made[transaction_id] = state
             if len(self._made) > REMEMBERED:
                 self._made.popitem(last=False)
+        self._under_way.discard(transaction_id)  # last: between the two, `check` would be asked about what is decided
 
     def known(self, transaction_id: str) -> TransactionState | None:
         """What can be answered without asking the user: `UNKNOWN` while the transaction is under way; None when the user has to tell."""

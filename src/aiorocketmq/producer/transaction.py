@@ -7,6 +7,8 @@ finds out how the local transaction has ended.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -16,26 +18,27 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
-from aiorocketmq.client.callbacks import call
+from aiorocketmq.client.callbacks import Outcome, UserCall
 from aiorocketmq.client.direct_reply import DirectReply
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.errors import ConfigError, InvalidMessageError, RocketMQError, SendError, UsageError
+from aiorocketmq.errors import ClientClosedError, ConfigError, InvalidMessageError, RocketMQError, SendError, UsageError
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.checks import duration, whole
+from aiorocketmq.model.checks import checked_hooks, duration, whole
 from aiorocketmq.model.enums import TransactionState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.names import DEFAULT_PRODUCER_GROUP, HALF_TOPIC, is_dlq_topic, is_retry_topic
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from aiorocketmq.model.transactions import HalfMessage, TransactionSendResult
-from aiorocketmq.producer.checking import Checker, CheckListener, state_of
+from aiorocketmq.producer.checking import Checker, CheckListener, check_listener, state_of
 from aiorocketmq.producer.decisions import Decisions, EndTransactionHook
 from aiorocketmq.producer.producer import Producer
 from aiorocketmq.producer.reply import refused
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.protocol.sysflag import MessageSysFlag
+from aiorocketmq.wording import reason
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -76,6 +79,8 @@ class Transaction:
         self._send = send
         self._half: SendResult | None = None
         self._state: TransactionState | None = None
+        self._begun = False
+        self._settled = False
 
     @property
     def half(self) -> SendResult:
@@ -115,9 +120,7 @@ class Transaction:
         self._state = state
 
     async def __aenter__(self) -> Self:
-        if self._half is not None:
-            raise UsageError("the transaction has begun already", hint="make one for each message")
-        self._half = half = await self._send()
+        half = await self._store()
         if not half.ok:
             self.result = await self._producer._end(self.message, half, TransactionState.ROLLBACK)
             raise SendError(
@@ -130,12 +133,47 @@ class Transaction:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._tell(self._decided(error))
+
+    def __del__(self) -> None:
+        # Who was interrupted before it could leave: from now on nobody says that the transaction is under way.
+        self._leave_open()
+
+    # Inside, and for the blocking twin, which decides on its own thread: what interrupts it later changes nothing.
+
+    async def _store(self) -> SendResult:
+        if self._begun:
+            raise UsageError("the transaction has begun already", hint="make one for each message")
+        self._begun = True
+        try:
+            self._half = half = await self._send()
+        except BaseException:
+            self._begun = False  # another try is allowed
+            raise
+        return half
+
+    def _decided(self, error: BaseException | None) -> TransactionState:
+        """How it ends, which is kept in mind from here on; `error` is what leaves it."""
         state = self._state
         if state is None and error is None:
             state = TransactionState.COMMIT
         elif state is None:
             state = TransactionState.ROLLBACK if isinstance(error, Exception) else TransactionState.UNKNOWN
-        self.result = await self._producer._end(self.message, self.half, state)
+        self._settle(state)
+        return state
+
+    def _settle(self, state: TransactionState) -> None:
+        self._producer._decisions.decide(self.half.message_id, state)
+        self._settled = True
+
+    def _leave_open(self) -> None:
+        """Nobody will end it any more: what was decided stands, all else is up to `check`."""
+        if self._half is not None and not self._settled:
+            self._settle(TransactionState.UNKNOWN if self._state is None else self._state)
+
+    async def _tell(self, state: TransactionState, error: Exception | None = None) -> TransactionSendResult:
+        self.result = result = await self._producer._end(self.message, self.half, state, error)
+        return result
 
     def __repr__(self) -> str:
         where = self._half.message_id if self._half is not None else "not begun"
@@ -149,9 +187,12 @@ class TransactionProducer(Producer):
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out it comes from `config`, then from `NAMESRV_ADDR`.
         group: Producer group, a name of your own: brokers ask any producer of this group how a transaction has ended, also one in another
             process, and one that was started after the producer of the message has died. All of them must give the same answers.
+            Only the producer of a message knows that its transaction is under way: see `check`.
         check: Finds out how a transaction has ended: gets the message, whose `transaction_id` is that of the local transaction, and gives
             a `TransactionState`. A coroutine function runs on the event loop, a plain one on a thread. `UNKNOWN`, an exception, or anything
             else makes the broker ask again; Apache RocketMQ asks 15 times, every 30 s (4.x: 60 s), and then gives the message up.
+            Where the group has several producers, answer `UNKNOWN` rather than `ROLLBACK` for what may still be under way in another one,
+            or give `check_immunity_time` longer than local transactions take.
         config: A `ClientConfig`, or a `rocketmq://` URL.
         check_concurrency: Checks that may run at a time.
         check_request_hold_max: Checks that may wait; more are dropped, and the broker asks again.
@@ -178,10 +219,7 @@ class TransactionProducer(Producer):
         executor: Executor | None = None,
         **producer_fields: Unpack[ProducerFields],
     ) -> None:
-        if not callable(check):
-            raise ConfigError(
-                f"check {check!r} cannot be called", hint="give a function that gets a message and returns a TransactionState"
-            )
+        check_listener(check)
         if executor is not None and not isinstance(executor, Executor):
             raise ConfigError(f"executor {executor!r} is none of concurrent.futures", hint="give a ThreadPoolExecutor, or leave it out")
         if group == DEFAULT_PRODUCER_GROUP:
@@ -249,8 +287,11 @@ class TransactionProducer(Producer):
 
         Args:
             hook: Its `end_transaction(context)` is called on the event loop.
+
+        Raises:
+            ConfigError: It is no such hook.
         """
-        self._decisions.hooks = (*self._decisions.hooks, hook)
+        self._decisions.hooks += checked_hooks((hook,), ("end_transaction",), "EndTransactionHook")
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------
 
@@ -318,7 +359,8 @@ class TransactionProducer(Producer):
             SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: As for `send()`: the half message could not be
                 stored, and the local transaction was not run.
 
-        Cancelling it leaves the transaction to `check`, unless the decision was made.
+        Cancelling it leaves the transaction to `check`, unless the decision was made. A plain function that runs already cannot be
+        stopped: until it returns brokers are told to ask later, and what it returns is the decision all the same.
         """
         if not callable(execute):
             raise UsageError(f"execute {execute!r} cannot be called", hint="give a function (message, arg) -> TransactionState")
@@ -327,12 +369,16 @@ class TransactionProducer(Producer):
             return await self._end(message, half, TransactionState.ROLLBACK)
         prepared = HalfMessage.of(message, half.message_id)
         error: Exception | None = None
+        local = UserCall(execute, self._executor)
         try:
-            state = self._state_of(await call(execute, self._executor, prepared, arg))
+            state = self._state_of(await local(prepared, arg))
         except Exception as failure:  # noqa: BLE001 - the user's code: the transaction stays open, and the caller is told
             error, state = failure, self._failed(half, failure)
         except BaseException:
-            self._decisions.decide(half.message_id, TransactionState.UNKNOWN)
+            if local.left is None:
+                self._decisions.decide(half.message_id, TransactionState.UNKNOWN)
+            else:  # it is under way until its thread has ended: a check that looks before that would find nothing
+                local.left.add_done_callback(partial(self._ended_alone, message, half))
             raise
         return await self._end(message, half, state, error)
 
@@ -376,7 +422,17 @@ class TransactionProducer(Producer):
     def _state_of(self, answer: object) -> TransactionState:
         return state_of(answer, self._log, "execute")
 
-    def _failed(self, half: SendResult, error: Exception) -> TransactionState:
+    def _ended_alone(self, message: Message, half: SendResult, ended: asyncio.Future[Outcome]) -> None:
+        """A local transaction has ended on its thread after its caller has gone."""
+        answer, error = ended.result()
+        state = self._state_of(answer) if error is None else self._failed(half, error)
+        self._decisions.decide(half.message_id, state)
+        instance = self._life.instance
+        if instance is not None and state is not TransactionState.UNKNOWN:
+            with contextlib.suppress(ClientClosedError):  # stopped just now: as if it had been before
+                instance.scheduler.spawn("end a transaction", self._end(message, half, state))
+
+    def _failed(self, half: SendResult, error: BaseException) -> TransactionState:
         """What a local transaction that has raised leaves."""
         logger.error("the local transaction %s failed: it stays open, and the broker will ask", half.message_id, exc_info=error)
         return TransactionState.UNKNOWN
@@ -391,7 +447,7 @@ class TransactionProducer(Producer):
         if instance is None:
             logger.warning("producer %s was stopped before it could end transaction %s: the broker will ask", self.group, half.message_id)
         else:
-            remark = f"local transaction failed: {type(error).__name__}: {error}" if error is not None else None
+            remark = f"local transaction failed: {reason(error)}" if error is not None else None
             told = await self._decisions.tell(instance, message, half, state, self._settings.send_msg_timeout, remark)
         return TransactionSendResult(half, state, error, told)
 

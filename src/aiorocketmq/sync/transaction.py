@@ -37,9 +37,12 @@ class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer])
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out it comes from `config`, then from `NAMESRV_ADDR`.
         group: Producer group, a name of your own: brokers ask any producer of this group how a transaction has ended, also one in another
             process, and one that was started after the producer of the message has died. All of them must give the same answers.
+            Only the producer of a message knows that its transaction is under way: see `check`.
         check: Finds out how a transaction has ended: gets the message, whose `transaction_id` is that of the local transaction, and gives
             a `TransactionState`. A coroutine function runs on the event loop, a plain one on a thread. `UNKNOWN`, an exception, or anything
             else makes the broker ask again; Apache RocketMQ asks 15 times, every 30 s (4.x: 60 s), and then gives the message up.
+            Where the group has several producers, answer `UNKNOWN` rather than `ROLLBACK` for what may still be under way in another one,
+            or give `check_immunity_time` longer than local transactions take.
         config: A `ClientConfig`, or a `rocketmq://` URL.
         check_concurrency: Checks that may run at a time.
         check_request_hold_max: Checks that may wait; more are dropped, and the broker asks again.
@@ -353,6 +356,9 @@ class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer])
 
         Args:
             hook: Its `end_transaction(context)` is called on the event loop.
+
+        Raises:
+            ConfigError: It is no such hook.
         """
         self._run(self._async.register_end_transaction_hook, hook)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -65,21 +66,24 @@ class BlockingTransactionProducer(BlockingProducer[S]):
         if not callable(execute):
             raise UsageError(f"execute {execute!r} cannot be called", hint="give a function (message, arg) -> TransactionState")
         twin = self._async
-        half: SendResult = self._call(twin._send_half, message, queue, selector, sharding_key, timeout, check_immunity_time)
-        if not half.ok:
-            return self._call(twin._end, message, half, TransactionState.ROLLBACK)
-        error: Exception | None = None
+        send = partial(twin._send_half, message, queue, selector, sharding_key, timeout, check_immunity_time)
+        transaction = AsyncTransaction(twin, message, send)
         try:
-            answer: object = execute(HalfMessage.of(message, half.message_id), arg)
-            if inspect.isawaitable(answer):
-                answer = self._call(_result_of, answer)
-            state = twin._state_of(answer)
-        except Exception as failure:  # noqa: BLE001 - the user's code: the transaction stays open, and the caller is told
-            error, state = failure, twin._failed(half, failure)
-        except BaseException:
-            self._run(twin._decisions.decide, half.message_id, TransactionState.UNKNOWN)
-            raise
-        return self._call(twin._end, message, half, state, error)
+            half = self._call(transaction._store)
+            if not half.ok:
+                return self._call(transaction._tell, TransactionState.ROLLBACK)
+            error: Exception | None = None
+            try:
+                answer: object = execute(HalfMessage.of(message, half.message_id), arg)
+                if inspect.isawaitable(answer):
+                    answer = self._call(_result_of, answer)
+                state = twin._state_of(answer)
+            except Exception as failure:  # noqa: BLE001 - the user's code: the transaction stays open, and the caller is told
+                error, state = failure, twin._failed(half, failure)
+            transaction._settle(state)
+            return self._call(transaction._tell, state, error)
+        finally:
+            transaction._leave_open()  # interrupted at any moment
 
 
 class Transaction:
@@ -135,11 +139,19 @@ class Transaction:
         self._twin.decide(state)
 
     def __enter__(self) -> Self:
-        self._producer._call(self._twin.__aenter__)
+        try:
+            self._producer._call(self._twin.__aenter__)
+        except BaseException:
+            self._twin._leave_open()  # interrupted when it was stored
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._producer._call(self._twin.__aexit__, kind, error, trace)
+        twin = self._twin
+        try:
+            self._producer._call(twin._tell, twin._decided(error))
+        finally:
+            twin._leave_open()
 
     def __repr__(self) -> str:
         return repr(self._twin)

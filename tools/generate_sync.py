@@ -39,7 +39,8 @@ class Target:
         file: Module of the twin in `aiorocketmq.sync`: one for each, so that a program imports what it uses.
         base: Hand-written base class.
         skip: Public methods that the base class has already.
-        quick: Coroutine methods that the base class has, cheaper, as `_<name>`; as it has plain ones that give a future as `_submit`.
+        quick: Methods that the base class has, cheaper or for more states, as `_<name>`; as it has plain ones that give a future as
+            `_submit`.
         also: Further arguments for the constructor of the base class.
         base_module: Module of the base class.
         returns: Types whose twins in `base_module` are returned.
@@ -62,7 +63,7 @@ TARGETS = (
         "Producer",
         "producer",
         "BlockingProducer",
-        quick=frozenset({"send"}),
+        quick=frozenset({"send", "health"}),
         also=", max_in_flight",
     ),
     Target(
@@ -70,13 +71,15 @@ TARGETS = (
         "TransactionProducer",
         "transaction",
         "BlockingTransactionProducer",
-        quick=frozenset({"send", "send_in_transaction", "transaction"}),
+        quick=frozenset({"send", "health", "send_in_transaction", "transaction"}),
         also=', producer_fields.get("max_in_flight", 1024)',
         base_module="aiorocketmq.sync.transactions",
         returns=frozenset({"Transaction"}),
     ),
-    Target("aiorocketmq.consumer.push", "PushConsumer", "consumer", "BlockingConsumer", frozenset({"run", "instance"})),
-    Target("aiorocketmq.admin.admin", "AdminClient", "admin", "BlockingClient"),
+    Target(
+        "aiorocketmq.consumer.push", "PushConsumer", "consumer", "BlockingConsumer", frozenset({"run", "instance"}), frozenset({"health"})
+    ),
+    Target("aiorocketmq.admin.admin", "AdminClient", "admin", "BlockingClient", quick=frozenset({"health"})),
     Target("aiorocketmq.server.local_cluster", "LocalCluster", "cluster", "BlockingClient", frozenset({"name_server"})),
 )
 

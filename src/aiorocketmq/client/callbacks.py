@@ -16,8 +16,12 @@ Outcome: TypeAlias = tuple[object, BaseException | None]
 
 
 async def call(function: Callable[..., Any], executor: Executor | None, *args: Any) -> Any:
-    """Call a function of the user's; see `UserCall`."""
-    return await UserCall(function, executor)(*args)
+    """Call a function of the user's, and forget it when that is cancelled; see `UserCall`."""
+    made = UserCall(function, executor)
+    try:
+        return await made(*args)
+    finally:
+        made.left = None
 
 
 class UserCall:

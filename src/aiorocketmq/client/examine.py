@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -134,9 +135,7 @@ def examine(client: str, state: ServiceState, instance: ClientInstance, loop: as
     reasons = (*down, *_why_degraded(health, own, instance.config.poll_name_server_interval * STALE_AFTER))
     if not reasons:
         return health
-    status = HealthStatus.DOWN if down else HealthStatus.DEGRADED
-    changed = {name: getattr(health, name) for name in Health.__slots__} | {"status": status, "reasons": reasons}
-    return Health(**changed)
+    return dataclasses.replace(health, status=HealthStatus.DOWN if down else HealthStatus.DEGRADED, reasons=reasons)
 
 
 # --- what is known -----------------------------------------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ class StateWatch:
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
             await scheduler.stop()
+        self._telling = None  # what it was in the middle of hangs on its traceback
 
     def abandon(self) -> None:
         """The same where the event loop is closed."""

@@ -78,7 +78,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         Returns:
             One word (`status`), the reasons in sentences, and everything that they are made of.
         """
-        return self._run(self._async.health)
+        return self._health()
 
     @property
     def state(self) -> ServiceState:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
-from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from aiorocketmq.client.direct_reply import Cancellable
 from aiorocketmq.errors import ClientClosedError, ConfigError, ForkedClientError, WindowFullError
@@ -36,6 +36,10 @@ from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.sync import portal as portals
 from aiorocketmq.sync.calls import WAIT_SLICE, PortalEndedError
 from aiorocketmq.sync.futures import SendFuture
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.health import Health
+    from aiorocketmq.sync.health import Healthy
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -156,6 +160,12 @@ class BlockingClient(Generic[A]):
         """Run a plain method of the asyncio client: on the loop while the client runs, here and now before and after."""
         portal = self._portal
         return function(*args, **kwargs) if portal is None else portal.call_plain(function, *args, **kwargs)
+
+    def _health(self) -> Health:
+        """The health of the asyncio client, which all but servers have."""
+        from aiorocketmq.sync.health import health_of  # for those who ask
+
+        return health_of(self._portal, cast("Healthy", self._async))
 
     def _on_portal(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run a coroutine function, which gets the portal too, on the client's portal or on that of the process."""

@@ -202,7 +202,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         Returns:
             One word (`status`), the reasons in sentences, and everything that they are made of.
         """
-        return self._run(self._async.health)
+        return self._health()
 
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...

@@ -108,7 +108,7 @@ class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer])
         Returns:
             One word (`status`), the reasons in sentences, and everything that they are made of.
         """
-        return self._run(self._async.health)
+        return self._health()
 
     def recall(self, topic: str, handle: str, *, timeout: float | timedelta | None = None) -> str:
         """Take a message back that was sent with `delay=` or `deliver_at=`, before it is delivered.

@@ -79,17 +79,27 @@ TARGETS = (
     Target(
         "aiorocketmq.consumer.push", "PushConsumer", "consumer", "BlockingConsumer", frozenset({"run", "instance"}), frozenset({"health"})
     ),
+    Target(
+        "aiorocketmq.consumer.lite_pull",
+        "LitePullConsumer",
+        "lite_pull",
+        "BlockingPoller",
+        frozenset({"stop", "instance"}),
+        quick=frozenset({"health", "poll"}),
+        base_module="aiorocketmq.sync.polling",
+    ),
     Target("aiorocketmq.admin.admin", "AdminClient", "admin", "BlockingClient", quick=frozenset({"health"})),
     Target("aiorocketmq.server.local_cluster", "LocalCluster", "cluster", "BlockingClient", frozenset({"name_server"})),
 )
 
-ALWAYS_SKIPPED = frozenset({"__aenter__", "__aexit__", "__del__", "__repr__", "__await__"})
+ALWAYS_SKIPPED = frozenset({"__aenter__", "__aexit__", "__aiter__", "__anext__", "__del__", "__repr__", "__await__"})
 
 SUBSTITUTIONS = (
     (r"\bawait (?=[a-z_.]+\()", ""),
     (r"async def handle\(message\): \.\.\.", "def handle(message): ..."),
     (r"\bawait each one\b", "wait for each one"),
     (r"\basync with\b", "with"),
+    (r"\basync for\b", "for"),
     (
         r"One producer serves any number of tasks of its event loop and any number of topics",
         "One producer serves any number of threads and any number of topics",

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         TaskHealth,
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
-    from aiorocketmq.consumer import PushConsumer
+    from aiorocketmq.consumer import LitePullConsumer, PushConsumer
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.errors import (
         AccessDeniedError,
@@ -137,6 +137,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AdminClient": "admin.admin",
+    "LitePullConsumer": "consumer.lite_pull",
     "Producer": "producer.producer",
     "PushConsumer": "consumer.push",
     "Transaction": "producer.transaction",
@@ -154,6 +155,7 @@ _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
 __all__ = [
     # clients
     "AdminClient",
+    "LitePullConsumer",
     "Producer",
     "PushConsumer",
     "TransactionProducer",

@@ -15,11 +15,12 @@ from tools import generate_sync
 TWINS = {
     "Producer": aiorocketmq.Producer,
     "PushConsumer": aiorocketmq.PushConsumer,
+    "LitePullConsumer": aiorocketmq.LitePullConsumer,
     "TransactionProducer": aiorocketmq.TransactionProducer,
     "AdminClient": aiorocketmq.AdminClient,
     "LocalCluster": LocalCluster,
 }
-NOT_TWINNED = {"PushConsumer": {"instance"}, "LocalCluster": {"name_server"}}
+NOT_TWINNED = {"PushConsumer": {"instance"}, "LitePullConsumer": {"instance"}, "LocalCluster": {"name_server"}}
 """What gives asyncio objects of the inside, useless to other threads."""
 
 

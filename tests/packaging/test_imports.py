@@ -46,10 +46,10 @@ CASES = [
     ("aiorocketmq.Message", 20, {"sync"}),
     ("aiorocketmq.RocketMQError", 6, {"sync"}),
     ("aiorocketmq.Producer", 118, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 130, {"sync", "consumer"}),
+    ("aiorocketmq.PushConsumer", 132, {"sync", "consumer"}),
     ("aiorocketmq.AdminClient", 106, {"sync", "admin"}),
     ("aiorocketmq.sync.Producer", 133, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 170, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 172, {"sync", "consumer", "producer"}),
     ("aiorocketmq.sync.AdminClient", 146, {"sync", "admin", "producer"}),
 ]
 

@@ -250,8 +250,7 @@ class BrokerApi(RemoteCalls):
         )
         response = await self._ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header, queue, timeout)
         offset = SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
-        names_the_last_for_later_times = not upper and version_name(response.version).startswith(("V3_", "V4_"))
-        if names_the_last_for_later_times and offset + 1 == await self.max_offset(address, queue, timeout=timeout):
+        if not upper and version_name(response.version).startswith(("V3_", "V4_")):  # they name the nearest one, be it an older one
             stored_at = await self._stored_at(address, queue, offset, timeout)
             return offset + 1 if stored_at is not None and stored_at < timestamp else offset
         return offset

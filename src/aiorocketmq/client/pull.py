@@ -19,7 +19,7 @@ from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.codes import MIN_LITE_PULL_VERSION, RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader
@@ -125,6 +125,7 @@ class PullOptions:
         decode_read_body: False leaves bodies empty.
         decode_decompress_body: False leaves bodies compressed.
         keep: Gives back those of the messages that hooks want; None for all.
+        lite: The consumer asks for its messages; brokers serve such pulls from other threads (I13).
     """
 
     group: str
@@ -137,6 +138,7 @@ class PullOptions:
     decode_read_body: bool = True
     decode_decompress_body: bool = True
     keep: Callable[[list[ReceivedMessage]], list[ReceivedMessage]] | None = None
+    lite: bool = False
 
 
 class PullApi:
@@ -228,8 +230,8 @@ class PullCall:
     """
 
     __slots__ = (
-        "_api", "_channel", "_commit_offset", "_hooked", "_loop_time", "_max_messages", "_observer", "_offset", "_opaque", "_sent_at",
-        "_subscription", "_suspend", "_template", "broker_id", "in_flight", "queue",
+        "_api", "_channel", "_commit_offset", "_hooked", "_lite", "_loop_time", "_max_messages", "_observer", "_offset", "_opaque",
+        "_sent_at", "_subscription", "_suspend", "_template", "broker_id", "in_flight", "queue",
     )  # fmt: skip
 
     def __init__(self, api: PullApi, queue: MessageQueue, observer: PullObserver) -> None:
@@ -242,6 +244,7 @@ class PullCall:
         self._template: PullTemplate | None = None
         self._subscription = SubscriptionData(queue.topic)
         self._max_messages = 0
+        self._lite = False
         self._hooked: tuple[str, RemotingCommand] | None = None
         self._channel: Channel | None = None
         self._opaque = 0
@@ -351,8 +354,15 @@ class PullCall:
             flags |= PullSysFlag.COMMIT_OFFSET
         else:
             commit_offset = 0
-        if self._api.options.post_subscription:
+        options = self._api.options
+        if options.post_subscription:
             flags |= PullSysFlag.SUBSCRIPTION
+        lite = options.lite and broker.version >= MIN_LITE_PULL_VERSION
+        if lite is not self._lite:
+            self._lite = lite
+            self._template = None
+        if lite:
+            flags |= PullSysFlag.LITE_PULL
         self._sent_at = now = self._loop_time()
         try:
             frame = self._frame(broker.address, opaque, flags, commit_offset)
@@ -368,7 +378,8 @@ class PullCall:
         if hooks := api.remoting.hooks:
             # Hooks may add a field to every request: no prepared frame can do that.
             header = self._header(flags, commit_offset)
-            command = RemotingCommand.request(RequestCode.PULL_MESSAGE, header, serialize_type=api.serialize_type)
+            code = RequestCode.LITE_PULL_MESSAGE if self._lite else RequestCode.PULL_MESSAGE
+            command = RemotingCommand.request(code, header, serialize_type=api.serialize_type)
             command.opaque = opaque
             command.ext_fields.update(api.config.request_fields)
             _run_hooks(lambda hook: hook.before_request(address, command), hooks)
@@ -392,6 +403,7 @@ class PullCall:
             sub_version=header.sub_version,
             subscription=header.subscription,
             expression_type=header.expression_type,
+            lite=self._lite,
             extra=self._api.config.request_fields,
             serialize_type=self._api.serialize_type,
         )

@@ -1,8 +1,23 @@
-"""The consumers: they join groups, own queues, pull messages and bring them to listeners."""
+"""The consumers: they join groups, own queues, pull messages and bring them to listeners, or to whoever asks for them."""
 
 from __future__ import annotations
 
-from aiorocketmq.consumer.offset_store import LocalFileOffsetStore, OffsetStore, ReadOffset, RemoteBrokerOffsetStore
-from aiorocketmq.consumer.push import PushConsumer
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LocalFileOffsetStore", "OffsetStore", "PushConsumer", "ReadOffset", "RemoteBrokerOffsetStore"]
+if TYPE_CHECKING:
+    from aiorocketmq.consumer.lite_pull import LitePullConsumer
+    from aiorocketmq.consumer.offset_store import LocalFileOffsetStore, OffsetStore, ReadOffset, RemoteBrokerOffsetStore
+    from aiorocketmq.consumer.push import PushConsumer
+
+__all__ = ["LitePullConsumer", "LocalFileOffsetStore", "OffsetStore", "PushConsumer", "ReadOffset", "RemoteBrokerOffsetStore"]
+
+if not TYPE_CHECKING:  # a checker takes the imports above
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from aiorocketmq.names import find  # each kind of consumer is imported when it is asked for
+
+        home = {"LitePullConsumer": "lite_pull", "PushConsumer": "push"}.get(name, "offset_store")
+        value = globals()[name] = find(__name__, name, f"consumer.{home}")
+        return value

@@ -69,6 +69,7 @@ class AssignedQueue:
     Attributes:
         queue: The queue.
         state: Where it is in its life; moved by the methods here only.
+        paused: Nothing is pulled, because the user says so.
         messages: Its unfinished messages; meaningful from OWNED on.
         puller: Pulls them; set when it becomes OWNED.
         valid_until: Loop time before which a call of a listener may begin: never before OWNED and after it, until the lock has to be
@@ -84,7 +85,7 @@ class AssignedQueue:
     """
 
     __slots__ = (
-        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "puller", "queue", "since", "state", "timer",
+        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "paused", "puller", "queue", "since", "state", "timer",
         "to_unlock", "valid_until", "waits_for",
     )  # fmt: skip
 
@@ -93,6 +94,7 @@ class AssignedQueue:
     def __init__(self, queue: MessageQueue, now: float) -> None:
         self.queue = queue
         self.state = QueueState.WAITING
+        self.paused = False
         self.messages = ProcessQueue(queue, 0)
         self.valid_until = OVER
         self.locked_at = 0.0
@@ -110,11 +112,11 @@ class AssignedQueue:
         """The same as `valid_until`, as tools for ordered consumers call it."""
         return self.valid_until
 
-    def own(self, next_offset: int, now: float, *, commit_start: bool, valid_until: float) -> None:
+    def own(self, messages: ProcessQueue, now: float, *, valid_until: float) -> None:
         """WAITING → OWNED: its start offset is certain, and its lock is held where it needs one."""
         assert self.state is QueueState.WAITING
         self.state, self.since = QueueState.OWNED, now
-        self.messages = ProcessQueue(self.queue, next_offset, commit_start=commit_start)
+        self.messages = messages
         self.valid_until = valid_until
 
     def begin_release(self, now: float) -> bool:

@@ -42,6 +42,7 @@ class ConcurrentService:
     """
 
     def __init__(self, settings: PushSettings, subscriptions: Subscriptions, scheduler: Scheduler, send_back: SendBack | None) -> None:
+        self.full = False  # each queue has its limits
         self.caller = Caller(settings.group, scheduler, self, *settings.workers)
         self._settings = settings
         self._subscriptions = subscriptions

@@ -22,13 +22,14 @@ from aiorocketmq.consumer.pulling import Pulls
 from aiorocketmq.consumer.queue_locks import QueueLocks
 from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable, Reason
 from aiorocketmq.consumer.rebalance import Rebalancer
-from aiorocketmq.consumer.saving import OffsetSaver
+from aiorocketmq.consumer.saving import OffsetSaver, by_broker
 from aiorocketmq.consumer.start_offset import StartOffsets
 from aiorocketmq.consumer.store_choice import store_of
 from aiorocketmq.consumer.taking import TakeOver
 from aiorocketmq.consumer.topic_routes import TopicRoutes
 from aiorocketmq.core.hand_over import HandOver
-from aiorocketmq.errors import fresh
+from aiorocketmq.core.process_queue import ProcessQueue
+from aiorocketmq.errors import broker_not_found, fresh
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
@@ -64,6 +65,8 @@ class GroupMember(ABC):
 
     Attributes:
         loop: The event loop that it lives on.
+        store: Keeps the offsets.
+        saver: Saves them.
         queues: The queues and where they are in their lives.
         pulls: Pulls the queues.
         group_check: Looks for members with other subscriptions.
@@ -90,8 +93,8 @@ class GroupMember(ABC):
         self.store = store_of(settings, instance)
         service = self._make_service()
         locks = QueueLocks(instance, scheduler, settings.group) if settings.ordered and not settings.broadcasting else None
-        saver = OffsetSaver(self.store, scheduler, settings.group)
-        self.queues = table = QueueTable(scheduler, service, saver, locks, instance.rebalance.wake)
+        self.saver = saver = OffsetSaver(self.store, scheduler, settings.group)
+        self.queues = table = QueueTable(scheduler, service, saver, locks, instance.rebalance.wake, self._make_messages)
         self._locks = LockKeeper(table, scheduler) if locks is not None else None
         self.pulls = Pulls(
             instance, settings, subscriptions, scheduler, service, moved=self._moved, lock_lost=self.lock_lost
@@ -118,6 +121,10 @@ class GroupMember(ABC):
     @abstractmethod
     def _make_service(self) -> ConsumeService:
         """What the messages are brought to; called once, when the scheduler and the store are there."""
+
+    def _make_messages(self, queue: MessageQueue, offset: int, commit_start: bool) -> ProcessQueue:
+        """What holds the messages of a queue that was taken over."""
+        return ProcessQueue(queue, offset, commit_start=commit_start)
 
     @abstractmethod
     def _watch(self) -> None:
@@ -340,3 +347,38 @@ class GroupMember(ABC):
             await self._take_over_now()
         else:
             self.instance.rebalance.wake()
+
+    async def ends(self, queue: MessageQueue) -> tuple[int, int]:
+        """The lowest offset that a queue holds, and the one that its next message will get.
+
+        Raises:
+            RocketMQError: The broker refused, or could not be reached.
+        """
+        address, api = self.master_of(queue), self.instance.broker_api
+        return await api.min_offset(address, queue), await api.max_offset(address, queue)
+
+    def master_of(self, queue: MessageQueue) -> str:
+        """The address that offsets are asked at.
+
+        Raises:
+            BrokerNotFoundError: No route has the broker.
+        """
+        found = self.instance.find_broker_address_in_subscribe(queue.broker_name, 0)
+        if found is None:
+            raise broker_not_found(queue.broker_name, topic=queue.topic)
+        return found.address
+
+    async def lag(self) -> dict[MessageQueue, int]:
+        """How many messages the owned queues hold behind what is consumed; raises as `ends()`."""
+
+        async def of_broker(queues: list[MessageQueue]) -> dict[MessageQueue, int]:
+            return {queue: await self.instance.broker_api.max_offset(self.master_of(queue), queue) for queue in queues}
+
+        works = {broker: of_broker(own) for broker, own in by_broker(self.queues.assigned).items()}
+        found: dict[MessageQueue, int] = {}
+        for outcome in (await self.scheduler.gather("lag", works)).values():
+            if isinstance(outcome, Exception):
+                raise outcome
+            found |= outcome
+        owned = self.queues.assigned
+        return {queue: max(0, end - owned[queue].messages.consumed) for queue, end in found.items() if queue in owned}

@@ -54,6 +54,7 @@ class OrderlyService:
         send_back: SendBack | None,
         lock_lost: Callable[[], None],
     ) -> None:
+        self.full = False  # each queue has its limits
         self.caller = Caller(settings.group, scheduler, self, *settings.workers)
         self._settings = settings
         self._subscriptions = subscriptions

@@ -66,7 +66,7 @@ class Progress:
             self._log.worked("stuck", "all queues of group %s go on", self._group)
 
     def _mark(self, assigned: AssignedQueue, now: float) -> _Mark:
-        mark, position = self._marks.get(assigned), _position(assigned)
+        mark, position = self._marks.get(assigned), assigned.messages.consumed
         if mark is None:
             return _Mark(assigned, position, now if not assigned.messages.count else max(assigned.since, assigned.puller.pulled_at))
         moved = position != mark.position or not assigned.messages.count
@@ -86,7 +86,7 @@ class Progress:
             queue=assigned.queue,
             owned=True,
             waits_for="",
-            position=_position(assigned),
+            position=assigned.messages.consumed,
             end=puller.end if puller.end >= 0 else None,
             unfinished=assigned.messages.count,
             pulled_ago=now - puller.pulled_at if puller.pulled_at else None,
@@ -102,7 +102,7 @@ class Progress:
         return now - (puller.failing_since if puller.trouble else self._mark(assigned, now).since)
 
     def _stuck(self, assigned: AssignedQueue, standing: float) -> bool:
-        return assigned.puller.failure is not None or standing >= self._stuck_after
+        return assigned.puller.failure is not None or (standing >= self._stuck_after and not assigned.paused)
 
     def _waiting(self, assigned: AssignedQueue, now: float) -> QueueHealth:
         standing = now - assigned.since
@@ -119,9 +119,3 @@ class Progress:
             given_up=False,
             error="",
         )
-
-
-def _position(assigned: AssignedQueue) -> int:
-    """Offset of the oldest message that is not consumed."""
-    messages = assigned.messages
-    return messages.min_offset if messages.count else messages.next_offset

@@ -52,7 +52,7 @@ class FlowControl:
     """How often a pull was held back. Mutable: it counts.
 
     Attributes:
-        by_count: Because of too many unfinished messages.
+        by_count: Because of too many unfinished messages, of the queue or of all.
         by_size: Because of too many bytes.
         by_span: Because the offsets of the unfinished messages are too far apart.
     """
@@ -176,7 +176,7 @@ class QueuePuller:
         if subscription is None:
             self._later(UNSUBSCRIBED_DELAY)
             return
-        if owner.suspended:
+        if owner.suspended or self._assigned.paused:
             self._later(SUSPENDED_DELAY)
             return
         if self._held_back():
@@ -191,7 +191,7 @@ class QueuePuller:
         call.send(
             self.next_offset,
             subscription,
-            commit_offset=-1 if owner.settings.broadcasting else self._assigned.messages.commit_offset,
+            commit_offset=self._assigned.messages.commit_offset if owner.settings.commits_with_pulls else -1,
             max_messages=1 if self.next_offset < self._single_until else 0,
         )
 
@@ -201,6 +201,9 @@ class QueuePuller:
     def _held_back(self) -> bool:
         """Flow control; counts why (F10)."""
         messages, limits, counters = self._assigned.messages, self._thresholds, self._owner.flow_control
+        if self._owner.service.full:
+            counters.by_count += 1
+            return True
         if messages.count > limits.count:
             counters.by_count += 1
             messages.low_water = limits.count // 2
@@ -249,6 +252,7 @@ class QueuePuller:
         settings, messages, limits = self._owner.settings, self._assigned.messages, self._thresholds
         return (
             settings.pull_interval == 0
+            and not self._owner.service.full
             and messages.count + settings.pull_batch_size <= limits.count
             and messages.size + len(result.body) <= limits.size
             and (messages.count == 0 or self.next_offset - messages.min_offset <= settings.max_span)

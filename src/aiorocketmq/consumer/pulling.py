@@ -87,6 +87,7 @@ class Pulls:
                 instance.config.decode_read_body,
                 instance.config.decode_decompress_body,
                 keep,
+                settings.lite,
             ),
             instance.config,
         )

@@ -7,19 +7,17 @@ import logging
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.instance import ClientInstance
-from aiorocketmq.client.watched import Watched
 from aiorocketmq.config import ClientConfig, NameServers
+from aiorocketmq.consumer.client import GroupConsumer
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.observed import Observed
 from aiorocketmq.consumer.offset_store import OffsetStore
-from aiorocketmq.consumer.puller import FlowControl
 from aiorocketmq.consumer.responder import Responder, ResponderFunction
 from aiorocketmq.consumer.runtime import PushRuntime
 from aiorocketmq.consumer.settings import MIB, MessageQueueListener, PushSettings
@@ -29,7 +27,6 @@ from aiorocketmq.core.clock import epoch_ms
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError, ListenerError, NotSupportedByBrokerError, SubscriptionError
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.queue import MessageQueue
 
 F = TypeVar("F", bound=ListenerFunction)
 One = TypeVar("One", bound=MessageListener)
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from aiorocketmq.client.examine import Own
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
@@ -48,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class PushConsumer(Watched):
+class PushConsumer(GroupConsumer):
     """Calls listeners with the messages of a group's topics, as they arrive, at least once.
 
     ```python
@@ -161,7 +157,7 @@ class PushConsumer(Watched):
         self.config = ClientConfig.from_fields(config, name_servers, client_fields)
         self._namespace = names = self.config.names
         names.check_group(group)
-        self._settings = PushSettings(**fields | {"group": names.unwrap(group)})
+        self._settings: PushSettings = PushSettings(**fields | {"group": names.unwrap(group)})
         self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=not self._settings.broadcasting, namespace=names)
         self._observed = Observed(self._settings) if self._settings.observed else None
         self._made_at = time.time()
@@ -334,10 +330,6 @@ class PushConsumer(Watched):
         await self._life.start(self._join, self._undo, timeout, self._settle)
         return self
 
-    async def _settle(self) -> None:
-        if self._runtime is not None:
-            await self._runtime.settle()
-
     async def _join(self, instance: ClientInstance) -> None:
         self._force.clear()
         if self._observed is not None:
@@ -418,20 +410,8 @@ class PushConsumer(Watched):
         self._signalled = True
         self._begin_stop()
 
-    def _own_health(self) -> Own:
-        assert self._runtime is not None  # it runs
-        return self._runtime.own_health()
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
-
-    def __del__(self) -> None:
-        life = getattr(self, "_life", None)  # not there when the constructor has failed
-        if life is not None and life.state is ServiceState.RUNNING:
-            warnings.warn(f"consumer of group {self.group!r} was dropped without stop()", ResourceWarning, stacklevel=2, source=self)
 
     # --- while it runs ----------------------------------------------------------------------------------------------------------
 
@@ -458,81 +438,20 @@ class PushConsumer(Watched):
         self._runtime.service.caller.resize(low, high)
 
     @property
-    def group(self) -> str:
-        """The consumer group."""
-        return self._settings.group
-
-    @property
-    def state(self) -> ServiceState:
-        """Where the consumer is in its life."""
-        return self._life.state
-
-    @property
-    def client_id(self) -> str:
-        """The client id that brokers know; "" before the start."""
-        return self._life.instance.client_id if self._life.instance is not None else ""
-
-    @property
-    def instance(self) -> ClientInstance | None:
-        """The client instance, None unless running."""
-        return self._life.instance
-
-    @property
-    def assigned(self) -> frozenset[MessageQueue]:
-        """The queues that this consumer owns now."""
-        return frozenset(self._runtime.queues.assigned) if self._runtime is not None else frozenset()
-
-    @property
-    def flow_control(self) -> FlowControl:
-        """How often pulls were held back, by reason."""
-        return self._runtime.pulls.flow_control if self._runtime is not None else FlowControl()
-
-    @property
     def workers(self) -> int:
         """Workers now."""
         return self._runtime.service.caller.workers if self._runtime is not None else 0
-
-    @property
-    def backlog(self) -> int:
-        """Messages that were pulled and are not consumed yet."""
-        if self._runtime is None:
-            return 0
-        return sum(assigned.messages.count for assigned in self._runtime.queues.assigned.values())
 
     @property
     def traces_lost(self) -> int:
         """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
         return self._observed.traces_lost if self._observed is not None else 0
 
-    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
-        topic = self._namespace.unwrap(topic) if topic is not None else None
-        return self._runtime.offsets(topic) if self._runtime is not None else {}
-
-    @property
-    def subscription_conflicts(self) -> dict[str, str]:
-        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
-        return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
-
-    def waiting_queues(self) -> dict[MessageQueue, str]:
-        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
-        if self._runtime is None:
-            return {}
-        waiting = self._runtime.queues.waiting.items()
-        return {queue: assigned.waits_for for queue, assigned in waiting if assigned.waits_for}
-
     @property
     def in_listener(self) -> bool:
         """True in a listener of this consumer, in its task or in its thread: who waits for the stop there would wait for himself."""
         runtime = self._runtime
         return runtime is not None and runtime.in_listener()
-
-    def failed_queues(self) -> dict[MessageQueue, Exception]:
-        """Queues that are not consumed any more because of a damaged message, with the reason."""
-        if self._runtime is None:
-            return {}
-        owned = self._runtime.queues.assigned.items()
-        return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
 
 
 class _Signals:

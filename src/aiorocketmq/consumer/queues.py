@@ -23,6 +23,7 @@ from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
     from aiorocketmq.consumer.service import ConsumeService
+    from aiorocketmq.core.process_queue import ProcessQueue
 
 GIVE_UP_WAIT: Final = 0.5
 GIVE_UP_LOOKS: Final = 50
@@ -54,6 +55,7 @@ class QueueTable:
         saver: Saves their offsets.
         locks: Their locks; None where none are needed.
         ended: Called when a queue is GONE: it may be wanted again.
+        make_messages: Makes the holder of the messages of a queue, from the queue, its first offset, and whether that may be committed.
 
     Attributes:
         waiting: Those that are WAITING.
@@ -69,6 +71,7 @@ class QueueTable:
         saver: OffsetSaver,
         locks: QueueLocks | None,
         ended: Callable[[], None],
+        make_messages: Callable[[MessageQueue, int, bool], ProcessQueue],
     ) -> None:
         self.waiting: dict[MessageQueue, AssignedQueue] = {}
         self.assigned: dict[MessageQueue, AssignedQueue] = {}
@@ -80,6 +83,7 @@ class QueueTable:
         self._saver = saver
         self._locks = locks
         self._ended = ended
+        self._make_messages = make_messages
         self._unlock_at_end: list[MessageQueue] = []
         saver.follow(self._note)
         self._clock = asyncio.get_running_loop().time
@@ -105,7 +109,7 @@ class QueueTable:
         queue, now = assigned.queue, self._clock()
         del self.waiting[queue]
         valid_until = FOREVER if self._locks is None else assigned.locked_at + LOCK_MAX_LIVE_TIME
-        assigned.own(offset, now, commit_start=commit_start, valid_until=valid_until)
+        assigned.own(self._make_messages(queue, offset, commit_start), now, valid_until=valid_until)
         self.assigned[queue] = assigned
         self._by_topic.setdefault(queue.topic, {})[queue] = assigned
 

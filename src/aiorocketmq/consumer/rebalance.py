@@ -160,7 +160,7 @@ class Rebalancer:
         tasks = self._table.release(list(self._table.owned_of(topic).values()), Reason.GIVEN_UP)
         self._hand_over.forget(topic)
         self._seen.pop(topic, None)
-        self._tell_changed(topic, frozenset())
+        self.tell_changed(topic, frozenset())
         return tasks
 
     # --- the topics of some brokers -----------------------------------------------------------------------------------------------
@@ -243,11 +243,12 @@ class Rebalancer:
             await asyncio.wait(tasks, timeout=ROUND_WAIT)
         for share in shares:
             if self._subscribed(share.topic):
-                self._tell_changed(share.topic, frozenset(share.queues))
+                self.tell_changed(share.topic, frozenset(share.queues))
         taken = all(lane.done() and not lane.cancelled() and lane.exception() is None and lane.result() for lane in lanes)
         return taken and all(release.done() for release in releases)
 
-    def _tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
+    def tell_changed(self, topic: str, queues: frozenset[MessageQueue]) -> None:
+        """Tell whoever wants to know, if a topic has other queues than before, or others of them are owned."""
         owned = frozenset(self._table.owned_of(topic))
         if self._told.get(topic, (frozenset(), frozenset())) != (queues, owned):
             if queues:

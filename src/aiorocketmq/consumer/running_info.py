@@ -1,4 +1,4 @@
-"""What `mqadmin consumerStatus` shows of a push consumer (Java: `DefaultMQPushConsumerImpl.consumerRunningInfo`). Features F40, N5."""
+"""What `mqadmin consumerStatus` shows of a consumer (Java: `DefaultMQPushConsumerImpl.consumerRunningInfo`). Features F40, N5."""
 
 from __future__ import annotations
 
@@ -9,12 +9,31 @@ import time
 import traceback
 
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.settings import MIB, PushSettings
+from aiorocketmq.consumer.settings import MIB, ConsumerSettings, PushSettings
 from aiorocketmq.protocol.bodies_client import ProcessQueueInfo
 
 
+def common_properties(settings: ConsumerSettings, *, made_at: float) -> dict[str, str]:
+    """The settings of every consumer that pulls queues, under the names that Java's tools know.
+
+    Args:
+        settings: The consumer's settings.
+        made_at: When the consumer was made, seconds since the epoch.
+    """
+    return {
+        "consumerGroup": settings.group,
+        "messageModel": settings.message_model.value,
+        "consumeFromWhere": settings.start_from.value,
+        "allocateMessageQueueStrategy": settings.allocate.name,
+        "pullBatchSize": str(settings.pull_batch_size),
+        "pullThresholdForQueue": str(settings.pull_threshold_for_queue),
+        "pullThresholdSizeForQueue": str(max(1, settings.pull_threshold_size_for_queue // MIB)),
+        "PROP_CONSUMER_START_TIMESTAMP": str(int(made_at * 1000)),
+    }
+
+
 def properties_of(settings: PushSettings, *, workers: int, made_at: float) -> dict[str, str]:
-    """The settings under the names that Java's tools know.
+    """The settings of a push consumer under the names that Java's tools know.
 
     Args:
         settings: The consumer's settings.
@@ -22,17 +41,10 @@ def properties_of(settings: PushSettings, *, workers: int, made_at: float) -> di
         made_at: When the consumer was made, seconds since the epoch.
     """
     low, high = settings.workers
-    return {
-        "consumerGroup": settings.group,
-        "messageModel": settings.message_model.value,
-        "consumeFromWhere": settings.start_from.value,
-        "allocateMessageQueueStrategy": settings.allocate.name,
+    return common_properties(settings, made_at=made_at) | {
         "consumeThreadMin": str(low),
         "consumeThreadMax": str(high),
-        "pullBatchSize": str(settings.pull_batch_size),
         "pullInterval": str(round(settings.pull_interval * 1000)),
-        "pullThresholdForQueue": str(settings.pull_threshold_for_queue),
-        "pullThresholdSizeForQueue": str(max(1, settings.pull_threshold_size_for_queue // MIB)),
         "consumeConcurrentlyMaxSpan": str(settings.consume_concurrently_max_span),
         "maxReconsumeTimes": str(settings.max_reconsume_times),
         "consumeTimeout": str(round(settings.consume_timeout / 60)),
@@ -40,7 +52,6 @@ def properties_of(settings: PushSettings, *, workers: int, made_at: float) -> di
         "suspendCurrentQueueTimeMillis": str(round(settings.suspend_current_queue_time * 1000)),
         "PROP_CONSUMEORDERLY": str(settings.ordered).lower(),
         "PROP_THREADPOOL_CORE_SIZE": str(workers),
-        "PROP_CONSUMER_START_TIMESTAMP": str(int(made_at * 1000)),
     }
 
 

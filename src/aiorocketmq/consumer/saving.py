@@ -61,6 +61,13 @@ class OffsetSaver:
                 except Exception as error:  # noqa: BLE001 - a store of the user's own
                     self._failed(f"offset of {assigned.queue}", error)
 
+    def put(self, queue: MessageQueue, offset: int) -> None:
+        """Tell the store an offset as it is, forward or backward; nothing is sent. Never raises."""
+        try:
+            self.store.update_offset(queue, offset, increase_only=False)
+        except Exception as error:  # noqa: BLE001 - a store of the user's own
+            self._failed(f"offset of {queue}", error)
+
     def reset(self, queue: MessageQueue, offset: int) -> None:
         """Tell the store where the group has to go on; never raises."""
         try:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 class ConsumeService(Protocol):
     """Where the messages of a consumer go when they have come, as the life of its queues sees it."""
 
+    @property
+    def full(self) -> bool:
+        """Nothing is pulled for any queue: too many messages wait."""
+        ...
+
     def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """Messages came: `assigned.messages` holds them already."""
         ...

@@ -88,6 +88,16 @@ class ConsumerSettings:
         """Distance between the oldest and the newest unfinished offset of a queue that stops pulling."""
         return INT32_MAX
 
+    @property
+    def lite(self) -> bool:
+        """The consumer asks for its messages: brokers serve its pulls apart from those of others."""
+        return False
+
+    @property
+    def commits_with_pulls(self) -> bool:
+        """Pulls tell the brokers what is consumed."""
+        return not self.broadcasting
+
     def _check_users_objects(self) -> None:
         """What the user gives us to call; the protocols see names only, so that classes and what is not to be called pass them."""
         strategy, store, listener, directory = self.allocate, self.offset_store, self.message_queue_listener, self.local_offset_store_dir
@@ -228,6 +238,41 @@ class PushSettings(ConsumerSettings):
         if self.max_reconsume_times == -1 and not self.ordered:
             return DEFAULT_MAX_RECONSUME_TIMES
         return self.max_reconsume_times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LitePullSettings(ConsumerSettings):
+    """What `LitePullConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
+
+    post_subscription_when_pull: bool = True
+    auto_commit: bool = True
+    auto_commit_interval: float = 5.0
+    poll_timeout: float = 5.0
+    pull_threshold_for_all: int = 10_000
+    consume_max_span: int = 2000
+
+    def __post_init__(self) -> None:
+        ConsumerSettings.__post_init__(self)
+        flag("auto_commit", self.auto_commit)
+        self._convert("auto_commit_interval", 1.0, float("inf"))
+        self._convert("poll_timeout", 0.0, float("inf"))
+        whole("pull_threshold_for_all", self.pull_threshold_for_all, 1, INT32_MAX)
+        whole("consume_max_span", self.consume_max_span, 1, 65535)
+
+    @property
+    def max_span(self) -> int:
+        """See `ConsumerSettings.max_span`."""
+        return self.consume_max_span
+
+    @property
+    def lite(self) -> bool:
+        """See `ConsumerSettings.lite`."""
+        return True
+
+    @property
+    def commits_with_pulls(self) -> bool:
+        """See `ConsumerSettings.commits_with_pulls`: what was pulled is far ahead of what was given."""
+        return False
 
 
 def _has_methods(given: object, names: Iterable[str]) -> bool:

@@ -45,24 +45,30 @@ class Subscriptions:
             ListenerError: It is the retry topic, which is subscribed by itself.
             ConfigError: The expression cannot be read.
         """
-        topic = listener.topic
+        data = self.put(listener.topic, expression, version)
+        self._listeners[listener.topic] = listener
+        return data
+
+    def put(self, topic: str, expression: str | SQL | None, version: int) -> SubscriptionData:
+        """As `add()`, without a listener: the consumer asks for its messages."""
         self.namespace.check_topic(topic)
         if topic == self.retry_topic:
             raise ListenerError(f"topic {topic!r} is subscribed by itself", hint="its messages go to the listeners of their own topics")
         known = self._data.get(topic)
         data = build_subscription(topic, expression, max(version, known.version + 1) if known else version)
         self._data[topic] = data
-        self._listeners[topic] = listener
         if self.retry_topic is not None and self.retry_topic not in self._data:
             self._data[self.retry_topic] = build_subscription(self.retry_topic, None, version)
         return data
 
     def restore(self, topic: str, data: SubscriptionData | None, listener: Listener | None) -> None:
         """Make a topic what it was before `add()`."""
-        if data is None or listener is None:
+        if data is None:
             self.remove(topic)
-        else:
-            self._data[topic], self._listeners[topic] = data, listener
+            return
+        self._data[topic] = data
+        if listener is not None:
+            self._listeners[topic] = listener
 
     def remove(self, topic: str) -> bool:
         """Remove a topic; True when it was there.

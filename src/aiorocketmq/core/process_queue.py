@@ -4,7 +4,8 @@ Messages arrive in the order of their offsets, so no sorted map is needed: a deq
 the offsets that finished before an earlier one did. Every operation is O(1) amortised per message.
 
 Two ways of consuming share the class. Concurrently: `finish()` in any order. In order: `take()`, then `commit()` or `roll_back()`.
-The class is not thread-safe; it belongs to the event loop.
+`PolledQueue` is the third one: its messages are given to whoever asks for them. The classes are not thread-safe; they belong to the
+event loop.
 """
 
 from __future__ import annotations
@@ -64,6 +65,11 @@ class ProcessQueue:
         """The offset to commit: everything below it is finished. -1 while there is nothing new to commit, and for a dropped queue."""
         if self._fresh or self.dropped:
             return -1
+        return self._unfinished[0].queue_offset if self._unfinished else self.next_offset
+
+    @property
+    def consumed(self) -> int:
+        """Everything below it is finished, or did not match the filter."""
         return self._unfinished[0].queue_offset if self._unfinished else self.next_offset
 
     @property
@@ -200,3 +206,106 @@ class ProcessQueue:
         self._unfinished.clear()
         self._done.clear()
         self._taken = self.count = self.size = 0
+
+
+class PolledQueue(ProcessQueue):
+    """The messages of one queue whose consumer asks for them (Java: `ProcessQueue` and `MessageQueueState` of a lite pull consumer).
+
+    What was given is not kept. It is *held* until the consumer says that it has done with it: by asking for more (`settle()`), or for
+    single messages (`done_below()`).
+
+    Attributes:
+        auto: What is not held any more is committed by itself; else only what `mark()` and `committed` say.
+        committed: The last offset that the consumer has committed by itself, -1 for none.
+    """
+
+    __slots__ = ("_held", "auto", "committed")
+
+    def __init__(self, queue: MessageQueue, next_offset: int, *, commit_start: bool = False, auto: bool = True) -> None:
+        """Start at an offset; see `ProcessQueue`."""
+        super().__init__(queue, next_offset, commit_start=commit_start)
+        self.auto = auto
+        self.committed = next_offset if commit_start else -1
+        self._held = -1
+
+    @property
+    def position(self) -> int:
+        """Offset of the message that is given next, as far as that is known."""
+        return self._unfinished[0].queue_offset if self._unfinished else self.next_offset
+
+    @property
+    def consumed(self) -> int:
+        """See `ProcessQueue.consumed`: what is held is not."""
+        return self._held if self._held >= 0 else self.position
+
+    @property
+    def commit_offset(self) -> int:
+        """See `ProcessQueue.commit_offset`."""
+        if self.dropped:
+            return -1
+        if not self.auto:
+            return self.committed
+        return -1 if self._fresh else self.consumed
+
+    def give(self, limit: int) -> list[ReceivedMessage]:
+        """The next messages, at most `limit`; they are held."""
+        unfinished = self._unfinished
+        given = [unfinished.popleft() for _ in range(min(limit, len(unfinished)))]
+        if given:
+            if self._held < 0:
+                self._held = given[0].queue_offset
+            for message in given:
+                self.size -= message.store_size
+            self._fewer(len(given))
+        return given
+
+    def give_one(self) -> ReceivedMessage:
+        """The next message of a queue that has one; it is held, and those given before are not any more."""
+        message = self._unfinished.popleft()
+        if self._held >= 0:
+            self._fresh = False
+        self._held = message.queue_offset
+        self.size -= message.store_size
+        self._fewer(1)
+        return message
+
+    def _fewer(self, given: int) -> None:
+        self.count = count = self.count - given
+        if count <= self.low_water:
+            self._tell_low_water()
+
+    def settle(self) -> None:
+        """The consumer has done with everything it was given."""
+        if self._held >= 0:
+            self._held = -1
+            self._fresh = False
+
+    def done_below(self, offset: int) -> None:
+        """The consumer has done with what it was given below an offset."""
+        if self._held >= 0 and offset > self._held:
+            self._held = offset if offset < self.position else -1
+            self._fresh = False
+
+    def mark(self) -> int:
+        """Everything that was given is consumed: gives back the offset to commit, -1 when nothing has happened yet."""
+        self.settle()
+        if not self._fresh:
+            self.committed = self.position
+        return -1 if self._fresh else self.committed
+
+    def take_back(self, messages: Sequence[ReceivedMessage]) -> bool:
+        """Messages that were given last will be given again; False when it is another queue's life that they were given in.
+
+        Args:
+            messages: The last ones that were given, or some of them from a first one on, in order.
+        """
+        first = messages[0].queue_offset
+        if not 0 <= self._held <= first or messages[-1].queue_offset >= self.position:
+            return False
+        self._unfinished.extendleft(reversed(messages))
+        self.count += len(messages)
+        for message in messages:
+            self.size += message.store_size
+        if first == self._held:
+            self._held = -1
+        return True

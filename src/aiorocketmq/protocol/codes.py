@@ -267,6 +267,9 @@ CURRENT_VERSION: Final = 479
 MIN_STRICT_JSON_VERSION: Final = 401
 """V4_9_4: from this version on a requester gets routes with quoted map keys."""
 
+MIN_LITE_PULL_VERSION: Final = 413
+"""V5_0_0: from this version on brokers have a request of its own for lite pulls (4.9.7 does not know it)."""
+
 _HIGHEST_VERSION: Final = 611
 _FIRST_NAMES: Final = (
     "V3_0_0_SNAPSHOT", "V3_0_0_ALPHA1", "V3_0_0_BETA1", "V3_0_0_BETA2", "V3_0_0_BETA3", "V3_0_0_BETA4", "V3_0_0_BETA5",

@@ -133,12 +133,14 @@ if TYPE_CHECKING:
     from aiorocketmq.sync.admin import AdminClient
     from aiorocketmq.sync.cluster import LocalCluster
     from aiorocketmq.sync.consumer import PushConsumer
+    from aiorocketmq.sync.lite_pull import LitePullConsumer
     from aiorocketmq.sync.producer import Producer
     from aiorocketmq.sync.transaction import TransactionProducer
     from aiorocketmq.sync.transactions import Transaction
 
 _HOMES = {
     "AdminClient": "sync.admin",
+    "LitePullConsumer": "sync.lite_pull",
     "LocalCluster": "sync.cluster",
     "Producer": "sync.producer",
     "PushConsumer": "sync.consumer",
@@ -156,6 +158,7 @@ _HOMES = {
 __all__ = [
     # clients
     "AdminClient",
+    "LitePullConsumer",
     "LocalCluster",
     "Producer",
     "PushConsumer",

@@ -204,6 +204,75 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """
         return self._health()
 
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._async.group
+
+    @property
+    def state(self) -> ServiceState:
+        """Where the consumer is in its life."""
+        return self._async.state
+
+    @property
+    def client_id(self) -> str:
+        """The client id that brokers know; "" before the start."""
+        return self._async.client_id
+
+    @property
+    def assigned(self) -> frozenset[MessageQueue]:
+        """The queues that this consumer owns now."""
+        return self._async.assigned
+
+    @property
+    def flow_control(self) -> FlowControl:
+        """How often pulls were held back, by reason."""
+        return self._async.flow_control
+
+    @property
+    def backlog(self) -> int:
+        """Messages that were pulled and are not consumed yet."""
+        return self._async.backlog
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
+        return self._run(self._async.offsets, topic)
+
+    @property
+    def subscription_conflicts(self) -> dict[str, str]:
+        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
+        return self._async.subscription_conflicts
+
+    def waiting_queues(self) -> dict[MessageQueue, str]:
+        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
+        return self._run(self._async.waiting_queues)
+
+    def failed_queues(self) -> dict[MessageQueue, Exception]:
+        """Queues that are not consumed any more because of a damaged message, with the reason."""
+        return self._run(self._async.failed_queues)
+
+    def lag(self) -> dict[MessageQueue, int]:
+        """How many messages each queue of this consumer holds behind what is consumed, those that no filter wants included.
+
+        Raises:
+            RocketMQError: A broker cannot tell where a queue ends.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.lag)
+
+    def message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+        """The queues of a topic that can be read, of this consumer and of others.
+
+        Args:
+            topic: Topic name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            RocketMQError: The name servers cannot be asked.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.message_queues, topic)
+
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
 
@@ -318,63 +387,16 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         self._run(self._async.resize, concurrency)
 
     @property
-    def group(self) -> str:
-        """The consumer group."""
-        return self._async.group
-
-    @property
-    def state(self) -> ServiceState:
-        """Where the consumer is in its life."""
-        return self._async.state
-
-    @property
-    def client_id(self) -> str:
-        """The client id that brokers know; "" before the start."""
-        return self._async.client_id
-
-    @property
-    def assigned(self) -> frozenset[MessageQueue]:
-        """The queues that this consumer owns now."""
-        return self._async.assigned
-
-    @property
-    def flow_control(self) -> FlowControl:
-        """How often pulls were held back, by reason."""
-        return self._async.flow_control
-
-    @property
     def workers(self) -> int:
         """Workers now."""
         return self._async.workers
-
-    @property
-    def backlog(self) -> int:
-        """Messages that were pulled and are not consumed yet."""
-        return self._async.backlog
 
     @property
     def traces_lost(self) -> int:
         """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
         return self._async.traces_lost
 
-    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
-        return self._run(self._async.offsets, topic)
-
-    @property
-    def subscription_conflicts(self) -> dict[str, str]:
-        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
-        return self._async.subscription_conflicts
-
-    def waiting_queues(self) -> dict[MessageQueue, str]:
-        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
-        return self._run(self._async.waiting_queues)
-
     @property
     def in_listener(self) -> bool:
         """True in a listener of this consumer, in its task or in its thread: who waits for the stop there would wait for himself."""
         return self._async.in_listener
-
-    def failed_queues(self) -> dict[MessageQueue, Exception]:
-        """Queues that are not consumed any more because of a damaged message, with the reason."""
-        return self._run(self._async.failed_queues)

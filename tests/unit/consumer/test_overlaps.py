@@ -14,6 +14,7 @@ from aiorocketmq.consumer.calling import Caller, Stretch
 from aiorocketmq.consumer.listener import Listener
 from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.consumer.topic_routes import MISSING_ROUTE_FIRST, TopicRoutes
+from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
@@ -118,7 +119,7 @@ async def test_lock_that_comes_when_the_queue_is_not_wanted_any_more_is_given_ba
 @virtual_time
 async def test_a_thread_begins_no_other_call_when_the_queue_was_taken_away_during_one() -> None:
     assigned = AssignedQueue(QUEUE, now())
-    assigned.own(0, now(), commit_start=False, valid_until=now() + 30)
+    assigned.own(ProcessQueue(QUEUE, 0), now(), valid_until=now() + 30)
     calls: list[bytes] = []
 
     def listener(message: ReceivedMessage) -> None:

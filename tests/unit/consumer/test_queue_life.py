@@ -10,6 +10,7 @@ import pytest
 
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.queues import Reason
+from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
@@ -57,7 +58,7 @@ async def test_states_are_never_left_for_an_earlier_one() -> None:
     assert assigned.state is QueueState.WAITING
     assert not assigned.begin_release(2.0)
     assert assigned.valid_until == float("-inf")
-    assigned.own(7, 2.0, commit_start=False, valid_until=30.0)
+    assigned.own(ProcessQueue(QUEUE, 7), 2.0, valid_until=30.0)
     assert (assigned.state, assigned.valid_until, assigned.messages.next_offset) == (QueueState.OWNED, 30.0, 7)
     assert assigned.begin_release(3.0)
     assert assigned.valid_until == float("-inf")

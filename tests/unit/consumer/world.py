@@ -67,6 +67,7 @@ class ScriptedBroker:
         self._parked: dict[str, list[tuple[RemotingCommand, PeerConnection]]] = defaultdict(list)
         on = self.peer.on
         on(RequestCode.PULL_MESSAGE, self._pull)
+        on(RequestCode.LITE_PULL_MESSAGE, self._pull)
         on(RequestCode.QUERY_CONSUMER_OFFSET, self._query_offset)
         on(RequestCode.UPDATE_CONSUMER_OFFSET, self._update_offset)
         on(RequestCode.GET_CONSUMER_LIST_BY_GROUP, self._consumer_list)

@@ -1,0 +1,148 @@
+"""What all public consumers have in common that are members of a group. No Java twin of its own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Self
+
+from aiorocketmq.client.watched import Watched
+from aiorocketmq.consumer.puller import FlowControl
+from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.model.enums import ServiceState
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from aiorocketmq.client.examine import Own
+    from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.consumer.member import GroupMember
+    from aiorocketmq.consumer.settings import ConsumerSettings
+    from aiorocketmq.model.namespace import Namespace
+    from aiorocketmq.model.queue import MessageQueue
+
+
+class GroupConsumer(Watched):
+    """A consumer that pulls queues, as a member of its group."""
+
+    _settings: ConsumerSettings
+    _namespace: Namespace
+    _runtime: GroupMember | None
+    """What lives between the start and the stop."""
+
+    if TYPE_CHECKING:  # each kind has its own
+
+        async def start(self, *, timeout: float | timedelta | None = None) -> Self: ...
+
+    async def _settle(self) -> None:
+        if self._runtime is not None:
+            await self._runtime.settle()
+
+    def _own_health(self) -> Own:
+        assert self._runtime is not None  # it runs
+        return self._runtime.own_health()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    def __del__(self) -> None:
+        life = getattr(self, "_life", None)  # not there when the constructor has failed
+        if life is not None and life.state is ServiceState.RUNNING:
+            warnings.warn(f"consumer of group {self.group!r} was dropped without stop()", ResourceWarning, stacklevel=2, source=self)
+
+    def _running(self) -> GroupMember:
+        """What lives now.
+
+        Raises:
+            ClientStateError: The consumer does not run.
+        """
+        self._life.running()
+        if self._runtime is None:
+            raise ClientClosedError(f"consumer of group {self.group!r} is being stopped")
+        return self._runtime
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._settings.group
+
+    @property
+    def state(self) -> ServiceState:
+        """Where the consumer is in its life."""
+        return self._life.state
+
+    @property
+    def client_id(self) -> str:
+        """The client id that brokers know; "" before the start."""
+        return self._life.instance.client_id if self._life.instance is not None else ""
+
+    @property
+    def instance(self) -> ClientInstance | None:
+        """The client instance, None unless running."""
+        return self._life.instance
+
+    @property
+    def assigned(self) -> frozenset[MessageQueue]:
+        """The queues that this consumer owns now."""
+        return frozenset(self._runtime.queues.assigned) if self._runtime is not None else frozenset()
+
+    @property
+    def flow_control(self) -> FlowControl:
+        """How often pulls were held back, by reason."""
+        return self._runtime.pulls.flow_control if self._runtime is not None else FlowControl()
+
+    @property
+    def backlog(self) -> int:
+        """Messages that were pulled and are not consumed yet."""
+        if self._runtime is None:
+            return 0
+        return sum(assigned.messages.count for assigned in self._runtime.queues.assigned.values())
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
+        topic = self._namespace.unwrap(topic) if topic is not None else None
+        return self._runtime.offsets(topic) if self._runtime is not None else {}
+
+    @property
+    def subscription_conflicts(self) -> dict[str, str]:
+        """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
+        return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
+
+    def waiting_queues(self) -> dict[MessageQueue, str]:
+        """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
+        if self._runtime is None:
+            return {}
+        waiting = self._runtime.queues.waiting.items()
+        return {queue: assigned.waits_for for queue, assigned in waiting if assigned.waits_for}
+
+    def failed_queues(self) -> dict[MessageQueue, Exception]:
+        """Queues that are not consumed any more because of a damaged message, with the reason."""
+        if self._runtime is None:
+            return {}
+        owned = self._runtime.queues.assigned.items()
+        return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
+
+    async def lag(self) -> dict[MessageQueue, int]:
+        """How many messages each queue of this consumer holds behind what is consumed, those that no filter wants included.
+
+        Raises:
+            RocketMQError: A broker cannot tell where a queue ends.
+            ClientStateError: The consumer does not run.
+        """
+        return await self._running().lag()
+
+    async def message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+        """The queues of a topic that can be read, of this consumer and of others.
+
+        Args:
+            topic: Topic name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            RocketMQError: The name servers cannot be asked.
+            ClientStateError: The consumer does not run.
+        """
+        instance = self._running().instance
+        name = self._namespace.unwrap(topic)
+        self._namespace.check_topic(name)
+        await instance.routes.fetch(name)
+        return instance.routes.subscribe_queues(name) or ()

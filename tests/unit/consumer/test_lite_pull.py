@@ -1,0 +1,225 @@
+"""The lite pull consumer against a scripted broker and the embedded one: what it sends, bad input, and odd orders of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import aiorocketmq as rmq
+from aiorocketmq.consumer.lite_member import LitePullMember
+from aiorocketmq.consumer.settings import LitePullSettings
+from aiorocketmq.consumer.subscriptions import Subscriptions
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.sysflag import PullSysFlag
+from aiorocketmq.server import LocalCluster
+from tests.support.waiting import eventually
+from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
+
+FIRST = rmq.StartFrom.FIRST
+V4_9_7, V5_0_0 = 407, 413
+
+
+@asynccontextmanager
+async def reading(broker: ScriptedBroker, **settings: Any) -> AsyncIterator[LitePullMember]:
+    async with broker.instance() as instance:
+        subscriptions = Subscriptions(GROUP, with_retry_topic=False)
+        subscriptions.put(TOPIC, "*", 1)
+        asked = LitePullSettings(group=GROUP, start_from=FIRST, **settings)
+        member = LitePullMember(instance, asked, subscriptions, made_at=1_700_000_000.0, wanted=None)
+        await member.start()
+        try:
+            yield member
+        finally:
+            await member.stop(asyncio.Event())
+
+
+def heartbeat_answer(request: RemotingCommand, version: int) -> RemotingCommand:
+    answer = RemotingCommand.response(request)
+    answer.version = version
+    return answer
+
+
+@virtual_time
+@pytest.mark.feature("I13")
+@pytest.mark.parametrize(
+    ("version", "code", "flag"), [(V4_9_7, RequestCode.PULL_MESSAGE, 0), (V5_0_0, RequestCode.LITE_PULL_MESSAGE, PullSysFlag.LITE_PULL)]
+)
+async def test_pulls_have_a_request_of_their_own_where_brokers_know_it(version: int, code: RequestCode, flag: int) -> None:
+    broker = ScriptedBroker()
+    broker.peer.on(RequestCode.HEART_BEAT, lambda request, _: heartbeat_answer(request, version))
+    broker.append(b"1")
+    async with reading(broker) as member:
+        await eventually(lambda: member.service.waiting == 1)
+        last = broker.peer.of(code)[-1].command.ext_fields
+        assert int(last["sysFlag"]) & PullSysFlag.LITE_PULL == flag
+        assert int(last["sysFlag"]) & (PullSysFlag.SUBSCRIPTION | PullSysFlag.COMMIT_OFFSET) == PullSysFlag.SUBSCRIPTION
+        assert last["subscription"] == "*"
+
+
+@virtual_time
+@pytest.mark.feature("I14")
+async def test_an_offset_that_the_broker_has_not_is_replaced_by_the_one_it_names() -> None:
+    broker = ScriptedBroker()
+    broker.append(*[b"%d" % number for number in range(6)])
+    broker.min_offset, broker.offsets[TOPIC] = 4, 1
+    async with reading(broker) as member:
+        await eventually(lambda: member.service.waiting == 2)
+        assert [message.queue_offset for message in member.service.take(9)] == [4, 5]
+
+
+@virtual_time
+@pytest.mark.feature("I7")
+async def test_what_is_consumed_is_saved_at_the_interval() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"1", b"2", b"3")
+    async with reading(broker, auto_commit_interval=2.0) as member:
+        await eventually(lambda: member.service.waiting == 3)
+        member.service.take(2)
+        await asyncio.sleep(5)
+        assert broker.offsets.get(TOPIC) in (None, 0), "it is held"
+        member.service.settle()
+        await asyncio.sleep(2.5)
+        assert broker.offsets[TOPIC] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"auto_commit_interval": 0.5}, "auto_commit_interval"),
+        ({"poll_timeout": -1}, "poll_timeout"),
+        ({"pull_threshold_for_all": 0}, "pull_threshold_for_all"),
+        ({"consume_max_span": 0}, "consume_max_span"),
+        ({"auto_commit": 1}, "auto_commit"),
+        ({"pull_batch_size": 2000}, "pull_batch_size"),
+        ({"topics": 7}, "topics 7"),
+        ({"topics": [7]}, "topic 7"),
+        ({"topics": {"a": 7}}, "subscription 7"),
+        ({"stuck_after": 0}, "stuck_after"),
+        ({"on_state_change": 7}, "on_state_change"),
+        ({"message_queue_listener": 7}, "message_queue_listener"),
+    ],
+)
+@pytest.mark.feature("I12")
+def test_a_value_that_cannot_work_is_named(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(rmq.ConfigError, match=text):
+        rmq.LitePullConsumer("a:1", group="g", **fields)
+
+
+@pytest.mark.feature("I3", "I15")
+async def test_calls_that_do_not_fit_say_so() -> None:
+    consumer = rmq.LitePullConsumer("127.0.0.1:1", group="g", topics="t")
+    with pytest.raises(rmq.ClientStateError, match="not started"):
+        await consumer.poll()
+    with pytest.raises(rmq.ClientStateError, match="not started"):
+        await anext(consumer)
+    with pytest.raises(rmq.ClientStateError, match="subscribed topics"):
+        await consumer.assign([QUEUE])
+    with pytest.raises(rmq.ConfigError, match="no list of queues"):
+        await rmq.LitePullConsumer("a:1", group="g").assign(QUEUE)  # type: ignore[arg-type]
+    with pytest.raises(rmq.ConfigError, match="no MessageQueue"):
+        await rmq.LitePullConsumer("a:1", group="g").assign(["t"])  # type: ignore[list-item]
+    told = rmq.LitePullConsumer("a:1", group="g")
+    await told.assign([])
+    with pytest.raises(rmq.ClientStateError, match="assigned queues"):
+        await told.unsubscribe("t")
+    await consumer.stop()
+    with pytest.raises(rmq.ClientClosedError):
+        await consumer.poll()
+    with pytest.raises(rmq.ClientClosedError):
+        await consumer.subscribe("u")
+    assert [message async for message in consumer] == [], "a loop over a consumer that was stopped ends"
+
+
+@pytest.mark.feature("I4", "I5", "I6", "I8")
+async def test_queues_of_others_and_odd_values_are_refused() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic("t", queues=1)
+        async with rmq.LitePullConsumer(cluster.name_servers, group="g", topics="t", start_from=FIRST) as consumer:
+            (queue,) = consumer.assigned
+            other = queue._replace(queue_id=9)
+            for call in (consumer.seek(other, 0), consumer.seek_to_begin(other), consumer.commit([other]), consumer.commit({other: 1})):
+                with pytest.raises(rmq.ClientStateError, match="not assigned"):
+                    await call
+            for plain in (consumer.pause, consumer.resume, consumer.position):
+                with pytest.raises(rmq.ClientStateError, match="not assigned"):
+                    plain(other)
+            for odd in (
+                consumer.commit(7),
+                consumer.commit({queue: -1}),
+                consumer.poll(0),
+                consumer.poll(timeout=-1),
+                consumer.seek(queue, True),
+            ):  # type: ignore[arg-type]
+                with pytest.raises(rmq.ConfigError):
+                    await odd
+            with pytest.raises(rmq.ConfigError, match="time zone"):
+                import datetime
+
+                await consumer.offset_for_timestamp(queue, datetime.datetime(2026, 1, 1))
+            with pytest.raises(rmq.TopicNotFoundError):
+                await consumer.message_queues("nowhere")
+
+
+@pytest.mark.feature("I4")
+async def test_whoever_waits_is_woken_by_a_stop_and_by_nothing_else() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic("t", queues=1)
+        consumer = rmq.LitePullConsumer(cluster.name_servers, group="g", topics="t", start_from=FIRST)
+        await consumer.start()
+        waiting = asyncio.create_task(consumer.poll(timeout=60))
+        await asyncio.sleep(0.05)
+        with pytest.raises(rmq.ClientStateError, match="two tasks"):
+            await consumer.poll(timeout=0.1)
+        with pytest.raises(rmq.ClientStateError, match="two tasks"):
+            await anext(consumer)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        looping = asyncio.create_task(_all(consumer))
+        await asyncio.sleep(0.05)
+        await consumer.stop()
+        assert await asyncio.wait_for(looping, 10) == []
+
+
+async def _all(consumer: rmq.LitePullConsumer) -> list[rmq.ReceivedMessage]:
+    return [message async for message in consumer]
+
+
+@pytest.mark.feature("I1", "I2", "I7")
+async def test_nothing_is_lost_by_cancelled_polls_seeks_and_pauses() -> None:
+    async with LocalCluster() as cluster, rmq.Producer(cluster.name_servers, group="p") as producer:
+        await cluster.create_topic("t", queues=3)
+        bodies = [b"%d" % number for number in range(600)]
+        for start in range(0, 600, 50):
+            await producer.send_batch([rmq.Message("t", body) for body in bodies[start : start + 50]])
+        seen: dict[bytes, int] = {}
+        async with rmq.LitePullConsumer(cluster.name_servers, group="g", topics="t", start_from=FIRST, pull_batch_size=7) as consumer:
+            step = 0
+            async with asyncio.timeout(30):
+                while len(seen) < 600:
+                    step += 1
+                    queue = sorted(consumer.assigned)[step % 3]
+                    if step % 5 == 0:
+                        consumer.pause(queue)
+                        consumer.resume(queue)
+                    elif step % 7 == 0:
+                        await consumer.seek(queue, max(0, consumer.position(queue) - 3))
+                    elif step % 3 == 0:
+                        poll = asyncio.create_task(consumer.poll())
+                        await asyncio.sleep(0)
+                        poll.cancel()
+                        (result,) = await asyncio.gather(poll, return_exceptions=True)
+                        for message in [] if isinstance(result, BaseException) else result:
+                            seen[message.body] = seen.get(message.body, 0) + 1
+                    else:
+                        for message in await consumer.poll(5, timeout=1):
+                            seen[message.body] = seen.get(message.body, 0) + 1
+            while await consumer.poll(timeout=0.3):
+                pass
+            assert consumer.backlog == 0
+        assert seen.keys() == set(bodies)

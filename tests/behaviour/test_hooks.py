@@ -90,21 +90,44 @@ async def test_a_hook_hears_of_sends_that_are_given_up_or_find_no_room(embedded_
     assert isinstance(notes.contexts[2].error, asyncio.CancelledError)
 
 
+RAISED = pytest.mark.parametrize("raised", [ValueError, asyncio.CancelledError, GeneratorExit])
+"""The others come from what hooks call: the result of a future that was cancelled, for example."""
+
+
+@RAISED
 @pytest.mark.feature("E1")
-async def test_what_a_send_hook_raises_is_told_and_changes_nothing(embedded_cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_send_hook_raises_is_told_and_changes_nothing(
+    embedded_cluster: Cluster, caplog: pytest.LogCaptureFixture, raised: type[BaseException]
+) -> None:
     class Broken:
         def before_send(self, context: rmq.SendContext) -> None:
-            raise ValueError("before")
+            raise raised("before")
 
         def after_send(self, context: rmq.SendContext) -> None:
-            raise ValueError("after")
+            raise raised("after")
 
     topic, notes = await embedded_cluster.create_topic(embedded_cluster.unique("hooked")), Notes()
     async with embedded_cluster.producer(hooks=[Broken(), notes]) as producer:
-        assert (await producer.send(rmq.Message(topic, b"1"))).ok
+        async with asyncio.timeout(30.0):
+            assert (await producer.send(rmq.Message(topic, b"1"))).ok
     assert notes.seen == [("before", b"1"), ("after", rmq.SendStatus.SEND_OK)]
     told = [record for record in caplog.records if "a hook failed" in record.getMessage()]
     assert [str(record.exc_info[1]) for record in told if record.exc_info] == ["before", "after"]
+
+
+@pytest.mark.feature("E1", "E7")
+@pytest.mark.parametrize("settings", [{}, {"enable_trace": True}], ids=["hook", "trace"])
+async def test_the_list_of_a_batch_is_free_once_it_was_given(embedded_cluster: Cluster, settings: dict[str, Any]) -> None:
+    topic, notes = await embedded_cluster.create_topic(embedded_cluster.unique("hooked")), Notes()
+    async with embedded_cluster.producer(hooks=[notes], **settings) as producer:
+        messages = [rmq.Message(topic, b"1"), rmq.Message(topic, b"2")]
+        sending = asyncio.create_task(producer.send_batch(messages))
+        await asyncio.sleep(0)
+        assert notes.seen == [("before", b"1")]
+        messages.clear()
+        async with asyncio.timeout(30.0):
+            assert (await sending).ok
+    assert [message.body for message in notes.contexts[0].messages] == [b"1", b"2"]
 
 
 @pytest.mark.feature("E1", "D1")
@@ -272,6 +295,34 @@ async def test_a_filter_hook_drops_messages_before_listeners_and_they_count_as_c
         async with consumer:
             await eventually(lambda: sorted(received) == [0, 2, 4, 6, 8], 30.0)
             await eventually(lambda: consumer.offsets(topic) == ends, 30.0)
+
+
+@RAISED
+@pytest.mark.feature("E4", "E5")
+async def test_what_hooks_of_a_consumer_raise_changes_nothing(embedded_cluster: Cluster, raised: type[BaseException]) -> None:
+    class Broken:
+        def keep(self, message: rmq.ReceivedMessage) -> bool:
+            raise raised("keep")
+
+        def before_consume(self, context: rmq.ConsumeContext) -> None:
+            raise raised("before")
+
+        def after_consume(self, context: rmq.ConsumeContext) -> None:
+            raise raised("after")
+
+    cluster, received = embedded_cluster, list[bytes]()
+    topic, group, watcher = await cluster.create_topic(cluster.unique("broken")), cluster.unique("broken"), Watcher()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=rmq.StartFrom.FIRST, hooks=[Broken(), watcher])
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        received.append(message.body)
+
+    async with cluster.producer() as producer:
+        sent = await producer.send(rmq.Message(topic, b"1"))
+        async with consumer:
+            await eventually(lambda: consumer.offsets(topic).get(sent.queue) == sent.queue_offset + 1, 30.0)
+    assert received == [b"1"] and watcher.statuses == {b"1": KINDS.SUCCESS}
 
 
 @pytest.mark.feature("E4", "E5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -130,7 +131,8 @@ class ConsumeObservers:
             listener.function = observed
 
     def _begin(self, payload: Payload) -> ConsumeContext:
-        messages = list(payload) if isinstance(payload, list) else [payload]
+        # Nobody changes these: hooks get them after the listener, which may do with its list what it likes.
+        messages = tuple(payload) if isinstance(payload, list) else (payload,)
         context = ConsumeContext(self._group, messages, time.time())
         before = self._before if self.trace is None else [*self._before, self.trace.before_consume]
         self._call(before, context)
@@ -155,7 +157,7 @@ class ConsumeObservers:
         for method in methods:
             try:
                 method(context)
-            except Exception:
+            except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's own code: nobody cancels it
                 logger.exception("a hook of group %s failed on %r, which is consumed all the same", self._group, context.messages[0])
 
 
@@ -178,7 +180,7 @@ def message_filter(hooks: Sequence[Any], group: str) -> Callable[[list[ReceivedM
             restore_topic(message)
         try:
             return all(keep(message) for keep in keeps)
-        except Exception:
+        except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's own code: nobody cancels it
             logger.exception("a filter hook of group %s failed on %r, which is kept", group, message)
             return True
 

@@ -32,6 +32,8 @@ BROKER_ROOM: Final = 440
 cluster; `RETRY_TOPIC`, `ORIGIN_MESSAGE_ID`, `REAL_TOPIC` with a group of 120 characters, `REAL_QID`, `DELAY`; `DLQ_ORIGIN_TOPIC`,
 `DLQ_ORIGIN_MESSAGE_ID`. A message without this room could be consumed, but neither retried nor buried."""
 
+_LATEST: Final = 253_402_387_200
+"""Seconds since the epoch of the end of the year 9999, in every time zone; what is beyond is meant as milliseconds."""
 _MAX_MS: Final = 0x7FFFFFFFFFFFFFFF
 _KNOWN_TOPICS: Final[dict[str, str]] = {}
 """Names that were found legal; looking one up costs a tenth of checking it."""
@@ -163,7 +165,8 @@ def _plain_rare(buyer_id: Any, priority: Any, light_queues: Any) -> Mapping[str,
         check_topic(LMQ_PREFIX + name)
         names.append(LMQ_PREFIX + name)
     if names:
-        rare[props.MULTI_DISPATCH] = ",".join(names)
+        # Each once: a queue named twice gets the message once, but brokers count it twice, and all offsets behind it are wrong.
+        rare[props.MULTI_DISPATCH] = ",".join(dict.fromkeys(names))
     return MappingProxyType(rare)
 
 
@@ -339,7 +342,11 @@ class Message:
                         f"deliver_at {shown(deliver_at)} has no time zone", hint="use datetime.now(UTC) + ..., or seconds since the epoch"
                     )
                 deliver_at = deliver_at.timestamp()
-            self._deliver_at = _milliseconds("deliver_at", deliver_at)
+            self._deliver_at = moment = _milliseconds("deliver_at", deliver_at)
+            if moment > _LATEST:
+                raise InvalidMessageError(
+                    f"deliver_at {shown(deliver_at)} is beyond the year 9999", hint="give seconds since the epoch, not milliseconds"
+                )
 
     def _joined(self, sharding_key: str | None) -> str:
         text = _WAIT if self._wait_store_ok else _NO_WAIT

@@ -68,7 +68,7 @@ _TEXT_TESTS: Final[dict[str, Callable[[str, str], bool]]] = {
     "ENDSWITH": str.endswith,
 }
 _JAVA_DOUBLE: Final = re.compile(
-    r"(?P<decimal>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[dDfF]?"
+    r"(?P<decimal>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[dDfF]?"
     r"|(?P<hex>[+-]?0[xX](?:[0-9a-fA-F]+\.?|[0-9a-fA-F]*\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)[dDfF]?"
     r"|(?P<word>[+-]?(?:NaN|Infinity))"
 )

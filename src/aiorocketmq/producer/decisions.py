@@ -6,6 +6,7 @@ again: a transaction that it has committed is never rolled back by a `check` tha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ class Decisions:
         for hook in self.hooks if self.trace is None else (*self.hooks, self.trace):
             try:
                 hook.end_transaction(context)
-            except Exception:
+            except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's own code: nobody cancels it
                 logger.exception("a hook failed at the end of transaction %s, which goes on", context.transaction_id)
 
 

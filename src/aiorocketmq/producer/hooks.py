@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ class SendObservers:
         for before in self._before:
             try:
                 before(context)
-            except Exception:
+            except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's own code: nobody cancels it
                 logger.exception("a hook failed before a send to topic %s, which goes on", context.message.topic)
 
     def end(self, context: SendContext, result: SendResult | None, error: BaseException | None) -> None:
@@ -116,7 +117,7 @@ class SendObservers:
         for after in self._after:
             try:
                 after(context)
-            except Exception:
+            except (Exception, asyncio.CancelledError, GeneratorExit):  # the user's own code: nobody cancels it
                 logger.exception("a hook failed after a send to topic %s, which has ended as it was", context.message.topic)
 
 

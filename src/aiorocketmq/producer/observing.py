@@ -63,15 +63,19 @@ class ObservedReply:
 
     def set_result(self, result: SendResult | None, /) -> None:
         """See `Reply.set_result`."""
-        self._end(result, None, told=True)
-        reply, self._reply = self._reply, NOBODY
-        reply.set_result(result)
+        try:
+            self._end(result, None, told=True)
+        finally:  # whatever a hook does, `sys.exit()` included: nobody may wait for ever
+            reply, self._reply = self._reply, NOBODY
+            reply.set_result(result)
 
     def set_exception(self, error: BaseException, /) -> None:
         """See `Reply.set_exception`."""
-        self._end(None, error, told=True)
-        reply, self._reply = self._reply, NOBODY
-        reply.set_exception(error)
+        try:
+            self._end(None, error, told=True)
+        finally:
+            reply, self._reply = self._reply, NOBODY
+            reply.set_exception(error)
 
     def refused(self, error: BaseException) -> None:
         """The caller is told an error, and not by this reply."""
@@ -117,7 +121,7 @@ class ObservingPreparer(Preparer):
         reply: Reply,
     ) -> SendOperation:
         """See `Preparer.single()`; raises what a hook forbids the send with, too."""
-        observed = self._observed([message], queue, policy, reply)
+        observed = self._observed((message,), queue, policy, reply)
         operation = super().single(message, policy, timeout, queue, selector, sharding_key, observed)
         return _begun(observed, operation)
 
@@ -130,8 +134,9 @@ class ObservingPreparer(Preparer):
         reply: Reply,
     ) -> SendOperation:
         """See `Preparer.batch()`; raises what a hook forbids the send with, too."""
-        observed = self._observed(messages, queue, policy, reply)
+        observed = self._observed((), queue, policy, reply)
         operation = super().batch(messages, policy, timeout, queue, observed)
+        observed.context.messages = tuple(messages)  # the list is the caller's, who may fill it anew while they are on their way
         return _begun(observed, operation)
 
     def _observed(self, messages: Sequence[Message], queue: Any, policy: SendPolicy, reply: Reply) -> ObservedReply:
@@ -165,7 +170,7 @@ class ObservingAccumulator(Accumulator):
         reply: Reply,
     ) -> Gathered | None:
         """See `Accumulator.take()`; raises what a hook forbids the send with, too."""
-        observed = ObservedReply(reply, self.observers, self.observers.context([message], queue, oneway=False))
+        observed = ObservedReply(reply, self.observers, self.observers.context((message,), queue, oneway=False))
         gathered = super().take(message, policy, timeout, queue, selector, sharding_key, observed)
         if gathered is not None and gathered is not TOLD:
             observed.begin()

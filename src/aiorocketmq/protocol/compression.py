@@ -25,6 +25,8 @@ ZLIB_FLAGS: Final = MessageSysFlag.COMPRESSED | MessageSysFlag.COMPRESSION_ZLIB
 """Bits of the system flag that a zlib body needs."""
 LEVELS: Final = {CompressionType.ZLIB: (0, 9), CompressionType.LZ4: (0, 12), CompressionType.ZSTD: (1, 22)}
 """Lowest and highest level of each kind."""
+MAX_FRAMES: Final = 256
+"""LZ4 and ZSTD frames of one body at most: clients write one, and hundreds of thousands of empty ones would take minutes."""
 INSTALL: Final = "pip install 'aiorocketmq[compression]'"
 
 _KINDS: Final = {0: CompressionType.ZLIB, **{kind.value << 8: kind for kind in CompressionType}}
@@ -124,7 +126,7 @@ def decompress(body: bytes, sys_flag: int, limit: int) -> bytes:
     parts: list[bytes] = []
     room = limit + 1
     try:
-        while True:
+        for _ in range(MAX_FRAMES):
             reader = make()
             parts.append(reader.decompress(body, room))
             room -= len(parts[-1])
@@ -137,6 +139,7 @@ def decompress(body: bytes, sys_flag: int, limit: int) -> bytes:
             if not reader.unused_data or kind is CompressionType.ZLIB:  # LZ4 and ZSTD may come as several frames
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             body = reader.unused_data
+        raise ProtocolError(f"the compressed message body is damaged: it has more than {MAX_FRAMES} frames")
     except errors as error:
         raise ProtocolError(f"the compressed message body is damaged: {error}") from None
 

@@ -195,6 +195,7 @@ def test_delays() -> None:
         {"delay": 10**400},
         {"delay": 1e17},
         {"deliver_at": -(10**400)},
+        {"deliver_at": 1_900_000_000_000},
     ],
 )
 def test_wrong_delays_are_refused(fields: dict[str, object]) -> None:
@@ -593,6 +594,12 @@ def test_priorities_and_light_queues_are_properties_of_the_system() -> None:
     assert (changed.priority, changed.light_queues) == (None, ("c",)) and changed.goes_anywhere and changed.goes_alone
     assert Message("t", b"x", priority=0).priority == 0 and Message("t", b"x").priority is None and Message("t", b"x").light_queues == ()
     assert not Message("t", b"x", buyer_id="z").goes_alone
+
+
+@pytest.mark.feature("A21")
+def test_a_light_queue_that_is_named_twice_gets_the_message_once() -> None:
+    message = Message("t", b"x", light_queues=["a", "b", "%LMQ%a", "b"])
+    assert message.light_queues == ("a", "b") and message.wire_properties()["INNER_MULTI_DISPATCH"] == "%LMQ%a,%LMQ%b"
 
 
 @pytest.mark.feature("A21", "B27")

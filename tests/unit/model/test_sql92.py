@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.sql92 import MAX_DEPTH, parse
+from tests.support.starvation import within
 
 pytestmark = pytest.mark.feature("F18")
 
@@ -119,6 +120,12 @@ def test_nothing_else_is_ever_raised(expression: str, properties: dict[str, str]
     except ConfigError:
         return
     assert condition.matches(properties) in (True, False)
+
+
+@pytest.mark.parametrize("text", ["1" * 32_000 + "x", "1." + "1" * 32_000 + "x", "0x" + "1" * 32_000, " " * 32_000 + "x"])
+def test_long_properties_take_no_time(text: str) -> None:
+    with within(1.0):
+        assert not parse("a > 1.5").matches({"a": text})
 
 
 def test_very_long_expressions_are_not_kept() -> None:

@@ -143,6 +143,16 @@ def test_several_frames_are_one_body_within_one_limit(kind: CompressionType) -> 
 
 @pytest.mark.feature("A13")
 @pytest.mark.parametrize("kind", KINDS)
+def test_frames_without_end_are_no_body(kind: CompressionType) -> None:
+    need(kind)
+    made = Compressor(kind)
+    assert decompress(made.compress(b"x") * 256, made.flags, 1000) == b"x" * 256
+    with pytest.raises(ProtocolError, match="damaged: it has more than 256 frames"):
+        decompress(made.compress(b"") * 257, made.flags, 1000)  # 4 MiB of them would take half a minute
+
+
+@pytest.mark.feature("A13")
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_package_that_is_missing_is_named(kind: CompressionType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "_module", lambda kind: None)
     with pytest.raises(ProtocolError, match=rf"compressed with {kind.name}, whose package .*aiorocketmq\[compression\]"):

@@ -35,6 +35,9 @@ LOOP_FAILED_FOR: Final = 30.0
 """Seconds for which work that goes on all the time counts as failing after a failure: it is started again at once."""
 PULLS_FAIL_AFTER: Final = 5.0
 """Seconds after which pulls that fail are a reason."""
+TROUBLE_AFTER: Final = 5.0
+TROUBLE_FOR: Final = 60.0
+"""Seconds after which other things that fail are a reason, and after which those that are not tried any more are none."""
 STALE_AFTER: Final = 2
 """Intervals of the refresh after which a route that could not be refreshed is a reason: until then the one that is known does."""
 FAILED_WITHIN: Final = 60.0
@@ -55,6 +58,7 @@ class Own:
         queues: The queues that fall to it.
         conflicts: Topic → how another member of the group subscribes it.
         suspended: It pulls no more, as it was told.
+        troubles: What fails and lasts, in sentences.
         records: Its background work, besides that of the instance.
         avoided: Names of the brokers that it leaves out.
         listeners: How the calls of its listeners ended of late.
@@ -70,6 +74,7 @@ class Own:
     queues: tuple[QueueHealth, ...] = ()
     conflicts: Mapping[str, str] = field(default_factory=dict)
     suspended: bool = False
+    troubles: Collection[str] = ()
     records: Collection[TaskRecord] = ()
     avoided: Collection[str] = ()
     listeners: tuple[ListenerHealth, ...] = ()
@@ -277,6 +282,8 @@ def _why_degraded(health: Health, own: Own, stale_after: float) -> Iterable[str]
         if listener.failed and not listener.consumed:
             yield f"the listener of topic {listener.topic!r} fails on every message, {listener.failed} within the last minute"
     yield from _about_queues(health.queues, lost)
+    if not lost:  # else they fail for that, and it is told already
+        yield from own.troubles
     silent = all(server.reachable is False for server in health.name_servers)
     for route in health.routes:
         if not route.known and own.subscribed:

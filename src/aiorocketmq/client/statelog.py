@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 PER_MINUTE: Final = 6
@@ -19,6 +20,23 @@ _MANY: Final = 256
 """Causes remembered before those that have been quiet for a minute are dropped."""
 
 
+@dataclass(slots=True)
+class _Failing:
+    """Something that fails. Mutable.
+
+    Attributes:
+        told: The log has told so.
+        since: When it began.
+        at: When it last failed.
+        text: How.
+    """
+
+    told: bool
+    since: float
+    at: float
+    text: str
+
+
 class StateLog:
     """Remembers which things are failing, and logs when that changes; the tries between go to DEBUG, and so does what flaps."""
 
@@ -26,7 +44,7 @@ class StateLog:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._failing: dict[str, bool] = {}  # what fails → whether the log has told so
+        self._failing: dict[str, _Failing] = {}
         self._told: dict[str, deque[float]] = {}
 
     @property
@@ -34,22 +52,30 @@ class StateLog:
         """What is failing now."""
         return tuple(self._failing)
 
+    def troubles(self, *, older: float, within: float) -> list[str]:
+        """What has been failing for longer than `older` seconds, and did so within the last `within` seconds, as the log tells it."""
+        now = _now()
+        return [each.text for each in self._failing.values() if now - each.since >= older and now - each.at <= within]
+
     def failed(self, key: str, text: str, *args: object, exc_info: BaseException | None = None) -> None:
         """Log a failure of `key`: WARNING when it worked before, DEBUG when it was failing already."""
+        now, known = _now(), self._failing.get(key)
+        if known is None:
+            known = self._failing[key] = _Failing(False, now, now, "")
+        known.at, known.text = now, text % args if args else text
         # One record of the minute is left for the end of the failure.
-        if not self._failing.get(key) and self._take(key, PER_MINUTE - 1):
-            self._failing[key] = True
+        if not known.told and self._take(key, PER_MINUTE - 1):
+            known.told = True
             self._logger.warning(text, *args, exc_info=exc_info)
         else:
-            self._failing.setdefault(key, False)
             self._logger.debug(text, *args, exc_info=exc_info)
 
     def worked(self, key: str, text: str, *args: object) -> None:
         """Log that `key` works again, when the log has told that it was failing."""
-        told = self._failing.pop(key, None)
-        if told and self._take(key, PER_MINUTE):
+        known = self._failing.pop(key, None)
+        if known is not None and known.told and self._take(key, PER_MINUTE):
             self._logger.info(text, *args)
-        elif told is not None:
+        elif known is not None:
             self._logger.debug(text, *args)
 
     def note(self, level: int, key: str, text: str, *args: object, exc_info: BaseException | None = None) -> None:

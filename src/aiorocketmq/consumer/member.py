@@ -115,6 +115,7 @@ class GroupMember(ABC):
         )  # fmt: skip
         self.group_check = GroupCheck(instance, settings.group)
         self.progress = Progress(table, settings.group, settings.stuck_after)
+        self._logs = (*self.rebalancer.logs, saver.log, *((locks.log,) if locks is not None else ()))
         self._made_at = made_at
         self._registered = False
 
@@ -302,7 +303,7 @@ class GroupMember(ABC):
 
     def own_health(self) -> Own:
         """See `Watched._own_health`."""
-        from aiorocketmq.client.examine import Own  # for those who ask
+        from aiorocketmq.client.examine import TROUBLE_AFTER, TROUBLE_FOR, Own  # for those who ask
 
         return Own(
             topics=self.subscriptions_table.topics,
@@ -310,6 +311,7 @@ class GroupMember(ABC):
             queues=self.progress.queues(),
             conflicts=self.group_check.conflicts,
             suspended=self.pulls.suspended,
+            troubles=[text for log in self._logs for text in log.troubles(older=TROUBLE_AFTER, within=TROUBLE_FOR)],
             records=self.scheduler.records.values(),
         )
 

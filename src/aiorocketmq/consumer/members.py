@@ -43,12 +43,15 @@ class MemberLists:
     Args:
         instance: Finds and asks brokers.
         group: The consumer group.
+
+    Attributes:
+        log: What fails and lasts.
     """
 
     def __init__(self, instance: ClientInstance, group: str) -> None:
         self._instance = instance
         self._group = group
-        self._log = StateLog(logger)
+        self.log = StateLog(logger)
 
     def brokers(self, topic: str) -> Brokers:
         """The brokers of a topic: topics with the same ones have the same members."""
@@ -76,7 +79,7 @@ class MemberLists:
         try:
             ids = await self._instance.broker_api.consumer_list(address, self._group)
         except RocketMQError as error:
-            self._log.failed(key, "members of group %s for topic %s cannot be listed now: %s", self._group, topic, error)
+            self.log.failed(key, "members of group %s for topic %s cannot be listed now: %s", self._group, topic, error)
             return await self.greet(topic) if greet and isinstance(error, BrokerError) else None
-        self._log.worked(key, "members of group %s for topic %s can be listed again", self._group, topic)
+        self.log.worked(key, "members of group %s for topic %s can be listed again", self._group, topic)
         return Members(ids, address, self._instance.remoting.channel(address))

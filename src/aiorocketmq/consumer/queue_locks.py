@@ -30,13 +30,16 @@ class QueueLocks:
         instance: Finds and asks brokers.
         scheduler: Makes the tasks.
         group: The consumer group.
+
+    Attributes:
+        log: What fails and lasts.
     """
 
     def __init__(self, instance: ClientInstance, scheduler: Scheduler, group: str) -> None:
         self._instance = instance
         self._scheduler = scheduler
         self._group = group
-        self._log = StateLog(logger)
+        self.log = StateLog(logger)
 
     async def take(self, queues: Collection[MessageQueue]) -> tuple[set[MessageQueue], set[MessageQueue]]:
         """Lock queues, or renew their locks; never raises for a broker.
@@ -54,9 +57,9 @@ class QueueLocks:
             try:
                 answer = await self._instance.broker_api.lock_batch(found.address, self._group, self._instance.client_id, own)
             except RocketMQError as error:
-                self._log.failed(broker, "queues of broker %s cannot be locked now: %s", broker, error)
+                self.log.failed(broker, "queues of broker %s cannot be locked now: %s", broker, error)
                 return
-            self._log.worked(broker, "queues of broker %s can be locked again", broker)
+            self.log.worked(broker, "queues of broker %s can be locked again", broker)
             granted.update(answer.intersection(own))
             refused.update(set(own) - answer)
 

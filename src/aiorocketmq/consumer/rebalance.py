@@ -86,7 +86,12 @@ class Rebalancer:
         self._sections: dict[Brokers, asyncio.Task[bool]] = {}
         self._seen: dict[str, frozenset[MessageQueue]] = {}
         self._told: dict[str, tuple[frozenset[MessageQueue], frozenset[MessageQueue]]] = {}
-        self._log = StateLog(logger)
+        self.log = StateLog(logger)
+
+    @property
+    def logs(self) -> tuple[StateLog, StateLog]:
+        """What fails and lasts: of the rounds, of the questions for members."""
+        return self.log, self._members.log
 
     @property
     def assigned(self) -> dict[MessageQueue, AssignedQueue]:
@@ -141,7 +146,7 @@ class Rebalancer:
 
     def _late(self, section: asyncio.Task[bool]) -> None:
         if not section.cancelled() and (error := section.exception()) is not None:
-            self._log.failed("round", "a round of group %s failed: %s", self._settings.group, error, exc_info=error)
+            self.log.failed("round", "a round of group %s failed: %s", self._settings.group, error, exc_info=error)
         self._instance.rebalance.wake()
 
     async def settled(self) -> None:
@@ -209,9 +214,9 @@ class Rebalancer:
             self._hand_over.plan(topic, queues, ordered_members, allocated, self._clock(), reconnected=reconnected)
         except (Exception, asyncio.CancelledError, GeneratorExit) as error:  # noqa: BLE001 - the user's own strategy: nobody cancels it
             text = "allocation strategy %s failed for topic %s, the queues stay as they are: %s: %s"
-            self._log.failed(key, text, strategy.name, topic, type(error).__name__, error, exc_info=error)
+            self.log.failed(key, text, strategy.name, topic, type(error).__name__, error, exc_info=error)
             return None
-        self._log.worked(key, "allocation strategy %s works again for topic %s", strategy.name, topic)
+        self.log.worked(key, "allocation strategy %s works again for topic %s", strategy.name, topic)
         return mine
 
     def _reconnected(self, topic: str, members: Members) -> bool:

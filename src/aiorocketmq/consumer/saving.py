@@ -38,13 +38,16 @@ class OffsetSaver:
         store: Keeps the offsets.
         scheduler: Makes the tasks, one for each broker.
         group: The consumer group, for the log.
+
+    Attributes:
+        log: What fails and lasts.
     """
 
     def __init__(self, store: OffsetStore, scheduler: Scheduler, group: str) -> None:
         self.store = store
         self._scheduler = scheduler
         self._group = group
-        self._log = StateLog(logger)
+        self.log = StateLog(logger)
 
     def follow(self, refresh: Callable[[MessageQueue], None]) -> None:
         """Let `refresh` note what is consumed of a queue at the moment when the brokers' store sends it."""
@@ -142,17 +145,17 @@ class OffsetSaver:
                 await work
         except TimeoutError:
             if asyncio.get_running_loop().time() < deadline:
-                self._log.failed("store", "%s of group %s cannot be saved: the store timed out", what, self._group)
+                self.log.failed("store", "%s of group %s cannot be saved: the store timed out", what, self._group)
                 return True
-            self._log.failed("time", "%s of group %s were not saved in time; messages may come again", what, self._group)
+            self.log.failed("time", "%s of group %s were not saved in time; messages may come again", what, self._group)
             return False
         except Exception as error:  # noqa: BLE001 - a store of the user's own: its errors are told, and the queue goes on its way
             self._failed(what, error)
         else:
-            self._log.worked("store", "offsets of group %s can be saved again", self._group)
-            self._log.worked("time", "offsets of group %s are saved in time again", self._group)
+            self.log.worked("store", "offsets of group %s can be saved again", self._group)
+            self.log.worked("time", "offsets of group %s are saved in time again", self._group)
         return True
 
     def _failed(self, what: str, error: Exception) -> None:
         text = "%s of group %s cannot be saved: %s: %s"
-        self._log.failed("store", text, what, self._group, type(error).__name__, error, exc_info=error)
+        self.log.failed("store", text, what, self._group, type(error).__name__, error, exc_info=error)

@@ -101,6 +101,24 @@ async def test_what_flaps_is_told_six_times_a_minute_and_never_ends_as_failing(c
 
 
 @virtual_time
+async def test_what_lasts_is_known_in_its_last_words() -> None:
+    log = StateLog(logging.getLogger("aiorocketmq.client"))
+    log.failed("old", "%s cannot be reached", "a")
+    assert log.troubles(older=5, within=60) == []
+    await asyncio.sleep(5)
+    assert log.troubles(older=5, within=60) == ["a cannot be reached"]
+    log.failed("old", "%s is silent", "a")
+    log.failed("young", "100% new")
+    assert log.troubles(older=5, within=60) == ["a is silent"]
+    assert log.troubles(older=0, within=60) == ["a is silent", "100% new"]
+    await asyncio.sleep(61)
+    assert log.troubles(older=5, within=60) == [], "nobody has tried it again"
+    log.worked("old", "works")
+    log.forget("young")
+    assert log.troubles(older=0, within=1000) == []
+
+
+@virtual_time
 async def test_a_failure_that_was_held_back_is_told_as_soon_as_it_may(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log = StateLog(logging.getLogger("aiorocketmq.client"))

@@ -13,8 +13,9 @@ from aiorocketmq.consumer.runtime import PushRuntime
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from tests.unit.consumer.test_pulling import SETTLED, Seen
+from tests.unit.consumer.test_queue_life import Flaky
 from tests.unit.consumer.world import GROUP, QUEUE, ScriptedBroker, consuming, virtual_time
 from tests.unit.consumer.world import TOPIC as ORDERS
 
@@ -176,6 +177,44 @@ async def test_a_listener_that_fails_on_everything_is_told() -> None:
         await asyncio.sleep(100)
         [told] = look(runtime).listeners
         assert (told.consumed, told.failed) == (0, 0)
+
+
+@virtual_time
+async def test_what_fails_and_lasts_is_told_in_the_words_of_the_log() -> None:
+    broker = ScriptedBroker()
+    async with consuming(broker, Seen(), client={"rebalance_interval": 2}) as runtime:
+        await asyncio.sleep(SETTLED)
+        working = broker.peer._handlers[RequestCode.GET_CONSUMER_LIST_BY_GROUP]
+        broker.peer.answer(RequestCode.GET_CONSUMER_LIST_BY_GROUP, ResponseCode.SYSTEM_ERROR, "out of order")
+        await asyncio.sleep(3)
+        assert look(runtime).ok, "not yet"
+        await asyncio.sleep(7)
+        [reason] = look(runtime).reasons
+        assert reason.startswith(f"members of group {GROUP} for topic ") and "out of order" in reason
+        broker.peer.on(RequestCode.GET_CONSUMER_LIST_BY_GROUP, working)
+        await asyncio.sleep(5)
+        assert look(runtime).ok
+
+
+@virtual_time
+async def test_a_store_that_fails_is_told() -> None:
+    class Failing(Flaky):
+        failing = False
+
+        async def persist_all(self, queues: object, *, confirm: bool = False) -> None:
+            if self.failing:
+                raise ConnectionError("the store is down")
+
+    broker, store = ScriptedBroker(), Failing()
+    async with consuming(broker, Seen(), offset_store=store) as runtime:
+        await asyncio.sleep(SETTLED)
+        store.failing = True
+        await asyncio.sleep(30)
+        [reason] = look(runtime).reasons
+        assert "cannot be saved" in reason and "the store is down" in reason
+        store.failing = False
+        await asyncio.sleep(6)
+        assert look(runtime).ok
 
 
 @virtual_time

@@ -310,11 +310,11 @@ class LocalCluster:
             seconds: By how much the clock of all brokers is moved ahead, for good. 0 looks at `clock` again after you have moved that.
 
         Raises:
-            ConfigError: It is no duration.
+            ConfigError: It is no duration, or leads beyond the year 9999.
             ClientStateError: The cluster was started on another event loop.
         """
         self._check_loop()
-        self._clock.advance(duration("seconds", seconds, 0.0))
+        self._clock.advance(duration("seconds", seconds, 0.0, self._clock.left))
         for broker in self._brokers:
             broker.look_at_clock()
 
@@ -344,6 +344,7 @@ class LocalCluster:
             ClientStateError: None of its brokers runs, or one that was named does not.
         """
         self._check_loop()
+        check_text("topic", topic)
         whole("queues", queues, 1, 65535)
         whole("perm", perm, 0, _MAX_PERM)
         flag("order", order)
@@ -381,6 +382,7 @@ class LocalCluster:
             ClientStateError: None of its brokers runs, or one that was named does not.
         """
         self._check_loop()
+        check_text("topic", topic)
         if queues is not None:
             whole("queues", queues, 1, 65535)
         if perm is not None:

@@ -54,6 +54,11 @@ class WallClock:
             self._failing = False
         return int((self._last + self._ahead) * 1000)
 
+    @property
+    def left(self) -> float:
+        """By how many seconds it can be moved ahead."""
+        return max(0.0, _LATEST - self.now_ms() / 1000)
+
     def advance(self, seconds: float) -> None:
         """Move it ahead, for good."""
         self._ahead += seconds

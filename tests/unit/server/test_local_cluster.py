@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,10 @@ def test_bad_arguments(settings: dict[str, Any], text: str) -> None:
 
 async def test_bad_topics(embedded: tuple[LocalCluster, RemotingClient]) -> None:
     cluster, _ = embedded
+    for name in (None, 5, b"bytes", ""):
+        for call in (cluster.create_topic, partial(cluster.create_topic, exist_ok=True), cluster.update_topic):
+            with pytest.raises(ConfigError, match="topic"):
+                await call(name)  # type: ignore[operator]
     with pytest.raises(InvalidNameError):
         await cluster.create_topic("a b")
     with pytest.raises(ConfigError, match="queues 0"):

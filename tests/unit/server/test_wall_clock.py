@@ -68,3 +68,12 @@ async def test_while_the_clock_fails_time_stands_still_and_nothing_is_lost(caplo
         await producer.send(rmq.Message("second", b"4"))
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(told) == 1 and "time stands still for the brokers: clock raises ValueError: no battery" in told[0]
+
+
+async def test_time_is_not_moved_beyond_what_can_be_stored() -> None:
+    async with LocalCluster() as cluster, rmq.Producer(cluster.name_servers, group="p") as producer:
+        for seconds in (1e30, 1e300, 253_402_300_799):
+            with pytest.raises(ConfigError, match=r"seconds .* is out of range"):
+                await cluster.advance(seconds)
+        await cluster.advance(100 * 365 * 86400)
+        await producer.send(rmq.Message("a", b"1"))

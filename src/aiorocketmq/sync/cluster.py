@@ -137,7 +137,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             seconds: By how much the clock of all brokers is moved ahead, for good. 0 looks at `clock` again after you have moved that.
 
         Raises:
-            ConfigError: It is no duration.
+            ConfigError: It is no duration, or leads beyond the year 9999.
             ClientStateError: The cluster was started on another event loop.
         """
         self._call(self._async.advance, seconds)

@@ -87,3 +87,32 @@ async def test_replies_that_cannot_be_stored_are_refused_and_not_handed_over(ben
         assert answer.code == code
     assert asker.sent == []
     assert await bench.bodies(TOPIC) == []
+
+
+@pytest.mark.feature("D6")
+async def test_a_client_that_acknowledges_nothing_gets_no_more_than_a_bounded_part_of_memory(bench: BrokerBench) -> None:
+    asker, responder = await register(bench), FakeChannel()
+
+    async def send() -> None:
+        command = RemotingCommand.request(RequestCode.SEND_REPLY_MESSAGE_V2, reply().to_v2(), bytes(4 * 1024 * 1024))
+        assert bench.handle(command, responder) is None
+        await settle()
+
+    for _ in range(20):
+        await send()
+    assert len(asker.waiters) == 15
+    assert len(responder.replies) == 5
+    assert "push reply message to mefail. 127.0.0.1:50100 has not answered questions of 629" in (responder.replies[0].remark or "")
+    asker.waiters[0].on_response(RemotingCommand.response(asker.sent[0]))
+    asker.waiters[1].on_error(ConnectionLostError("gone"))
+    await send()
+    await send()
+    assert len(asker.waiters) == 17
+    for waiter in asker.waiters[2:]:
+        waiter.on_error(ConnectionLostError("gone"))
+    assert [answer.code for answer in responder.replies].count(0) == 1 and len(responder.replies) == 22
+    for _ in range(15):
+        await send()
+    assert len(asker.waiters) == 32, "nothing of it is left"
+    for waiter in asker.waiters[17:]:
+        waiter.on_error(ConnectionLostError("gone"))

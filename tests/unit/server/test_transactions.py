@@ -398,3 +398,32 @@ async def test_that_nobody_can_be_asked_is_said_once_a_minute_for_each_group(ben
     assert [text.partition(" of group ")[2].split()[0] for text in told] == ["pay", "ship"] * 2
     assert told[0] == "transaction TX1 is open, and no producer of group pay is connected (check 1)"
     assert told[2].endswith("; the same was found 99 times more since that was said last")
+
+
+async def test_producers_that_do_not_read_are_asked_once_they_do_and_that_does_not_count_before(make_bench: MakeBench) -> None:
+    bench = make_bench(transaction_check_max=3)
+    channel = producer(bench)
+    channel.reading = False
+    with running(bench) as later:
+        await send_half(bench)
+        for _ in range(200):
+            await later(1.1)
+        assert asked(channel) == [] and open_halves(bench) == 1
+        channel.reading = True
+        await later(1.1)
+    ((_, message),) = asked(channel)
+    assert message.properties["TRANSACTION_CHECK_TIMES"] == "1"
+
+
+async def test_questions_of_one_commit_take_a_bounded_part_of_memory(bench: BrokerBench) -> None:
+    channel = producer(bench)
+    with running(bench) as later:
+        for _ in range(20):
+            await send_half(bench, body=bytes(1024 * 1024))
+        counts = []
+        await later(6.1)
+        for _ in range(4):
+            counts.append(len(asked(channel)))
+            await later(0.1)
+    assert counts == [8, 16, 20, 20]
+    assert all(message.properties["TRANSACTION_CHECK_TIMES"] == "1" for _, message in asked(channel))

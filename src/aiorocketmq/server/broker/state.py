@@ -20,6 +20,7 @@ from aiorocketmq.server.broker.long_polling import LongPolling
 from aiorocketmq.server.broker.metadata import Groups, Topics
 from aiorocketmq.server.broker.notices import MemberNotices
 from aiorocketmq.server.broker.offsets import ConsumerOffsets
+from aiorocketmq.server.broker.questions import Questions
 from aiorocketmq.server.broker.registry import ClientRegistry
 from aiorocketmq.server.broker.stats import BrokerStats
 from aiorocketmq.server.store.schema import unusable
@@ -67,6 +68,7 @@ class BrokerState:
         self.access = Access(config.acl, self.store, config.cluster) if config.acl is not None else None
         self.notices = MemberNotices(self.groups)
         self.clients = ClientRegistry(monotonic, config.client_expiry, self.notices.changed)
+        self.questions = Questions(monotonic)
         self.polling = LongPolling()
         self.faults = Faults()
         self.stats = BrokerStats(monotonic)

@@ -27,7 +27,6 @@ from aiorocketmq.protocol.bodies import (
 )
 from aiorocketmq.protocol.codes import CURRENT_VERSION, LanguageCode, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
-from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     GetConsumeStatsRequestHeader,
@@ -48,7 +47,6 @@ from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 
-_RELAY_TIMEOUT: Final = 10.0
 _V3_1_8: Final = 62
 
 
@@ -240,8 +238,7 @@ class MonitorProcessor:
                 ResponseCode.SYSTEM_ERROR, f"The Consumer <{client_id}> Version <{version_name(member.version)}> too low to finish"
             )
         question = RemotingCommand(request.code, opaque=next_opaque(), ext_fields=ext, body=body)
-        deadline = self._state.monotonic() + _RELAY_TIMEOUT
-        member.channel.submit(question.opaque, encode(question), _Relay(request, f"<{group}> <{client_id}>"), deadline)
+        self._state.questions.ask(member.channel, question, _Relay(request, f"<{group}> <{client_id}>"))
 
     # -- the broker itself --------------------------------------------------------------------------------------------
 

@@ -5,21 +5,17 @@ As on a real broker the reply is stored whether or not it could be handed over; 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from aiorocketmq.errors import RemotingError, RocketMQError, broker_error
+from aiorocketmq.errors import RemotingError, RocketMQError, TooManyRequestsError, broker_error
 from aiorocketmq.model import properties as props
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand, next_opaque
-from aiorocketmq.protocol.frame import encode
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2
 from aiorocketmq.server.broker.processors.common import Sent, choose_queue, complete, illegal, message_of
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Resource, operation
 from aiorocketmq.server.store.records import PendingMessage
-
-_PUSH_TIMEOUT: Final = 10.0
-"""Seconds that the client may take to acknowledge a reply."""
 
 
 class ReplyProcessor:
@@ -87,8 +83,7 @@ class ReplyProcessor:
         question = RemotingCommand(
             RequestCode.PUSH_REPLY_MESSAGE_TO_CLIENT, opaque=next_opaque(), ext_fields=handed.to_ext(), body=request.body
         )
-        deadline = state.monotonic() + _PUSH_TIMEOUT
-        member.channel.submit(question.opaque, encode(question), _Pushed(delivery, client_id), deadline)
+        state.questions.ask(member.channel, question, _Pushed(delivery, client_id))
 
 
 class _Delivery:
@@ -146,4 +141,5 @@ class _Pushed:
         self._delivery.pushed(None if command.code == ResponseCode.SUCCESS else f"push reply message to {self._client_id}fail.")
 
     def on_error(self, error: RemotingError) -> None:
-        self._delivery.pushed(f"push reply message to {self._client_id}fail.")
+        text = f"push reply message to {self._client_id}fail."
+        self._delivery.pushed(f"{text} {error.message}" if isinstance(error, TooManyRequestsError) else text)

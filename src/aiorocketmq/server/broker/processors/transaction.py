@@ -37,6 +37,10 @@ _ROLLBACK: Final = MessageSysFlag.TRANSACTION_ROLLBACK
 _CHECKS: Final = "half"
 """Kind of setting: how often was asked about the half message at an offset of the log."""
 _REMOVE_TAG: Final = "d"
+_MUCH_ASKED: Final = 8 * 1024 * 1024
+"""Bytes of half messages that are asked about with one commit."""
+_SOON_MS: Final = 100
+_LATER_MS: Final = 1000
 _TELL_AGAIN: Final = 60.0
 _TOLD_GROUPS: Final = 1024
 
@@ -59,6 +63,8 @@ class TransactionProcessor:
         self._next: dict[int, DueEntry] = {}
         """Offset of a half message → when it is looked at next, from the moment at which that is decided: the table may not show it yet."""
         self._turn = 0
+        self._asked = 0
+        """Bytes of half messages that are asked about once their commit is done."""
         self._told: dict[str, tuple[float, int]] = {}
         """Group → when it may be told again that none of its producers is there, and how often that was found meanwhile."""
         schedule.register(HALF, self._check)
@@ -165,22 +171,36 @@ class TransactionProcessor:
         if times > state.config.transaction_check_max:
             self._give_up(half, entry, done)
             return
-        store.strike(entry)
+        # Whoever does not read what it is asked must not take all memory, and nobody was asked then: that does not count.
+        producers = self._producers(half)
+        if producers and not any(channel.writable for channel in producers):
+            self._look_again(entry, _LATER_MS)
+            store.after_commit(done)
+            return
+        if producers and self._asked >= _MUCH_ASKED:
+            self._look_again(entry, _SOON_MS)
+            store.after_commit(done)
+            return
         store.put_setting(_CHECKS, str(entry.key), str(times))
-        following = DueEntry(state.now_ms() + int(state.config.transaction_check_interval * 1000), HALF, entry.key)
+        self._look_again(entry, int(state.config.transaction_check_interval * 1000))
+        self._asked += len(record)
+        store.after_commit(partial(self._ask, half, times, len(record), done))
+
+    def _look_again(self, entry: DueEntry, wait_ms: int) -> None:
+        store = self._state.store
+        store.strike(entry)
+        following = DueEntry(self._state.now_ms() + wait_ms, HALF, entry.key)
         store.put_due(following)
         self._next[entry.key] = following
-        store.after_commit(partial(self._ask, half, times, done))
 
-    def _ask(self, half: ReceivedMessage, times: int, done: Done, error: RocketMQError | None) -> None:
+    def _ask(self, half: ReceivedMessage, times: int, size: int, done: Done, error: RocketMQError | None) -> None:
+        self._asked -= size
         done(error)
         if error is not None:
             return
-        properties = half.properties
-        group = properties.get(props.PRODUCER_GROUP, "")
-        channel = self._producer(group, properties.get(props.REAL_TOPIC, ""))
+        channel = self._producer(half)
         if channel is None:
-            self._tell_of(half, group, times)
+            self._tell_of(half, half.properties.get(props.PRODUCER_GROUP, ""), times)
             return
         header = CheckTransactionStateRequestHeader(
             tran_state_table_offset=half.queue_offset,
@@ -212,14 +232,19 @@ class TransactionProcessor:
             f"; the same was found {others} times more since that was said last" if others else "",
         )
 
-    def _producer(self, group: str, topic: str) -> Channel | None:
-        """A connection to a producer of the group that may know what is in this topic; they take turns."""
-        access = self._state.access
-        channels = [
+    def _producers(self, half: ReceivedMessage) -> list[Channel]:
+        """Connections to producers of the group that may know what is in the message's topic."""
+        access, properties = self._state.access, half.properties
+        topic = properties.get(props.REAL_TOPIC, "")
+        return [
             channel
-            for channel in self._state.clients.producers.get(group, ())
+            for channel in self._state.clients.producers.get(properties.get(props.PRODUCER_GROUP, ""), ())
             if not channel.closed and (access is None or access.may_publish(channel, topic))
         ]
+
+    def _producer(self, half: ReceivedMessage) -> Channel | None:
+        """One of them; they take turns."""
+        channels = self._producers(half)
         if not channels:
             return None
         self._turn += 1

@@ -38,6 +38,7 @@ def environment(form: str, revision: str = "") -> dict[str, str]:
     """
     path = _tree(form, revision)
     found = {**os.environ, PLAIN_ENV: "1" if form == "plain" else "", COMPILED_ENV: str(path) if form == "compiled" else ""}
+    found.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has byte code: without it each start compiles every module
     found["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
     return found
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from aiorocketmq.client.health import InstanceHealth, PingResult
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.model.enums import ServiceState
 
-__all__ = ["ClientInstance", "InstanceHealth", "PingResult", "ServiceState"]
+__all__ = ["ClientInstance", "ServiceState"]

@@ -10,13 +10,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiorocketmq.client.broker_api import BrokerApi
 from aiorocketmq.client.discovery import NameServerSource, source_of
-from aiorocketmq.client.health import NAME_SERVER, InstanceHealth, PingResult
 from aiorocketmq.client.heartbeat import HeartbeatService
 from aiorocketmq.client.hooks import StreamRequestHook
 from aiorocketmq.client.inner_producer import InnerProducer
@@ -53,6 +52,9 @@ from aiorocketmq.model.parsing import format_address, parse_address
 from aiorocketmq.model.route import MASTER_ID
 from aiorocketmq.protocol.bodies_client import HeartbeatData
 from aiorocketmq.remoting.client import RemotingClient
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.health import InstanceHealth, PingResult
 
 FIRST_NAME_SERVER_FETCH: Final = 10.0
 FIRST_ROUTE_REFRESH: Final = 0.010
@@ -470,24 +472,14 @@ class ClientInstance:
         self.check_running()
         limit = self.config.mq_client_api_timeout if timeout is None else duration("timeout", timeout)
         masters = {name: address for name, broker_id, address in self.routes.broker_addrs.addresses() if broker_id == MASTER_ID}
-        errors: dict[str, RocketMQError] = {}
+        failure = None
         try:
             table = (await self.name_server_api.cluster_info(timeout=limit)).broker_addr_table
             masters |= {name: data.broker_addrs[MASTER_ID] for name, data in table.items() if MASTER_ID in data.broker_addrs}
         except RocketMQError as error:
-            errors[NAME_SERVER] = error
-        outcomes = await self.scheduler.gather("ping", {name: self.probe(address, limit) for name, address in sorted(masters.items())})
-        answers: dict[str, float] = {}
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, RocketMQError):
-                errors[name] = outcome
-            elif isinstance(outcome, Exception):
-                raise outcome
-            else:
-                answers[name] = outcome
-        if not answers:
-            raise next(iter(errors.values()), None) or BrokerNotFoundError("no broker has a master now", hint="check that the brokers run")
-        return PingResult(answers, errors)
+            failure = error
+        probes = {name: self.probe(address, limit) for name, address in sorted(masters.items())}
+        return _ping_result(failure, await self.scheduler.gather("ping", probes))
 
     async def probe(self, address: str, timeout: float) -> float:
         """Ask one broker for a sign of life; gives back the seconds that it took.
@@ -508,6 +500,8 @@ class ClientInstance:
 
     def health(self) -> InstanceHealth:
         """What the instance is doing; the counters in it go on counting."""
+        from aiorocketmq.client.health import InstanceHealth  # for those who ask
+
         return InstanceHealth(
             state=self.state,
             client_id=self.client_id,
@@ -524,6 +518,24 @@ class ClientInstance:
             rebalances=self.rebalance.rounds,
             tasks=tuple(self.scheduler.records.values()),
         )
+
+
+def _ping_result(failure: RocketMQError | None, outcomes: Mapping[str, float | Exception]) -> PingResult:
+    """What the name servers and the brokers have made of a ping; see `ClientInstance.ping`."""
+    from aiorocketmq.client.health import NAME_SERVER, PingResult  # for those who ask
+
+    errors = {} if failure is None else {NAME_SERVER: failure}
+    answers: dict[str, float] = {}
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, RocketMQError):
+            errors[name] = outcome
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:
+            answers[name] = outcome
+    if not answers:
+        raise next(iter(errors.values()), None) or BrokerNotFoundError("no broker has a master now", hint="check that the brokers run")
+    return PingResult(answers, errors)
 
 
 def _remove(table: dict[str, P], client: P) -> bool:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeGuard, cast
 from aiorocketmq.config.addresses import AddressMap, address_map_of
 from aiorocketmq.config.credentials import CredentialsFile, CredentialsSource, check_source, credentials_of
 from aiorocketmq.config.endpoints import check_namespaces, instance_of
-from aiorocketmq.config.proxies import SocksProxies, proxies_of
 from aiorocketmq.config.values import TLS, NameServerResolver, NameServers, check_resolver, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from aiorocketmq.config.fields import ClientFields, ConfigFields
+    from aiorocketmq.config.proxies import SocksProxies
 
 DEFAULT_INSTANCE_NAME: Final = "DEFAULT"
 NAME_SERVER_ENV: Final = "NAMESRV_ADDR"
@@ -163,7 +163,10 @@ class ClientConfig:
         member("serialize_type", self.serialize_type, SerializeType)
         put(self, "address_map", address_map_of(self.address_map))
         put(self, "credentials", check_source(self.credentials))
-        put(self, "socks_proxy_config", proxies_of(self.socks_proxy_config))
+        if self.socks_proxy_config is not None:
+            from aiorocketmq.config.proxies import proxies_of  # for those who have one
+
+            put(self, "socks_proxy_config", proxies_of(self.socks_proxy_config))
         tls: object = self.tls
         if isinstance(tls, bool):
             put(self, "tls", TLS() if tls else None)

@@ -9,11 +9,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aiorocketmq.client.health import QueueHealth
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
 
 if TYPE_CHECKING:
+    from aiorocketmq.client.health import QueueHealth
     from aiorocketmq.consumer.queues import QueueTable
 
 LOOK_INTERVAL: Final = 5.0
@@ -80,6 +80,8 @@ class Progress:
         return tuple(sorted(owned + waiting, key=lambda health: health.queue))
 
     def _owned(self, assigned: AssignedQueue, now: float) -> QueueHealth:
+        from aiorocketmq.client.health import QueueHealth  # for those who ask
+
         puller = assigned.puller
         standing, failure = self._standing(assigned, now), puller.failure
         return QueueHealth(
@@ -105,6 +107,8 @@ class Progress:
         return assigned.puller.failure is not None or (standing >= self._stuck_after and not assigned.paused)
 
     def _waiting(self, assigned: AssignedQueue, now: float) -> QueueHealth:
+        from aiorocketmq.client.health import QueueHealth  # for those who ask
+
         standing = now - assigned.since
         return QueueHealth(
             queue=assigned.queue,

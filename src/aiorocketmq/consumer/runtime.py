@@ -9,12 +9,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from aiorocketmq.client.health import ListenerHealth
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.concurrently import ConcurrentService
 from aiorocketmq.consumer.member import LEAVE_MAX, LEAVE_MIN, GroupMember
-from aiorocketmq.consumer.orderly import OrderlyService
-from aiorocketmq.consumer.running_info import properties_of, queue_info, stacks
 from aiorocketmq.consumer.send_back import SendBack
 from aiorocketmq.model.enums import ConsumeType
 from aiorocketmq.model.received import ReceivedMessage
@@ -22,6 +19,7 @@ from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
+    from aiorocketmq.client.health import ListenerHealth
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.service import ListeningService
     from aiorocketmq.consumer.settings import PushSettings
@@ -61,6 +59,8 @@ class PushRuntime(GroupMember):
         self.send_back = self._make_send_back()
         self.service: ListeningService
         if self.settings.ordered:
+            from aiorocketmq.consumer.orderly import OrderlyService  # for those who want it
+
             self.service = OrderlyService(self.settings, self.subscriptions_table, self.scheduler, self.send_back, self.lock_lost)
         else:
             self.service = ConcurrentService(self.settings, self.subscriptions_table, self.scheduler, self.send_back)
@@ -131,6 +131,8 @@ class PushRuntime(GroupMember):
 
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         """See `ConsumerPort.running_info`."""
+        from aiorocketmq.consumer.running_info import properties_of, queue_info, stacks  # for those who ask
+
         self._report_stats()
         topics = self.subscriptions_table.topics
         return ConsumerRunningInfo(
@@ -149,6 +151,8 @@ class PushRuntime(GroupMember):
         return own
 
     def _listener_health(self, topic: str) -> ListenerHealth:
+        from aiorocketmq.client.health import ListenerHealth  # for those who ask
+
         rates = self.instance.stats.rates(self.group, topic)
         return ListenerHealth(topic, rates.ok, rates.failed, rates.consume_rt / 1000)
 

@@ -44,7 +44,6 @@ from aiorocketmq.remoting.hooks import ChannelListener, RPCHook
 from aiorocketmq.remoting.name_servers import NameServerChoice
 from aiorocketmq.remoting.peers import NameServerRecord, Peers
 from aiorocketmq.remoting.signing import Signer
-from aiorocketmq.remoting.socks import open_through
 from aiorocketmq.remoting.tls import ClientContext
 from aiorocketmq.remoting.transport import Connector, open_connection
 
@@ -92,7 +91,7 @@ class RemotingClient:
     def __init__(self, config: ClientConfig, *, connector: Connector | None = None) -> None:
         self._config = config
         self._proxies = config.socks_proxy_config
-        self._connector: Connector = connector or (open_connection if self._proxies is None else partial(open_through, self._proxies))
+        self._connector = connector or _connector(config)
         self._endpoint = Endpoint(
             ChannelSettings(
                 max_frame=config.frame_max_length,
@@ -471,6 +470,15 @@ class RemotingClient:
             text = "name server %s failed, going on with %s: %s"
             now = asyncio.get_running_loop().time()
             self._endpoint.sparse_log.record(now, f"name server {address}", text, address, self._names.chosen, error.message)
+
+
+def _connector(config: ClientConfig) -> Connector:
+    """What opens connections: directly, or through the proxies of the configuration."""
+    if config.socks_proxy_config is None:
+        return open_connection
+    from aiorocketmq.remoting.socks import open_through  # for those who have a proxy
+
+    return partial(open_through, config.socks_proxy_config)
 
 
 def _name(command: RemotingCommand) -> str:

@@ -487,6 +487,11 @@ def test_the_right_sources_come_first_on_the_path_of_our_programs(monkeypatch: p
     assert compiled[form.COMPILED_ENV]
 
 
+def test_our_programs_find_byte_code_as_installed_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in forms.environment("pure")
+
+
 def test_a_commit_has_its_own_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(forms, "REVISIONS", tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -78,6 +78,27 @@ async def test_transactions_are_traced(cluster: Cluster, state: rmq.TransactionS
     ]  # fmt: skip
 
 
+@pytest.mark.feature("C5", "C9", "E9")
+@pytest.mark.parametrize("state", [rmq.TransactionState.COMMIT, rmq.TransactionState.ROLLBACK])
+async def test_answers_to_checks_are_traced(cluster: Cluster, state: rmq.TransactionState) -> None:
+    topic, traces = await cluster.create_topic(cluster.unique("traced")), await cluster.create_topic(cluster.unique("traces"))
+    producer = cluster.transaction_producer(lambda _: state, enable_trace=True, trace_topic=traces)
+    async with producer:
+        done = await producer.send_in_transaction(
+            rmq.Message(topic, b"1", tag="TagA", keys=["key"]), lambda *_: rmq.TransactionState.UNKNOWN
+        )
+        records, keys = await read_records(cluster, traces, 3)  # the clusters ask after some seconds
+    message_id = done.message_id
+    assert keys == {message_id, "key"}
+    fields = ["EndTransaction", producer.group, topic, message_id, "TagA", "key", cluster.broker_address, "2", message_id]
+    answers = [record for record in records if record[-1] == "true" and record[0] == "EndTransaction"]
+    assert [record[:1] + record[3:] for record in records if record[0] == "EndTransaction" and record not in answers] == [
+        [*fields, rmq.TransactionState.UNKNOWN.value, "false"]
+    ]
+    assert answers  # a broker that is slow to take the first answer asks once more
+    assert all(record[:1] + record[2:] == ["EndTransaction", "DefaultRegion", *fields[1:], state.value, "true"] for record in answers)
+
+
 @pytest.mark.feature("E10")
 async def test_recalls_are_traced_when_that_is_asked_for(embedded_cluster: Cluster) -> None:
     cluster = embedded_cluster

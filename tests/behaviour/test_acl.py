@@ -13,6 +13,7 @@ import pytest
 import aiorocketmq as rmq
 import aiorocketmq.sync
 from aiorocketmq.model.enums import SerializeType
+from tests.support import java
 from tests.support.clusters import unavailable_reason
 from tests.support.guarded import ADMIN, ALLOWED, USER, GuardedCluster, guarded_cluster
 from tests.support.waiting import eventually
@@ -195,6 +196,42 @@ async def test_a_provider_is_asked_for_each_request_and_keys_are_replaced_while_
         now[0] = ADMIN
         results = await asyncio.gather(*[sender.send(rmq.Message("forbidden", b"%d" % number)) for number in range(50)])
         assert {result.status for result in results} == {rmq.SendStatus.SEND_OK}
+
+
+@pytest.mark.feature("M2", "M9")
+async def test_an_expired_token_is_told_at_once_and_the_provider_is_asked_for_the_next_one(guarded: GuardedCluster) -> None:
+    if guarded.kind != java.NEWEST:
+        return  # neither 4.x nor the embedded server know tokens
+    token = "valid until noon"
+    asked = 0
+
+    async def provide() -> rmq.Credentials:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return rmq.Credentials(USER.access_key, USER.secret_key, token)
+
+    consumer = rmq.PushConsumer(guarded.name_servers, group=ALLOWED, credentials=provide, mq_client_api_timeout=20.0)
+    consumer.listen(ALLOWED)(print)
+    async with producer(guarded, credentials=provide, retry_times_when_send_failed=5) as sender:
+        await sender.send(rmq.Message(ALLOWED, b"x"))
+        token = "expired at noon"
+        for _ in range(2):
+            before = asked
+            with pytest.raises(rmq.SendDeniedError) as failed:
+                await sender.send(rmq.Message(ALLOWED, b"x"))
+            assert type(failed.value.cause) is rmq.ExpiredTokenError
+            assert asked > before
+            assert "get new credentials" in failed.value.hint
+            assert ", 1 tries in " in failed.value.message
+            assert not failed.value.retriable and not failed.value.maybe_stored
+            assert token not in repr(failed.value) + str(failed.value)
+        with pytest.raises(rmq.ExpiredTokenError):
+            await consumer.start()
+        token = "valid until midnight"
+        await sender.send(rmq.Message(ALLOWED, b"x"))
+        async with consumer:
+            pass
 
 
 @pytest.mark.feature("M2")

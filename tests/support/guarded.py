@@ -1,7 +1,8 @@
 """Clusters with access control: ACL 2.0 on 5.5.0, ACL 1.0 on 4.9.7, and the embedded server's.
 
 All have the same users. `ADMIN` may do everything; `USER` may send to and consume the topics, and use the groups, whose names begin with
-`allowed`, and nothing else. (A consumer that has to find out where a queue begins needs `Get` on its topic besides `Sub`.)
+`allowed`, and nothing else. (A consumer that has to find out where a queue begins needs `Get` on its topic besides `Sub`.) 5.5.0 refuses
+tokens that begin with `expired`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ accounts:
 _AUTH = "org.apache.rocketmq.auth"
 _ACL_2 = {
     "authenticationEnabled": "true",
-    "authenticationProvider": f"{_AUTH}.authentication.provider.DefaultAuthenticationProvider",
+    "authenticationProvider": "ExpiringTokens",
     "authenticationMetadataProvider": f"{_AUTH}.authentication.provider.LocalAuthenticationMetadataProvider",
     "initAuthenticationUser": json.dumps({"username": ADMIN.access_key, "password": ADMIN.secret_key}),
     "innerClientAuthenticationCredentials": json.dumps({"accessKey": ADMIN.access_key, "secretKey": ADMIN.secret_key}),
@@ -96,7 +97,8 @@ class GuardedRealCluster(GuardedCluster):
         self.kind = version
         jvm = (*QUICK_JVM, f"-Dtls.config.file={tls_settings}") if tls_settings is not None else QUICK_JVM
         if version == java.NEWEST:
-            self.server = RealCluster(version, broker_options=_ACL_2 | EARLY_CHECKS, jvm=jvm)
+            classes = java.compiled(Path(__file__).with_name("broker_java"), version)
+            self.server = RealCluster(version, broker_options=_ACL_2 | EARLY_CHECKS, jvm=jvm, classes=[classes])
         else:
             self.server = RealCluster(
                 version, broker_options={"aclEnable": "true", **EARLY_CHECKS}, files={"conf/plain_acl.yml": _PLAIN_ACL}

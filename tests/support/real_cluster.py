@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +36,7 @@ class RealCluster:
         broker_options: Additions to broker.conf.
         jvm: JVM options of both servers; `QUICK_JVM` for tests, `SERVER_JVM` for measurements.
         broker_heap: Heap of the broker.
+        classes: Folders of Java classes that the broker finds besides its own.
         files: More files, by their path below the servers' home folder.
     """
 
@@ -49,6 +50,7 @@ class RealCluster:
         broker_options: Mapping[str, str] | None = None,
         jvm: tuple[str, ...] = QUICK_JVM,
         broker_heap: str = "512m",
+        classes: Sequence[Path] = (),
         files: Mapping[str, str] | None = None,
     ) -> None:
         self.version = version
@@ -56,6 +58,7 @@ class RealCluster:
         self._broker_options = dict(broker_options or {})
         self._jvm = jvm
         self._broker_heap = broker_heap
+        self._classes = tuple(classes)
         self._lock = threading.RLock()
         self._home: Path | None = None
         self._name_server: Child | None = None
@@ -227,7 +230,7 @@ class RealCluster:
             f"org.apache.rocketmq.{main}",
             "-c",
             str(file),
-            classpath=[self.classpath],
+            classpath=[self.classpath, *self._classes],
             options=(*heap, *self._jvm, f"-Duser.home={self.home}"),
         )
         return Child(command, log=self.home / f"{name}.out", env={"ROCKETMQ_HOME": str(self.home)}, cwd=self.home)

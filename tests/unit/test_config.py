@@ -243,6 +243,18 @@ def test_a_wrong_value_is_named_with_its_cure(name: str, value: object) -> None:
 
 
 @pytest.mark.feature("K14")
+def test_an_address_map_that_has_to_be_awaited_is_told_and_leaves_no_coroutine(recwarn: pytest.WarningsRecorder) -> None:
+    async def mapped(address: str) -> str:
+        return address
+
+    found = ClientConfig(address_map=mapped).address_map  # type: ignore[arg-type]
+    assert found is not None
+    with pytest.raises(ConfigError, match="async def"):
+        found("a:1")
+    assert not list(recwarn), "of a coroutine that was never awaited"
+
+
+@pytest.mark.feature("K14")
 def test_an_address_map_is_a_mapping_a_text_or_a_function() -> None:
     mapped = ClientConfig(address_map={"a:1": "b:2", "c:3": "d:4"})
     assert mapped == ClientConfig(address_map="c:3=d:4; a:1=b:2")

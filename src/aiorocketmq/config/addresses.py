@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.checks import dropped
 from aiorocketmq.model.parsing import address_or_none, parse_address
 
 AddressFunction = Callable[[str], str]
@@ -41,6 +42,8 @@ class AddressMap:
         except Exception as error:  # noqa: BLE001 - the user's function; it is the cause of ours
             text = f"address_map raised {type(error).__name__} for {address!r}: {error}"
             raise ConfigError(text, hint="give back the address itself where nothing is to be changed", cause=error) from None
+        if dropped(given):
+            raise ConfigError("address_map gave a coroutine", hint="give a plain function: it cannot be `async def`")
         if not isinstance(given, str) or address_or_none(given) is None:
             raise ConfigError(f"address_map gave {given!r} for {address!r}, which is no address", hint="give back host:port")
         return given

@@ -15,7 +15,7 @@ from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.parsing import INT32_MAX
 from aiorocketmq.wording import shown
 
-__all__ = ["INT32_MAX", "checked_hooks", "duration", "flag", "member", "whole"]
+__all__ = ["INT32_MAX", "checked_hooks", "dropped", "duration", "flag", "member", "whole"]
 
 E = TypeVar("E", bound=Enum)
 
@@ -109,3 +109,10 @@ def checked_hooks(hooks: object, methods: Sequence[str], kinds: str) -> tuple[An
             if inspect.iscoroutinefunction(getattr(hook, method)):
                 raise ConfigError(f"{method}() of hook {shown(hook)} is an async def, which nobody would await", hint="make it a def")
     return given
+
+
+def dropped(answer: object) -> bool:
+    """True when what a function gave is to be awaited, where nobody can; closed, or else the interpreter complains that nobody did."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+    return inspect.isawaitable(answer)

@@ -7,10 +7,11 @@ back. Java's third ready-made one, by machine room, always gives null; it is lef
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiorocketmq.errors import InvalidMessageError
+from aiorocketmq.model.checks import dropped
 from aiorocketmq.model.message import Message, plain_number, plain_text
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.parsing import INT64_MAX, INT64_MIN
@@ -75,8 +76,7 @@ def checked(selector: QueueSelector, message: Message) -> Callable[[Sequence[Mes
 
     def choose(queues: Sequence[MessageQueue]) -> MessageQueue:
         queue: Any = selector(queues, message)
-        if type(queue) is not MessageQueue and isinstance(queue, Coroutine):
-            queue.close()  # or else the interpreter complains that nobody has awaited it
+        if type(queue) is not MessageQueue and dropped(queue):
             raise InvalidMessageError(
                 f"selector {shown(selector)} gave a coroutine, not a queue", hint="give a plain function: a selector cannot be `async def`"
             )

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiorocketmq.config import Credentials, CredentialsFile, CredentialsSource
 from aiorocketmq.errors import ConfigError, CredentialsError, fresh
+from aiorocketmq.model.checks import dropped
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.signing import SigningKey
 from aiorocketmq.remoting.watched import state_of
@@ -133,7 +134,7 @@ class Signer:
     def _call(self) -> object:
         try:
             return self._source()  # type: ignore[operator]  # the two that are no functions are dealt with elsewhere
-        except Exception as error:  # noqa: BLE001 - the user's code: told as the error of what needed the credentials
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the user's code: told as the error of what needed the credentials
             raise _failed(error) from None
 
     async def _awaited(self, answer: object) -> object:
@@ -142,6 +143,11 @@ class Signer:
         try:
             async with asyncio.timeout(self._timeout):
                 return await answer
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise _failed(error) from None  # of something that it has waited for: nobody cancels who asked
         except Exception as error:  # noqa: BLE001 - as above
             raise _failed(error) from None
 
@@ -149,8 +155,10 @@ class Signer:
         if answer is self._credentials and self._key is not None:
             return
         if not isinstance(answer, Credentials) or not answer:
-            what = "empty credentials" if isinstance(answer, Credentials) else f"a {type(answer).__name__}"
-            raise CredentialsError(f"the credentials provider answered {what}", hint=_WRONG)
+            what, hint = "empty credentials" if isinstance(answer, Credentials) else f"a {type(answer).__name__}", _WRONG
+            if dropped(answer):
+                what, hint = "something to be awaited, and Credentials when it was asked first", "let it be async def, or never wait"
+            raise CredentialsError(f"the credentials provider answered {what}", hint=hint)
         if answer != self._credentials:
             self._key = SigningKey(answer)
         self._credentials = answer
@@ -173,7 +181,9 @@ class Signer:
         logger.info("the credentials file %s was read again: requests are signed by %s", source.path, self._key.access_key)
 
 
-def _failed(error: Exception) -> CredentialsError:
+def _failed(error: BaseException) -> CredentialsError:
     # Without the text of the error, which may show the answer of a service with the secret in it.
     how = "took too long" if isinstance(error, TimeoutError) else f"raised {type(error).__name__}"
+    if isinstance(error, asyncio.CancelledError):
+        how = "was cancelled, or what it waited for"
     return CredentialsError(f"the credentials provider {how}", hint="its error is the cause of this one", cause=error)

@@ -195,3 +195,66 @@ async def test_a_file_is_read_again_when_it_has_changed_and_never_for_a_broken_o
 def test_nothing_shows_the_secret() -> None:
     signer = signing.Signer(TWO, 3.0, lambda name, work: asyncio.get_running_loop().create_task(work))
     assert repr(signer) == "<Signer <SigningKey of two>>"
+
+
+@pytest.mark.feature("M2")
+@virtual_time
+@pytest.mark.parametrize("kind", ["at once", "what it waits for", "plain"])
+async def test_a_provider_that_is_cancelled_has_failed_and_cancels_nobody(kind: str) -> None:
+    """By a service's own time limit, for example; who sends is not cancelled, and waits for nothing that will not come."""
+    failing = False
+
+    async def provide() -> Credentials:
+        if failing and kind == "what it waits for":
+            inner = asyncio.ensure_future(asyncio.sleep(10))
+            asyncio.get_running_loop().call_later(0.1, inner.cancel)
+            await inner
+        elif failing:
+            raise asyncio.CancelledError
+        return ONE
+
+    def plain() -> Credentials:
+        if failing:
+            raise asyncio.CancelledError
+        return ONE
+
+    async with signing_client(plain if kind == "plain" else provide) as (client, signed):
+        await ask(client)
+        failing = True
+        failures = await asyncio.gather(*(ask(client) for _ in range(3)), return_exceptions=True)
+        assert [type(failure) for failure in failures] == [CredentialsError] * 3
+        assert "was cancelled" in str(failures[0])
+        failing = False
+        await ask(client)
+        assert signed == ["one", "one"]
+
+
+@pytest.mark.feature("M2")
+@virtual_time
+async def test_the_start_tells_of_a_provider_that_is_cancelled_and_can_be_cancelled_itself() -> None:
+    async def cancelled() -> Credentials:
+        raise asyncio.CancelledError
+
+    async def hanging() -> Credentials:
+        await asyncio.sleep(60)
+        return ONE
+
+    with pytest.raises(CredentialsError, match="was cancelled"):
+        await started(MemoryNetwork(), credentials=cancelled)
+    start = asyncio.ensure_future(started(MemoryNetwork(), credentials=hanging))
+    await asyncio.sleep(1)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+
+
+@pytest.mark.feature("M2")
+@virtual_time
+async def test_a_function_that_has_to_be_awaited_later_on_is_told_so(recwarn: pytest.WarningsRecorder) -> None:
+    answers: list[Any] = [ONE, asyncio.sleep(0, ONE), ONE]
+    async with signing_client(lambda: answers.pop(0)) as (client, signed):
+        with pytest.raises(CredentialsError, match=r"to be awaited, .*async def"):
+            await ask(client)
+        await ask(client)
+        assert signed == ["one"]
+    assert not list(recwarn), "of a coroutine that was never awaited"

@@ -165,12 +165,14 @@ class AddressService(NameServerSource):
         try:
             async with asyncio.timeout(FETCH_TIMEOUT):
                 answer = await self._get(self._host, self._port, self._request())
-        except OSError as error:  # TimeoutError is one
+        except (OSError, ValueError) as error:  # TimeoutError is the one, a name that cannot be encoded for the resolver the other
             why = f"no answer within {FETCH_TIMEOUT:g} s" if isinstance(error, TimeoutError) else str(error)
             raise self._failure(why, error) from None
         status, body = _parse_answer(answer)
         if status != 200:
             raise self._failure(f"it answered with status {status}" if status else "it does not speak HTTP")
+        if body is None:
+            raise self._failure("its answer was broken off, or is longer than any list")
         lines = body.decode("utf-8", "replace").strip().splitlines()
         try:
             servers = parse_name_servers(lines[0] if lines else None)
@@ -197,15 +199,16 @@ async def _http_get(host: str, port: int, request: bytes) -> bytes:
     try:
         writer.write(request)
         answer = b""
-        while len(answer) < MAX_ANSWER and (chunk := await reader.read(MAX_ANSWER)):
+        while len(answer) <= MAX_ANSWER and (chunk := await reader.read(MAX_ANSWER)):
             answer += chunk
         return answer
     finally:
         writer.close()
 
 
-def _parse_answer(answer: bytes) -> tuple[int, bytes]:
-    """Status and body of an HTTP answer; status 0 when it is none."""
+def _parse_answer(answer: bytes) -> tuple[int, bytes | None]:
+    """Status and body of an HTTP answer; status 0 when it is none, and None for a body that broke off in its first line: half an address is
+    one, too."""
     from http.client import HTTPException, HTTPResponse  # takes 10 ms to import, and few need it
 
     class _Received:
@@ -215,6 +218,8 @@ def _parse_answer(answer: bytes) -> tuple[int, bytes]:
     response = HTTPResponse(_Received())  # type: ignore[arg-type]  # it reads from makefile() alone
     try:
         response.begin()
-        return response.status, response.read(MAX_ANSWER)
+        body = response.read(MAX_ANSWER)
+        broken_off = bool(response.length) or len(answer) > MAX_ANSWER
+        return response.status, None if broken_off and b"\n" not in body.lstrip() else body
     except (HTTPException, ValueError):
         return 0, b""

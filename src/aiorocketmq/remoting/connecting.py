@@ -72,7 +72,8 @@ class ConnectAttempt:
         """
         refuse = partial(ConnectError, address=self.address, maybe_sent=False)
         host, port = parse_address(self.address, "address", error=refuse)
-        server_hostname = host if context is not None else None
+        # A dot at the end only tells resolvers that the name is whole: certificates and SNI (RFC 6066) go without.
+        server_hostname = host.removesuffix(".") if context is not None else None
         if address_map is not None:
             host, port = self._dialled(address_map, host, port)
         try:

@@ -47,14 +47,22 @@ async def open_through(
     if proxy is None:
         return await open_connection(host, port, protocol_factory, ssl_context, server_hostname, on_phase)
     loop = asyncio.get_running_loop()
-    sock = await dial(loop, proxy.host, proxy.port, on_phase)
+    on_phase(PHASE_PROXY)
     try:
-        on_phase(PHASE_PROXY)
+        sock = await dial(loop, proxy.host, proxy.port, lambda phase: None)
+    except (OSError, ValueError) as error:  # as another kind of error: that the server refused the connection is not what it says
+        how = "refused the connection" if isinstance(error, ConnectionRefusedError) else f"cannot be reached: {_reason(error)}"
+        raise OSError(f"the SOCKS5 proxy {proxy.address} {how}") from None
+    try:
         await _ask(loop, sock, proxy, host, port)
     except BaseException:
         sock.close()
         raise
     return await speak(loop, sock, protocol_factory, ssl_context, server_hostname, on_phase)
+
+
+def _reason(error: OSError | ValueError) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 async def _ask(loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: SocksProxy, host: str, port: int) -> None:
@@ -64,7 +72,7 @@ async def _ask(loop: asyncio.AbstractEventLoop, sock: socket.socket, proxy: Sock
     if version != _VERSION:
         raise OSError(f"{proxy.address} is no SOCKS5 proxy")
     if method == _PASSWORD and proxy.username:
-        name, password = proxy.username.encode("utf-8", "replace"), proxy.password.encode("utf-8", "replace")
+        name, password = proxy.username.encode("utf-8", "replace"), proxy.password().encode("utf-8", "replace")
         await loop.sock_sendall(sock, bytes((1, len(name))) + name + bytes((len(password),)) + password)
         _, status = await _read(loop, sock, proxy, 2)
         if status != 0:

@@ -115,6 +115,8 @@ def handshake_error(address: str, error: OSError | ValueError) -> TLSError:
         text = f"the TLS handshake with {address} failed: {why or error}"
         if reason == "not-tls":
             text = f"{address} does not speak TLS"
+    elif isinstance(error, ValueError):
+        reason, text = "wrong-host", f"the host of {address} is no name that a certificate can carry: {error}"
     else:
         reason, text = "closed", f"{address} closed the connection during the TLS handshake"
     hint = _HINTS.get(reason, "compare the TLS versions and certificates that both ends accept")

@@ -85,9 +85,14 @@ async def speak(
     if ssl_context is not None:
         on_phase(PHASE_TLS)
     # From here on the transport owns the socket and closes it, also when the handshake fails or is cancelled.
-    return await loop.create_connection(
-        protocol_factory, sock=sock, ssl=ssl_context, server_hostname=server_hostname if ssl_context is not None else None
-    )
+    try:
+        return await loop.create_connection(
+            protocol_factory, sock=sock, ssl=ssl_context, server_hostname=server_hostname if ssl_context is not None else None
+        )
+    except ValueError as error:
+        if not isinstance(error, OSError):
+            sock.close()  # a host that can be in no certificate: there is no transport yet
+        raise
 
 
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]

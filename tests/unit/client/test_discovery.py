@@ -214,3 +214,28 @@ async def test_a_resolver_that_takes_too_long_is_given_up() -> None:
     source = source_of(ClientConfig(name_server_resolver=slow))
     with pytest.raises(NoNameServerError, match="no answer within 3 s"):
         await source.fetch()
+
+
+@pytest.mark.feature("L3")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n10.0.0.1:9876;10.0.0.2:98",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"10.0.0.1:9876;" * 5_000,
+    ],
+)
+async def test_half_a_list_is_no_list(answer: bytes) -> None:
+    """`10.0.0.2:98` is an address, too."""
+
+    async def get(host: str, port: int, request: bytes) -> bytes:
+        return answer
+
+    with pytest.raises(NoNameServerError, match="broken off"):
+        await AddressService(ClientConfig(), http_get=get).fetch()
+
+
+@pytest.mark.feature("L3")
+@pytest.mark.parametrize("domain", ["a..b", f"{'x' * 64}.example"])
+async def test_a_domain_that_no_resolver_takes_is_told(domain: str) -> None:
+    with pytest.raises(NoNameServerError, match=r"gave none: .*label"):
+        await AddressService(ClientConfig(address_service_domain=domain)).fetch()

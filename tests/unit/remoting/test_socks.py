@@ -35,7 +35,7 @@ def test_the_smallest_network_decides() -> None:
         '{"0.0.0.0/0": {"addr": "all:1"}, "10.0.0.0/8": {"addr": "ten:2"}, "10.1.0.0/16": {"addr": "one:3", "username": "u"}}'
     )
     assert found is not None
-    assert found.find("10.1.2.3") == SocksProxy("one", 3, "u", "")
+    assert found.find("10.1.2.3") == SocksProxy("one", 3, "u")
     assert found.find("10.2.2.3") == SocksProxy("ten", 2)
     assert found.find("192.168.0.1") == found.find("broker.example") == found.find("::1") == SocksProxy("all", 1)
     some = proxies_of({"10.0.0.0/8": {"addr": "ten:2"}})
@@ -182,3 +182,11 @@ async def test_a_whole_client_goes_through_the_proxy_and_nothing_past_it() -> No
         await asyncio.to_thread(blocking)
         servers = {tuple(cluster.name_servers.split(":")), *(tuple(broker.address.split(":")) for broker in cluster.brokers)}
         assert {(host, str(port)) for host, port in proxy.asked} == servers
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize(("proxy", "text"), [("127.0.0.1:1", "refused the connection"), ("nowhere.invalid:1", "cannot be reached: ")])
+async def test_a_proxy_that_cannot_be_reached_is_the_one_that_is_named(proxy: str, text: str) -> None:
+    error = await refusal(proxy)
+    assert f"the SOCKS5 proxy {proxy} {text}" in error.message
+    assert "cannot be resolved" not in error.message

@@ -226,3 +226,28 @@ def test_server_files_that_cannot_be(given: dict[str, Any]) -> None:
         ServerTLS("missing.pem").make_contexts()
     with pytest.raises(ConfigError, match="key_password is a int"):
         ServerTLS("c.pem", key_password=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("M4", "M5")
+async def test_a_whole_name_with_its_dot_is_that_of_the_certificate(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`broker.example.svc.cluster.local.`: the dot tells resolvers that nothing is to be put behind the name; certificates have none."""
+    names: list[str | None] = []
+    context = server_context(authority.issue("broker.test"))
+    context.sni_callback = lambda found, name, of: names.append(name)
+    async with running(context, tls=TLS(ca_file=authority.file)) as (server, client):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+        asked: list[str] = []
+
+        def resolve(host: str, *rest: Any, **more: Any) -> Any:
+            asked.append(host)
+            return found
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        for name in ("broker.test.", "broker.test"):
+            assert (await client.invoke(f"{name}:{server.port}", RemotingCommand.request(ECHO), 5.0)).code == 0
+        assert asked == ["broker.test.", "broker.test"]
+        with pytest.raises(TLSError) as failed:
+            await client.invoke(f"{'x' * 64}.test:{server.port}", RemotingCommand.request(ECHO), 5.0)
+        assert failed.value.reason == "wrong-host"
+        assert "no name that a certificate can carry" in failed.value.message
+    assert names == ["broker.test", "broker.test"]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiorocketmq.config import ClientConfig, Credentials, CredentialsFile
-from aiorocketmq.errors import ConfigError
+from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
+from aiorocketmq.config.values import ServerTLS
+from aiorocketmq.errors import ConfigError, InvalidNameError
+from aiorocketmq.model.message import Message
+from aiorocketmq.producer.producer import Producer
 
 SECRET = "canary-of-the-secret"
 TOKEN = "canary-of-the-token"
@@ -131,3 +136,71 @@ def test_the_environment_and_a_url_name_them() -> None:
         ClientConfig.from_env({**environ, "ROCKETMQ_CREDENTIALS": "/etc/key"})
     with pytest.raises(ConfigError, match="no secret_key"):
         ClientConfig.from_env({"ROCKETMQ_ACCESS_KEY": "user"})
+
+
+@pytest.mark.feature("M2")
+def test_a_file_that_begins_with_a_mark_is_read(tmp_path: Path) -> None:
+    """As editors on Windows write UTF-8."""
+    file = tmp_path / "key"
+    file.write_bytes(f"\ufeffAccessKey=user\r\nSecretKey={SECRET}\r\n".encode())
+    assert CredentialsFile(file).read() == Credentials("user", SECRET)
+
+
+@pytest.mark.feature("M2")
+@pytest.mark.parametrize(
+    "text", [f'{{"accessKey": "user", "secretKey": "{SECRET}"}}', f"SecretKey={SECRET}", f"AccessKey=user\n{SECRET}", f"AccessKey={SECRET}"]
+)
+def test_a_bad_file_is_named_and_shown_by_no_traceback_with_variables(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as failed:
+        CredentialsFile(file).read()
+    assert str(file) in str(failed.value)
+    ours = failed.value.__traceback__.tb_next if failed.value.__traceback__ is not None else None
+    assert ours is not None
+    told = traceback.StackSummary.extract(traceback.walk_tb(ours), capture_locals=True).format()
+    assert SECRET not in "".join(told)
+
+
+@pytest.mark.feature("M2")
+def test_what_was_refused_can_be_shown_by_tracebacks_with_variables() -> None:
+    for kind, arguments in (
+        (Credentials, (None, SECRET)),
+        (Message, ("", b"x")),
+        (Producer, ("no address",)),
+        (CredentialsFile, ("",)),
+    ):
+        made: Any = object.__new__(kind)
+        with pytest.raises((ConfigError, InvalidNameError, TypeError)):
+            kind.__init__(made, *arguments)
+        assert SECRET not in repr(made)
+
+
+@pytest.mark.feature("M2", "M7", "P9")
+def test_no_password_is_in_the_fields_of_a_config() -> None:
+    config = ClientConfig(
+        socks_proxy_config={"0.0.0.0/0": {"addr": "a:1", "username": "u", "password": SECRET}},
+        tls=TLS(cert_file="c.pem", key_password=SECRET),
+    )
+    for held in (config, config.tls, ServerTLS("c.pem", key_password=SECRET)):
+        assert isinstance(held, ClientConfig | TLS | ServerTLS)
+        assert SECRET not in repr(dataclasses.asdict(held)) + repr(dataclasses.astuple(held)) + repr(copy.deepcopy(held))
+        assert SECRET not in json.dumps(dataclasses.asdict(held), default=str)
+    assert dataclasses.replace(config) == config
+    assert config != config.replace(tls=TLS(cert_file="c.pem", key_password="other"))
+
+
+@pytest.mark.feature("M2", "M7", "P9")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ClientConfig(tls={"key_password": SECRET}),  # type: ignore[arg-type]
+        lambda: ClientConfig(tls=("c.pem", SECRET)),  # type: ignore[arg-type]
+        lambda: ClientConfig(socks_proxy_config={f"socks5://me:{SECRET}@proxy:1080": {}}),
+        lambda: ClientConfig.from_url(f"rocketmq://a:1?socks_proxy_config={{}}&socks_proxy_config={SECRET}"),
+    ],
+)
+def test_a_password_at_the_wrong_place_is_not_shown(make: Any) -> None:
+    with pytest.raises(ConfigError) as failed:
+        make()
+    assert SECRET not in str(failed.value)

@@ -22,6 +22,7 @@ from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
 from aiorocketmq.model.enums import SerializeType
 from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.parsing import decimal_or_none, number_or_none, parse_addresses, without_user
+from aiorocketmq.wording import shown
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -171,7 +172,9 @@ class ClientConfig:
         if isinstance(tls, bool):
             put(self, "tls", TLS() if tls else None)
         elif tls is not None and not isinstance(tls, TLS):
-            raise ConfigError(f"tls {tls!r} is a {type(tls).__name__}", hint="use True, False or TLS(...)")
+            # Of a dict or a tuple no more than its kind: the password of a key may be in it.
+            value = f" {shown(tls)}" if isinstance(tls, str | int) else ""
+            raise ConfigError(f"tls{value} is a {type(tls).__name__}", hint="use True, False or TLS(...)")
 
     @property
     def names(self) -> Namespace:
@@ -323,7 +326,7 @@ def _url_fields(url: str) -> ConfigFields:
         _refuse_unknown((name,))
         if name in fields:
             raise ConfigError(
-                f"the URL gives {name} twice, the second time as {text!r}",
+                f"the URL gives {name} twice",
                 hint="name servers stand before the path, the instance name is it",
             )
         fields[name] = _parse_field(name, text)

@@ -66,6 +66,8 @@ class Credentials:
         return hash((self.access_key, self.secret_key, self.token))
 
     def __repr__(self) -> str:
+        if not hasattr(self, "token"):
+            return "<Credentials that were refused>"  # tracebacks with local variables show those, too
         return f"Credentials({self.access_key!r}, secret_key=<hidden>{', token=<hidden>' if self.token else ''})"
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -85,6 +87,41 @@ class Credentials:
             "credentials are not pickled, because the secret would be in the pickle",
             hint="let the other process read a CredentialsFile, or its environment",
         )
+
+
+class Secret:
+    """Tells its text to who calls it, and shows it in no repr, copy, pickle or `dataclasses.asdict()` of what holds it. Immutable."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __call__(self) -> str:
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        if not self._text:
+            return Secret, ("",)
+        raise ConfigError("a password is not pickled, because it would be in the pickle", hint="let the other process read its own")
 
 
 class CredentialsFile:
@@ -118,7 +155,7 @@ class CredentialsFile:
         return hash(self.path)
 
     def __repr__(self) -> str:
-        return f"CredentialsFile({str(self.path)!r})"
+        return f"CredentialsFile({str(getattr(self, 'path', None))!r})"
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"CredentialsFile cannot be changed: {name}")
@@ -133,31 +170,38 @@ class CredentialsFile:
             ConfigError: It cannot be read, or does not hold two keys. The text names the file and shows nothing of what it holds.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
+            read = _parsed(self.path.read_text(encoding="utf-8-sig"))  # editors on Windows begin it with a mark
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise ConfigError(f"the credentials file {self.path} cannot be read: {reason}", hint="check path and permissions") from None
-        found: dict[str, str] = {}
-        for number, line in enumerate(text.splitlines(), 1):
-            line = line.strip()
-            if not line or line[0] in "#!":
-                continue
-            cut = min((at for at in (line.find("="), line.find(":")) if at >= 0), default=-1)
-            if cut < 0:
-                raise ConfigError(f"line {number} of the credentials file {self.path} is no name=value", hint=_FORM)
-            value = line[cut + 1 :].strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-                value = value[1:-1]
-            found[line[:cut].strip().lower()] = value
-        credentials = Credentials(found.get("accesskey"), found.get("secretkey"), found.get("securitytoken"))
-        if not credentials:
-            raise ConfigError(f"the credentials file {self.path} holds no keys", hint=_FORM)
-        return credentials
+        if isinstance(read, str):
+            raise ConfigError(read.format(f"the credentials file {self.path}"), hint=_FORM)
+        return read
 
 
-CredentialsProvider = Callable[[], "Credentials | Awaitable[Credentials]"]
+def _parsed(text: str) -> Credentials | str:
+    """The credentials of a file, or what is wrong with it. Nothing is raised from here: tracebacks may show the variables of each frame."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] in "#!":
+            continue
+        cut = min((at for at in (line.find("="), line.find(":")) if at >= 0), default=-1)
+        if cut < 0:
+            return f"line {number} of {{}} is no name=value"
+        value = line[cut + 1 :].strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[line[:cut].strip().lower()] = value
+    try:
+        return Credentials(found.get("accesskey"), found.get("secretkey"), found.get("securitytoken")) or "{} holds no keys"
+    except ConfigError as error:
+        return f"{{}} cannot be used: {error.message}"
+
+
+CredentialsProvider = Callable[[], Credentials] | Callable[[], Awaitable[Credentials]]
 """Asked for each request. A plain function is called on the event loop and must not block; a coroutine may take its time, and what is to be
-sent at the same moment shares one call."""
+sent at the same moment shares one call. Whether it has to be awaited is seen at the start, and stays so."""
 
 CredentialsSource = Credentials | CredentialsFile | CredentialsProvider
 """What `credentials=` takes."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from aiorocketmq.config.credentials import Secret
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.parsing import parse_address
+from aiorocketmq.model.parsing import parse_address, without_user
 
 SocksProxyConfig = str | Mapping[str, Mapping[str, Any]]
 """Java's JSON, or what it says: `{"10.0.0.0/8": {"addr": "proxy:1080", "username": "me", "password": "..."}}`."""
@@ -23,13 +24,13 @@ class SocksProxy:
 
     Attributes:
         host, port: Where it listens.
-        username, password: For proxies that want them, else empty. The password is never shown.
+        username, password: For proxies that want them, else empty.
     """
 
     host: str
     port: int
     username: str = ""
-    password: str = field(default="", repr=False)
+    password: Secret = field(default=Secret(""), repr=False)
 
     @property
     def address(self) -> str:
@@ -88,7 +89,7 @@ def proxies_of(given: object) -> SocksProxies | None:
             network = ip_network(text, strict=False)
         except ValueError:
             raise ConfigError(
-                f"socks_proxy_config names the network {text!r}", hint="write it as 10.0.0.0/8; 0.0.0.0/0 is everything"
+                f"socks_proxy_config names the network {without_user(str(text))!r}", hint="write it as 10.0.0.0/8; 0.0.0.0/0 is everything"
             ) from None
         found.append((network, _proxy(proxy, text)))
     return SocksProxies(tuple(sorted(found, key=lambda pair: -pair[0].prefixlen))) if found else None
@@ -107,4 +108,4 @@ def _proxy(given: object, where: str) -> SocksProxy:
         if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > 255:
             raise ConfigError(f"socks_proxy_config has a {name} for {where} that is no text of 255 bytes at most", hint=_FORM)
         texts.append(value)
-    return SocksProxy(address.host, address.port, *texts)
+    return SocksProxy(address.host, address.port, texts[0], Secret(texts[1]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from aiorocketmq.config.credentials import Secret
 from aiorocketmq.config.endpoints import without_scheme
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import flag
@@ -32,7 +33,8 @@ class TLS:
         ca_file: PEM file of the authorities to trust; None trusts the system's.
         cert_file: PEM certificate of the client, for mutual TLS.
         key_file: PEM key of the client; None when `cert_file` holds it.
-        key_password: Password of the key, or a function that tells it whenever the key is read. Never shown.
+        key_password: Password of the key, or a function that tells it whenever the key is read. Never shown: a text is kept as a
+            function that tells it.
         crl_file: PEM file with lists of revoked certificates of every authority whose servers are dialled; None does not ask for any.
         check_hostname: Compare the certificate with the host that was dialled.
         insecure: Accept any certificate. Only for tests: it gives no protection.
@@ -60,7 +62,7 @@ class TLS:
             if path is not None and not (isinstance(path, str | PathLike) and str(path).strip()):
                 # An empty name is what an unset variable gives; it must not mean the system's authorities, or no certificate.
                 raise ConfigError(f"TLS {name} {path!r} is not a path", hint="give the path of a PEM file, or leave it out")
-        check_password("TLS key_password", self.key_password)
+        object.__setattr__(self, "key_password", hidden_password("TLS key_password", self.key_password))
         files = (self.ca_file, self.cert_file, self.key_file, self.key_password, self.crl_file)
         if self.context is not None and (any(files) or self.insecure or not self.check_hostname):
             raise ConfigError("TLS context excludes all other fields of TLS", hint="set these in the context itself")
@@ -103,7 +105,7 @@ class TLS:
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        if isinstance(self.key_password, str):
+        if isinstance(self.key_password, Secret):
             raise ConfigError(
                 "TLS settings with a key_password are not pickled, because the password would be in the pickle",
                 hint="give a function that tells it",
@@ -133,7 +135,7 @@ class ServerTLS:
             path = getattr(self, name)
             if (path is not None or name == "cert_file") and not (isinstance(path, str | PathLike) and str(path).strip()):
                 raise ConfigError(f"ServerTLS {name} {path!r} is not a path", hint="give the path of a PEM file")
-        check_password("ServerTLS key_password", self.key_password)
+        object.__setattr__(self, "key_password", hidden_password("ServerTLS key_password", self.key_password))
 
     def make_contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """Build the context that listens, and the one by which the parts of the server reach each other.
@@ -160,14 +162,15 @@ class ServerTLS:
         return listening, inner
 
 
-def check_password(name: str, password: object) -> None:
-    """Do nothing when this is a password of a key, or a function that tells one.
+def hidden_password(name: str, password: KeyPassword | None) -> Callable[[], str] | None:
+    """The password of a key as a function that tells it; `dataclasses.asdict()` would show a text to whatever logs it.
 
     Raises:
         ConfigError: It is neither; the text does not show it.
     """
     if password is not None and not isinstance(password, str) and not callable(password):
         raise ConfigError(f"{name} is a {type(password).__name__}", hint="give a text, or a function that answers one")
+    return Secret(password) if isinstance(password, str) else password
 
 
 def password_teller(password: KeyPassword | None, file: str | PathLike[str]) -> Callable[[], str]:

@@ -577,6 +577,8 @@ class Message:
         return rest
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_body"):
+            return "<Message that was refused>"  # tracebacks with local variables show it
         return f"Message(topic={self._topic!r}, body=<{len(self._body)} bytes>, tag={self._tag!r}, keys={self._keys!r})"
 
 

@@ -297,6 +297,8 @@ class Producer(ObservedSends):
             )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_life"):
+            return f"<{type(self).__name__} that was refused>"  # tracebacks with local variables show it
         return f"<{type(self).__name__} {self.group!r} {self._life.state.value}>"
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------

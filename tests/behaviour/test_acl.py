@@ -72,6 +72,23 @@ async def test_who_may_write_a_topic_may_end_transactions_in_it(guarded: Guarded
     assert not (bodies.keys() - wanted) & got
 
 
+@pytest.mark.feature("M1", "D1", "D5")
+async def test_who_was_sent_a_request_may_answer_it(guarded: GuardedCluster) -> None:
+    """Though the topic of the replies is none that they may write."""
+    called: list[bytes] = []
+    consumer = rmq.PushConsumer(guarded.name_servers, group=ALLOWED, credentials=USER, start_from=rmq.StartFrom.FIRST)
+
+    @consumer.respond(ALLOWED)
+    async def answer(request: rmq.ReceivedMessage) -> bytes:
+        called.append(request.body)
+        return request.body * 2
+
+    async with consumer, producer(guarded, credentials=USER) as asker:
+        body = uuid.uuid4().bytes
+        assert (await asker.request(rmq.Message(ALLOWED, body), timeout=30.0)).body == body * 2
+        assert called.count(body) == 1
+
+
 @pytest.mark.feature("M1", "M2", "O15")
 @pytest.mark.parametrize("form", list(SerializeType))
 async def test_signed_sends_and_a_signed_consumer_work(guarded: GuardedCluster, form: SerializeType) -> None:

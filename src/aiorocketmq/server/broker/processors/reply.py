@@ -14,7 +14,7 @@ from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2
 from aiorocketmq.server.broker.processors.common import Sent, choose_queue, complete, illegal, message_of
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Action, Need, Operation, Resource, operation
+from aiorocketmq.server.dispatch import Operation, operation
 from aiorocketmq.server.store.records import PendingMessage
 
 
@@ -25,11 +25,14 @@ class ReplyProcessor:
         self._state = state
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
-        """Its rows of the broker's table."""
-        publish, trace = Need(Action.PUB, Resource.TOPIC, "topic"), self._state.trace_fields
+        """Its rows of the broker's table.
+
+        They need no permission, as on 4.9.7 and 5.5.0: who was sent a request may answer it, though few may write the topic of the replies.
+        """
+        trace = self._state.trace_fields
         return (
-            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, publish, failure_ext=trace),
-            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, publish, failure_ext=trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, failure_ext=trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, failure_ext=trace),
         )
 
     def _take(self, request: Sent) -> None:

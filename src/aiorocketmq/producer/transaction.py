@@ -222,6 +222,9 @@ class TransactionProducer(Producer):
         check_listener(check)
         if executor is not None and not isinstance(executor, Executor):
             raise ConfigError(f"executor {executor!r} is none of concurrent.futures", hint="give a ThreadPoolExecutor, or leave it out")
+        if executor is not None and type(executor).__module__ == "concurrent.futures.process":
+            # By the module's name: it is expensive to import, and whoever has such an executor has done it.
+            raise ConfigError(f"executor {executor!r} has other processes, which know no client", hint="give a ThreadPoolExecutor")
         if group == DEFAULT_PRODUCER_GROUP:
             raise ConfigError(
                 f"group {group!r} is what producers without a name share: a broker would ask any of them how a transaction has ended",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -373,6 +374,7 @@ async def test_transaction_is_used_once_and_in_its_order(world: SendWorld, broke
         ({"check": None}, "check None cannot be called"),
         ({"check": COMMIT}, "cannot be called"),
         ({"executor": 4}, "executor 4"),
+        ({"executor": ProcessPoolExecutor(1)}, "ProcessPoolExecutor.* has other processes"),
         ({"check_concurrency": 0}, "check_concurrency"),
         ({"check_request_hold_max": 0}, "check_request_hold_max"),
         ({"check_immunity_time": 0}, "check_immunity_time"),

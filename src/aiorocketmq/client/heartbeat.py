@@ -25,6 +25,8 @@ from aiorocketmq.protocol.bodies_client import ConsumerData, HeartbeatData, Prod
 from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.client import RemotingClient
 
+RETURN_PAUSES: Final = (0.1, 0.4, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each try to come back to a broker that may have something to say; after the last one rounds go on as ever."""
 UNREGISTER_TIMEOUT: Final = 1.0
 """Seconds that a goodbye may take: whoever stops does not wait for a broker that is gone."""
 
@@ -67,6 +69,7 @@ class HeartbeatService:
         client_id: Who we are.
         producers: The registered producers.
         consumers: The registered consumers.
+        expects: True while a broker may have something to say that nobody will ask for: a reply, or a question about a transaction.
 
     Attributes:
         counters: `sent` were answered, `failed` were not, `short` of the sent ones left the subscriptions out.
@@ -85,6 +88,7 @@ class HeartbeatService:
         *,
         producers: Callable[[], Collection[ProducerPort]],
         consumers: Callable[[], Collection[ConsumerPort]],
+        expects: Callable[[], bool] = lambda: False,
     ) -> None:
         self.counters = HeartbeatCounters()
         self.lock = TimedLock("heartbeat")
@@ -98,6 +102,8 @@ class HeartbeatService:
         self._names = config.names
         self._producers = producers
         self._consumers = consumers
+        self._expects = expects
+        self._returning: set[str] = set()
         self._telling: set[str] = set()
         self._refusals: dict[str, AuthenticationError] = {}
         # Addresses whose brokers have answered a heartbeat on the open connection.
@@ -210,10 +216,16 @@ class HeartbeatService:
                 return
 
     def on_close(self, address: str, channel: Channel) -> None:
-        """The broker forgets us with the connection: the next heartbeat must be a full one."""
+        """The broker forgets us with the connection: the next heartbeat must be a full one.
+
+        What uses connections makes new ones by itself. Who only waits for what a broker sends would wait for the next round.
+        """
         self._known.pop(address, None)
         self._refusals.pop(address, None)
         self._told.discard(address)
+        if self._on_new_channel and address not in self._returning and not self._scheduler.closed and self._expects():
+            self._returning.add(address)
+            self._scheduler.spawn(f"return to {address}", self._return(address))
 
     # --- inside ------------------------------------------------------------------------------------------------------------------------
 
@@ -240,6 +252,20 @@ class HeartbeatService:
         if self._short_form:
             data.heartbeat_fingerprint = data.fingerprint()
         return data
+
+    async def _return(self, address: str) -> None:
+        try:
+            for pause in RETURN_PAUSES:
+                await asyncio.sleep(pause)
+                name = next(
+                    (name for name, broker_id, known in self._brokers.addresses() if known == address and broker_id == MASTER_ID), None
+                )
+                if name is None or address in self._told or not self._expects() or not self._has_groups():
+                    return
+                if address not in self._telling:
+                    await self._tell(name, address, self._data())
+        finally:
+            self._returning.discard(address)
 
     async def _tell(self, broker_name: str, address: str, data: HeartbeatData) -> RocketMQError | None:
         fingerprint = data.heartbeat_fingerprint

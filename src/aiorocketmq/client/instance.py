@@ -132,6 +132,7 @@ class ClientInstance:
             client_id,
             producers=self.clients.producers.values,
             consumers=self.clients.consumers.values,
+            expects=lambda: bool(self.clients.checks or self.replies.waiting),
         )
         self.pull = PullService(self.scheduler)
         self.rebalance = RebalanceService(

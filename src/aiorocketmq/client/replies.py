@@ -49,6 +49,11 @@ class ReplyTable:
         self._waiting: dict[str, asyncio.Future[ReceivedMessage]] = {}
         self._log = StateLog(logger)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def expect(self, correlation_id: str, reply: asyncio.Future[ReceivedMessage]) -> None:
         """Have the reply of this id given to a future; until `forget()`."""
         self._waiting[correlation_id] = reply

@@ -243,6 +243,39 @@ def received(properties: dict[str, str], *, born: int = 1_000) -> ReceivedMessag
     return ReceivedMessage(TOPIC, b"?", text, MessageQueue(TOPIC, "broker-a", 0), 0, 0, 0, 0, born, bytes(4), 0, 0, bytes(4), 0, 0, 0, 0, 0)
 
 
+@pytest.mark.feature("D4", "K10")
+@virtual_time
+async def test_who_waits_for_a_reply_comes_back_to_its_broker(world: SendWorld) -> None:
+    """The broker forgets a client with its connection, and would have nobody to hand the reply to."""
+    (broker,) = world.route_to("broker-a")
+    clock = asyncio.get_running_loop().time
+    async with world.producer() as producer:
+        await asyncio.sleep(5)  # the first rounds are over
+        waiting = asyncio.ensure_future(producer.request(rmq.Message(TOPIC, b"ping"), timeout=20.0))
+        request = await asked(broker)
+        for times in (1, 2):
+            before, began = len(heartbeats(broker.peer)), clock()
+            broker.peer.drop()
+            await eventually(lambda: len(heartbeats(broker.peer)) > before)  # noqa: B023
+            assert clock() - began < 1.0, times
+        assert await answer(broker, request) == ResponseCode.SUCCESS
+        assert (await waiting).body == b"pong"
+
+
+@pytest.mark.feature("D4", "K10")
+@virtual_time
+async def test_who_waits_for_nothing_lets_a_lost_connection_be(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer(topics=[TOPIC]) as producer:
+        waiting = asyncio.ensure_future(producer.request(rmq.Message(TOPIC, b"ping"), timeout=5.0))
+        await answer(broker, await asked(broker))
+        await waiting
+        await asyncio.sleep(5)
+        broker.peer.close()
+        await asyncio.sleep(20)
+        assert not broker.peer.connections
+
+
 @pytest.mark.feature("D5")
 @pytest.mark.parametrize("request_", [None, b"?", rmq.Message(TOPIC, b"?")])
 @virtual_time

@@ -279,6 +279,25 @@ async def test_checks_beyond_the_limit_are_dropped(world: SendWorld, broker: Bro
     assert check.asked == ["0", "1", "2"]
 
 
+@pytest.mark.feature("C3", "K10")
+@pytest.mark.parametrize("away", [0, 5])
+@virtual_time
+async def test_idle_producer_whose_connection_is_lost_comes_back_to_be_asked(world: SendWorld, broker: Broker, away: int) -> None:
+    check = Check(COMMIT)
+    async with producer_of(check, topics=[TOPIC]):
+        await eventually(lambda: broker.peer.connections)
+        await asyncio.sleep(5)  # the first rounds are over
+        before = len(heartbeats(broker.peer))
+        broker.peer.refuse = True
+        broker.peer.drop()
+        await asyncio.sleep(away)
+        broker.peer.refuse = False
+        await asyncio.sleep(1 + away)
+        assert len(heartbeats(broker.peer)) == before + 1
+        ask(broker, "TX")
+        await eventually(lambda: ends(broker) == [(4711, 8, True)])
+
+
 @pytest.mark.feature("C3")
 @pytest.mark.parametrize("answer", [None, True, "COMMIT", KeyError("x"), SystemExit(1), asyncio.CancelledError()])
 @virtual_time

@@ -14,6 +14,7 @@ from aiorocketmq.names import HEALTH as _HEALTH
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
 from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
+from aiorocketmq.names import STRATEGIES as _STRATEGIES
 from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
@@ -48,6 +49,15 @@ if TYPE_CHECKING:
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer import LitePullConsumer, PushConsumer
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
+    from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
+    from aiorocketmq.core.strategies import (
+        AllocateAveragelyByCircle,
+        AllocateByConfig,
+        AllocateByMachineRoom,
+        AllocateConsistentHash,
+        AllocateMachineRoomNearby,
+        AllocateSticky,
+    )
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
@@ -149,6 +159,8 @@ _HOMES = {
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
+    **dict.fromkeys(_STRATEGIES, "core.strategies"),
+    **dict.fromkeys(("AllocateAveragely", "AllocateStrategy"), "core.allocate"),
 }
 _PACKAGES = ("admin", "client", "consumer", "producer", "server", "sync")
 
@@ -162,6 +174,14 @@ __all__ = [
     # values
     "SQL",
     "TLS",
+    "AllocateAveragely",
+    "AllocateAveragelyByCircle",
+    "AllocateByConfig",
+    "AllocateByMachineRoom",
+    "AllocateConsistentHash",
+    "AllocateMachineRoomNearby",
+    "AllocateSticky",
+    "AllocateStrategy",
     "CheckForbiddenHook",
     "ClientConfig",
     "ConsumeContext",

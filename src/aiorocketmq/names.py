@@ -15,6 +15,11 @@ HEALTH = (
     "BrokerHealth", "Health", "HealthStatus", "ListenerHealth", "NameServerHealth", "PingResult", "QueueHealth", "RouteHealth",
     "StateChange", "StateChangeKind", "TaskHealth",
 )  # fmt: skip
+STRATEGIES = (
+    "AllocateAveragelyByCircle", "AllocateByConfig", "AllocateByMachineRoom", "AllocateConsistentHash", "AllocateMachineRoomNearby",
+    "AllocateSticky",
+)  # fmt: skip
+"""Ways to share queues, besides the usual one."""
 RESULTS = (
     "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",
     "TopicStats", "User",

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.golden.allocation_cases import cases as allocations
 from tests.golden.cases import all_cases
 from tests.golden.signatures import requests
 from tests.golden.sql_cases import input_lines
@@ -66,6 +67,8 @@ def main(arguments: list[str]) -> None:
         (HERE / f"names-{version}.jsonl").write_text(run_java(HERE / "java" / "Names.java", Path(jars), version))
         (HERE / f"sql-{version}.jsonl").write_text(run_java(HERE / "java" / "SqlFilter.java", Path(jars), version, input_lines()))
         (HERE / f"view-{version}.jsonl").write_text(run_java(HERE / "java" / "JavaView.java", Path(jars), version, lines))
+        lines = "".join(case.line() + "\n" for case in allocations())
+        (HERE / f"allocation-{version}.jsonl").write_text(run_java(HERE / "java" / "Allocate.java", Path(jars), version, lines))
         lines = "".join(request.line() + "\n" for request in requests())
         (HERE / f"signatures-{version}.jsonl").write_text(run_java(HERE / "java" / "Signatures.java", Path(jars), version, lines))
 

@@ -19,6 +19,7 @@ from aiorocketmq.names import HEALTH as _HEALTH
 from aiorocketmq.names import RESULTS as _RESULTS
 from aiorocketmq.names import SELECTORS as _SELECTORS
 from aiorocketmq.names import SEND_HOOKS as _SEND_HOOKS
+from aiorocketmq.names import STRATEGIES as _STRATEGIES
 from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
@@ -50,6 +51,15 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
+    from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
+    from aiorocketmq.core.strategies import (
+        AllocateAveragelyByCircle,
+        AllocateByConfig,
+        AllocateByMachineRoom,
+        AllocateConsistentHash,
+        AllocateMachineRoomNearby,
+        AllocateSticky,
+    )
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
@@ -153,6 +163,8 @@ _HOMES = {
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
     **dict.fromkeys(_SELECTORS, "producer.selectors"),
+    **dict.fromkeys(_STRATEGIES, "core.strategies"),
+    **dict.fromkeys(("AllocateAveragely", "AllocateStrategy"), "core.allocate"),
 }
 
 __all__ = [
@@ -166,6 +178,14 @@ __all__ = [
     # values
     "SQL",
     "TLS",
+    "AllocateAveragely",
+    "AllocateAveragelyByCircle",
+    "AllocateByConfig",
+    "AllocateByMachineRoom",
+    "AllocateConsistentHash",
+    "AllocateMachineRoomNearby",
+    "AllocateSticky",
+    "AllocateStrategy",
     "CheckForbiddenHook",
     "ClientConfig",
     "ConsumeContext",

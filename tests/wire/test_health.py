@@ -80,6 +80,15 @@ async def test_a_name_server_that_dies_and_the_next_one() -> None:
     [dead] = [server for server in health.name_servers if server.address == first]
     assert dead.failures >= 1
     assert dead.error
+    peer.refuse = False
+    await asyncio.sleep(31)
+    assert instance.remoting.name_servers[0] == second, "the choice sticks"
+    assert [server.reachable for server in look(instance).name_servers] == [True, True], "it is looked for"
+    assert look(instance).ok
+    peer.refuse = True
+    peer.drop()
+    await asyncio.sleep(1)
+    assert not look(instance).ok
     instance.update_name_servers([second])
     assert look(instance).ok, "one that is not used any more is no trouble"
     await instance.stop()
@@ -107,7 +116,8 @@ async def test_a_broker_that_dies_and_comes_back() -> None:
     world.routes["orders"] = route(addrs={0: MASTER, 1: SLAVE})
     world.make_broker(SLAVE)
     instance = await started(world)
-    assert [broker.reachable for broker in look(instance).brokers] == [True, None], "producers do not need slaves"
+    assert [broker.broker_id for broker in look(instance).brokers] == [0], "producers do not need slaves"
+    assert [broker.reachable for broker in look(instance, subscribed=True).brokers] == [True, None]
     world.master.refuse = True
     world.master.drop()
     await asyncio.sleep(0.01)
@@ -128,10 +138,28 @@ async def test_a_broker_that_dies_and_comes_back() -> None:
 async def test_a_connection_that_was_closed_on_purpose_is_no_trouble() -> None:
     world = World()
     world.routes["orders"] = route()
-    instance = await started(world, client_channel_max_idle_time=5, heartbeat_broker_interval=300, poll_name_server_interval=300)
-    await asyncio.sleep(20)
+    instance = await started(world, client_channel_max_idle_time=50, heartbeat_broker_interval=300, poll_name_server_interval=300)
+    await asyncio.sleep(60)
     health = look(instance)
     assert [broker.connected for broker in health.brokers] == [False]
+    assert [broker.reachable for broker in health.brokers] == [None]
+    assert [(server.connected, server.reachable) for server in health.name_servers] == [(False, True)]
+    assert health.ok
+    await instance.stop()
+
+
+@virtual_time
+async def test_a_connection_that_a_server_closed_because_nobody_used_it_is_no_trouble() -> None:
+    world = World()
+    world.routes["orders"] = route()
+    instance = await started(
+        world, client_channel_max_idle_time=1000, heartbeat_broker_interval=300, poll_name_server_interval=300
+    )  # fmt: skip
+    await asyncio.sleep(118)
+    world.master.drop()
+    world.name_server.drop()
+    await asyncio.sleep(1)
+    health = look(instance)
     assert [broker.reachable for broker in health.brokers] == [None]
     assert [(server.connected, server.reachable) for server in health.name_servers] == [(False, True)]
     assert health.ok

@@ -43,8 +43,10 @@ async def test_the_choice_sticks_and_goes_on_after_a_failure() -> None:
     assert instance.remoting.name_servers[0] != chosen
     assert instance.remoting.counters.name_server_switches == 1
     peer.refuse = False
+    asked = len(peer.requests)
     await asyncio.sleep(100)
-    assert not peer.connections, "the new choice sticks as well"
+    assert len(peer.requests) == asked, "the new choice sticks as well"
+    assert peer.connections, "that it is back is noticed, for those who ask"
     await instance.stop()
 
 

@@ -123,7 +123,7 @@ def examine(client: str, state: ServiceState, instance: ClientInstance, loop: as
         state,
         client_id=instance.client_id,
         name_servers=_name_servers(instance, now),
-        brokers=(*brokers, *_departed(instance, own.topics, here, now)),
+        brokers=tuple(each for each in (*brokers, *_departed(instance, own.topics, here, now)) if _matters(each, own)),
         routes=routes,
         queues=own.queues,
         tasks=tuple(_task(record, now) for record in (*instance.scheduler.records.values(), *own.records)),
@@ -191,6 +191,11 @@ def _brokers(instance: ClientInstance, names: Collection[str] | None, avoided: C
     return tuple(found)
 
 
+def _matters(broker: BrokerHealth, own: Own) -> bool:
+    """Who only sends has nothing to do with slaves: nobody would connect to one that is back."""
+    return own.subscribed or own.topics is None or broker.broker_id == MASTER_ID
+
+
 def _departed(instance: ClientInstance, topics: Collection[str] | None, here: Collection[str], now: float) -> Iterable[BrokerHealth]:
     """Brokers that were lost, and that name servers have taken out of the routes since: they are still missed."""
     for gone in instance.routes.departed(topics, now - MISSED_FOR):
@@ -251,8 +256,7 @@ def _ago(moment: float | None, now: float) -> float | None:
 def _why_down(health: Health, instance: ClientInstance, own: Own) -> tuple[str, ...]:
     reasons = []
     routed = [broker for broker in health.brokers if broker.routed]
-    needed = [broker for broker in routed if own.subscribed or broker.broker_id == MASTER_ID]
-    if needed and all(broker.reachable is False for broker in needed):
+    if routed and all(broker.reachable is False for broker in routed):
         reasons.append("no broker can be reached")
     servers = health.name_servers
     if servers and all(server.reachable is False for server in servers) and not any(route.known for route in health.routes):

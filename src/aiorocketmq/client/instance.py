@@ -293,6 +293,7 @@ class ClientInstance:
         every("clean brokers and heartbeat", config.heartbeat_broker_interval, self._clean_and_beat, first=FIRST_HEARTBEAT)
         every("persist offsets", config.persist_consumer_offset_interval, self._persist_offsets, first=FIRST_OFFSET_PERSIST)
         every("adjust workers", config.adjust_thread_pool_interval, self._adjust_workers)
+        every("look for lost name servers", config.poll_name_server_interval, self.remoting.look_for_name_servers)
 
     async def _stop(self) -> None:
         was_running = self.state is ServiceState.RUNNING

@@ -215,6 +215,11 @@ class Channel(FrameWriter):
         if deadline < self._timer.at:
             self._timer.arm(deadline)
 
+    @property
+    def quiet(self) -> float:
+        """Seconds without a byte in either direction."""
+        return self._loop.time() - max(self._last_read, self._last_write)
+
     def waiters(self) -> list[ResponseWaiter]:
         """Who awaits an answer."""
         return [entry[0] for entry in self._pending.values()]
@@ -274,8 +279,7 @@ class Channel(FrameWriter):
         if self.closed:
             return
         self._flush()
-        self.meant_to_close = True
-        transport = self._transport
+        transport, self.meant_to_close = self._transport, True
         self._finish(ConnectionLostError(f"the connection to {self.address} was {reason}", address=self.address))
         if transport is not None:
             self._close_transport(transport)

@@ -49,6 +49,8 @@ from aiorocketmq.remoting.transport import Connector, open_connection
 
 logger = logging.getLogger("aiorocketmq.remoting")
 
+UNUSED: Final = 60.0
+"""Seconds without traffic after which the end of a connection is no loss: servers close those that nobody uses after two minutes."""
 MAX_HELD_REPLIES: Final = 4 * 1024 * 1024
 """Bytes of answers that are kept for a broker that asks and does not read: some thousand of the usual ones."""
 
@@ -268,7 +270,7 @@ class RemotingClient:
         address = channel.address
         if self._channels.get(address) is channel:
             del self._channels[address]
-            if not channel.meant_to_close:
+            if not channel.meant_to_close and channel.quiet < UNUSED:
                 self.peers.lost(address, channel.loss)
         elif channel in self._retired:
             self._retired.remove(channel)
@@ -421,6 +423,16 @@ class RemotingClient:
     def name_server_records(self) -> dict[str, NameServerRecord]:
         """How those name servers answer that were asked; they go on counting."""
         return self._names.records
+
+    async def look_for_name_servers(self) -> None:
+        """Connect to the name servers that have failed and are not in use: nobody else would ever notice that they are back."""
+        for address in self._names.missing():
+            try:
+                await self.connect(address)
+            except RemotingError as error:
+                logger.debug("name server %s is still missing: %s", address, error)
+            else:
+                self._names.reached(address)
 
     def update_name_servers(self, addresses: Iterable[str]) -> bool:
         """Replace the list of name servers while running; connections to those that are gone close once they are unused.

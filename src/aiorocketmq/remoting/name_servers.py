@@ -45,6 +45,14 @@ class NameServerChoice:
         record = self._record(address)
         record.answered_at, record.error = now, ""
 
+    def missing(self) -> list[str]:
+        """Those that did not answer when they were asked last, without the one in use, which is asked again anyway."""
+        return [address for address in self.candidates()[1:] if address in self.records and self.records[address].error]
+
+    def reached(self, address: str) -> None:
+        """`address` can be reached again."""
+        self._record(address).error = ""
+
     def failed(self, address: str, error: str) -> bool:
         """Go on to the next one if `address` is in use; tells whether the choice changed."""
         record = self._record(address)

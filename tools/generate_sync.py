@@ -125,11 +125,12 @@ class GenerationError(Exception):
 
 @dataclass
 class Module:
-    """One parsed module: its classes, and where its names come from."""
+    """One parsed module: its classes, and where its names come from; those of `typed` are imported for type checkers alone."""
 
     name: str
     tree: ast.Module
     imports: dict[str, str] = field(default_factory=dict)
+    typed: set[str] = field(default_factory=set)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     own: set[str] = field(default_factory=set)
 
@@ -148,6 +149,9 @@ class Module:
                 for alias in node.names:
                     module.imports[alias.asname or alias.name.partition(".")[0]] = f"import {ast.unparse(alias)}"
         for statement in module.tree.body:
+            if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+                imports = [node for node in statement.body if isinstance(node, ast.ImportFrom)]
+                module.typed |= {alias.asname or alias.name for node in imports for alias in node.names}
             if isinstance(statement, ast.ClassDef):
                 module.classes[statement.name] = statement
                 module.own.add(statement.name)
@@ -174,6 +178,7 @@ class Generator:
     def __init__(self) -> None:
         self.modules: dict[str, Module] = {}
         self.imports: set[str] = set()
+        self.typed: set[str] = set()
         self.used: set[int] = set()
 
     def module(self, name: str) -> Module:
@@ -278,7 +283,13 @@ class Generator:
         for name in names:
             line = f"from {target.base_module} import {name}" if name in target.returns else owner.line_for(name)
             if line is not None and line != "import asyncio":
-                self.imports.add(line)
+                (self.typed if name in owner.typed else self.imports).add(line)
+
+    def all_imports(self) -> str:
+        """The imports; what a class imports for type checkers alone its twin does not import either."""
+        lines = sorted(self.imports)
+        typed = [f"    {line}" for line in sorted(self.typed - self.imports)]
+        return "\n".join([*lines, "from typing import TYPE_CHECKING", "if TYPE_CHECKING:", *typed] if typed else lines)
 
     def docstring(self, text: str, level: int) -> str:
         for number, (pattern, replacement) in enumerate(SUBSTITUTIONS):
@@ -314,7 +325,7 @@ def generate() -> dict[Path, str]:
     for target in TARGETS:
         generator = Generator()
         twin = generator.twin(target)
-        text = HEADER.format(name=target.name) + "\n".join(sorted(generator.imports)) + f'\n\n__all__ = ["{target.name}"]\n\n\n' + twin
+        text = HEADER.format(name=target.name) + generator.all_imports() + f'\n\n__all__ = ["{target.name}"]\n\n\n' + twin
         files[OUTPUT / f"{target.file}.py"] = _formatted(text)
         used |= generator.used
     unused = [pattern for number, (pattern, _) in enumerate(SUBSTITUTIONS) if number not in used]

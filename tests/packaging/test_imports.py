@@ -48,9 +48,9 @@ CASES = [
     ("aiorocketmq.Producer", 115, {"sync", "producer"}),
     ("aiorocketmq.PushConsumer", 126, {"sync", "consumer"}),
     ("aiorocketmq.AdminClient", 103, {"sync", "admin"}),
-    ("aiorocketmq.sync.Producer", 132, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 168, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 145, {"sync", "admin", "producer"}),
+    ("aiorocketmq.sync.Producer", 125, {"sync", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 161, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 139, {"sync", "admin", "producer"}),
 ]
 
 

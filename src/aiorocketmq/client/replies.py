@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -104,8 +105,12 @@ def _message(header: ReplyMessageRequestHeader, body: bytes, inflate: Callable[[
     )
 
 
+@lru_cache(maxsize=256)
 def _host(text: str | None) -> tuple[bytes, int]:
-    """IP address and port of a host as brokers write it, `ip:port` with or without a slash before it; zeros for anything else."""
+    """IP address and port of a host as brokers write it, `ip:port` with or without a slash before it; zeros for anything else.
+
+    Every reply names two of a few: who has asked or answered, and a broker.
+    """
     address = address_or_none((text or "").rpartition("/")[2])
     try:
         return (ip_address(address.host).packed, address.port) if address is not None else (bytes(4), 0)

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Self, Unpack, final
+from typing import TYPE_CHECKING, Self, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
 from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, Policy, QueueRead, TopicStats, User
-from aiorocketmq.client.health import Health, PingResult
-from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.model.enums import Permission, ServiceState
 from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.sync.base import BlockingClient
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.client.state_watch import StateListener
+    from aiorocketmq.config.fields import ClientFields
 
 __all__ = ["AdminClient"]
 

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Self, Unpack, final, overload
+from typing import TYPE_CHECKING, Self, final, overload
 
-from aiorocketmq.client.health import Health, PingResult
-from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.config.fields import ClientFields
-from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
 from aiorocketmq.consumer.listener import BatchListener, ListenerFunction, MessageListener
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
@@ -24,8 +19,17 @@ from aiorocketmq.consumer.settings import MIB, MessageQueueListener
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.sync.base import BlockingConsumer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Unpack
+
+    from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.client.state_watch import StateListener
+    from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
+    from aiorocketmq.model.queue import MessageQueue
 
 __all__ = ["PushConsumer"]
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Self, Unpack, final
+from typing import TYPE_CHECKING, Self, final
 
-from aiorocketmq.client.health import Health, PingResult
-from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.consumer.lite_pull import Commits, Topics
 from aiorocketmq.consumer.lite_pull import LitePullConsumer as AsyncLitePullConsumer
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -25,6 +21,14 @@ from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.sync.polling import BlockingPoller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Unpack
+
+    from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.client.state_watch import StateListener
+    from aiorocketmq.config.fields import ClientFields
 
 __all__ = ["LitePullConsumer"]
 

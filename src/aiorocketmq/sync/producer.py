@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Self, Unpack, final
+from typing import TYPE_CHECKING, Self, final
 
-from aiorocketmq.client.health import Health, PingResult
-from aiorocketmq.client.state_watch import StateListener
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.config.fields import ClientFields
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
 from aiorocketmq.model.enums import CompressionType, ServiceState
 from aiorocketmq.model.message import Message
@@ -21,11 +18,18 @@ from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, DEFAULT_PRODUCER_GROU
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import SendResult
-from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 from aiorocketmq.producer.producer import Producer as AsyncProducer
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.settings import DEFAULT_RETRY_RESPONSE_CODES
 from aiorocketmq.sync.base import BlockingProducer
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.client.state_watch import StateListener
+    from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.producer.hooks import CheckForbiddenHook, SendHook
 
 __all__ = ["Producer"]
 

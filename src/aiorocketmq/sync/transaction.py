@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from datetime import timedelta
-from typing import Any, Self, Unpack, final
+from typing import TYPE_CHECKING, Any, Self, final
 
-from aiorocketmq.client.health import Health, PingResult
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
@@ -20,11 +19,16 @@ from aiorocketmq.model.results import SendResult
 from aiorocketmq.model.transactions import TransactionSendResult
 from aiorocketmq.producer.checking import CheckListener
 from aiorocketmq.producer.decisions import EndTransactionHook
-from aiorocketmq.producer.fields import ProducerFields
 from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.transaction import Execute
 from aiorocketmq.producer.transaction import TransactionProducer as AsyncTransactionProducer
 from aiorocketmq.sync.transactions import BlockingTransactionProducer, Transaction
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aiorocketmq.client.health import Health, PingResult
+    from aiorocketmq.producer.fields import ProducerFields
 
 __all__ = ["TransactionProducer"]
 

@@ -372,7 +372,7 @@ class RemotingClient:
                 text = f"{address} takes no more data: the buffer of the connection stayed full"
                 raise RequestTimeoutError(text, address=address, maybe_sent=False, hint="the server reads too slowly") from None
         if self.signer is not None and self.signer.awaits:
-            await self.signer.fresh()
+            await self.signer.fresh(deadline)
         for hook in self.hooks:
             hook.before_request(address, command)
         return channel, self._encode(command)

@@ -89,11 +89,14 @@ class Signer:
         assert self._key is not None  # the start has seen to it
         return self._key
 
-    async def fresh(self) -> None:
+    async def fresh(self, deadline: float | None = None) -> None:
         """Ask a provider that has to be awaited; callers at the same time share one call. Cancelling leaves it to the others.
 
+        Args:
+            deadline: When this caller waits no longer, by the event loop's clock; None leaves it at the provider's time-out.
+
         Raises:
-            CredentialsError: It failed, answered something else, or took longer than the time-out.
+            CredentialsError: It failed, answered something else, or took longer than either.
         """
         if not self.awaits:
             return
@@ -102,9 +105,13 @@ class Signer:
             answer = self._answer = asyncio.get_running_loop().create_future()
             self._spawn("ask for credentials", self._ask(answer))
         try:
-            await asyncio.shield(answer)
+            async with asyncio.timeout_at(deadline):
+                await asyncio.shield(answer)
         except CredentialsError as error:
             raise fresh(error) from None
+        except TimeoutError:
+            text = "the credentials provider took too long for this request"
+            raise CredentialsError(text, hint="nothing was sent: let it answer faster, or give the request more time") from None
 
     # -- RPCHook -----------------------------------------------------------------------------------------------------------------------
 

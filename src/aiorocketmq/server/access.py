@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class AccessRules:
             raise ConfigError(f"the ACL file {path} cannot be read: {error.strerror}", hint="check path and permissions") from None
         except ValueError as error:
             # The text of a parser's error may show the line.
-            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it"
+            found = re.search(r"at (line \d+)", str(error))
+            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else found[1] if found else "it"
             raise ConfigError(f"the ACL file {path} cannot be parsed: {where} is wrong", hint=_FORM) from None
         if not isinstance(content, dict):
             raise ConfigError(f"the ACL file {path} holds no table", hint=_FORM)

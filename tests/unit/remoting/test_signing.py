@@ -258,3 +258,32 @@ async def test_a_function_that_has_to_be_awaited_later_on_is_told_so(recwarn: py
         await ask(client)
         assert signed == ["one"]
     assert not list(recwarn), "of a coroutine that was never awaited"
+
+
+@pytest.mark.feature("M2")
+@virtual_time
+async def test_a_request_waits_for_credentials_no_longer_than_its_own_time() -> None:
+    """A stop, too, whose goodbyes have a second, does not wait for a provider that hangs."""
+    hanging = False
+
+    async def provide() -> Credentials:
+        if hanging:
+            await asyncio.sleep(60)
+        return ONE
+
+    clock = asyncio.get_running_loop().time
+    async with signing_client(provide) as (client, signed):
+        hanging = True
+        began = clock()
+
+        async def ended(seconds: float) -> tuple[float, str]:
+            with pytest.raises(CredentialsError) as failed:
+                await client.invoke(PEER, RemotingCommand.request(ECHO), seconds)
+            return round(clock() - began, 2), failed.value.message
+
+        short, long = await asyncio.gather(ended(0.5), ended(5.0))
+        assert short == (0.5, "the credentials provider took too long for this request")
+        assert long == (3.0, "the credentials provider took too long")
+        hanging = False
+        await ask(client)
+        assert signed == ["one"]

@@ -140,6 +140,16 @@ def test_a_file_that_does_not_parse_is_not_shown(tmp_path: Path, content: str) -
     assert SECRET not in str(failed.value)
 
 
+@pytest.mark.feature("M8")
+@pytest.mark.parametrize(("name", "content"), [("acl.toml", f"[[users]]\npassword = {SECRET}\n"), ("acl.json", f'{{\n"users": {SECRET}')])
+def test_the_line_of_a_file_that_does_not_parse_is_named(tmp_path: Path, name: str, content: str) -> None:
+    file = tmp_path / name
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="cannot be parsed: line 2 is wrong") as failed:
+        AccessRules.load(file)
+    assert SECRET not in str(failed.value)
+
+
 def producer(cluster: LocalCluster, credentials: rmq.Credentials | None) -> rmq.Producer:
     return rmq.Producer(cluster.name_servers, group="senders", credentials=credentials)
 

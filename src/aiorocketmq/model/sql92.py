@@ -85,7 +85,7 @@ class Condition:
         words: The operators in it that not all brokers know, see `TEXT_WORDS`.
     """
 
-    __slots__ = ("_run", "expression", "ignored", "words")
+    __slots__ = ("__weakref__", "_run", "expression", "ignored", "words")
 
     def __init__(self, expression: str) -> None:
         parser = _Parser(expression)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import build_subscription
 from aiorocketmq.protocol.bodies import ConsumerData, SubscriptionGroupConfig, TopicConfig
-from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.server.broker.processors.pull import SCAN_WINDOW, _parse_subscription
@@ -266,3 +267,25 @@ async def test_a_filter_that_takes_too_long_to_read_is_refused(bench: BrokerBenc
     answer = await bench.pull("t", tags=long, kind="SQL92")
     assert answer.code == ResponseCode.SUBSCRIPTION_PARSE_FAILED
     assert f"has {len(long)} characters, this server takes 16384 at most" in (answer.remark or "")
+
+
+@pytest.mark.feature("F18", "F13")
+async def test_filters_of_waiting_pulls_take_a_bounded_part_of_memory(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiorocketmq.server.broker.processors.pull._MUCH_TO_FILTER", 200_000)
+    await fill(bench, 1)
+    bench.state.monotonic = asyncio.get_running_loop().time
+    long = " OR ".join(f"price = {number}" for number in range(100, 200))
+
+    def waits(expression: str, offset: int = 1) -> bool:
+        header = pull_header("t", offset, suspend=15_000, kind="SQL92", tags=expression)
+        return bench.handle(RemotingCommand.request(RequestCode.PULL_MESSAGE, header), FakeChannel()) is None
+
+    assert all(waits(long) for _ in range(100)), "those of one consumer share a filter"
+    assert [waits(f"{long} OR a = {number}") for number in range(200)].count(True) in range(130, 150)
+    assert waits("price > 10"), "those of usual length wait all the same"
+    await bench.send("t", properties="price\x01150\x02")
+    for _ in range(100):
+        await settle()
+    assert len(bench.state.polling) == 0
+    gc.collect()  # channels and their sessions know each other
+    assert waits(f"{long} OR a = 199", 2), "little is left of them"

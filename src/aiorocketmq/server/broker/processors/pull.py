@@ -7,6 +7,7 @@ import math
 import time
 from functools import lru_cache, partial
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from aiorocketmq.errors import BrokerError, ConfigError, ProtocolError, broker_error
 from aiorocketmq.model import names
@@ -39,6 +40,9 @@ _FILTER_TIME: Final = 0.01
 """Seconds of work after which a pull with a SQL filter ends where it is: conditions are of any length, and others wait meanwhile."""
 _KEPT_EXPRESSION: Final = 1024
 """Characters of the longest subscription that is kept once it is parsed: a thousand long ones would take gigabytes."""
+_LONG_EXPRESSION: Final = 1024
+_MUCH_TO_FILTER: Final = 4 * 1024 * 1024
+"""Characters of all SQL filters that pulls wait with: each takes some fifty times as much memory."""
 _READ: Final = int(Permission.READ)
 _FORBIDDEN_BROKER, _FORBIDDEN_GROUP, _FORBIDDEN_TOPIC, _FORBIDDEN_BROADCAST = "1", "2", "3", "4"
 
@@ -80,6 +84,8 @@ class PullProcessor:
 
     def __init__(self, state: BrokerState) -> None:
         self._state = state
+        self._conditions: WeakValueDictionary[tuple[str, str], Condition] = WeakValueDictionary()
+        """Filters of pulls that wait: those with the same text share one."""
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table."""
@@ -100,6 +106,8 @@ class PullProcessor:
             state.offsets.commit(pull.group, pull.topic, pull.queue_id, header.commit_offset)
         answer = self._answer(pull)
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:
+            return answer
+        if pull.condition is not None and not self._has_room_for(pull.condition):
             return answer
         suspend = pull.suspend if state.config.long_polling else min(1.0, pull.suspend)
         wants = pull.wants if pull.condition is not None else None
@@ -149,10 +157,25 @@ class PullProcessor:
         if request.header.sys_flag & PullSysFlag.CLASS_FILTER:
             raise broker_error(ResponseCode.SYSTEM_ERROR, "The broker does not support consumer to filter message by class")
         subscription = self._subscription(request.header)
-        condition = filter_of(subscription)
+        condition = self._condition(subscription)
         # A retry topic holds messages of the group alone; they were filtered on their first way.
         codes = frozenset[int]() if topic.topic_name.startswith(names.RETRY_PREFIX) else subscription.codes
         return _Pull(request, group, topic, codes, condition)
+
+    def _condition(self, subscription: SubscriptionData) -> Condition | None:
+        if subscription.is_tag:
+            return None
+        key = subscription.expression_type, subscription.expression
+        known = self._conditions.get(key)
+        if known is None and (known := filter_of(subscription)) is not None:
+            self._conditions[key] = known
+        return known
+
+    def _has_room_for(self, condition: Condition) -> bool:
+        """Whether one more pull may wait with a filter; short ones may as long as there is room for pulls."""
+        if len(condition.expression) <= _LONG_EXPRESSION:
+            return True
+        return sum([len(text) for _, text in self._conditions]) <= _MUCH_TO_FILTER
 
     def _subscription(self, header: PullMessageRequestHeader) -> SubscriptionData:
         group, topic = header.consumer_group, header.topic

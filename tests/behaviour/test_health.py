@@ -121,6 +121,29 @@ async def test_a_listener_that_hangs_and_its_lag(cluster: Cluster) -> None:
 
 
 @pytest.mark.feature("U2")
+async def test_a_consumer_that_is_not_asked_for_its_messages(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "health", 2)
+    told: list[rmq.StateChange] = []
+    consumer = rmq.LitePullConsumer(
+        cluster.name_servers, group=cluster.unique("g"), topics=topic, start_from=FIRST, stuck_after=1.0, on_state_change=told.append
+    )
+    async with cluster.producer() as producer, consumer:
+        await send(producer, topic, numbered(6))
+        await heard(told, rmq.StateChangeKind.QUEUES_STUCK)
+        health = consumer.health()
+        assert health.status is rmq.HealthStatus.DEGRADED
+        await eventually(lambda: consumer.health().lag == 6, PATIENCE)
+
+        async def emptied() -> bool:
+            await consumer.poll(timeout=0.2)
+            return consumer.health().ok and consumer.health().lag == 0
+
+        await eventually(emptied, PATIENCE)
+        await heard(told, rmq.StateChangeKind.QUEUES_MOVING)
+    assert consumer.health().status is rmq.HealthStatus.DOWN
+
+
+@pytest.mark.feature("U2")
 def test_the_blocking_twins_tell_the_same(cluster: Cluster) -> None:
     topic = asyncio.run(new_topic(cluster, "health", 1))
     told: list[rmq.StateChange] = []

@@ -143,6 +143,26 @@ async def test_the_answer_to_a_check_names_what_the_broker_has_named_and_the_rea
     }
 
 
+@pytest.mark.feature("C3", "E3")
+@virtual_time
+async def test_hooks_hear_of_answers_to_checks(world: SendWorld, broker: Broker) -> None:
+    heard: list[rmq.EndTransactionContext] = []
+
+    class Hook:
+        def end_transaction(self, context: rmq.EndTransactionContext) -> None:
+            heard.append(context)
+
+    producer = producer_of(Check(ROLLBACK), topics=[TOPIC])
+    producer.register_end_transaction_hook(Hook())
+    async with producer:
+        await eventually(lambda: broker.peer.connections)
+        ask(broker, "TX1")
+        await broker.peer.wait_for(END)
+    (context,) = heard
+    assert (context.group, context.broker_address, context.message_id, context.transaction_id) == ("pay", broker.address, "TX1", "TX1")
+    assert (context.message.topic, context.state, context.from_transaction_check) == (TOPIC, ROLLBACK, True)
+
+
 @pytest.mark.feature("C3")
 @virtual_time
 async def test_what_was_decided_here_is_not_asked_for_again(world: SendWorld, broker: Broker) -> None:

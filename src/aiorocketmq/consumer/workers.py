@@ -448,5 +448,5 @@ class ThreadPool(Generic[T, R]):
         for slot, thread in threads:
             if slot.item is None:
                 thread.join(0.1)
-            if thread.is_alive():
+            elif thread.is_alive():  # one that had nothing to do only waits for a processor
                 logger.warning("worker thread %s is still in a listener; it ends when the listener returns", thread.name)

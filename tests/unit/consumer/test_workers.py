@@ -292,3 +292,19 @@ async def test_closed_pools_do_not_grow_again(scheduler: Scheduler) -> None:
 )
 def test_number_of_workers_follows_the_backlog(size: int, busy: int, backlog: int, expected: int) -> None:
     assert next_size(size, busy, backlog, 2, 20) == expected
+
+
+async def test_thread_with_nothing_to_do_is_not_said_to_be_in_a_listener_when_the_machine_is_busy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[object] = []
+    pool = ThreadPool("idle", lambda item: item, lambda item, result, seconds: done.append(item), 1)
+    pool.extend([1])
+    await eventually(lambda: done == [1])
+    threads = list(pool._slots.values())
+    monkeypatch.setattr(threading.Thread, "is_alive", lambda self: True)  # it has not come to its end yet
+    await pool.close()
+    monkeypatch.undo()
+    assert caplog.text == ""
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 10)

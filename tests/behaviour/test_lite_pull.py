@@ -236,3 +236,39 @@ def test_a_blocking_loop_ends_where_its_program_says(cluster: Cluster) -> None:
     with consumer() as third:
         assert [message.body for message in third.poll(10, timeout=DELIVERY)] == numbered(4, start=8)
     assert handled == numbered(4) + numbered(2, start=6)
+
+
+@pytest.mark.feature("I1", "I7")
+async def test_members_that_come_and_go_lose_nothing_and_keep_the_order(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "churn", 4), cluster.unique("g")
+    seen: dict[rmq.MessageQueue, list[int]] = {}
+    sent = 0
+    done = asyncio.Event()
+
+    async def member(name: str, count: int) -> None:
+        async with lite(cluster, group, topic, instance_name=name, auto_commit_interval=1.0) as consumer:
+            while count > 0 and not done.is_set():
+                for message in await consumer.poll(8, timeout=0.5):
+                    seen.setdefault(message.queue, []).append(message.queue_offset)
+                    count -= 1
+
+    async def members(name: str) -> None:
+        turn = 0
+        while not done.is_set():
+            turn += 1
+            await member(f"{name}{turn}", 40)
+
+    async with cluster.producer() as producer, asyncio.timeout(120):
+        groups = [asyncio.create_task(members(name)) for name in "abc"]
+        for _ in range(20):
+            await producer.send_batch([rmq.Message(topic, b"%d" % number) for number in range(10)])
+            await asyncio.sleep(0.1)
+            sent += 10
+        await eventually(lambda: sum(len(set(offsets)) for offsets in seen.values()) == sent, 60)
+        done.set()
+        await asyncio.gather(*groups)
+    for queue, offsets in seen.items():
+        news = [offset for number, offset in enumerate(offsets) if offset not in offsets[:number]]
+        assert news == sorted(news), queue
+    repeated = sum(len(offsets) - len(set(offsets)) for offsets in seen.values())
+    assert repeated <= sent // 4, "what is in hand when a queue moves may come again, and not more"

@@ -48,7 +48,10 @@ class RocketMQError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Not by the constructor, which makes the text of some fields; and the fields last, as a cause may lead back to this error.
-        return _made, (type(self), self.args, {}), {name: _portable(value) for name, value in self.__dict__.items()}
+        state = {name: _portable(value) for name, value in self.__dict__.items()}
+        if self.cause is not None and "_cause_stays" in state:
+            state["cause"] = RocketMQError(type(self.cause).__name__)
+        return _made, (type(self), self.args, {}), state
 
 
 _ErrorT = TypeVar("_ErrorT", bound=BaseException)
@@ -63,6 +66,12 @@ def fresh(error: _ErrorT, **changes: object) -> _ErrorT:
         changes: Attributes that the copy has other values of.
     """
     return _made(type(error), error.args, {**error.__dict__, **changes}) if isinstance(error, RocketMQError) else error
+
+
+def discreet(error: _OwnT) -> _OwnT:
+    """This error, of whose cause pickles tell the class alone: what a function of the user's raises may hold the secret that it tells."""
+    error.__dict__["_cause_stays"] = True
+    return error
 
 
 def _made(kind: type[_OwnT], args: tuple[Any, ...], state: Mapping[str, Any]) -> _OwnT:

@@ -58,7 +58,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aiorocketmq.error_root import RocketMQError, fresh
+from aiorocketmq.error_root import RocketMQError, discreet, fresh
 from aiorocketmq.wording import one_line
 
 __all__ = [
@@ -71,7 +71,7 @@ __all__ = [
     "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError", "SendError", "SendRefusedError", "SendTimeoutError",
     "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError", "TLSError", "TooManyRequestsError", "TopicNotExistError",
     "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError", "UnsupportedRequestError", "UsageError", "WindowFullError",
-    "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "fresh",
+    "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "discreet", "fresh",
     "send_error_kind",
 ]  # fmt: skip
 

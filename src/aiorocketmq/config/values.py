@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.config.credentials import Secret
 from aiorocketmq.config.endpoints import without_scheme
-from aiorocketmq.errors import ConfigError
+from aiorocketmq.errors import ConfigError, discreet
 from aiorocketmq.model.checks import flag
 from aiorocketmq.model.parsing import parse_addresses
 
@@ -184,7 +184,8 @@ def password_teller(password: KeyPassword | None, file: str | PathLike[str]) -> 
         try:
             told = password()
         except Exception as error:  # noqa: BLE001 - the user's code; its text may show the password
-            raise ConfigError(f"the function that tells the password of {file} raised {type(error).__name__}", cause=error) from None
+            text = f"the function that tells the password of {file} raised {type(error).__name__}"
+            raise discreet(ConfigError(text, cause=error)) from None
         if not isinstance(told, str):
             raise ConfigError(
                 f"the function that tells the password of {file} answered a {type(told).__name__}", hint="let it answer a text"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from aiorocketmq.config import Credentials, CredentialsFile, CredentialsSource
-from aiorocketmq.errors import ConfigError, CredentialsError, fresh
+from aiorocketmq.errors import ConfigError, CredentialsError, discreet, fresh
 from aiorocketmq.model.checks import dropped
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.signing import SigningKey
@@ -193,4 +193,4 @@ def _failed(error: BaseException) -> CredentialsError:
     how = "took too long" if isinstance(error, TimeoutError) else f"raised {type(error).__name__}"
     if isinstance(error, asyncio.CancelledError):
         how = "was cancelled, or what it waited for"
-    return CredentialsError(f"the credentials provider {how}", hint="its error is the cause of this one", cause=error)
+    return discreet(CredentialsError(f"the credentials provider {how}", hint="its error is the cause of this one", cause=error))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pickle
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from aiorocketmq.config import Credentials, CredentialsFile
-from aiorocketmq.errors import ConfigError, CredentialsError
+from aiorocketmq.errors import ConfigError, CredentialsError, RocketMQError, fresh
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting import signing
 from aiorocketmq.remoting.client import RemotingClient
@@ -287,3 +288,25 @@ async def test_a_request_waits_for_credentials_no_longer_than_its_own_time() -> 
         hanging = False
         await ask(client)
         assert signed == ["one"]
+
+
+class _ServiceError(Exception):
+    """As libraries of clouds have them."""
+
+
+@pytest.mark.feature("M2", "P9")
+@virtual_time
+@pytest.mark.parametrize("kind", [PermissionError, _ServiceError])
+async def test_what_a_provider_raised_is_there_for_who_asks_and_in_no_pickle(kind: type[Exception]) -> None:
+    """Its text may show the answer of a service; results of tasks, with their errors, are pickled and kept."""
+
+    def provide() -> Credentials:
+        raise kind("no keys in the answer secret-of-one")
+
+    with pytest.raises(CredentialsError) as failed:
+        await started(MemoryNetwork(), credentials=provide)
+    assert isinstance(failed.value.cause, kind)
+    for error in (failed.value, fresh(failed.value), RocketMQError("a send failed", cause=failed.value)):
+        pickled = pickle.dumps(error)
+        assert b"secret-of-one" not in pickled
+        assert kind.__name__ in repr(vars(pickle.loads(pickled)))

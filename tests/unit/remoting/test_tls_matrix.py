@@ -173,6 +173,14 @@ async def test_a_key_that_cannot_be_opened_fails_the_start(authority: Authority,
 
 @pytest.mark.feature("M6")
 def test_a_password_is_not_pickled(authority: Authority) -> None:
+    def ask_the_vault() -> str:
+        raise RuntimeError(f"wanted one line, got {PASSWORD}")
+
+    certificate, key = authority.issue("client", password=PASSWORD)
+    with pytest.raises(ConfigError, match="raised RuntimeError") as failed:
+        TLS(cert_file=certificate, key_file=key, key_password=ask_the_vault).make_context()
+    assert isinstance(failed.value.cause, RuntimeError)
+    assert PASSWORD.encode() not in pickle.dumps(failed.value)
     with pytest.raises(ConfigError, match="not pickled"):
         pickle.dumps(TLS(cert_file="c.pem", key_password=PASSWORD))
     tls = TLS(ca_file="ca.pem", crl_file="crl.pem", check_hostname=False)

@@ -489,6 +489,10 @@ class TestTLS:
     def test_a_context_is_a_context(self) -> None:
         with pytest.raises(ConfigError, match="TLS context is a str"):
             TLS(context="context").make_context()  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"one of a server .*CLIENT_AUTH"):
+            TLS(context=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)).make_context()
+        context = ssl.create_default_context()
+        assert TLS(context=context).make_context() is context
 
     def test_fields_that_exclude_each_other(self) -> None:
         with pytest.raises(ConfigError, match="key_file"):

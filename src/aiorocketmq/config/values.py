@@ -81,6 +81,8 @@ class TLS:
         if self.context is not None:
             if not isinstance(self.context, ssl.SSLContext):
                 raise ConfigError(f"TLS context is a {type(self.context).__name__}", hint="give an ssl.SSLContext")
+            if self.context.protocol is ssl.PROTOCOL_TLS_SERVER:
+                raise ConfigError("TLS context is one of a server", hint="make it by ssl.create_default_context(), without CLIENT_AUTH")
             return self.context
         try:
             context = ssl.create_default_context(cafile=self.ca_file)

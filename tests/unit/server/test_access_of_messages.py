@@ -163,3 +163,23 @@ async def test_questions_about_a_topic_need_the_topic_too(guarded: Guarded) -> N
         RequestCode.GET_PRODUCER_CONNECTION_LIST, GetProducerConnectionListRequestHeader("owners"), "Cluster:DefaultCluster"
     )
     assert (await guarded.ask("other", RequestCode.GET_CONSUME_STATS, GetConsumeStatsRequestHeader("others"))).code == 0
+
+
+@pytest.mark.feature("M8", "D6")
+@pytest.mark.parametrize("code", [RequestCode.SEND_REPLY_MESSAGE, RequestCode.SEND_REPLY_MESSAGE_V2])
+async def test_replies_are_stored_where_their_sender_may_send_or_where_replies_belong(guarded: Guarded, code: int) -> None:
+    await guarded.send()
+    await guarded.send("other", "own")
+
+    def reply(topic: str) -> Header:
+        header = SendMessageRequestHeaderV2("others", topic, "TBW102", 4, 0, 0, NOW, 0, "", 0, False, None, False)
+        return header if code == RequestCode.SEND_REPLY_MESSAGE_V2 else header.to_v1()
+
+    await guarded.refused(code, reply("private"))
+    await guarded.refused(code, reply(names.HALF_TOPIC), f"Topic:{names.HALF_TOPIC}")
+    assert guarded.bench.state.store.bounds("private", 0) == (0, 1)
+    for topic in ("own", "DefaultCluster_REPLY_TOPIC"):
+        answer = await guarded.ask("other", code, reply(topic), b"stored")
+        assert answer.code == ResponseCode.SYSTEM_ERROR and "is null" in (answer.remark or ""), "stored, and nobody waits for it"
+        high = 2 if topic == "own" else 1
+        assert guarded.bench.state.store.bounds(topic, 0) == (0, high)

@@ -41,8 +41,7 @@ async def test_every_need_is_asked_for_by_name(bench: BrokerBench) -> None:
 
 def test_every_operation_says_what_it_needs(bench: BrokerBench) -> None:
     free = {code for code, row in bench.table.operations.items() if not row.needs}
-    # Replies: `tests/behaviour/test_acl.py` shows that real brokers take them from whoever was sent a request.
-    assert free == {RequestCode.UNREGISTER_CLIENT, RequestCode.SEND_REPLY_MESSAGE, RequestCode.SEND_REPLY_MESSAGE_V2}
+    assert free == {RequestCode.UNREGISTER_CLIENT}
 
 
 async def test_requests_are_counted_by_what_became_of_them(bench: BrokerBench) -> None:

@@ -14,7 +14,7 @@ from aiorocketmq.protocol.command import RemotingCommand, next_opaque
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2
 from aiorocketmq.server.broker.processors.common import Sent, choose_queue, complete, illegal, message_of
 from aiorocketmq.server.broker.state import BrokerState
-from aiorocketmq.server.dispatch import Operation, operation
+from aiorocketmq.server.dispatch import Action, Need, Operation, Resource, operation
 from aiorocketmq.server.store.records import PendingMessage
 
 
@@ -27,13 +27,18 @@ class ReplyProcessor:
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table.
 
-        They need no permission, as on 4.9.7 and 5.5.0: who was sent a request may answer it, though few may write the topic of the replies.
+        The topic of the replies needs no permission, as on 4.9.7 and 5.5.0: who was sent a request may answer it, though few may write
+        there. Any other topic needs the one to send, as a reply is stored in the topic that it names.
         """
-        trace = self._state.trace_fields
+        trace, store = self._state.trace_fields, Need(Action.PUB, Resource.TOPIC, self._other_topic)
         return (
-            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, failure_ext=trace),
-            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, failure_ext=trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE, SendMessageRequestHeader, self._take, store, failure_ext=trace),
+            operation(RequestCode.SEND_REPLY_MESSAGE_V2, SendMessageRequestHeaderV2, self._take, store, failure_ext=trace),
         )
+
+    def _other_topic(self, request: Sent) -> tuple[str, ...]:
+        topic = request.header.topic
+        return () if topic == f"{self._state.config.cluster}_REPLY_TOPIC" else (topic,)
 
     def _take(self, request: Sent) -> None:
         state, header = self._state, request.header

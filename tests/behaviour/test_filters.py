@@ -75,6 +75,26 @@ async def test_a_waiting_consumer_gets_new_messages_that_match(cluster: Cluster)
     assert inbox.bodies == [b"0-50", b"1-50", b"2-50"]
 
 
+@pytest.mark.feature("F13", "F18")
+async def test_a_new_filter_loses_nothing_though_a_pull_waits_with_the_old_one(cluster: Cluster) -> None:
+    topic, inbox = await new_topic(cluster, "refilter", 1), Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=rmq.StartFrom.FIRST)
+    consumer.listen(topic, "x")(inbox.take)
+    async with cluster.producer() as producer, consumer:
+        await producer.send(rmq.Message(topic, b"x", tag="x"))
+        await inbox.has(1)
+        steps: list[tuple[str | rmq.SQL, rmq.Message]] = [
+            ("y", rmq.Message(topic, b"y", tag="y")),
+            (rmq.SQL("a = 1"), rmq.Message(topic, b"a", properties={"a": "1"})),
+            (rmq.SQL("b = 1"), rmq.Message(topic, b"b", properties={"b": "1"})),
+        ]
+        for count, (expression, message) in enumerate(steps, 2):
+            await consumer.subscribe(topic, inbox.take, expression)
+            await producer.send(message)
+            await inbox.has(count)
+    assert inbox.bodies == [b"x", b"y", b"a", b"b"]
+
+
 @pytest.mark.feature("F18", "F23")
 async def test_a_message_that_fails_comes_back_past_the_filter(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "sqlretry", 1)

@@ -9,7 +9,7 @@ import pytest
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import build_subscription
-from aiorocketmq.protocol.bodies import ConsumerData, SubscriptionGroupConfig, TopicConfig
+from aiorocketmq.protocol.bodies import ConsumerData, HeartbeatData, SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import decode_messages
@@ -203,6 +203,23 @@ async def test_only_messages_that_the_filter_lets_through_wake_a_pull(bench: Bro
     assert channel.replies == [] and len(bench.state.polling) == 1
     await bench.send("t", b"dear", properties="price\x0150\x02")
     assert [found(answer) for answer in channel.replies] == [[2]]
+
+
+async def test_a_new_filter_ends_the_wait_of_pulls_and_decides_what_they_get(bench: BrokerBench) -> None:
+    member = FakeChannel()
+
+    async def subscribe(tags: str, version: int) -> None:
+        subscription = build_subscription("t", tags, version)
+        consumer = ConsumerData("readers", ConsumeType.CONSUME_PASSIVELY, MessageModel.CLUSTERING, subscription_data_set=[subscription])
+        await bench.ask(RequestCode.HEART_BEAT, None, HeartbeatData("c", [], [consumer]).encode(), channel=member)
+
+    await subscribe("A", 5)
+    waiting = await parked(bench, inline=False, version=5)
+    await fill(bench, 1, "B")
+    await subscribe("A", 6)
+    assert waiting.replies == []
+    await subscribe("B", 7)
+    assert [found(answer) for answer in waiting.replies] == [[1]]
 
 
 async def test_the_deadline_ends_it(bench: BrokerBench) -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiorocketmq.errors import broker_error
 from aiorocketmq.model import names
+from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.protocol.bodies import (
     CheckClientRequestBody,
     ConsumerData,
@@ -138,11 +140,22 @@ class ClientProcessor:
                 known = clients.renew_consumer(consumer.group_name, channel, data.client_id, command.language, command.version)
                 changed = changed or not known
             elif self._prepare_group(consumer):
+                members = clients.consumer_group(consumer.group_name)
+                before = dict(members.subscriptions) if members is not None else {}
                 clients.register_consumer(consumer, channel, data.client_id, command.language, command.version)
                 session.consumer_groups.add(consumer.group_name)
+                self._filters_changed(consumer.group_name, before)
         answer = request.answer(header=HeartbeatResponseHeader(supports_v2=True, subscription_changed=changed))
         answer.version = _VERSION
         return answer
+
+    def _filters_changed(self, group: str, before: Mapping[str, SubscriptionData]) -> None:
+        """Carry out the pulls that wait for what a group does not want any more: for what it wants now they would not wake."""
+        members = self._state.clients.consumer_group(group)
+        for topic, subscription in members.subscriptions.items() if members is not None else ():
+            known = before.get(topic)
+            if known is not None and (known.expression, known.expression_type) != (subscription.expression, subscription.expression_type):
+                self._state.polling.wake(topic)
 
     def _prepare_group(self, consumer: ConsumerData) -> bool:
         """Make the group and its retry topic where that is allowed; False when the group does not exist."""

@@ -115,9 +115,12 @@ class PullProcessor:
         return None if state.polling.park(pull.topic, pull.queue_id, parked) else answer
 
     def _resume(self, pull: _Pull) -> None:
-        """A parked pull is carried out again, and answered whatever comes of it."""
+        """A parked pull is carried out again, and answered whatever comes of it.
+
+        The subscription is the one of now: by the old one it would go past messages that its consumer wants since then.
+        """
         try:
-            answer = self._answer(pull)
+            answer = self._answer(self._checked(pull.request))
         except (BrokerError, ProtocolError) as error:
             answer = pull.request.failure(error)
         pull.request.reply(answer)

@@ -14,12 +14,14 @@ async def main() -> None:
             print("broker", broker.name, "of", broker.cluster, "at", broker.master)
         await admin.create_topic("example_admin", queues=2)
         for number in range(10):
-            await producer.send(rmq.Message("example_admin", str(number).encode()))
+            sent = await producer.send(rmq.Message("example_admin", str(number).encode()))
         stats = await admin.topic_stats("example_admin")
         for queue, state in stats.queues.items():
             read = await admin.read_queue(queue, state.min_offset)
             print(queue, state.messages, "messages:", [message.body for message in read.messages])
         assert stats.messages >= 10
+        assert sent.offset_message_id is not None
+        print("the last one:", (await admin.view_message("example_admin", sent.offset_message_id)).body)
 
 
 asyncio.run(main())

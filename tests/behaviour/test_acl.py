@@ -304,3 +304,21 @@ async def test_what_hooks_add_is_signed(guarded: GuardedCluster) -> None:
         sender._life.instance.remoting.add_hook(Marks())
         for _ in range(3):
             await sender.send(rmq.Message(ALLOWED, b"x"))
+
+
+@pytest.mark.feature("M1", "M3", "B23")
+async def test_signed_queries_by_key_and_by_id_work(guarded: GuardedCluster) -> None:
+    key = uuid.uuid4().hex
+    async with (
+        producer(guarded, credentials=ADMIN) as sender,
+        rmq.AdminClient(guarded.name_servers, credentials=ADMIN, mq_client_api_timeout=20.0) as admin,
+    ):
+        sent = await sender.send(rmq.Message(ALLOWED, key.encode(), keys=key))
+
+        async def found() -> bool:
+            return bool(await admin.query_messages(ALLOWED, key))
+
+        await eventually(found, 60.0)
+        assert sent.offset_message_id is not None
+        for message_id in (sent.message_id, sent.offset_message_id):
+            assert (await admin.view_message(ALLOWED, message_id)).body == key.encode()

@@ -6,14 +6,14 @@ from typing import final
 
 from aiorocketmq.admin.access import AccessOperations
 from aiorocketmq.admin.groups import GroupOperations
-from aiorocketmq.admin.messages import MessageOperations
+from aiorocketmq.admin.queries import QueryOperations
 from aiorocketmq.admin.topics import TopicOperations
 
 __all__ = ["AdminClient"]
 
 
 @final
-class AdminClient(TopicOperations, GroupOperations, MessageOperations, AccessOperations):
+class AdminClient(TopicOperations, GroupOperations, QueryOperations, AccessOperations):
     """Administration of a cluster: topics, groups, messages, brokers, users and policies. Shares the connections of other clients here.
 
     Args:

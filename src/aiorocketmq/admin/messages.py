@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
-from aiorocketmq.admin.results import QueueRead
+from aiorocketmq.admin.results import QueueRead, moment
 from aiorocketmq.errors import ConfigError, RemotingError
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.filters import SQL, build_subscription
 from aiorocketmq.model.names import LMQ_PREFIX, TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, PullMessageResponseHeader
 from aiorocketmq.protocol.message_codec import decode_messages
@@ -73,15 +74,19 @@ class MessageOperations(BrokerOperations):
 
         Cancelling it is safe.
         """
-        if isinstance(at, datetime):
-            if at.tzinfo is None:
-                raise ConfigError(f"at {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
-            at = at.timestamp()
-        elif isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < _YEAR_9999:
-            raise ConfigError(f"at {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
-        wanted = round(at * 1000)
+        wanted = milliseconds("at", at)
         found = await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, wanted))
         return await self._first_since(queue, wanted, found)
+
+    async def earliest_store_time(self, queue: MessageQueue) -> datetime | None:
+        """When the oldest message that a queue still has was stored (32); None when it has none.
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        return moment(await self._on_broker(queue, lambda address: self._instance().broker_api.earliest_store_time(address, queue)))
 
     async def _first_since(self, queue: MessageQueue, wanted: int, guess: int) -> int:
         """The offset of the first message stored at `wanted` or later, from a guess on: two messages are read where it is right."""
@@ -154,16 +159,7 @@ class MessageOperations(BrokerOperations):
                 accept=_ANSWERS,
             )
             limits = PullMessageResponseHeader.from_ext(answer.ext_fields)
-            config = self.config
-            messages = decode_messages(
-                answer.body,
-                broker_name=queue.broker_name,
-                max_body=config.max_decompressed_length,
-                queue=queue,
-                read_body=config.decode_read_body,
-                decompress=config.decode_decompress_body,
-            )
-            calls.namespace.unwrap_messages(messages)
+            messages = self._decoded(answer.body, queue.broker_name, queue)
             if queue.topic.startswith(LMQ_PREFIX):
                 for message in messages:
                     message.place_in(queue.topic)
@@ -172,6 +168,20 @@ class MessageOperations(BrokerOperations):
 
         return await self._on_broker(queue, ask)
 
+    def _decoded(self, records: bytes, broker: str, queue: MessageQueue | None = None) -> list[ReceivedMessage]:
+        """The messages of an answer, with the names that users know."""
+        config = self.config
+        messages = decode_messages(
+            records,
+            broker_name=broker,
+            max_body=config.max_decompressed_length,
+            queue=queue,
+            read_body=config.decode_read_body,
+            decompress=config.decode_decompress_body,
+        )
+        config.names.unwrap_messages(messages)
+        return messages
+
     async def _on_broker(self, queue: MessageQueue, ask: Callable[[str], Awaitable[T]]) -> T:
         self._check_queue(queue)
         try:
@@ -179,3 +189,18 @@ class MessageOperations(BrokerOperations):
         except RemotingError:
             self._queue_addresses.pop((queue.topic, queue.broker_name), None)  # it may have moved: look it up again next time
             raise
+
+
+def milliseconds(name: str, at: object) -> int:
+    """A time that a user gave, in milliseconds since the epoch.
+
+    Raises:
+        ConfigError: It is no time, or a datetime without a time zone.
+    """
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ConfigError(f"{name} {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
+        at = at.timestamp()
+    elif isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < _YEAR_9999:
+        raise ConfigError(f"{name} {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
+    return round(at * 1000)

@@ -15,6 +15,7 @@ from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.model.enums import Permission, ServiceState
 from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.sync.base import BlockingClient
 
@@ -253,6 +254,14 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         """
         return self._call(self._async.search_offset, queue, at)
 
+    def earliest_store_time(self, queue: MessageQueue) -> datetime | None:
+        """When the oldest message that a queue still has was stored (32); None when it has none.
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+        """
+        return self._call(self._async.earliest_store_time, queue)
+
     def read_queue(
         self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float | timedelta = 0.0
     ) -> QueueRead:
@@ -270,6 +279,50 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
         """
         return self._call(self._async.read_queue, queue, offset, count=count, expression=expression, wait=wait)
+
+    def query_messages(
+        self, topic: str, key: str, *, count: int = 64, since: datetime | float | None = None, until: datetime | float | None = None
+    ) -> tuple[ReceivedMessage, ...]:
+        """The messages of a topic that have a key, from all its brokers, in the order they were stored (12).
+
+        Brokers note keys a moment after they have stored a message.
+
+        Args:
+            topic: The topic.
+            key: One of the message's `keys`.
+            count: Messages of each broker at most, 1 to 1024, the newest ones; brokers may give fewer (64 by default).
+            since: Stored then or later: an aware datetime, or seconds since the epoch. None goes back as far as messages are stored.
+            until: Stored then or earlier.
+
+        Returns:
+            The messages; empty when there is none.
+
+        Raises:
+            ConfigError: The key is no key, a number or a time is none, or `since` is after `until`.
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed; its `result` has the messages of the others.
+            RocketMQError: No broker answered without an error.
+        """
+        return self._call(self._async.query_messages, topic, key, count=count, since=since, until=until)
+
+    def view_message(self, topic: str, message_id: str) -> ReceivedMessage:
+        """One message by its id (33, 12): that of its sender, or that of the broker that stores it.
+
+        Args:
+            topic: Its topic.
+            message_id: `message_id` or `offset_message_id` of a message or of a send result.
+
+        Returns:
+            The message; the one that was stored first where a send was tried again.
+
+        Raises:
+            ConfigError: The id is no text, or empty.
+            QueryNotFoundError: No broker has it, not yet, or not any more.
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed, and the others do not have it.
+            RocketMQError: No broker answered without an error.
+        """
+        return self._call(self._async.view_message, topic, message_id)
 
     def create_user(self, name: str, password: str, *, super_user: bool = False, enabled: bool = True) -> None:
         """Create a user on all brokers.

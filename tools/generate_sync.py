@@ -44,6 +44,7 @@ class Target:
         also: Further arguments for the constructor of the base class.
         base_module: Module of the base class.
         returns: Types whose twins in `base_module` are returned.
+        parent: Module of the asyncio class whose twin `base` inherits from, and its name: what that has is not written again.
     """
 
     module: str
@@ -55,6 +56,7 @@ class Target:
     also: str = ""
     base_module: str = "aiorocketmq.sync.base"
     returns: frozenset[str] = frozenset()
+    parent: tuple[str, str] | None = None
 
 
 TARGETS = (
@@ -71,10 +73,11 @@ TARGETS = (
         "TransactionProducer",
         "transaction",
         "BlockingTransactionProducer",
-        quick=frozenset({"send", "health", "send_in_transaction", "transaction"}),
+        quick=frozenset({"send_in_transaction", "transaction"}),
         also=', producer_fields.get("max_in_flight", 1024)',
         base_module="aiorocketmq.sync.transactions",
         returns=frozenset({"Transaction"}),
+        parent=("aiorocketmq.producer.producer", "Producer"),
     ),
     Target(
         "aiorocketmq.consumer.push", "PushConsumer", "consumer", "BlockingConsumer", frozenset({"run", "instance"}), frozenset({"health"})
@@ -210,13 +213,20 @@ class Generator:
         parents = self.lineage(module, target.name)
         self.imports.add(f"from {target.module} import {target.name} as Async{target.name}")
         self.imports.add(f"from {target.base_module} import {target.base}")
+        written = (
+            set() if target.parent is None else {id(node) for _, node in self.lineage(self.module(target.parent[0]), target.parent[1])}
+        )
+        final = [] if any(other.parent == (target.module, target.name) for other in TARGETS) else ["@final"]
         self.imports.add("from typing import final")
-        lines = ["@final", f"class {target.name}({target.base}[Async{target.name}]):"]
+        base = target.base if written else f"{target.base}[Async{target.name}]"
+        lines = [*final, f"class {target.name}({base}):"]
         lines.append(self.docstring(ast.get_docstring(parents[-1][1]) or "", 1))
         seen: set[str] = set()
         bodies: list[str] = []
         constructor = ""
         for owner, parent in parents:
+            if id(parent) in written:
+                continue
             inherited = frozenset(seen)  # an overloaded method comes several times in its own class
             for item in parent.body:
                 if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) or item.name in target.skip | ALWAYS_SKIPPED:

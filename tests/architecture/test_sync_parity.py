@@ -77,6 +77,11 @@ def test_a_twin_gives_no_coroutine(name: str) -> None:
     assert [word for word, value in public(kind).items() if inspect.iscoroutinefunction(value)] == []
 
 
+def test_a_twin_inherits_from_the_twin_of_what_its_class_inherits_from() -> None:
+    assert issubclass(aiorocketmq.sync.TransactionProducer, aiorocketmq.sync.Producer)
+    assert aiorocketmq.sync.TransactionProducer.send is aiorocketmq.sync.Producer.send
+
+
 def test_a_transaction_has_the_same_names_in_both() -> None:
     assert {*public(aiorocketmq.sync.Transaction), "message", "result"} == {*public(aiorocketmq.Transaction), "message", "result"}
 

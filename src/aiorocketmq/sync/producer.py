@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Self
 
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.core.fault import LATENCY_MAX, NOT_AVAILABLE
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Producer"]
 
 
-@final
 class Producer(BlockingProducer[AsyncProducer]):
     """Sends messages.
 

@@ -5,17 +5,13 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, final
 
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.model.message import Message
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.model.results import SendResult
 from aiorocketmq.model.transactions import TransactionSendResult
 from aiorocketmq.producer.checking import CheckListener
 from aiorocketmq.producer.decisions import EndTransactionHook
@@ -27,14 +23,13 @@ from aiorocketmq.sync.transactions import BlockingTransactionProducer, Transacti
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from aiorocketmq.client.health import Health, PingResult
     from aiorocketmq.producer.fields import ProducerFields
 
 __all__ = ["TransactionProducer"]
 
 
 @final
-class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer]):
+class TransactionProducer(BlockingTransactionProducer):
     """Sends messages that are delivered when a local transaction has succeeded, besides everything that a `Producer` does.
 
     Args:
@@ -87,273 +82,6 @@ class TransactionProducer(BlockingTransactionProducer[AsyncTransactionProducer])
             ),
             producer_fields.get("max_in_flight", 1024),
         )
-
-    def ping(self, *, timeout: float | timedelta | None = None) -> PingResult:
-        """Ask the name servers and every broker for a sign of life: for health checks.
-
-        Args:
-            timeout: Seconds for each answer; None takes `mq_client_api_timeout`.
-
-        Returns:
-            Who has answered how quickly, and who has not; `ok` when all have.
-
-        Raises:
-            RocketMQError: No broker has answered.
-            ClientStateError: The client does not run.
-        """
-        return self._call(self._async.ping, timeout=timeout)
-
-    def health(self) -> Health:
-        """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
-
-        A broker or name server that fails is seen with the first thing that goes wrong: its connection ends, a heartbeat is not answered.
-        `ping()` before it asks them all now, which shows here, too.
-
-        Returns:
-            One word (`status`), the reasons in sentences, and everything that they are made of.
-        """
-        return self._health()
-
-    def recall(self, topic: str, handle: str, *, timeout: float | timedelta | None = None) -> str:
-        """Take a message back that was sent with `delay=` or `deliver_at=`, before it is delivered.
-
-        Args:
-            topic: Its topic.
-            handle: `SendResult.recall_handle` of its send.
-            timeout: Seconds for the answer; None takes `send_msg_timeout`.
-
-        Returns:
-            The message's id. The broker answers so for a message that was taken back already, too.
-
-        Raises:
-            ConfigError: The handle is none, or belongs to another topic; nothing was asked.
-            InvalidNameError: The topic is not legal.
-            NotSupportedByBrokerError: The broker is older than 5.3.2; nothing was asked.
-            BrokerError: It is too late (code 604).
-            NoPermissionError: The broker does not take messages back: `recallMessageEnable` is false there by default.
-            RouteError, RemotingError: The broker cannot be reached, or does not answer.
-            ClientStateError: The producer is not running.
-        """
-        return self._call(self._async.recall, topic, handle, timeout=timeout)
-
-    @property
-    def traces_lost(self) -> int:
-        """Records of the message trace that were dropped since the start: too many waited, or no broker took them."""
-        return self._async.traces_lost
-
-    @property
-    def group(self) -> str:
-        """The producer group."""
-        return self._async.group
-
-    @property
-    def config(self) -> ClientConfig:
-        """The configuration that is in force."""
-        return self._async.config
-
-    @property
-    def state(self) -> ServiceState:
-        """Where in its life the producer is."""
-        return self._async.state
-
-    @property
-    def client_id(self) -> str:
-        """The id under which brokers know the client; "" before `start()`."""
-        return self._async.client_id
-
-    def start(self, *, timeout: float | timedelta | None = None) -> Self:
-        """Join the client instance of this process and loop, and fetch the routes of `topics`. A second call does nothing.
-
-        Args:
-            timeout: Seconds to wait until a name server answers. None starts without one: every send looks for routes again.
-
-        Raises:
-            NoNameServerError: No name server is configured, or none answered within `timeout`; the producer can be started again.
-            ClientClosedError: The producer was stopped.
-            ClientStateError: The group has a producer already, or the producer runs on another event loop.
-            ConfigError: The instance cannot be made from the configuration.
-        """
-        return self._start(timeout=timeout)
-
-    def stop(self, timeout: float | timedelta | None = None) -> None:
-        """Wait for unanswered sends, then leave the client instance. A second call does nothing; a stopped producer stays stopped.
-
-        Args:
-            timeout: Seconds to wait for answers, 0 or more; None takes `send_msg_timeout`. Sends that have not ended by then end with a
-                `SendError`, whose `maybe_stored` says whether a broker may have them.
-
-        Raises:
-            ConfigError: The time-out is none; the producer is stopped all the same, with the usual one.
-            ClientStateError: The producer was started on another event loop.
-        """
-        self._end(self._async.stop, timeout)
-
-    def send(
-        self,
-        message: Message,
-        *,
-        queue: MessageQueue | None = None,
-        selector: QueueSelector | None = None,
-        sharding_key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> SendResult:
-        """Send one message and wait until a broker has stored it.
-
-        Without `queue`, `selector` and `sharding_key` the topic's queues take turns, and a failed try goes to another broker. With one of
-        them the queue is fixed and the message is put on the wire only once; a missing connection is waited for all the same.
-
-        Args:
-            message: The message. It is not changed, and may be sent again.
-            queue: The queue to send to.
-            selector: Callable `(queues, message) -> queue`; what it raises is the outcome of the send.
-            sharding_key: Messages of one key go to one queue, the same one that Java's hash selector takes; stored with the message in
-                place of its own key. Where their order matters, wait for each one before you send the next: brokers store messages that are
-                on their way at the same time in any order.
-            timeout: Seconds for everything, waiting for room in the window included; None takes `send_msg_timeout`.
-
-        Returns:
-            Where the message is stored. Check `result.ok` when anything but `SendStatus.SEND_OK` matters to you.
-
-        Raises:
-            InvalidMessageError, InvalidNameError, ConfigError: The message, its topic or the time-out cannot work; nothing was sent.
-            NotSupportedByBrokerError: The message has a delay by time, and no broker of the topic has timers; nothing was sent.
-            RouteError: There is no way to the topic; nothing was sent.
-            SendTimeoutError: The time has passed. `maybe_stored` says whether the message may be stored all the same.
-            SendError: Every try failed; `attempts` has a line for each, and `maybe_stored` is as above.
-            ClientStateError: The producer is not running, or belongs to another event loop.
-        """
-        return self._send(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
-
-    def send_nowait(
-        self,
-        message: Message,
-        *,
-        queue: MessageQueue | None = None,
-        selector: QueueSelector | None = None,
-        sharding_key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Future[SendResult]:
-        """Send one message without waiting for its answer; waits for room while `max_in_flight` futures are open. Arguments as in `send()`.
-
-        A failed try is repeated as in `send()`, also when the queue is fixed, then on the same broker. (Java's asynchronous send gives up
-        at the first error that a broker answers with: under load that loses what a pause of 100 ms would have saved.)
-
-        Returns:
-            A `concurrent.futures.Future` with the result or the error. Cancelling it takes a message back that is not on its way yet.
-
-        Raises:
-            WindowFullError: The window is full, and this is the event-loop thread, which has to empty it; nothing was sent.
-            InvalidMessageError, InvalidNameError, ConfigError: As for `send()`; nothing was sent.
-            ClientStateError: The producer is not running, or belongs to another event loop.
-        """
-        return self._submit(message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
-
-    def send_oneway(
-        self,
-        message: Message,
-        *,
-        queue: MessageQueue | None = None,
-        selector: QueueSelector | None = None,
-        sharding_key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> None:
-        """Send one message that no broker confirms; returns when it is handed to the connection. Arguments as in `send()`.
-
-        Nobody learns whether the message was stored: use it for what may get lost, such as metrics. Who sends many in a row
-        waits now and then until the connection has taken them, so that they do not pile up in memory.
-
-        Raises:
-            InvalidMessageError, InvalidNameError, ConfigError, RouteError, NotSupportedByBrokerError: As for `send()`; nothing was sent.
-            SendTimeoutError: No connection was there in time, and nothing was sent; or it took no more, and `maybe_stored` is True.
-            SendError: No way to a broker was found, or the connection went with the message half-way.
-            ClientStateError: The producer is not running, or belongs to another event loop.
-        """
-        self._call(self._async.send_oneway, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
-
-    def send_batch(
-        self, messages: Sequence[Message], *, queue: MessageQueue | None = None, timeout: float | timedelta | None = None
-    ) -> SendResult:
-        """Send messages of one topic in one request: all are stored in one queue, one after the other, or none.
-
-        A batch is never split; its messages are compressed only with `compress_batches`.
-
-        Args:
-            messages: One or more messages of the same topic and `wait_store_ok`, without delay, together at most `max_message_size` bytes
-                in their encoded form (22 bytes and the properties for each, besides its body).
-            queue: The queue to send to; None lets the queues take turns.
-            timeout: Seconds for everything; None takes `send_msg_timeout`.
-
-        Returns:
-            One result; `message_id` and `offset_message_id` hold the ids of all messages, joined by commas.
-
-        Raises:
-            InvalidMessageError: The messages cannot be one batch, or are too large together; nothing was sent.
-            SendError, SendTimeoutError, RouteError, InvalidNameError, ConfigError, ClientStateError: As for `send()`.
-        """
-        return self._call(self._async.send_batch, messages, queue=queue, timeout=timeout)
-
-    def request(
-        self,
-        message: Message,
-        *,
-        queue: MessageQueue | None = None,
-        selector: QueueSelector | None = None,
-        sharding_key: str | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> ReceivedMessage:
-        """Send a message and wait until one of its consumers replies, by `PushConsumer.respond()` or in Java. Arguments as in `send()`.
-
-        The reply comes to this process by way of a broker; needs brokers from 4.6 on. The first request to a topic makes us known to all
-        brokers of the cluster, which takes a moment.
-
-        Args:
-            timeout: Seconds for everything, until the reply is there; responders are told it, and leave older requests alone. None takes
-                `send_msg_timeout`.
-
-        Returns:
-            The reply, as its sender made it.
-
-        Raises:
-            ReplyTimeoutError: The request is stored, but nobody has replied in time. It may have been carried out, or may be later.
-            InvalidMessageError: The message cannot be sent, or has a delay; nothing was sent.
-            SendError, SendTimeoutError, RouteError, InvalidNameError, ClientStateError: The request could not be sent; as of `send()`.
-            ClientClosedError: The producer was stopped before the reply came.
-        """
-        return self._call(self._async.request, message, queue=queue, selector=selector, sharding_key=sharding_key, timeout=timeout)
-
-    def reply(self, request: ReceivedMessage, answer: bytes | Message, *, timeout: float | timedelta | None = None) -> SendResult:
-        """Reply to a request by hand; `PushConsumer.respond()` does it with what a function returns.
-
-        Args:
-            request: The request, as a consumer got it from a Python or Java producer.
-            answer: The body of the reply; or a message, of which all but the topic is sent.
-            timeout: Seconds for everything; None takes `send_msg_timeout`.
-
-        Raises:
-            InvalidMessageError: The message is no request, or the answer cannot be sent.
-            SendError: The reply could not be handed to whoever waits for it: the client is not there any more, or no broker is reachable.
-            ClientStateError: The producer is not running, or belongs to another event loop.
-        """
-        return self._call(self._async.reply, request, answer, timeout=timeout)
-
-    def fetch_publish_message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """The queues of a topic that can be written now, as the name server tells them.
-
-        Raises:
-            InvalidNameError: The topic is not legal.
-            RouteError: The topic does not exist, has no such queue, or no name server answers.
-            BrokerError, ProtocolError, RemotingError: The name servers refuse the question, talk nonsense, or break TLS handshakes off.
-            ClientStateError: The producer is not running.
-        """
-        return self._call(self._async.fetch_publish_message_queues, topic)
-
-    def add_retry_response_code(self, code: int) -> None:
-        """Try sends again after one more broker code.
-
-        Raises:
-            ConfigError: It is no number of 32 bits signed.
-        """
-        self._run(self._async.add_retry_response_code, code)
 
     def register_end_transaction_hook(self, hook: EndTransactionHook) -> None:
         """Let a hook see every decision before a broker is told, those of checks too.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from aiorocketmq.errors import UsageError
 from aiorocketmq.model.enums import TransactionState
@@ -23,12 +23,21 @@ from aiorocketmq.producer.selectors import QueueSelector
 from aiorocketmq.producer.transaction import Execute, TransactionProducer
 from aiorocketmq.producer.transaction import Transaction as AsyncTransaction
 from aiorocketmq.sync.base import BlockingProducer
+from aiorocketmq.sync.producer import Producer
 
-S = TypeVar("S", bound=TransactionProducer)
 
+class BlockingTransactionProducer(Producer):
+    """A blocking transaction producer: a blocking producer whose asyncio twin does transactions, too.
 
-class BlockingTransactionProducer(BlockingProducer[S]):
-    """A blocking transaction producer."""
+    Args:
+        client: The asyncio producer.
+        max_in_flight: Futures of `send_nowait()` that may be open.
+    """
+
+    _async: TransactionProducer
+
+    def __init__(self, client: TransactionProducer, max_in_flight: int) -> None:
+        BlockingProducer.__init__(self, client, max_in_flight)  # that of `Producer` makes a twin itself
 
     def _transaction(
         self,
@@ -93,7 +102,7 @@ class Transaction:
     What is no error of the program (`KeyboardInterrupt`, `SystemExit`) leaves the transaction open, for `check` to decide.
     """
 
-    def __init__(self, producer: BlockingTransactionProducer[Any], twin: AsyncTransaction) -> None:
+    def __init__(self, producer: BlockingTransactionProducer, twin: AsyncTransaction) -> None:
         self._producer = producer
         self._twin = twin
 

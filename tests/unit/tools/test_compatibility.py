@@ -41,7 +41,7 @@ def test_every_capability_has_a_row() -> None:
     names = [name for _, features in compatibility.load_sections() for name in features]
     assert len(names) == len(set(names)) == 317
     page = compatibility.render({"A1": {"embedded": {"passed": 1}}})
-    assert "Of 317 capabilities 1 are shown by tests, 316 are missing." in page
+    assert "Of 317 capabilities 1 are shown by tests, 315 are missing, 1 have no meaning here." in page
     assert [line.split()[1] for line in page.splitlines() if line.startswith("| ") and line.split()[1][1:].isdigit()] == names
 
 
@@ -90,6 +90,20 @@ def test_a_feature_without_any_test_is_missing() -> None:
     (unseen,) = [line for line in page.splitlines() if line.startswith("| A2 |")]
     assert seen.endswith("| – | yes | – | – |")
     assert unseen.endswith("| missing | missing | missing | missing |")
+
+
+def test_a_capability_without_meaning_says_why_unless_a_test_shows_it() -> None:
+    names = {name for _, features in compatibility.load_sections() for name in features}
+    reasons = compatibility.load_reasons()
+    assert set(reasons) <= names
+    page = compatibility.render({})
+    for name, reason in reasons.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        assert row.endswith("| none | none | none | none |")
+        assert f"\n{name}: {reason}.\n" in page
+    shown = compatibility.render({name: {"unit": {"passed": 1}} for name in reasons})
+    assert "| none |" not in shown
+    assert "0 have no meaning here" in shown
 
 
 def test_check_tells_a_stale_page_from_a_current_one(

@@ -62,6 +62,7 @@ class BrokerConfig:
         delay_levels: Seconds of each delay level.
         timer_max_delay: Seconds that a message may ask to be delayed at most.
         recall_messages: Producers may take such messages back. Java's `recallMessageEnable`, which is false by default.
+        reject_transactions: Half messages are refused. Java's `rejectTransactionMessage`.
         transaction_timeout: Seconds after which a producer is asked about a half message that nobody decided, unless the message says
             otherwise. Java's `transactionTimeOut`.
         transaction_check_interval: Seconds until it is asked again.
@@ -95,6 +96,7 @@ class BrokerConfig:
     delay_levels: tuple[float, ...] = DELAY_LEVELS
     timer_max_delay: float = 3 * 24 * 3600
     recall_messages: bool = True
+    reject_transactions: bool = False
     transaction_timeout: float = 6.0
     transaction_check_interval: float = 30.0
     transaction_check_max: int = 15
@@ -125,7 +127,7 @@ class BrokerConfig:
         whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
         whole("default_topic_queues", self.default_topic_queues, 1, 65535)
         whole("recent_bytes", self.recent_bytes, 0)
-        for name in ("auto_create_topics", "auto_create_groups", "recall_messages", "long_polling"):
+        for name in ("auto_create_topics", "auto_create_groups", "recall_messages", "reject_transactions", "long_polling"):
             flag(name, getattr(self, name))
         check_text("cluster_name", self.cluster, _LONGEST_NAME)
         check_text("region_id", self.region_id, _LONGEST_NAME)
@@ -148,6 +150,7 @@ class BrokerSettings(TypedDict, total=False):
     delay_levels: Sequence[float]
     timer_max_delay: Duration
     recall_messages: bool
+    reject_transactions: bool
     transaction_timeout: Duration
     transaction_check_interval: Duration
     transaction_check_max: int

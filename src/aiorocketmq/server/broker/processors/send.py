@@ -124,6 +124,9 @@ class SendProcessor:
         """Park the message if its properties ask for it, and fill in what follows from them."""
         retried = message.reconsume_times > 0 and (number_or_none(properties.get(props.DELAY, "")) or 0) > 0
         if properties.get(props.TRANSACTION_PREPARED) == "true" and not retried and not given_back:
+            if self._state.config.reject_transactions:
+                text = f"the broker[{self._state.address}] sending transaction message is forbidden"
+                raise broker_error(ResponseCode.NO_PERMISSION, text, topic=message.topic)
             prepare_half(self._state, message, properties)
         else:
             delay(self._state, message, properties)

@@ -170,7 +170,7 @@ def test_what_was_refused_can_be_shown_by_tracebacks_with_variables() -> None:
         (Producer, ("no address",)),
         (CredentialsFile, ("",)),
     ):
-        made: Any = object.__new__(kind)
+        made: Any = kind.__new__(kind)
         with pytest.raises((ConfigError, InvalidNameError, TypeError)):
             kind.__init__(made, *arguments)
         assert SECRET not in repr(made)

@@ -58,6 +58,7 @@ class BrokerState:
         self.monotonic = monotonic
         self.started_ms = now_ms()
         ip = ip_address(host)
+        self.ip = str(ip)
         self.address = format_address(host, port)
         self.perm = _READ | _WRITE
         self.store = Store(config.path, store_host=(ip.packed, port), now_ms=now_ms, flush=config.flush, recent_bytes=config.recent_bytes)

@@ -132,7 +132,7 @@ class PullProcessor:
         state = self._state
         header = request.header
         if not state.readable:
-            return _no_permission(request, _FORBIDDEN_BROKER, f"the broker[{state.address}] pulling message is forbidden")
+            return _no_permission(request, _FORBIDDEN_BROKER, f"the broker[{state.ip}] pulling message is forbidden")
         group = state.groups.require(header.consumer_group)
         if not group.consume_enable:
             return _no_permission(request, _FORBIDDEN_GROUP, f"subscription group no permission, {header.consumer_group}")

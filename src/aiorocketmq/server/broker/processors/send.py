@@ -125,7 +125,7 @@ class SendProcessor:
         retried = message.reconsume_times > 0 and (number_or_none(properties.get(props.DELAY, "")) or 0) > 0
         if properties.get(props.TRANSACTION_PREPARED) == "true" and not retried and not given_back:
             if self._state.config.reject_transactions:
-                text = f"the broker[{self._state.address}] sending transaction message is forbidden"
+                text = f"the broker[{self._state.ip}] sending transaction message is forbidden"
                 raise broker_error(ResponseCode.NO_PERMISSION, text, topic=message.topic)
             prepare_half(self._state, message, properties)
         else:
@@ -144,7 +144,7 @@ class SendProcessor:
         name = header.topic
         topic = state.topics.latest(name)
         if topic is not None and topic.order and not state.writable:
-            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden", topic=name)
+            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.ip}] sending message is forbidden", topic=name)
         if topic is None:
             names.check_topic(name)
         if name in names.NOT_ALLOWED_SEND_TOPICS:
@@ -321,7 +321,7 @@ class SendProcessor:
         header = request.header
         group = state.groups.require(header.group)
         if not state.writable:
-            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.address}] sending message is forbidden")
+            raise broker_error(ResponseCode.NO_PERMISSION, f"the broker[{state.ip}] sending message is forbidden")
         if group.retry_queue_nums <= 0:
             return request.answer()
         retry = state.topics.create_derived(names.retry_topic(header.group), group.retry_queue_nums, unit=header.unit_mode)

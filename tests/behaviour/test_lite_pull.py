@@ -110,7 +110,7 @@ async def test_only_what_was_committed_is_behind_a_group_that_commits_by_itself(
 async def test_assigned_queues_alone_are_read(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "assigned", 4), cluster.unique("g")
     async with cluster.producer() as producer, lite(cluster, group) as consumer:
-        queues = sorted(await consumer.message_queues(topic))
+        queues = sorted(await consumer.queues(topic))
         assert len(queues) == 4
         await consumer.assign(queues[1:2])
         assert consumer.assigned == frozenset(queues[1:2])
@@ -134,7 +134,7 @@ async def test_assigned_queues_can_be_filtered(cluster: Cluster) -> None:
     async with cluster.producer() as producer, lite(cluster, cluster.unique("g")) as consumer:
         await send(producer, topic, [b"1"], tag="red")
         await send(producer, topic, [b"2"], tag="blue")
-        await consumer.assign(await consumer.message_queues(topic), "blue")
+        await consumer.assign(await consumer.queues(topic), "blue")
         assert [message.body for message in await poll_all(consumer, 1)] == [b"2"]
         assert await consumer.poll(timeout=0.3) == []
 
@@ -158,7 +158,7 @@ async def test_a_queue_goes_on_where_it_is_told(cluster: Cluster) -> None:
         await consumer.seek_to_end(queue)
         assert await consumer.poll(timeout=0.3) == []
         await eventually(lambda: True)
-        await consumer.seek(queue, await consumer.offset_for_timestamp(queue, middle))
+        await consumer.seek(queue, await consumer.search_offset(queue, middle))
         assert [message.body for message in await poll_all(consumer, 5)] == numbered(5, start=5)
         for offset in (11, -1):
             with pytest.raises(rmq.ConfigError, match="offset"):

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueRead, moment
-from aiorocketmq.errors import ConfigError, RemotingError
-from aiorocketmq.model.checks import duration, whole
+from aiorocketmq.errors import RemotingError
+from aiorocketmq.model.checks import duration, milliseconds, whole
 from aiorocketmq.model.filters import SQL, build_subscription
 from aiorocketmq.model.names import LMQ_PREFIX, TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.parsing import INT64_MAX
@@ -21,8 +21,6 @@ from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.sysflag import PullSysFlag
 
 T = TypeVar("T")
-
-_YEAR_9999: Final = 253402300800
 
 _LATE_ANSWER: Final = 15.0
 """Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
@@ -189,18 +187,3 @@ class MessageOperations(BrokerOperations):
         except RemotingError:
             self._queue_addresses.pop((queue.topic, queue.broker_name), None)  # it may have moved: look it up again next time
             raise
-
-
-def milliseconds(name: str, at: object) -> int:
-    """A time that a user gave, in milliseconds since the epoch.
-
-    Raises:
-        ConfigError: It is no time, or a datetime without a time zone.
-    """
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise ConfigError(f"{name} {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
-        at = at.timestamp()
-    elif isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < _YEAR_9999:
-        raise ConfigError(f"{name} {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
-    return round(at * 1000)

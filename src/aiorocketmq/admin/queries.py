@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from aiorocketmq.admin.messages import MessageOperations, milliseconds
+from aiorocketmq.admin.messages import MessageOperations
 from aiorocketmq.errors import BrokerError, ConfigError, ProtocolError, QueryNotFoundError
-from aiorocketmq.model.checks import whole
+from aiorocketmq.model.checks import milliseconds, whole
 from aiorocketmq.model.names import check_topic
 from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.parsing import INT64_MAX

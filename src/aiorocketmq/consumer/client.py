@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Self
 
 from aiorocketmq.client.watched import Watched
 from aiorocketmq.consumer.puller import FlowControl
-from aiorocketmq.errors import ClientClosedError
+from aiorocketmq.errors import ClientClosedError, ConfigError
+from aiorocketmq.model.checks import milliseconds
 from aiorocketmq.model.enums import ServiceState
+from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.member import GroupMember
     from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.model.namespace import Namespace
-    from aiorocketmq.model.queue import MessageQueue
 
 
 class GroupConsumer(Watched):
@@ -130,7 +131,7 @@ class GroupConsumer(Watched):
         """
         return await self._running().lag()
 
-    async def message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+    async def queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """The queues of a topic that can be read, of this consumer and of others.
 
         Args:
@@ -145,4 +146,44 @@ class GroupConsumer(Watched):
         name = self._namespace.unwrap(topic)
         self._namespace.check_topic(name)
         await instance.routes.fetch(name)
-        return instance.routes.subscribe_queues(name) or ()
+        return tuple(sorted(instance.routes.subscribe_queues(name) or ()))
+
+    async def min_offset(self, queue: MessageQueue) -> int:
+        """The offset of the oldest message that a queue still holds, of this consumer's or any other.
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        member, queue = self._running(), self._own(queue)
+        return await member.instance.broker_api.min_offset(member.master_of(queue), queue)
+
+    async def max_offset(self, queue: MessageQueue) -> int:
+        """The offset that the next message of a queue will get; raises as `min_offset()`."""
+        member, queue = self._running(), self._own(queue)
+        return await member.instance.broker_api.max_offset(member.master_of(queue), queue)
+
+    async def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
+        """The offset of the first message of a queue that was stored at a time or later, that of the next one when nothing is that new.
+
+        Args:
+            queue: The queue, of this consumer or any other.
+            at: An aware datetime, or seconds since the epoch.
+
+        Raises:
+            ConfigError: It is no time.
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        member, queue = self._running(), self._own(queue)
+        return await member.instance.broker_api.search_offset(member.master_of(queue), queue, milliseconds("at", at))
+
+    def _own(self, queue: object) -> MessageQueue:
+        """A queue that a user gave, under the names of this consumer's namespace.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        if not isinstance(queue, MessageQueue):
+            raise ConfigError(f"queue {queue!r} is no MessageQueue", hint="take it from `assigned`, `queues()` or `message.queue`")
+        return self._namespace.unwrap_queue(queue)

@@ -203,10 +203,6 @@ class LitePullMember(GroupMember):
             self.service.look_at(assigned)
             assigned.puller.pull()
 
-    async def offset_at(self, queue: MessageQueue, stored_ms: int) -> int:
-        """The offset of the first message that was stored at a time or later; raises as `ends()`."""
-        return await self.instance.broker_api.search_offset(self.master_of(queue), queue, stored_ms)
-
     # --- offsets ------------------------------------------------------------------------------------------------------------------------
 
     def to_commit(self, queues: Collection[MessageQueue] | None) -> dict[MessageQueue, int]:

@@ -194,7 +194,7 @@ class LitePullConsumer(GroupConsumer):
         Queues that were read before and are not among them are saved and left. Those that are keep their place.
 
         Args:
-            queues: Queues, as `message_queues()` tells them; none is allowed.
+            queues: Queues, as `queues()` tells them; none is allowed.
             expression: A filter for all of them, as of `subscribe()`.
 
         Raises:
@@ -209,7 +209,7 @@ class LitePullConsumer(GroupConsumer):
         self._life.check_not_stopped()
         if self._wanted is None and self._subscriptions.all:
             raise ClientStateError("assign() was called on a consumer that has subscribed topics", hint=_MODES)
-        wanted = frozenset(self._namespace.unwrap_queue(_queue(queue)) for queue in _several(queues))
+        wanted = frozenset(self._own(queue) for queue in _several(queues))
         member = self._runtime
         if member is not None:
             await member.check_exist(wanted)
@@ -468,25 +468,6 @@ class LitePullConsumer(GroupConsumer):
         """
         return await self._running().committed(self._own(queue))
 
-    async def offset_for_timestamp(self, queue: MessageQueue, at: datetime | float) -> int:
-        """The offset of the first message of a queue that was stored at a time or later.
-
-        Args:
-            queue: Any queue.
-            at: An aware datetime, or seconds since the epoch.
-
-        Raises:
-            ConfigError: It is no time.
-            RocketMQError: The broker refused, or could not be reached.
-            ClientStateError: The consumer does not run.
-        """
-        return await self._running().offset_at(self._own(queue), _milliseconds(at))
-
-    # --- what can be seen -------------------------------------------------------------------------------------------------------------
-
-    def _own(self, queue: object) -> MessageQueue:
-        return self._namespace.unwrap_queue(_queue(queue))
-
 
 def _with_filters(topics: Topics) -> dict[str, str | SQL | None]:
     if isinstance(topics, str):
@@ -504,23 +485,7 @@ def _topic(topic: object) -> str:
     return topic
 
 
-def _queue(queue: object) -> MessageQueue:
-    if not isinstance(queue, MessageQueue):
-        raise ConfigError(f"queue {queue!r} is no MessageQueue", hint="take it from `assigned`, `message_queues()` or `message.queue`")
-    return queue
-
-
 def _several(queues: object) -> Iterable[object]:
     if isinstance(queues, MessageQueue) or not isinstance(queues, Iterable):
         raise ConfigError(f"queues {queues!r} is no list of queues", hint="give a list of MessageQueue")
     return queues
-
-
-def _milliseconds(at: object) -> int:
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise ConfigError(f"time {at!r} has no time zone", hint="use an aware datetime, or seconds since the epoch")
-        return int(at.timestamp() * 1000)
-    if isinstance(at, bool) or not isinstance(at, int | float):
-        raise ConfigError(f"time {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
-    return int(at * 1000)

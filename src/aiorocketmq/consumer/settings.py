@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.checks import INT32_MAX, checked_hooks, duration, flag, member, whole
+from aiorocketmq.model.checks import INT32_MAX, YEAR_10000, checked_hooks, duration, flag, member, whole
 from aiorocketmq.model.enums import MessageModel, StartFrom
 from aiorocketmq.model.names import DEFAULT_CONSUMER_GROUP, check_group, check_topic
 from aiorocketmq.model.queue import MessageQueue
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RECONSUME_TIMES: Final = 16
 START_TIMESTAMP_BACK: Final = 30 * 60.0
 """With `StartFrom.TIMESTAMP` and no `start_timestamp`: this many seconds before the consumer was made."""
-YEAR_10000: Final = 253_402_300_800
-"""Seconds since the epoch; what is beyond is meant as milliseconds."""
 STORE_METHODS: Final = tuple(name for name in vars(OffsetStore) if not name.startswith("_"))
 HOOK_METHODS: Final = ("before_consume", "after_consume", "keep")
 MIB: Final = 1024 * 1024

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -15,11 +15,13 @@ from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.parsing import INT32_MAX
 from aiorocketmq.wording import shown
 
-__all__ = ["INT32_MAX", "checked_hooks", "dropped", "duration", "flag", "member", "whole"]
+__all__ = ["INT32_MAX", "YEAR_10000", "checked_hooks", "dropped", "duration", "flag", "member", "milliseconds", "whole"]
 
 E = TypeVar("E", bound=Enum)
 
 _ENDLESS: Final = float("inf")
+YEAR_10000: Final = 253_402_300_800
+"""Seconds since the epoch; what is beyond is meant as milliseconds."""
 
 
 def duration(name: str, value: object, low: float | None = None, high: float = _ENDLESS) -> float:
@@ -116,3 +118,18 @@ def dropped(answer: object) -> bool:
     if inspect.iscoroutine(answer):
         answer.close()
     return inspect.isawaitable(answer)
+
+
+def milliseconds(name: str, at: object) -> int:
+    """A time that a user gave, in milliseconds since the epoch.
+
+    Raises:
+        ConfigError: It is no time, or a datetime without a time zone.
+    """
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ConfigError(f"{name} {at!r} has no time zone", hint="use datetime.now(UTC), or seconds since the epoch")
+        at = at.timestamp()
+    elif isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < YEAR_10000:
+        raise ConfigError(f"{name} {at!r} is no time", hint="use an aware datetime, or seconds since the epoch")
+    return round(at * 1000)

@@ -19,6 +19,7 @@ from aiorocketmq.consumer.settings import MIB, MessageQueueListener
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
+from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.sync.base import BlockingConsumer
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
-    from aiorocketmq.model.queue import MessageQueue
 
 __all__ = ["PushConsumer"]
 
@@ -264,7 +264,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """
         return self._call(self._async.lag)
 
-    def message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+    def queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """The queues of a topic that can be read, of this consumer and of others.
 
         Args:
@@ -275,7 +275,34 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             RocketMQError: The name servers cannot be asked.
             ClientStateError: The consumer does not run.
         """
-        return self._call(self._async.message_queues, topic)
+        return self._call(self._async.queues, topic)
+
+    def min_offset(self, queue: MessageQueue) -> int:
+        """The offset of the oldest message that a queue still holds, of this consumer's or any other.
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.min_offset, queue)
+
+    def max_offset(self, queue: MessageQueue) -> int:
+        """The offset that the next message of a queue will get; raises as `min_offset()`."""
+        return self._call(self._async.max_offset, queue)
+
+    def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
+        """The offset of the first message of a queue that was stored at a time or later, that of the next one when nothing is that new.
+
+        Args:
+            queue: The queue, of this consumer or any other.
+            at: An aware datetime, or seconds since the epoch.
+
+        Raises:
+            ConfigError: It is no time.
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.search_offset, queue, at)
 
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...

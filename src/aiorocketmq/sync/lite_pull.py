@@ -226,7 +226,7 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
         """
         return self._call(self._async.lag)
 
-    def message_queues(self, topic: str) -> tuple[MessageQueue, ...]:
+    def queues(self, topic: str) -> tuple[MessageQueue, ...]:
         """The queues of a topic that can be read, of this consumer and of others.
 
         Args:
@@ -237,7 +237,34 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
             RocketMQError: The name servers cannot be asked.
             ClientStateError: The consumer does not run.
         """
-        return self._call(self._async.message_queues, topic)
+        return self._call(self._async.queues, topic)
+
+    def min_offset(self, queue: MessageQueue) -> int:
+        """The offset of the oldest message that a queue still holds, of this consumer's or any other.
+
+        Raises:
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.min_offset, queue)
+
+    def max_offset(self, queue: MessageQueue) -> int:
+        """The offset that the next message of a queue will get; raises as `min_offset()`."""
+        return self._call(self._async.max_offset, queue)
+
+    def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
+        """The offset of the first message of a queue that was stored at a time or later, that of the next one when nothing is that new.
+
+        Args:
+            queue: The queue, of this consumer or any other.
+            at: An aware datetime, or seconds since the epoch.
+
+        Raises:
+            ConfigError: It is no time.
+            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.search_offset, queue, at)
 
     def subscribe(self, topic: str, expression: str | SQL | None = "*") -> None:
         """Consume one more topic, or give a topic another filter, before the start or while running.
@@ -271,7 +298,7 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
         Queues that were read before and are not among them are saved and left. Those that are keep their place.
 
         Args:
-            queues: Queues, as `message_queues()` tells them; none is allowed.
+            queues: Queues, as `queues()` tells them; none is allowed.
             expression: A filter for all of them, as of `subscribe()`.
 
         Raises:
@@ -390,17 +417,3 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
             ClientStateError: The consumer does not run.
         """
         return self._call(self._async.committed, queue)
-
-    def offset_for_timestamp(self, queue: MessageQueue, at: datetime | float) -> int:
-        """The offset of the first message of a queue that was stored at a time or later.
-
-        Args:
-            queue: Any queue.
-            at: An aware datetime, or seconds since the epoch.
-
-        Raises:
-            ConfigError: It is no time.
-            RocketMQError: The broker refused, or could not be reached.
-            ClientStateError: The consumer does not run.
-        """
-        return self._call(self._async.offset_for_timestamp, queue, at)

@@ -160,9 +160,9 @@ async def test_queues_of_others_and_odd_values_are_refused() -> None:
             with pytest.raises(rmq.ConfigError, match="time zone"):
                 import datetime
 
-                await consumer.offset_for_timestamp(queue, datetime.datetime(2026, 1, 1))
+                await consumer.search_offset(queue, datetime.datetime(2026, 1, 1))
             with pytest.raises(rmq.TopicNotFoundError):
-                await consumer.message_queues("nowhere")
+                await consumer.queues("nowhere")
 
 
 @pytest.mark.feature("I4")

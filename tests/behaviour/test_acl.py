@@ -306,7 +306,7 @@ async def test_what_hooks_add_is_signed(guarded: GuardedCluster) -> None:
             await sender.send(rmq.Message(ALLOWED, b"x"))
 
 
-@pytest.mark.feature("M1", "M3")
+@pytest.mark.feature("M1", "M3", "B23")
 async def test_signed_queries_by_key_and_by_id_work(guarded: GuardedCluster) -> None:
     key = uuid.uuid4().hex
     async with (

@@ -29,6 +29,7 @@ async def producer(cluster: Cluster) -> AsyncIterator[Producer]:
         yield client
 
 
+@pytest.mark.feature("B23")
 async def test_messages_are_found_by_each_of_their_keys(cluster: Cluster, admin: AdminClient, producer: Producer) -> None:
     topic, other = cluster.unique("query_key"), cluster.unique("query_other")
     for each in (topic, other):
@@ -52,7 +53,7 @@ async def _found(admin: AdminClient, topic: str, key: str, count: int) -> bool:
     return len(await admin.query_messages(topic, key)) == count
 
 
-@pytest.mark.feature("A6")
+@pytest.mark.feature("B23", "A6")
 async def test_a_message_is_viewed_by_both_of_its_ids(cluster: Cluster, admin: AdminClient, producer: Producer) -> None:
     topic = cluster.unique("query_id")
     await admin.create_topic(topic, queues=1)
@@ -83,7 +84,7 @@ async def test_a_message_is_viewed_by_both_of_its_ids(cluster: Cluster, admin: A
             await admin.view_message(topic, unknown)
 
 
-@pytest.mark.feature("L11")
+@pytest.mark.feature("B23", "L11")
 async def test_names_of_a_namespace_are_the_users(cluster: Cluster) -> None:
     topic = cluster.unique("query_space")
     async with cluster.admin(namespace="space") as admin, cluster.producer(namespace="space") as producer:
@@ -95,6 +96,7 @@ async def test_names_of_a_namespace_are_the_users(cluster: Cluster) -> None:
         assert (await admin.view_message(topic, sent.offset_message_id)).topic == topic
 
 
+@pytest.mark.feature("B23")
 async def test_the_blocking_twin_finds_the_same(cluster: Cluster, admin: AdminClient, producer: Producer) -> None:
     topic = cluster.unique("query_sync")
     await admin.create_topic(topic, queues=1)
@@ -106,6 +108,7 @@ async def test_the_blocking_twin_finds_the_same(cluster: Cluster, admin: AdminCl
         assert twin.earliest_store_time(MessageQueue(topic, cluster.broker_name, 0)) is not None
 
 
+@pytest.mark.feature("B23")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -125,6 +128,7 @@ async def test_queries_that_cannot_work_are_refused(admin: AdminClient, argument
         await admin.query_messages(**{"topic": "topic", "key": "key", **arguments})
 
 
+@pytest.mark.feature("B23")
 async def test_ids_and_topics_that_are_none_are_refused(cluster: Cluster, admin: AdminClient) -> None:
     for message_id in ("", None, 5):
         with pytest.raises(ConfigError, match="is no id"):

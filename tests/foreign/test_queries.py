@@ -11,6 +11,7 @@ from tests.support.java import NEWEST
 from tests.support.waiting import eventually
 
 
+@pytest.mark.feature("B23")
 @pytest.mark.timeout(180)
 async def test_mqadmin_finds_the_same_messages(cluster: Cluster, mqadmin: MqAdmin) -> None:
     topic = await cluster.create_topic(cluster.unique("looked_up"), queues=2)

@@ -14,6 +14,8 @@ from tests.unit.admin.test_admin import TOPIC, AdminWorld
 from tests.unit.consumer.world import record
 from tests.wire.world import NAME_SERVER
 
+pytestmark = pytest.mark.feature("B23")
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> AdminWorld:

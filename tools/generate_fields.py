@@ -44,7 +44,7 @@ ORIGINS = (
     ("aiorocketmq.config.credentials", ("CredentialsSource",)),
     ("aiorocketmq.config.proxies", ("SocksProxyConfig",)),
     ("aiorocketmq.config.values", ("TLS", "NameServerResolver", "NameServers")),
-    ("aiorocketmq.model.enums", ("SerializeType",)),
+    ("aiorocketmq.model.enums", ("AccessChannel", "SerializeType")),
 )
 """Where the names come from, in the order of the file's imports."""
 

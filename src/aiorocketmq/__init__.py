@@ -117,6 +117,7 @@ if TYPE_CHECKING:
         WrongSignatureError,
     )
     from aiorocketmq.model.enums import (
+        AccessChannel,
         CompressionType,
         ConsumeResult,
         ConsumeReturnType,
@@ -230,6 +231,7 @@ __all__ = [
     "StateChangeKind",
     "TaskHealth",
     # enums
+    "AccessChannel",
     "CompressionType",
     "ConsumeResult",
     "ConsumeReturnType",

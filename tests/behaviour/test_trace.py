@@ -8,6 +8,7 @@ import pytest
 
 import aiorocketmq as rmq
 import aiorocketmq.sync
+from aiorocketmq.server import LocalCluster
 from tests.support.clusters import Cluster
 from tests.support.waiting import eventually
 
@@ -196,3 +197,51 @@ def test_blocking_clients_are_traced() -> None:
 
             eventually_sync(lambda: len(got) == 20, 30.0)
         assert sorted(got) == sorted(sent)
+
+
+@pytest.mark.feature("L14", "E8")
+async def test_for_a_cloud_service_each_region_has_a_topic(cluster: Cluster) -> None:
+    topic, group = await cluster.create_topic(cluster.unique("traced")), cluster.unique("clouds")
+    got = asyncio.Event()
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=rmq.StartFrom.FIRST, enable_trace=True, access_channel=rmq.AccessChannel.CLOUD
+    )
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        got.set()
+
+    async with consumer:
+        async with rmq.Producer(
+            cluster.name_servers, group=group, enable_trace=True, access_channel=rmq.AccessChannel.CLOUD, send_msg_timeout=20.0
+        ) as producer:
+            sent = await producer.send(rmq.Message(topic, b"1"))
+        await asyncio.wait_for(got.wait(), 60.0)
+    own: list[list[str]] = []
+    reader = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("reader"), start_from=rmq.StartFrom.FIRST)
+
+    @reader.listen("rmq_sys_TRACE_DATA_DefaultRegion")
+    async def read(message: rmq.ReceivedMessage) -> None:
+        records = (record.split("\x01") for record in message.body.decode().split("\x02")[:-1])
+        own.extend(record for record in records if sent.message_id in record)
+
+    async with reader:
+        await eventually(lambda: len(own) >= 3, 60.0)
+    assert sorted(record[0] for record in own) == ["Pub", "SubAfter", "SubBefore"]
+    (after,) = (record for record in own if record[0] == "SubAfter")
+    assert after[2] == sent.message_id and after[4:] == ["true", "null", "0", ""], "neither time nor group"
+
+
+@pytest.mark.feature("L14", "E8")
+async def test_regions_are_those_of_the_brokers() -> None:
+    async with LocalCluster(region_id="cn-one") as cluster:
+        async with rmq.Producer(cluster.name_servers, group="g", enable_trace=True, access_channel=rmq.AccessChannel.CLOUD) as producer:
+            await producer.send(rmq.Message("t", b"1"))
+        assert "rmq_sys_TRACE_DATA_cn-one" in await _topics(cluster)
+    with pytest.raises(rmq.ConfigError, match="access_channel"):
+        rmq.ClientConfig(name_servers="a:1", access_channel="CLOUD")  # type: ignore[arg-type]
+
+
+async def _topics(cluster: LocalCluster) -> tuple[str, ...]:
+    async with rmq.AdminClient(cluster.name_servers) as admin:
+        return await admin.topics()

@@ -23,11 +23,14 @@ from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.core.clock import epoch_ms
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.enums import AccessChannel
 from aiorocketmq.model.names import MAX_GROUP_LENGTH
 from aiorocketmq.protocol.message_id import UniqueIdGenerator
-from aiorocketmq.protocol.trace import TraceRecord, encode_record, record_keys
+from aiorocketmq.protocol.trace import DEFAULT_REGION, TraceRecord, encode_record, record_keys
 
 TRACE_TOPIC: Final = "RMQ_SYS_TRACE_TOPIC"
+CLOUD_TOPICS: Final = "rmq_sys_TRACE_DATA_"
+"""What the trace topics of a cloud service begin with; the region follows."""
 QUEUE: Final = 2048
 """Records that may wait."""
 BATCH: Final = 20
@@ -55,12 +58,13 @@ class TraceDispatcher:
         topic: The trace topic; None is the system's.
 
     Attributes:
-        topic: The trace topic.
+        topic: The trace topic; for a cloud service what its topics begin with.
         lost: Records that were dropped, because too many waited or because no broker took them.
     """
 
     def __init__(self, instance: ClientInstance, group: str, kind: str, topic: str | None) -> None:
-        self.topic = TRACE_TOPIC if topic is None else topic
+        self._cloud = instance.config.access_channel is AccessChannel.CLOUD
+        self.topic = CLOUD_TOPICS if self._cloud else TRACE_TOPIC if topic is None else topic
         self.lost = 0
         self._ids = UniqueIdGenerator(secrets.token_bytes(4), os.getpid())
         self._instance = instance
@@ -84,6 +88,13 @@ class TraceDispatcher:
     def group(self) -> str:
         """The group of the producer that sends the records."""
         return self._producer.group
+
+    def writes_to(self, topic: str) -> bool:
+        """Whether a topic is one that records go to: its own messages are not traced."""
+        return topic.startswith(CLOUD_TOPICS) if self._cloud else topic == self.topic
+
+    def _topic_of(self, record: TraceRecord) -> str:
+        return f"{CLOUD_TOPICS}{record.region or DEFAULT_REGION}" if self._cloud else self.topic
 
     async def start(self) -> None:
         """Begin to send.
@@ -140,36 +151,37 @@ class TraceDispatcher:
             if self._closed:
                 return
 
-    def _take(self) -> tuple[list[str], dict[str, None]]:
-        """The records of the next trace message, and its keys."""
+    def _take(self) -> tuple[str, list[str], dict[str, None]]:
+        """The topic of the next trace message, its records, and its keys."""
+        topic = self._topic_of(self._queue[0])
         texts: list[str] = []
         keys: dict[str, None] = {}
         size = length = 0
         while self._queue:
             record = self._queue[0]
-            text, names = encode_record(record), [name for name in record_keys(record) if name not in keys]
+            text, names = encode_record(record, cloud=self._cloud), [name for name in record_keys(record) if name not in keys]
             size += len(text.encode())
             length += sum(map(len, names)) + len(names)
-            if texts and (size > MAX_BODY or length > MAX_KEYS):
+            if texts and (size > MAX_BODY or length > MAX_KEYS or self._topic_of(record) != topic):
                 break
             self._queue.popleft()
             texts.append(text)
             keys |= dict.fromkeys(names)
-        return texts, keys
+        return topic, texts, keys
 
-    async def _send(self, texts: list[str], keys: dict[str, None]) -> None:
+    async def _send(self, topic: str, texts: list[str], keys: dict[str, None]) -> None:
         properties = {props.KEYS: " ".join(keys), props.UNIQ_KEY: self._ids.next_id(epoch_ms(time.time)), props.WAIT: "true"}
         try:
-            await self._producer.send(self.topic, "".join(texts).encode(), properties, timeout=SEND_TIMEOUT)
+            await self._producer.send(topic, "".join(texts).encode(), properties, timeout=SEND_TIMEOUT)
         except asyncio.CancelledError:
             self._lose(len(texts), "the client was stopped while they were on their way")
             raise
         except RocketMQError as error:
             self.lost += len(texts)
             text = "%d trace record(s) of group %s are lost: topic %s does not take them: %s"
-            self._log.failed("send", text, len(texts), self._owner, self.topic, error)
+            self._log.failed(topic, text, len(texts), self._owner, topic, error)
         else:
-            self._log.worked("send", "topic %s takes the trace records of group %s again", self.topic, self._owner)
+            self._log.worked(topic, "topic %s takes the trace records of group %s again", topic, self._owner)
 
     async def stop(self, timeout: float) -> None:
         """Send what waits, for at most `timeout` seconds, and take nothing more. A second call waits for nothing.

@@ -19,7 +19,7 @@ from aiorocketmq.config.endpoints import check_namespaces, instance_of
 from aiorocketmq.config.values import TLS, NameServerResolver, NameServers, check_resolver, parse_name_servers
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.checks import INT32_MAX, duration, flag, member, whole
-from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.enums import AccessChannel, SerializeType
 from aiorocketmq.model.namespace import Namespace
 from aiorocketmq.model.parsing import decimal_or_none, number_or_none, parse_addresses, without_user
 from aiorocketmq.wording import shown
@@ -86,6 +86,8 @@ class ClientConfig:
         namespace: Namespace of all topics and groups: brokers know `orders` as `ns%orders`, users of the client never see that. None takes
             it from name servers of the form `http://MQ_INST_x_y.host:80`; "" is none at all.
         namespace_v2: Namespace (version 2) that every request names in a field of its own; for servers that know it.
+        access_channel: `AccessChannel.CLOUD` writes the message trace as a cloud service has it: into the topic
+            `rmq_sys_TRACE_DATA_<region>` of the brokers' region.
         zone: The zone (data centre) that the client is in; left out it comes from `ROCKETMQ_ZONE`, with `ROCKETMQ_ZONE_MODE`. Name servers
             are told.
         zone_mode: Use the brokers of the zone alone, and those without a master; for name servers 5.x, which leave out the others.
@@ -129,6 +131,7 @@ class ClientConfig:
     address_service_group: str = DEFAULT_ADDRESS_SERVICE_GROUP
     namespace: str | None = None
     namespace_v2: str | None = None
+    access_channel: AccessChannel = AccessChannel.LOCAL
     zone: str | None = None
     zone_mode: bool = False
     name_server_resolver: NameServerResolver | None = None
@@ -162,6 +165,7 @@ class ClientConfig:
             raise ConfigError(f"zone {self.zone!r} is not a name", hint="give a text that is not empty, or leave it out")
         check_resolver(self.name_server_resolver, self.name_servers)
         member("serialize_type", self.serialize_type, SerializeType)
+        member("access_channel", self.access_channel, AccessChannel)
         put(self, "address_map", address_map_of(self.address_map))
         put(self, "credentials", check_source(self.credentials))
         if self.socks_proxy_config is not None:

@@ -13,7 +13,7 @@ from aiorocketmq.config.addresses import AddressFunction, AddressMap
 from aiorocketmq.config.credentials import CredentialsSource
 from aiorocketmq.config.proxies import SocksProxyConfig
 from aiorocketmq.config.values import TLS, NameServerResolver, NameServers
-from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.enums import AccessChannel, SerializeType
 
 
 class ClientFields(TypedDict, total=False):
@@ -54,6 +54,7 @@ class ClientFields(TypedDict, total=False):
     address_service_group: str
     namespace: str | None
     namespace_v2: str | None
+    access_channel: AccessChannel
     zone: str | None
     zone_mode: bool
     name_server_resolver: NameServerResolver | None

@@ -32,7 +32,7 @@ class ConsumeTrace:
         request_id = context.notes[_NOTE] = secrets.token_hex(16).upper()
         at = round(context.started_at * 1000)
         for message in self._traced(context.messages):
-            region = message.properties.get(props.MSG_REGION) or DEFAULT_REGION
+            region = _region_of(message)
             keys = joined_keys(message.keys)
             self.dispatcher.add(SubBefore(at, region, context.group, request_id, message.message_id, message.reconsume_times, keys))
 
@@ -44,9 +44,14 @@ class ConsumeTrace:
         at = epoch_ms(time.time)
         cost = round(context.seconds * 1000 / len(context.messages))
         for message in self._traced(context.messages):
-            keys = joined_keys(message.keys)
-            self.dispatcher.add(SubAfter(request_id, message.message_id, cost, context.success, keys, status.value, at, context.group))
+            region, keys = _region_of(message), joined_keys(message.keys)
+            took = (cost, context.success, keys, status.value, at, context.group, region)
+            self.dispatcher.add(SubAfter(request_id, message.message_id, *took))
 
     def _traced(self, messages: Sequence[ReceivedMessage]) -> list[ReceivedMessage]:
-        topic = self.dispatcher.topic
-        return [message for message in messages if message.topic != topic and message.properties.get(props.TRACE_ON) != "false"]
+        own = self.dispatcher.writes_to
+        return [message for message in messages if not own(message.topic) and message.properties.get(props.TRACE_ON) != "false"]
+
+
+def _region_of(message: ReceivedMessage) -> str:
+    return message.properties.get(props.MSG_REGION) or DEFAULT_REGION

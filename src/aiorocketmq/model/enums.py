@@ -38,6 +38,13 @@ class ConsumeType(Enum):
     CONSUME_POP = "CONSUME_POP"
 
 
+class AccessChannel(Enum):
+    """Where the brokers are (Java: `AccessChannel`): in the cloud, the message trace goes to a topic of its region."""
+
+    LOCAL = "LOCAL"
+    CLOUD = "CLOUD"
+
+
 class StartFrom(Enum):
     """Where a group without a committed offset starts (Java: `ConsumeFromWhere`); the value is the name on the wire."""
 

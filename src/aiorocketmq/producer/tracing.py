@@ -33,7 +33,7 @@ class SendTrace:
     def after_send(self, context: SendContext) -> None:
         """See `SendHook.after_send`."""
         result = context.result
-        if context.oneway or context.message.topic == self.dispatcher.topic or (result is not None and not result.trace_on):
+        if context.oneway or self.dispatcher.writes_to(context.message.topic) or (result is not None and not result.trace_on):
             return
         offset_ids = result.offset_message_id.split(",") if result is not None else []
         cost = round(context.seconds * 1000)

@@ -113,6 +113,7 @@ class SubAfter:
         context_code: `ConsumeReturnType`, as a number.
         timestamp: When, in milliseconds since the epoch.
         group: Consumer group.
+        region: Region of the broker; it chooses the topic of a cloud service, and is not written.
     """
 
     name: ClassVar[str] = "SubAfter"
@@ -125,6 +126,7 @@ class SubAfter:
     context_code: int
     timestamp: int
     group: str
+    region: str | None = None
 
     def fields(self) -> tuple[object, ...]:
         """The fields in their order."""
@@ -206,9 +208,17 @@ class Recall:
 TraceRecord: TypeAlias = Pub | SubBefore | SubAfter | EndTransaction | Recall
 
 
-def encode_record(record: TraceRecord) -> str:
-    """One record as text."""
-    return FIELD_END.join([record.name, *map(_text, record.fields())]) + RECORD_END
+def encode_record(record: TraceRecord, *, cloud: bool = False) -> str:
+    """One record as text.
+
+    Args:
+        record: The record.
+        cloud: For a cloud service, whose records of calls that have ended have neither time nor group.
+    """
+    fields = record.fields()
+    if cloud and isinstance(record, SubAfter):
+        fields = *fields[:-2], ""
+    return FIELD_END.join([record.name, *map(_text, fields)]) + RECORD_END
 
 
 def _text(value: object) -> str:

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
         WrongSignatureError,
     )
     from aiorocketmq.model.enums import (
+        AccessChannel,
         CompressionType,
         ConsumeResult,
         ConsumeReturnType,
@@ -234,6 +235,7 @@ __all__ = [
     "StateChangeKind",
     "TaskHealth",
     # enums
+    "AccessChannel",
     "CompressionType",
     "ConsumeResult",
     "ConsumeReturnType",

@@ -13,8 +13,9 @@ import pytest
 from aiorocketmq.client import trace
 from aiorocketmq.client.trace import TraceDispatcher
 from aiorocketmq.errors import RouteError
+from aiorocketmq.model.enums import AccessChannel
 from aiorocketmq.model.names import check_group
-from aiorocketmq.protocol.trace import SubBefore
+from aiorocketmq.protocol.trace import SubAfter, SubBefore
 from tests.support.waiting import eventually
 
 
@@ -27,7 +28,7 @@ class Instance:
 
     def __init__(self) -> None:
         self.broker_api = self.routes = None
-        self.config = SimpleNamespace(unit_mode=False)
+        self.config = SimpleNamespace(access_channel=AccessChannel.LOCAL, unit_mode=False)
         self.registered: set[Any] = set()
 
     async def register_producer(self, producer: Any) -> None:
@@ -41,6 +42,7 @@ class Sent:
     """What the trace's own producer was to send; `fails` and `holds` say what becomes of it."""
 
     def __init__(self) -> None:
+        self.topics: list[str] = []
         self.bodies: list[str] = []
         self.keys: list[list[str]] = []
         self.fails = False
@@ -51,6 +53,7 @@ class Sent:
         await self.free.wait()
         if self.fails:
             raise RouteError("no route", topic=topic)
+        self.topics.append(topic)
         self.bodies.append(body.decode())
         self.keys.append(properties["KEYS"].split())
 
@@ -152,3 +155,19 @@ async def test_threads_add_without_losing_or_doubling_any(dispatcher: TraceDispa
         thread.join()
     assert sorted(key for keys in sent.keys for key in keys) == sorted(f"id{number}" for number in range(1600))
     assert dispatcher.lost == 0
+
+
+@pytest.mark.feature("L14", "E8")
+async def test_for_a_cloud_service_no_message_holds_records_of_two_regions(sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = Instance()
+    instance.config.access_channel = AccessChannel.CLOUD
+    made = TraceDispatcher(instance, "g", "CONSUME", "ignored")  # type: ignore[arg-type]
+    monkeypatch.setattr(made._producer, "send", sent.send)
+    await made.start()
+    for number, region in enumerate(("one", "one", "two", None, "one")):
+        made.add(SubBefore(1, region, "g", "r", f"id{number}", 0, None), SubAfter("r", f"id{number}", 1, True, None, 0, 1, "g", region))
+    await made.stop(5.0)
+    assert sent.topics == [f"rmq_sys_TRACE_DATA_{region}" for region in ("one", "two", "DefaultRegion", "one")]
+    assert [body.count("\x02") for body in sent.bodies] == [4, 2, 2, 2]
+    assert sent.bodies[1].endswith("true\x01null\x010\x01\x02")
+    assert made.writes_to("rmq_sys_TRACE_DATA_two") and not made.writes_to("ignored")

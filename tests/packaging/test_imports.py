@@ -47,10 +47,10 @@ CASES = [
     ("aiorocketmq.RocketMQError", 6, {"sync"}),
     ("aiorocketmq.Producer", 115, {"sync", "producer"}),
     ("aiorocketmq.PushConsumer", 126, {"sync", "consumer"}),
-    ("aiorocketmq.AdminClient", 103, {"sync", "admin"}),
+    ("aiorocketmq.AdminClient", 104, {"sync", "admin"}),
     ("aiorocketmq.sync.Producer", 125, {"sync", "producer"}),
     ("aiorocketmq.sync.PushConsumer", 161, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 139, {"sync", "admin", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 140, {"sync", "admin", "producer"}),
 ]
 
 

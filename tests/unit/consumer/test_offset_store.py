@@ -335,6 +335,32 @@ async def test_queue_forgotten_while_others_are_saved_is_not_saved_as_nothing() 
 
 
 @pytest.mark.feature("G13")
+async def test_first_offsets_of_a_topic_do_not_push_each_other_out_of_the_table_of_the_broker() -> None:
+    class Racing(FakeApi):
+        """As brokers do it: the table of a topic and a group is made with its first offset, which two threads may do at once."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.tables: dict[str, dict[MessageQueue, int]] = {}
+
+        async def update_consumer_offset(
+            self, address: str, group: str, queue: MessageQueue, offset: int, *, oneway: bool = False, timeout: float = 5.0
+        ) -> None:
+            table = self.tables.get(queue.topic, {})
+            await asyncio.sleep(0.001)
+            table[queue] = self.offsets[queue] = offset
+            self.tables[queue.topic] = table
+
+    api = Racing()
+    store = remote(api)
+    queues = [MessageQueue(topic, "broker-a", number) for topic in ("orders", "returns") for number in range(8)]
+    for queue in queues:
+        store.update_offset(queue, 0, increase_only=True)
+    await store.persist_queues(queues, asyncio.get_running_loop().time() + 5)
+    assert {queue for table in api.tables.values() for queue in table} == set(queues)
+
+
+@pytest.mark.feature("G13")
 async def test_broker_that_is_gone_is_tried_once_and_the_offsets_stay() -> None:
     api = FakeApi()
     api.failing = {"broker-a"}

@@ -30,7 +30,7 @@ async def poll_all(consumer: rmq.LitePullConsumer, count: int) -> list[rmq.Recei
     return messages
 
 
-@pytest.mark.feature("I1", "H7")
+@pytest.mark.feature("I1", "I4")
 async def test_a_loop_gets_every_message_in_the_order_of_its_queue(cluster: Cluster) -> None:
     topic, group = await new_topic(cluster, "lite"), cluster.unique("g")
     bodies = numbered(200)

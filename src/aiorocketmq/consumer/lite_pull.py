@@ -1,4 +1,4 @@
-"""The lite pull consumer: messages for whoever asks for them (Java: `DefaultLitePullConsumer`). Features I1-I15, finding H7."""
+"""The lite pull consumer: messages for whoever asks for them (Java: `DefaultLitePullConsumer`). Features I1-I11, I13, I14."""
 
 from __future__ import annotations
 

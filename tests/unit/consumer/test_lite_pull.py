@@ -104,13 +104,12 @@ async def test_what_is_consumed_is_saved_at_the_interval() -> None:
         ({"message_queue_listener": 7}, "message_queue_listener"),
     ],
 )
-@pytest.mark.feature("I12")
 def test_a_value_that_cannot_work_is_named(fields: dict[str, Any], text: str) -> None:
     with pytest.raises(rmq.ConfigError, match=text):
         rmq.LitePullConsumer("a:1", group="g", **fields)
 
 
-@pytest.mark.feature("I3", "I15")
+@pytest.mark.feature("I3")
 async def test_calls_that_do_not_fit_say_so() -> None:
     consumer = rmq.LitePullConsumer("127.0.0.1:1", group="g", topics="t")
     with pytest.raises(rmq.ClientStateError, match="not started"):

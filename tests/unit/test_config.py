@@ -13,7 +13,7 @@ import pytest
 
 from aiorocketmq.config import TLS, ClientConfig, Credentials
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.enums import SerializeType
+from aiorocketmq.model.enums import AccessChannel, SerializeType
 
 JAVA_DEFAULTS = {
     "poll_name_server_interval": 30.0,
@@ -49,6 +49,7 @@ CHANGED: dict[str, object] = {
     "address_service_group": "g",
     "namespace": "ns",
     "namespace_v2": "tenant",
+    "access_channel": AccessChannel.CLOUD,
     "zone": "hangzhou",
 }
 
@@ -228,6 +229,7 @@ WRONG = [
     ("unit_name", ""),
     ("client_ip", "1.2.3.4 "),
     ("serialize_type", "JSON"),
+    ("access_channel", "CLOUD"),
     ("tls", "yes"),
     ("address_map", 5),
     ("address_map", "a:1"),

@@ -96,7 +96,7 @@ class GroupConsumer(Watched):
         """Messages that were pulled and are not consumed yet."""
         if self._runtime is None:
             return 0
-        return sum(assigned.messages.count for assigned in self._runtime.queues.assigned.values())
+        return sum(assigned.messages.count for assigned in list(self._runtime.queues.assigned.values()))  # threads ask, too
 
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""

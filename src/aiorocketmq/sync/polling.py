@@ -1,7 +1,8 @@
 """What the blocking twin of a consumer that is asked for messages has by hand: the loop over them, and what an exception in it means.
 
-A thread gets a run of messages at a time, as the way to the event loop and back costs more than a message. Those that it has not begun go
-back before anything else is asked of the consumer.
+A thread gets a run of messages at a time, as the way to the event loop and back costs more than a message. The event loop puts the run
+where the thread takes it message by message, and takes back what the thread has not begun before it does anything else for anybody: another
+thread, a signal handler, a stop. So no message is on its way from the one to the other at any moment.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from aiorocketmq.consumer.lite_pull import LitePullConsumer
+from aiorocketmq.errors import RocketMQError
 from aiorocketmq.sync.base import BlockingClient
 
 if TYPE_CHECKING:
@@ -32,64 +35,84 @@ class BlockingPoller(BlockingClient[L]):
         self._current: ReceivedMessage | None = None
         self._cut_off = False
 
+    # -- the thread that asks ------------------------------------------------------------------------------------------------------------
+
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ReceivedMessage:
-        if not self._ahead:
-            messages = self._ask(self._async._next_run)
-            if not messages:
+        while True:
+            if self._ahead:
+                # No call from here on: behind one a signal handler may run, or another thread, and the message would be nobody's.
+                self._current = message = self._ahead[0]
+                del self._ahead[0]
+                return message
+            if not super()._call(self._fill):
                 raise StopIteration
-            self._ahead.extend(messages)
-        self._current = message = self._ahead.popleft()
-        return message
 
     def _poll(self, max_messages: int | None = None, *, timeout: float | timedelta | None = None) -> list[ReceivedMessage]:
-        self._give_back()
-        return self._ask(self._async.poll, max_messages, timeout=timeout)
-
-    def _ask(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Get messages; an interrupt may let some fall between the event loop and this thread."""
-        if self._cut_off:
-            self._give_back()
         self._current = None
         try:
-            return super()._call(function, *args, **kwargs)
+            return self._call(self._async.poll, max_messages, timeout=timeout)
+        except RocketMQError:
+            raise
         except BaseException:
-            self._cut_off = True
+            self._cut_off = True  # an interrupt may have let some fall between the event loop and this thread
             raise
 
-    def _give_back(self, *, current: bool = False) -> None:
-        """What the loop has not begun is given again; with `current`, what it has not ended, too."""
-        if self._cut_off:
-            self._cut_off = False
-            super()._run(self._async._take_back, None)
-        back = [self._current] if current and self._current is not None else []
-        back += self._ahead
-        self._ahead.clear()
-        if back:
-            super()._run(self._async._take_back, back)
-
     def _call(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._give_back()
-        return super()._call(function, *args, **kwargs)
+        return super()._call(self._after_return, partial(function, *args, **kwargs))
 
     def _run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._give_back()
-        return super()._run(function, *args, **kwargs)
-
-    def stop(self) -> None:
-        """Stop pulling, save what is consumed and leave the group; wait until that is done. What was given counts as consumed."""
-        self._give_back()
-        super().stop()
+        return super()._run(self._return_and_run, partial(function, *args, **kwargs))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if kind is None:
             self.stop()
-            return
-        looping = self._current is not None
-        self._give_back(current=True)
-        if looping:  # what the loop has ended is consumed
-            super().stop()
+        elif self._current is not None:  # what the loop has ended is consumed
+            self._end(partial(self._stop_but, self._current))
         else:  # the messages of the last `poll()` come again
             self._end(self._async._abandon)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------------------------
+
+    async def _fill(self) -> bool:
+        """Put the next run where the looping thread takes it; False when the consumer has been stopped."""
+        if self._ahead:
+            return True  # for another thread that loops
+        if self._cut_off:
+            self._return()
+        # In the same step of the event loop in which they are given out.
+        self._ahead.extend(await self._async._next_run())
+        return bool(self._ahead)
+
+    def _return(self) -> None:
+        """What no thread has begun is given again."""
+        nothing: deque[ReceivedMessage] = deque()
+        ahead, self._ahead = self._ahead, nothing  # one step: the looping thread takes none of them any more
+        self._async._take_back(ahead)
+        if self._cut_off:
+            self._cut_off = False
+            self._async._take_back(None)
+
+    async def _after_return(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._return()
+        return await function()
+
+    def _return_and_run(self, function: Callable[[], T]) -> T:
+        self._return()
+        return function()
+
+    async def _stop_twin(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        self._return()
+        await super()._stop_twin(function, *args)
+
+    async def _stop_but(self, current: ReceivedMessage) -> None:
+        self._async._take_back([current])
+        await self._async.stop()
+
+    def _mark_forked(self) -> None:
+        self._ahead = deque()  # the parent gives them to its own loop
+
+    def _remains(self) -> Callable[[], object]:
+        return partial(self._async._take_back, self._ahead)

@@ -158,6 +158,14 @@ class LitePullMember(GroupMember):
             jstack=stacks() if jstack else None,
         )
 
+    def _moved(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
+        if not deleted:
+            super()._moved(assigned, offset, deleted=deleted)
+            return
+        # What was pulled before the broker deleted it, and what is in hand, is all that is left of it.
+        assigned.messages.advance(offset)
+        self.pulls.adopt(assigned)
+
     # --- queues -------------------------------------------------------------------------------------------------------------------------
 
     def owned(self, queue: MessageQueue) -> AssignedQueue:

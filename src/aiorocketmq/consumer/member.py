@@ -146,7 +146,14 @@ class GroupMember(ABC):
         if self._locks is not None:
             self._locks.lost()
 
-    def _moved(self, assigned: AssignedQueue, offset: int) -> None:
+    def _moved(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
+        """The broker has nothing at the offset that was asked for.
+
+        Args:
+            assigned: The queue.
+            offset: Where it has to go on.
+            deleted: What is below that was there and is not any more; else offsets were reset, or the broker has lost messages.
+        """
         self.queues.release([assigned], Reason.MOVED, offset=offset)
 
     def _queues_changed(self, topic: str, queues: frozenset[MessageQueue], owned: frozenset[MessageQueue]) -> None:

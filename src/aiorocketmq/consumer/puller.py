@@ -93,8 +93,8 @@ class PullOwner(Protocol):
         """Where pulls are counted."""
         ...
 
-    def offset_illegal(self, assigned: AssignedQueue, offset: int) -> None:
-        """The broker has nothing at the offset asked for; go on at `offset` instead (F33)."""
+    def offset_illegal(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
+        """The broker has nothing at the offset asked for, which is below its lowest one with `deleted`; go on at `offset` instead (F33)."""
         ...
 
     def subscription_unknown(self) -> None:
@@ -228,7 +228,8 @@ class QueuePuller:
         status = result.status
         if status is PullStatus.OFFSET_ILLEGAL:
             self.stop()
-            self._owner.offset_illegal(self._assigned, result.next_begin_offset)
+            deleted = result.offset < result.min_offset == result.next_begin_offset
+            self._owner.offset_illegal(self._assigned, result.next_begin_offset, deleted=deleted)
         elif status is PullStatus.FOUND:
             if result.next_begin_offset <= result.offset:
                 text = f"the answer to a pull at offset {result.offset} goes on at offset {result.next_begin_offset}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiorocketmq.client.pull import PullApi, PullOptions
 from aiorocketmq.client.statelog import StateLog
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
+class Moved(Protocol):
+    """Moves a queue; see `PullOwner.offset_illegal()`."""
+
+    def __call__(self, assigned: AssignedQueue, offset: int, /, *, deleted: bool) -> None: ...
+
+
 class Pulls:
     """The pulling side of one consumer; implements `consumer.puller.PullOwner`.
 
@@ -33,7 +39,7 @@ class Pulls:
         subscriptions: The filters.
         scheduler: Makes the tasks.
         service: Takes the messages.
-        moved: Called with a queue and an offset when the broker has nothing at the queue's offset.
+        moved: Called with what `PullOwner.offset_illegal()` gets.
         lock_lost: Called when the lock of an ordered queue has run out.
 
     Attributes:
@@ -49,7 +55,7 @@ class Pulls:
         scheduler: Scheduler,
         service: ConsumeService,
         *,
-        moved: Callable[[AssignedQueue, int], object],
+        moved: Moved,
         lock_lost: Callable[[], None],
     ) -> None:
         self.settings = settings
@@ -124,11 +130,11 @@ class Pulls:
         """See `PullOwner.pull_counters`."""
         return self._instance.stats.counters(self.settings.group, topic)
 
-    def offset_illegal(self, assigned: AssignedQueue, offset: int) -> None:
+    def offset_illegal(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
         """See `PullOwner.offset_illegal`."""
         text = "%s: the broker has nothing at offset %d, going on at %d"
         self.pull_log.note(logging.WARNING, f"moved {assigned.queue}", text, assigned.queue, assigned.puller.next_offset, offset)
-        self._moved(assigned, offset)
+        self._moved(assigned, offset, deleted=deleted)
 
     def subscription_unknown(self) -> None:
         """See `PullOwner.subscription_unknown`; one heartbeat for all queues that ask at the same time."""

@@ -130,7 +130,8 @@ class LitePullMember(GroupMember):
         table.not_wanted([each for queue, each in table.waiting.items() if queue not in wanted])
         if gone:
             await asyncio.wait(gone, timeout=FIRST_ROUND)
-        if not await self._take_up(wanted):
+        # Others may have been assigned meanwhile, by another task: those count, and whoever has assigned them takes up the same.
+        if not await self._take_up(self._wanted or frozenset()):
             self.instance.rebalance.wake()
 
     # --- ConsumerPort -------------------------------------------------------------------------------------------------------------------
@@ -191,6 +192,8 @@ class LitePullMember(GroupMember):
         auto, before = self.settings.auto_commit, polled(assigned)
         assigned.puller.stop()
         self.service.let_go(assigned)
+        if assigned.paused:
+            self.service.pause(assigned)
         assigned.messages = messages = PolledQueue(assigned.queue, offset, commit_start=auto, auto=auto)
         if auto:
             self.saver.put(assigned.queue, offset)
@@ -202,13 +205,13 @@ class LitePullMember(GroupMember):
         """Give and pull nothing of some queues."""
         for assigned in [self.owned(queue) for queue in queues]:
             assigned.paused = True
-            self.service.set_aside(assigned)
+            self.service.pause(assigned)
 
     def resume_queues(self, queues: Collection[MessageQueue]) -> None:
         """Give and pull them again."""
         for assigned in [self.owned(queue) for queue in queues]:
             assigned.paused = False
-            self.service.look_at(assigned)
+            self.service.resume(assigned)
             assigned.puller.pull()
 
     # --- offsets ------------------------------------------------------------------------------------------------------------------------

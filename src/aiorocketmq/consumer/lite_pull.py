@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.client import GroupConsumer
+from aiorocketmq.consumer.filter_check import check_filters
 from aiorocketmq.consumer.lite_member import LitePullMember
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.polling import RUN, PollService, polled
@@ -24,6 +25,7 @@ from aiorocketmq.errors import ClientStateError, ConfigError, NotSupportedByBrok
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
+from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 
@@ -198,24 +200,32 @@ class LitePullConsumer(GroupConsumer):
             expression: A filter for all of them, as of `subscribe()`.
 
         Raises:
-            ConfigError: A queue does not exist, or the expression cannot be read.
+            ConfigError: A queue does not exist, or the expression cannot be read; all stays as it was.
+            InvalidNameError: A topic has an illegal name.
+            SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
+            NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientStateError: Topics are subscribed; or the consumer runs on another event loop.
             ClientClosedError: The consumer was stopped.
             RocketMQError: The name servers cannot be asked.
 
-        Cancelling it leaves the queues assigned.
+        Cancelling it leaves the queues assigned, or all as it was.
         """
         self._life.check_loop()
         self._life.check_not_stopped()
         if self._wanted is None and self._subscriptions.all:
             raise ClientStateError("assign() was called on a consumer that has subscribed topics", hint=_MODES)
         wanted = frozenset(self._own(queue) for queue in _several(queues))
-        member = self._runtime
+        member, topics = self._runtime, {queue.topic for queue in wanted}
+        filters = Subscriptions(self._settings.group, with_retry_topic=False, namespace=self._namespace)
+        for topic in sorted(topics):  # all, before anything is changed
+            filters.put(topic, expression, epoch_ms(time.time))
         if member is not None:
             await member.check_exist(wanted)
-        for topic in {queue.topic for queue in wanted}:
+            await check_filters(member.instance, self.group, filters.all)
+            self._life.check_not_stopped()
+        for topic in topics:
             self._subscriptions.put(topic, expression, epoch_ms(time.time))
-        for topic in set(self._subscriptions.topics) - {queue.topic for queue in wanted}:
+        for topic in set(self._subscriptions.topics) - topics:
             self._subscriptions.remove(topic)
         self._wanted = wanted
         if member is not None:
@@ -344,7 +354,7 @@ class LitePullConsumer(GroupConsumer):
         return await self._next(self._running().service, RUN, None)
 
     def _take_back(self, messages: Iterable[ReceivedMessage] | None) -> None:
-        """For blocking loops: these messages, the last ones that were given, were not begun; None for all that were given last."""
+        """For blocking programs: these messages, the last ones that were given, were not begun; None for all that were given last."""
         if self._runtime is not None:
             service = self._runtime.service
             service.take_back(self._runtime.queues.assigned, service.last if messages is None else messages)
@@ -365,6 +375,7 @@ class LitePullConsumer(GroupConsumer):
         while (message := service.take_one()) is None:
             if self._life.stopping:
                 raise StopAsyncIteration
+            self._check_alone(service.awaited)  # once more: another task may have begun to wait during the turn of the others
             await service.arrival(None)
         return message
 
@@ -456,7 +467,7 @@ class LitePullConsumer(GroupConsumer):
         if isinstance(what, ReceivedMessage):
             return {what.queue: what.queue_offset + 1}
         if isinstance(what, Mapping):
-            return {self._own(queue): whole("offset", offset, 0) for queue, offset in what.items()}
+            return {self._own(queue): whole("offset", offset, 0, INT64_MAX) for queue, offset in what.items()}
         return member.to_commit([self._own(queue) for queue in _several([what] if isinstance(what, MessageQueue) else what)])
 
     async def committed(self, queue: MessageQueue) -> int | None:

@@ -42,6 +42,7 @@ class PollService:
         self._limit = limit
         self._ready: dict[AssignedQueue, None] = {}
         self._held: dict[AssignedQueue, None] = {}
+        self._paused: dict[AssignedQueue, None] = {}
         self._turn: AssignedQueue | None = None
         self._left = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -50,8 +51,9 @@ class PollService:
 
     @property
     def full(self) -> bool:
-        """See `ConsumeService.full`."""
-        return self.waiting > self._limit
+        """See `ConsumeService.full`; what paused queues hold does not count, or the others would wait for their end."""
+        limit = self._limit
+        return self.waiting > limit and self.waiting - sum(assigned.messages.count for assigned in self._paused) > limit
 
     def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """See `ConsumeService.submit`."""
@@ -66,7 +68,8 @@ class PollService:
         """See `ConsumeService.let_go`; also before its messages are exchanged for others."""
         self.waiting -= assigned.messages.count
         self._held.pop(assigned, None)
-        self.set_aside(assigned)
+        self._paused.pop(assigned, None)
+        self._set_aside(assigned)
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`: how long a message is worked on is not known here, and nobody waits for it."""
@@ -80,8 +83,17 @@ class PollService:
             self._ready[assigned] = None
             self.notify()
 
-    def set_aside(self, assigned: AssignedQueue) -> None:
-        """Give nothing of the queue, until it is looked at again."""
+    def pause(self, assigned: AssignedQueue) -> None:
+        """Give nothing of the queue until `resume()`, or until it is let go of."""
+        self._paused[assigned] = None
+        self._set_aside(assigned)
+
+    def resume(self, assigned: AssignedQueue) -> None:
+        """Give its messages again."""
+        self._paused.pop(assigned, None)
+        self.look_at(assigned)
+
+    def _set_aside(self, assigned: AssignedQueue) -> None:
         self._ready.pop(assigned, None)
         if self._turn is assigned:
             self._turn = None
@@ -96,6 +108,7 @@ class PollService:
                 polled(assigned).settle()
             held.clear()
             self.last = ()
+            self._turn = None  # it knows its queue as held
 
     def take(self, limit: int) -> list[ReceivedMessage]:
         """The next messages, at most `limit`, of as many queues as it takes; they are held until `settle()`."""
@@ -137,7 +150,7 @@ class PollService:
     @property
     def turn_over(self) -> bool:
         """The next message that `take_one()` gives is the first of a run: a moment to let others have the event loop."""
-        return not self._left
+        return self._turn is None or not self._left
 
     def take_back(self, owned: Mapping[MessageQueue, AssignedQueue], messages: Iterable[ReceivedMessage]) -> None:
         """Whoever was given messages last has not begun some of them: they will be given again, those whose queue is still here.

@@ -302,7 +302,10 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
             expression: A filter for all of them, as of `subscribe()`.
 
         Raises:
-            ConfigError: A queue does not exist, or the expression cannot be read.
+            ConfigError: A queue does not exist, or the expression cannot be read; all stays as it was.
+            InvalidNameError: A topic has an illegal name.
+            SubscriptionError: A broker cannot evaluate the filter; all stays as it was.
+            NotSupportedByBrokerError: A broker is too old for a word of the filter; all stays as it was.
             ClientStateError: Topics are subscribed; or the consumer runs on another event loop.
             ClientClosedError: The consumer was stopped.
             RocketMQError: The name servers cannot be asked.

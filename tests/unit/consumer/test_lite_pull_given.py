@@ -24,6 +24,97 @@ async def send(cluster: LocalCluster, count: int, queue: rmq.MessageQueue | None
             await producer.send(rmq.Message(TOPIC, b"%d" % number, **fields), queue=queue)  # type: ignore[arg-type]
 
 
+@pytest.mark.feature("I1")
+async def test_of_two_tasks_that_begin_to_loop_in_the_same_moment_one_is_told() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        consumer = await lite(cluster, TOPIC).start()
+
+        async def loop() -> list[bytes]:
+            return [message.body async for message in consumer]
+
+        tasks = [asyncio.create_task(loop()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        await send(cluster, 3)
+        await eventually(lambda: consumer.backlog == 0)
+        await consumer.stop()
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(map(type, results), key=str) == [rmq.ClientStateError, list]
+        assert [b"0", b"1", b"2"] in results
+
+
+@pytest.mark.feature("I1", "I7")
+async def test_a_loop_that_commits_now_and_then_has_done_with_its_last_message_when_it_asks_again() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        await send(cluster, 8)
+        async with lite(cluster, TOPIC) as consumer:
+            (queue,) = consumer.assigned
+            await eventually(lambda: consumer.backlog == 8)
+            async for message in consumer:
+                if message.queue_offset == 3:
+                    await consumer.commit()
+                if message.queue_offset == 7:
+                    break
+            assert await consumer.poll(timeout=0) == []
+            assert consumer.offsets() == {queue: 8}
+
+
+@pytest.mark.feature("I5")
+async def test_a_paused_queue_that_holds_much_leaves_the_others_alone() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=2)
+        async with lite(cluster, TOPIC, pull_threshold_for_all=20) as consumer:
+            paused, other = sorted(consumer.assigned)
+            await send(cluster, 40, paused)
+            await eventually(lambda: consumer.backlog > 20)
+            consumer.pause(paused)
+            waiting = consumer.backlog
+            await send(cluster, 15, other)
+            got: list[rmq.ReceivedMessage] = []
+            async with asyncio.timeout(10):
+                while len(got) < 15:
+                    got += await consumer.poll(timeout=1)
+            assert {message.queue for message in got} == {other}
+            assert consumer.backlog == waiting
+            await consumer.seek(paused, 5)
+            assert await consumer.poll(timeout=0.2) == [], "still paused"
+            consumer.resume(paused)
+            assert (await consumer.poll(1, timeout=5))[0].queue_offset == 5
+            await eventually(lambda: consumer.backlog == 34)
+
+
+@pytest.mark.feature("I2")
+async def test_of_two_assignments_at_the_same_time_one_counts() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=4)
+        async with lite(cluster) as consumer:
+            queues = sorted(await consumer.queues(TOPIC))
+            await consumer.assign(queues[:1])
+            await asyncio.gather(consumer.assign(queues[1:2]), consumer.assign(queues[2:3]))
+            assert consumer.assigned in ({queues[1]}, {queues[2]})
+
+
+@pytest.mark.feature("I2")
+async def test_an_assignment_that_is_refused_changes_nothing() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        await send(cluster, 2, properties={"n": "3"})
+        consumer = lite(cluster)
+        queue = rmq.MessageQueue(TOPIC, "broker-a", 0)
+        with pytest.raises(rmq.InvalidNameError):
+            await consumer.assign([queue, rmq.MessageQueue("no name!", "broker-a", 0)])
+        await consumer.assign([queue], rmq.SQL("n > 2"))
+        async with consumer:
+            with pytest.raises(rmq.SubscriptionError, match="n >>> 2"):
+                await consumer.assign([queue], rmq.SQL("n >>> 2"))
+            with pytest.raises(rmq.ConfigError, match="does not exist"):
+                await consumer.assign([queue._replace(queue_id=7)], rmq.SQL("n > 7"))
+            assert consumer.assigned == {queue}
+            assert len(await consumer.poll(timeout=5)) == 2
+
+
 @pytest.mark.feature("I14")
 @pytest.mark.parametrize("auto", [True, False])
 async def test_what_was_pulled_before_a_broker_deleted_it_is_given(auto: bool) -> None:
@@ -47,3 +138,20 @@ async def test_what_was_pulled_before_a_broker_deleted_it_is_given(auto: bool) -
                     got += messages
             assert [message.queue_offset for message in got] == [*range(waiting), 60, 61]
             assert await consumer.committed(queue) == 62
+
+
+@pytest.mark.feature("I7", "I8")
+async def test_offsets_and_times_that_cannot_be_are_refused_before_anything_is_noted() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        await send(cluster, 3)
+        async with lite(cluster, TOPIC) as consumer:
+            (queue,) = consumer.assigned
+            assert await consumer.poll(2, timeout=5)
+            with pytest.raises(rmq.ConfigError, match="offset"):
+                await consumer.commit({queue: 1 << 70})
+            await consumer.commit()
+            assert await consumer.committed(queue) == consumer.position(queue)
+            for at in (float("nan"), float("inf"), -float("inf"), 1e300):
+                with pytest.raises(rmq.ConfigError, match="no time"):
+                    await consumer.search_offset(queue, at)

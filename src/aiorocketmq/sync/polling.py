@@ -82,9 +82,10 @@ class BlockingPoller(BlockingClient[L]):
             return True  # for another thread that loops
         if self._cut_off:
             self._return()
-        # In the same step of the event loop in which they are given out.
-        self._ahead.extend(await self._async._next_run())
-        return bool(self._ahead)
+        messages = await self._async._next_run()
+        # In the same step of the event loop in which they are given out; what was here before the wait may have been exchanged.
+        self._ahead.extend(messages)
+        return bool(messages)
 
     def _return(self) -> None:
         """What no thread has begun is given again."""

@@ -105,6 +105,28 @@ def test_another_thread_that_asks_something_takes_nothing_from_a_loop(cluster: r
     assert seen == list(range(COUNT))
 
 
+@pytest.mark.feature("I1")
+def test_another_thread_that_asks_something_takes_nothing_from_a_loop_that_waits(cluster: rmq.LocalCluster) -> None:
+    seen: list[int] = []
+    with lite(cluster) as consumer, rmq.Producer(cluster.name_servers, group="p") as producer:
+
+        def ask_and_send() -> None:
+            eventually_sync(lambda: len(seen) == COUNT)
+            for number in range(3):
+                time.sleep(0.05)  # the loop waits again
+                consumer.offsets()
+                producer.send(rmq.Message("t", b"more"))
+                eventually_sync(lambda: len(seen) > COUNT + number, 5)  # noqa: B023 - it ends in its own turn
+            consumer.stop()
+
+        other = threading.Thread(target=ask_and_send)
+        other.start()
+        for message in consumer:
+            seen += [message.queue_offset]
+        other.join()
+    assert seen == list(range(COUNT + 3))
+
+
 @pytest.mark.feature("I1", "I7")
 @pytest.mark.parametrize("step", range(1, 5))
 def test_a_stop_at_any_step_of_a_loop_claims_nothing_that_was_not_given(cluster: rmq.LocalCluster, step: int) -> None:

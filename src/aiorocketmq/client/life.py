@@ -250,7 +250,7 @@ class ClientLife:
             ClientStateError: This is another loop. When its own is closed, its connections are closed now.
         """
         instance, loop = self.instance, self._loop
-        if instance is None or loop is None or loop is asyncio.get_running_loop():
+        if instance is None or loop is None or loop is _loop_here():
             return
         if not loop.is_closed():
             raise ClientStateError(f"{self._name} belongs to another event loop", hint=_ONE_LOOP)
@@ -262,6 +262,13 @@ class ClientLife:
         instance.abandon()
         text = f"{self._name} was not stopped before its event loop was closed; its connections are closed now"
         raise ClientStateError(text, hint=_ONE_LOOP)
+
+
+def _loop_here() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a plain method, called by a thread without one
+        return None
 
 
 async def _leave(instance: ClientInstance, end: Step) -> None:

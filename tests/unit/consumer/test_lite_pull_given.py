@@ -155,3 +155,13 @@ async def test_offsets_and_times_that_cannot_be_are_refused_before_anything_is_n
             for at in (float("nan"), float("inf"), -float("inf"), 1e300):
                 with pytest.raises(rmq.ConfigError, match="no time"):
                     await consumer.search_offset(queue, at)
+
+
+@pytest.mark.feature("I6")
+async def test_a_thread_without_an_event_loop_is_told_where_the_consumer_belongs() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        async with lite(cluster, TOPIC) as consumer:
+            (queue,) = consumer.assigned
+            with pytest.raises(rmq.ClientStateError, match="another event loop"):
+                await asyncio.to_thread(consumer.position, queue)

@@ -146,7 +146,7 @@ class QueueHealth:
         end: Offset that the broker's next message gets, as the last answer to a pull told it; None before.
         unfinished: Messages that were pulled and are not consumed yet.
         pulled_ago: Seconds since the last pull was sent; None before.
-        progress_ago: Seconds since its position was last seen to move, or since there was nothing to consume.
+        progress_ago: Seconds since its position was last seen to move, since there was nothing to consume, or it was paused.
         stuck: No progress for longer than `stuck_after`, or given up.
         given_up: It is not consumed any more, because of a message that cannot be decoded.
         error: Why that is so, or why its pulls fail; "" when neither.

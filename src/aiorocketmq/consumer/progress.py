@@ -67,9 +67,10 @@ class Progress:
 
     def _mark(self, assigned: AssignedQueue, now: float) -> _Mark:
         mark, position = self._marks.get(assigned), assigned.messages.consumed
+        at_rest = not assigned.messages.count or assigned.paused
         if mark is None:
-            return _Mark(assigned, position, now if not assigned.messages.count else max(assigned.since, assigned.puller.pulled_at))
-        moved = position != mark.position or not assigned.messages.count
+            return _Mark(assigned, position, now if at_rest else max(assigned.since, assigned.puller.pulled_at))
+        moved = position != mark.position or at_rest
         return _Mark(assigned, position, now) if moved else mark
 
     def queues(self) -> tuple[QueueHealth, ...]:

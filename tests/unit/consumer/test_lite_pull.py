@@ -87,6 +87,24 @@ async def test_what_is_consumed_is_saved_at_the_interval() -> None:
         assert broker.offsets[TOPIC] == 2
 
 
+@virtual_time
+@pytest.mark.feature("U2", "I5")
+async def test_the_time_for_which_a_queue_was_paused_is_no_time_without_progress() -> None:
+    broker = ScriptedBroker()
+    broker.append(b"1", b"2")
+    async with reading(broker, stuck_after=60.0) as member:
+        await eventually(lambda: member.service.waiting == 2)
+        queues = list(member.queues.assigned)
+        member.pause(queues)
+        await asyncio.sleep(600)
+        assert not member.progress.queues()[0].stuck
+        member.resume_queues(queues)
+        await asyncio.sleep(30)
+        assert not member.progress.queues()[0].stuck, "whoever paused it has had half a minute since then"
+        await asyncio.sleep(40)
+        assert member.progress.queues()[0].stuck
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

@@ -16,7 +16,7 @@ from aiorocketmq.consumer.client import GroupConsumer
 from aiorocketmq.consumer.filter_check import check_filters
 from aiorocketmq.consumer.lite_member import LitePullMember
 from aiorocketmq.consumer.offset_store import OffsetStore
-from aiorocketmq.consumer.polling import RUN, PollService, polled
+from aiorocketmq.consumer.polling import PollService, polled
 from aiorocketmq.consumer.settings import MIB, LitePullSettings, MessageQueueListener
 from aiorocketmq.consumer.subscriptions import Subscriptions
 from aiorocketmq.core.allocate import AllocateStrategy
@@ -347,11 +347,11 @@ class LitePullConsumer(GroupConsumer):
                 break
         return messages
 
-    async def _next_run(self) -> list[ReceivedMessage]:
-        """For blocking loops: the next messages, however long they take; none when the consumer has been stopped."""
+    async def _next_run(self, limit: int) -> list[ReceivedMessage]:
+        """For blocking loops: the next messages, at most so many, however long they take; none when the consumer has been stopped."""
         if self._life.state is ServiceState.SHUTDOWN_ALREADY:
             return []
-        return await self._next(self._running().service, RUN, None)
+        return await self._next(self._running().service, limit, None)
 
     def _take_back(self, messages: Iterable[ReceivedMessage] | None) -> None:
         """For blocking programs: these messages, the last ones that were given, were not begun; None for all that were given last."""

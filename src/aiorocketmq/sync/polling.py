@@ -1,25 +1,31 @@
 """What the blocking twin of a consumer that is asked for messages has by hand: the loop over them, and what an exception in it means.
 
-A thread gets a run of messages at a time, as the way to the event loop and back costs more than a message. The event loop puts the run
-where the thread takes it message by message, and takes back what the thread has not begun before it does anything else for anybody: another
-thread, a signal handler, a stop. So no message is on its way from the one to the other at any moment.
+A thread gets a run of messages at a time, as the way to the event loop and back costs more than a message; a thread that works long on each
+gets them one by one, so that what it has ended counts. The event loop puts the run where the thread takes it message by message, and takes
+back what the thread has not begun before it does anything else for anybody: another thread, a signal handler, a stop. So no message is on
+its way from the one to the other at any moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from aiorocketmq.consumer.lite_pull import LitePullConsumer
+from aiorocketmq.consumer.polling import RUN
 from aiorocketmq.errors import RocketMQError
 from aiorocketmq.sync.base import BlockingClient
 
 if TYPE_CHECKING:
     from aiorocketmq.model.received import ReceivedMessage
+
+RUN_TIME: Final = 0.02
+"""Seconds of work that the messages of a run should be: so long none of them counts as consumed."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +40,8 @@ class BlockingPoller(BlockingClient[L]):
         self._ahead: deque[ReceivedMessage] = deque()
         self._current: ReceivedMessage | None = None
         self._cut_off = False
+        self._run_length = 1
+        self._filled_at = 0.0
 
     # -- the thread that asks ------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +90,11 @@ class BlockingPoller(BlockingClient[L]):
             return True  # for another thread that loops
         if self._cut_off:
             self._return()
-        messages = await self._async._next_run()
+        clock = asyncio.get_running_loop().time
+        worked = max(clock() - self._filled_at, RUN_TIME / RUN)
+        self._run_length = max(1, min(RUN, 2 * self._run_length, int(self._run_length * RUN_TIME / worked)))
+        messages = await self._async._next_run(self._run_length)
+        self._filled_at = clock()
         # In the same step of the event loop in which they are given out; what was here before the wait may have been exchanged.
         self._ahead.extend(messages)
         return bool(messages)

@@ -105,6 +105,20 @@ def test_another_thread_that_asks_something_takes_nothing_from_a_loop(cluster: r
     assert seen == list(range(COUNT))
 
 
+@pytest.mark.feature("I1", "I7")
+def test_of_a_loop_that_takes_its_time_all_is_consumed_but_the_message_in_hand(cluster: rmq.LocalCluster) -> None:
+    with lite(cluster) as consumer:
+        eventually_sync(lambda: consumer.backlog == COUNT)
+        (queue,) = consumer.assigned
+        for message in consumer:  # quick at first, with many at a time
+            if message.queue_offset < 60:
+                continue
+            time.sleep(0.05)
+            if message.queue_offset == 98:
+                break
+        assert consumer._async.offsets() == {queue: 98}
+
+
 @pytest.mark.feature("I1")
 def test_another_thread_that_asks_something_takes_nothing_from_a_loop_that_waits(cluster: rmq.LocalCluster) -> None:
     seen: list[int] = []

@@ -118,6 +118,11 @@ def retry_topic(group: str) -> str:
     return RETRY_PREFIX + group
 
 
+def pop_retry_topic(group: str, topic: str, *, v2: bool = False) -> str:
+    """Topic to which messages of `topic` come back that a group took and did not acknowledge (Java: `KeyBuilder.buildPopRetryTopic`)."""
+    return f"{RETRY_PREFIX}{group}{'+' if v2 else '_'}{topic}"
+
+
 def dlq_topic(group: str) -> str:
     """Topic in which messages end that failed too often (Java: `MixAll.getDLQTopic`)."""
     return DLQ_PREFIX + group

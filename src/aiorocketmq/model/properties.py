@@ -49,6 +49,11 @@ TTL: Final = "TTL"
 MSG_TYPE: Final = "MSG_TYPE"
 ARRIVE_TIME: Final = "ARRIVE_TIME"
 PUSH_REPLY_TIME: Final = "PUSH_REPLY_TIME"
+POP_CK: Final = "POP_CK"
+"""Receipt of a message that was taken from a retry topic; brokers take it away from what producers send."""
+FIRST_POP_TIME: Final = "1ST_POP_TIME"
+ORIGIN_GROUP: Final = "ORIGIN_GROUP"
+"""Group whose retry topic a message was put into (5.5)."""
 
 MAX_PROPERTIES_LENGTH: Final = 32767
 """Bytes of the whole property string that a broker stores, its own additions included."""
@@ -62,10 +67,10 @@ RESERVED: Final = frozenset(
         CORRELATION_ID, REPLY_TO_CLIENT, TTL, MSG_TYPE, ARRIVE_TIME, PUSH_REPLY_TIME,
         "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "REDIRECT", "PROPERTY_FORWARD_QUEUE_ID", "DUP_INFO", "EXTEND_UNIQ_INFO",
         "INNER_NUM", "INNER_BASE", "TRAN_PREPARED_QUEUE_OFFSET",
-        "POP_CK", "POP_CK_OFFSET",
-        "1ST_POP_TIME", "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "TRACE_CONTEXT", "__BORNHOST", "BORN_TIMESTAMP",
+        POP_CK, "POP_CK_OFFSET",
+        FIRST_POP_TIME, "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "TRACE_CONTEXT", "__BORNHOST", "BORN_TIMESTAMP",
         "TIMER_ENQUEUE_MS", "TIMER_DEQUEUE_MS", "TIMER_ROLL_TIMES", "TIMER_DELAY_LEVEL", "TIMER_DEL_UNIQKEY", "__CRC32#",
-        "__RMQ.TRANSIENT.TOPIC_SYS_FLAG", "__RMQ.TRANSIENT.GROUP_SYS_FLAG", "ORIGIN_GROUP", "__LITE_TOPIC",
+        "__RMQ.TRANSIENT.TOPIC_SYS_FLAG", "__RMQ.TRANSIENT.GROUP_SYS_FLAG", ORIGIN_GROUP, "__LITE_TOPIC",
         "_SYS_MSG_PRIORITY_", "TIMER_ROLL_LABEL", "TRANS_OFFSET",
     }
 )  # fmt: skip

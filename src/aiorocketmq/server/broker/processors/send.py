@@ -47,7 +47,6 @@ _V3_4_9: Final = 121
 """Clients from this version on may say how often a message is tried (1.6)."""
 _LARGE_BATCH: Final = 256 * 1024
 """Bytes of a batch beyond which its messages are made on another thread."""
-_POP_CK: Final = "POP_CK"
 _MAX_LIGHT_QUEUES: Final = 1024
 """Light queues of one message here."""
 _MAX_LIGHT_BYTES: Final = 64 * 1024 * 1024
@@ -86,7 +85,7 @@ class SendProcessor:
         topic = self._topic(header)
         queue_id = self._queue_id(topic, header.queue_id)
         properties = props.decode_properties(header.properties or "")
-        properties.pop(_POP_CK, None)
+        properties.pop(props.POP_CK, None)
         properties.update(self._trace)
         if name.startswith(names.RETRY_PREFIX) and self._is_dead(request):
             topic = state.topics.create_derived(names.dlq_topic(name.removeprefix(names.RETRY_PREFIX)), 1)

@@ -13,6 +13,7 @@ from typing import Final
 
 from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.errors import BrokerError, OffsetNotFoundError, QueryNotFoundError
+from aiorocketmq.model.enums import MessageRequestMode
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.names import TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.queue import MessageQueue
@@ -22,6 +23,8 @@ from aiorocketmq.protocol.bodies_client import (
     HeartbeatData,
     LockBatchRequestBody,
     LockBatchResponseBody,
+    QueryAssignmentRequestBody,
+    QueryAssignmentResponseBody,
     UnlockBatchRequestBody,
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode, version_name
@@ -125,6 +128,27 @@ class BrokerApi(RemoteCalls):
         header = GetConsumerListByGroupRequestHeader(group)
         response = await self.call(address, RequestCode.GET_CONSUMER_LIST_BY_GROUP, header, timeout=timeout)
         return tuple(GetConsumerListByGroupResponseBody.decode(response.body).consumer_id_list)
+
+    async def query_assignment(
+        self, address: str, topic: str, group: str, client_id: str, strategy: str, *, timeout: float | None = None
+    ) -> dict[MessageQueue, MessageRequestMode] | None:
+        """The queues of a topic that fall to a client, and how it gets their messages (400). Id -1: all queues of the broker.
+
+        Returns:
+            None when the broker cannot tell: it does not know the topic, the group or the strategy.
+
+        Raises:
+            BrokerError: Code 3: a broker before 5.0.
+        """
+        names = self.namespace
+        body = QueryAssignmentRequestBody(names.wrap(topic), names.wrap(group), client_id, strategy)
+        response = await self.call(address, RequestCode.QUERY_ASSIGNMENT, body=body.encode(), timeout=timeout, topic=topic)
+        told = QueryAssignmentResponseBody.decode(response.body).message_queue_assignments
+        if told is None:
+            return None
+        return {
+            names.unwrap_queue(each.message_queue): each.mode or MessageRequestMode.PULL for each in told if each.message_queue is not None
+        }
 
     # --- queue locks ---------------------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class GroupMember(ABC):
         )  # fmt: skip
         self.rebalancer = Rebalancer(
             instance, settings, scheduler, table, hand_over, take_over,
-            subscribed=self.subscribes, expect=self.pulls.divide_thresholds, changed=self._queues_changed,
+            subscribed=self.subscribes, expect=self.pulls.divide_thresholds, changed=self._queues_changed, pop=self.pop,
         )  # fmt: skip
         self.group_check = GroupCheck(instance, settings.group)
         self.progress = Progress(table, settings.group, settings.stuck_after)
@@ -126,6 +126,19 @@ class GroupMember(ABC):
     def _make_messages(self, queue: MessageQueue, offset: int, commit_start: bool) -> ProcessQueue:
         """What holds the messages of a queue that was taken over."""
         return ProcessQueue(queue, offset, commit_start=commit_start)
+
+    def pop(self, topic: str, queues: frozenset[MessageQueue]) -> None:
+        """Brokers want these queues of a topic, and no others, to be popped by this member: a broker's name with -1 is all its queues.
+
+        Called in each round in which a broker has assigned the queues of the topic, before those to be pulled are taken over, and with
+        none when that is over.
+        """
+        key = f"pop {topic}"
+        if queues:
+            text = "brokers want group %s to pop topic %s, which this consumer cannot: it gets nothing (mqadmin setConsumeMode -m PULL)"
+            self.rebalancer.log.failed(key, text, self.group, topic)
+        else:
+            self.rebalancer.log.worked(key, "group %s has not to pop topic %s any more", self.group, topic)
 
     @abstractmethod
     def _watch(self) -> None:

@@ -94,6 +94,9 @@ class PushConsumer(GroupConsumer):
         await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
         stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
+        client_rebalance: False: a broker (from 5.0) says which queues fall to this member, by the name of `allocate`, `AVG` or
+            `AVG_BY_CIRCLE`; while none can, the members share the queues out by themselves, as with True. Neither for ordered consumers nor
+            for `BROADCASTING`.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
         message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
@@ -142,6 +145,7 @@ class PushConsumer(GroupConsumer):
         await_termination_when_shutdown: float | timedelta = 30.0,
         stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
+        client_rebalance: bool = True,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,

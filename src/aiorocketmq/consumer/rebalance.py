@@ -1,14 +1,14 @@
 """Which queues fall to this member (Java: `RebalanceImpl.rebalanceByTopic`).
 
 Topics on the same brokers are shared out together, each such set by itself: a broker that is slow to tell the members delays no topic of
-another one, and a round waits a moment for what it has begun, and not longer. Features F45, G1-G3, G9.
+another one, and a round waits a moment for what it has begun, and not longer. Features F45, G1-G3, G9, G11.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,7 @@ from aiorocketmq.model.queue import MessageQueue
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.client.scheduler import Scheduler
+    from aiorocketmq.consumer.assignment import Assignment, Assignments
     from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.remoting.channel import Channel
 
@@ -36,11 +37,19 @@ logger = logging.getLogger("aiorocketmq.consumer")
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What falls to this member of one topic."""
+    """What falls to this member of one topic.
+
+    Attributes:
+        topic: The topic.
+        queues: All its queues.
+        mine: Those to pull.
+        popped: Those to pop; None when brokers were not asked.
+    """
 
     topic: str
     queues: tuple[MessageQueue, ...]
     mine: set[MessageQueue]
+    popped: frozenset[MessageQueue] | None = None
 
 
 class Rebalancer:
@@ -56,6 +65,7 @@ class Rebalancer:
         subscribed: Tells whether a topic is still subscribed.
         expect: Called with a topic and the number of queues that it will have here, before the first of them is taken over.
         changed: Called with a topic, its queues and the owned ones after a change.
+        pop: Called with a topic and those of its queues that brokers want to be popped, where brokers share the queues out.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Rebalancer:
         subscribed: Callable[[str], bool],
         expect: Callable[[str, int], None],
         changed: Callable[[str, frozenset[MessageQueue], frozenset[MessageQueue]], None],
+        pop: Callable[[str, frozenset[MessageQueue]], None],
     ) -> None:
         self._instance = instance
         self._settings = settings
@@ -80,6 +91,12 @@ class Rebalancer:
         self._subscribed = subscribed
         self._expect = expect
         self._changed = changed
+        self._pop = pop
+        self._assignments: Assignments | None = None
+        if settings.asks_brokers:
+            from aiorocketmq.consumer.assignment import Assignments  # for those who want it
+
+            self._assignments = Assignments(instance, settings)
         self._members = MemberLists(instance, settings.group)
         self._connections: dict[tuple[str, str], Channel | None] = {}
         self._clock = asyncio.get_running_loop().time
@@ -89,9 +106,9 @@ class Rebalancer:
         self.log = StateLog(logger)
 
     @property
-    def logs(self) -> tuple[StateLog, StateLog]:
-        """What fails and lasts: of the rounds, of the questions for members."""
-        return self.log, self._members.log
+    def logs(self) -> tuple[StateLog, ...]:
+        """What fails and lasts: of the rounds, of the questions for members, of those for queues."""
+        return self.log, self._members.log, *((self._assignments.log,) if self._assignments is not None else ())
 
     @property
     def assigned(self) -> dict[MessageQueue, AssignedQueue]:
@@ -164,6 +181,9 @@ class Rebalancer:
         self._table.not_wanted([assigned for queue, assigned in self._table.waiting.items() if queue.topic == topic])
         tasks = self._table.release(list(self._table.owned_of(topic).values()), Reason.GIVEN_UP)
         self._hand_over.forget(topic)
+        if self._assignments is not None:
+            self._assignments.forget(topic)
+            self._pop(topic, frozenset())
         self._seen.pop(topic, None)
         self.tell_changed(topic, frozenset())
         return tasks
@@ -173,17 +193,44 @@ class Rebalancer:
     async def _section(self, topics: Sequence[str]) -> bool:
         balanced = True
         members = None if self._settings.broadcasting else await self._list_members(topics[0])
+        told = await self._ask_brokers(topics, members)
         shares = []
         for topic in topics:
             queues = self._instance.routes.subscribe_queues(topic)
             if queues is None or not self._subscribed(topic):
                 continue
             mine = set(queues) if self._settings.broadcasting else self._share_of(topic, queues, members)
+            popped: frozenset[MessageQueue] | None = None
+            if topic in told:
+                assignment = told[topic]
+                complete = assignment is not None and assignment.complete
+                if assignment is not None and mine != assignment.pulled:
+                    self._hand_over.forget(topic)  # nobody knows what the others have
+                mine, popped = (None, None) if assignment is None else (assignment.pulled, assignment.popped)
+                balanced = balanced and complete
+            elif self._assignments is not None:
+                popped = frozenset()
             if mine is None:
                 balanced = False
             else:
-                shares.append(_Share(topic, queues, mine))
+                shares.append(_Share(topic, queues, mine, popped))
         return await self._fit(shares) and balanced
+
+    async def _ask_brokers(self, topics: Sequence[str], members: Members | None) -> Mapping[str, Assignment | None]:
+        """What brokers have assigned, of the topics that they share out; None: nothing that can be used now."""
+        assignments = self._assignments
+        if assignments is None:
+            return {}
+        near = members.address if members is not None else None  # best the broker that has told the members: it knows this one
+        works = {topic: assignments.of(topic, near) for topic in topics}
+        outcomes = await self._scheduler.gather("ask for queues", works)
+        told: dict[str, Assignment | None] = {}
+        for topic, outcome in outcomes.items():
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if not assignments.left_to_us(topic):
+                told[topic] = outcome
+        return told
 
     async def _list_members(self, topic: str) -> Members | None:
         """The members, this one among them as far as the broker can be brought to know it; None when they cannot be told now."""
@@ -234,6 +281,8 @@ class Rebalancer:
         mine = {share.topic: share.mine for share in shares}
         table.not_wanted([each for queue, each in table.waiting.items() if queue.topic in mine and queue not in mine[queue.topic]])
         for share in shares:
+            if share.popped is not None:
+                self._pop(share.topic, share.popped)
             self._expect(share.topic, len(share.mine))
             seen = self._seen.get(share.topic)
             self._seen[share.topic] = frozenset(share.queues)

@@ -24,6 +24,8 @@ DEFAULT_MAX_RECONSUME_TIMES: Final = 16
 START_TIMESTAMP_BACK: Final = 30 * 60.0
 """With `StartFrom.TIMESTAMP` and no `start_timestamp`: this many seconds before the consumer was made."""
 STORE_METHODS: Final = tuple(name for name in vars(OffsetStore) if not name.startswith("_"))
+BROKER_STRATEGIES: Final = ("AVG", "AVG_BY_CIRCLE")
+"""Names of the strategies that brokers share queues by."""
 HOOK_METHODS: Final = ("before_consume", "after_consume", "keep")
 MIB: Final = 1024 * 1024
 
@@ -95,6 +97,11 @@ class ConsumerSettings:
     def commits_with_pulls(self) -> bool:
         """Pulls tell the brokers what is consumed."""
         return not self.broadcasting
+
+    @property
+    def asks_brokers(self) -> bool:
+        """Brokers say which queues fall to it."""
+        return False
 
     def _check_users_objects(self) -> None:
         """What the user gives us to call; the protocols see names only, so that classes and what is not to be called pass them."""
@@ -172,6 +179,7 @@ class PushSettings(ConsumerSettings):
     """What `PushConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
 
     concurrency: int | tuple[int, int] = 20
+    client_rebalance: bool = True
     max_reconsume_times: int = -1
     consume_timeout: float = 15 * 60.0
     auto_commit: bool = True
@@ -186,11 +194,17 @@ class PushSettings(ConsumerSettings):
         flag("auto_commit", self.auto_commit)
         if not self.auto_commit and not self.ordered:
             raise ConfigError("auto_commit=False works for ordered consumers only", hint="use ordered=True, or leave it out")
+        self._check_client_rebalance()
         self._check_observers()
         self._check_numbers()
         self._convert("consume_timeout", 0.001, float("inf"))
         self._convert("suspend_current_queue_time", 0.01, 30.0)
         self._convert("await_termination_when_shutdown", 0.0, float("inf"))
+
+    @property
+    def asks_brokers(self) -> bool:
+        """See `ConsumerSettings.asks_brokers`."""
+        return not self.client_rebalance
 
     @property
     def max_span(self) -> int:
@@ -201,6 +215,19 @@ class PushSettings(ConsumerSettings):
     def observed(self) -> bool:
         """Somebody looks at the calls of listeners."""
         return self.enable_trace or bool(self.hooks)
+
+    def _check_client_rebalance(self) -> None:
+        flag("client_rebalance", self.client_rebalance)
+        if self.client_rebalance:
+            return
+        if self.ordered or self.broadcasting:
+            kind = "ordered=True" if self.ordered else "message_model=BROADCASTING"
+            raise ConfigError(f"client_rebalance=False is given with {kind}: brokers share no such queues", hint="leave one of them out")
+        if self.allocate.name not in BROKER_STRATEGIES:
+            raise ConfigError(
+                f"client_rebalance=False is given with allocation strategy {self.allocate.name!r}, which no broker has",
+                hint=f"brokers have {' and '.join(BROKER_STRATEGIES)}: use one of these, or client_rebalance=True",
+            )
 
     def _check_observers(self) -> None:
         if self.hooks != ():

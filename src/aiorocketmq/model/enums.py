@@ -38,6 +38,13 @@ class ConsumeType(Enum):
     CONSUME_POP = "CONSUME_POP"
 
 
+class MessageRequestMode(Enum):
+    """How a member of a group gets the messages of a queue; brokers tell it with the queues that they assign."""
+
+    PULL = "PULL"
+    POP = "POP"
+
+
 class AccessChannel(Enum):
     """Where the brokers are (Java: `AccessChannel`): in the cloud, the message trace goes to a topic of its region."""
 

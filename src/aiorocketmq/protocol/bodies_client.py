@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Self
 
 from aiorocketmq.errors import ProtocolError
-from aiorocketmq.model.enums import ConsumeType, MessageModel
+from aiorocketmq.model.enums import ConsumeType, MessageModel, MessageRequestMode
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
@@ -276,18 +276,18 @@ class UnlockBatchRequestBody(Bean):
 class QueryAssignmentRequestBody(Bean):
     """Ask a broker for the queues of a client (400)."""
 
-    topic: str
-    consumer_group: str
-    client_id: str
+    topic: Name
+    consumer_group: Name
+    client_id: ClientId
     strategy_name: str
     message_model: MessageModel = MessageModel.CLUSTERING
 
 
 class MessageQueueAssignment(Bean):
-    """One assigned queue; `mode` is `PULL` or `POP`."""
+    """One assigned queue; a mode that is missing is `PULL`."""
 
-    message_queue: MessageQueue
-    mode: str = "PULL"
+    message_queue: MessageQueue | None = None
+    mode: MessageRequestMode | None = None
     attachments: dict[str, str] | None = None
 
 
@@ -300,9 +300,9 @@ class QueryAssignmentResponseBody(Bean):
 class SetMessageRequestModeRequestBody(Bean):
     """Set whether a group pulls or pops a topic (401)."""
 
-    topic: str
-    consumer_group: str
-    mode: str = "PULL"
+    topic: Name
+    consumer_group: Name
+    mode: MessageRequestMode = MessageRequestMode.PULL
     pop_share_queue_num: int = 0
 
 

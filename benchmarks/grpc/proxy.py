@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.support import java
 from tests.support.processes import Child, free_port
-from tests.support.real_cluster import SERVER_JVM, START_TIMEOUT, RealCluster
+from tests.support.real_broker import START_TIMEOUT
+from tests.support.real_cluster import SERVER_JVM, RealCluster
 
 POM = Path(__file__).with_name("pom.xml")
 READY = "rocketmq-proxy startup successfully"

@@ -5,82 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from dataclasses import dataclass, field
 
 import pytest
 
 import aiorocketmq as rmq
+from tests.faults.load import RATE, History, Load
 from tests.support import raw_remoting
 from tests.support.clusters import RealTestCluster
 from tests.support.starvation import Starvation
 from tests.support.waiting import eventually
 
-RATE = 500
 WARM = 5.0
 DOWN = 10.0
 AFTER = 5.0
 SEND_TIMEOUT = 3.0
-
-
-@dataclass
-class History:
-    """What happened to every number, with the time at which it happened (monotonic seconds)."""
-
-    acknowledged: dict[int, float] = field(default_factory=dict)
-    failed: dict[int, rmq.RocketMQError] = field(default_factory=dict)
-    delivered: dict[int, float] = field(default_factory=dict)
-    calls: list[tuple[float, float]] = field(default_factory=list)
-    again: int = 0
-
-    def longest_call(self, starvation: Starvation) -> float:
-        """Seconds of the longest call, without what the machine kept from this process meanwhile."""
-        return max(ended - began - starvation.between(began, ended) for began, ended in self.calls)
-
-    def lost(self) -> set[int]:
-        """Acknowledged, never delivered."""
-        return self.acknowledged.keys() - self.delivered.keys()
-
-    def first_after(self, events: dict[int, float], moment: float) -> float:
-        """Seconds from a moment to the first event after it."""
-        return min((at - moment for at in events.values() if at >= moment), default=float("inf"))
-
-
-class Load:
-    """Sends numbers at a steady rate, each in a task of its own, as the requests of a service would."""
-
-    def __init__(self, producer: rmq.Producer, topic: str, history: History) -> None:
-        self._producer = producer
-        self._topic = topic
-        self._history = history
-        self._sends: set[asyncio.Task[None]] = set()
-        self._running = True
-        self._pacer = asyncio.create_task(self._pace())
-
-    async def _pace(self) -> None:
-        began, sent = time.monotonic(), 0
-        while self._running:
-            while sent < (time.monotonic() - began) * RATE:
-                task = asyncio.create_task(self._send(sent))
-                self._sends.add(task)
-                task.add_done_callback(self._sends.discard)
-                sent += 1
-            await asyncio.sleep(0.005)
-
-    async def _send(self, number: int) -> None:
-        began = time.monotonic()
-        try:
-            result = await self._producer.send(rmq.Message(self._topic, str(number).encode().ljust(1024)))
-        except rmq.RocketMQError as error:
-            self._history.failed[number] = error
-        else:
-            if result.status is rmq.SendStatus.SEND_OK:
-                self._history.acknowledged[number] = time.monotonic()
-        self._history.calls.append((began, time.monotonic()))
-
-    async def stop(self) -> None:
-        self._running = False
-        await self._pacer
-        await asyncio.gather(*self._sends)
 
 
 def probe_sends(address: str, topic: str, moments: list[float], ended: threading.Event) -> None:
@@ -120,9 +58,7 @@ async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) 
 
     @consumer.listen(topic)
     async def handle(message: rmq.ReceivedMessage) -> None:
-        number = int(message.body)
-        history.again += number in history.delivered
-        history.delivered.setdefault(number, time.monotonic())
+        history.deliver(message)
 
     producer = rmq.Producer(newest_cluster.name_servers, group=newest_cluster.unique("restart_p"), send_msg_timeout=SEND_TIMEOUT)
     with Starvation() as starvation:
@@ -151,7 +87,7 @@ async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) 
     longest_call = history.longest_call(starvation)
     in_outage = [number for number, at in history.acknowledged.items() if killed + 0.5 < at < opened]
     print(
-        f"acknowledged {len(history.acknowledged)}, failed {len(history.failed)}, lost {len(history.lost())}, again {history.again}, "
+        f"{history.text()}, "
         f"first send {first_send:.3f} s (a bare socket's {served:.3f} s), first delivery {first_delivery:.3f} s after the port, "
         f"longest call {longest_call:.3f} s, "
         f"without the processor for {starvation.between(0.0, time.monotonic()):.3f} s in all"
@@ -162,5 +98,4 @@ async def test_broker_is_killed_and_comes_back(newest_cluster: RealTestCluster) 
     assert first_send <= served + 2.0 + kept_away
     assert first_delivery <= max(served, first_send) + 4.0 + kept_away
     assert longest_call <= SEND_TIMEOUT + 1.0  # bounds a hang; the machine is busy with a starting JVM
-    doubtless = [number for number, error in history.failed.items() if not getattr(error, "maybe_stored", True)]
-    assert not history.delivered.keys() & set(doubtless), "a send that said 'certainly not stored' was stored"
+    assert history.doubtless_but_stored() == set()

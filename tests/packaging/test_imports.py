@@ -45,12 +45,12 @@ CASES = [
     ("aiorocketmq", 3, {"sync"}),
     ("aiorocketmq.Message", 17, {"sync"}),
     ("aiorocketmq.RocketMQError", 6, {"sync"}),
-    ("aiorocketmq.Producer", 115, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 126, {"sync", "consumer"}),
-    ("aiorocketmq.AdminClient", 104, {"sync", "admin"}),
-    ("aiorocketmq.sync.Producer", 125, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 161, {"sync", "consumer", "producer"}),
-    ("aiorocketmq.sync.AdminClient", 140, {"sync", "admin", "producer"}),
+    ("aiorocketmq.Producer", 116, {"sync", "producer"}),
+    ("aiorocketmq.PushConsumer", 127, {"sync", "consumer"}),
+    ("aiorocketmq.AdminClient", 105, {"sync", "admin"}),
+    ("aiorocketmq.sync.Producer", 126, {"sync", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 162, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.AdminClient", 141, {"sync", "admin", "producer"}),
 ]
 
 

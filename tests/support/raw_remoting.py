@@ -95,6 +95,12 @@ def route(name_server: str, topic: str) -> dict[str, Any] | None:
     return parsed
 
 
+def addresses(name_server: str, topic: str) -> dict[str, dict[str, str]]:
+    """Broker name → broker id, as text → address, as the route of a topic has them; empty when the name server knows no such topic."""
+    found = route(name_server, topic)
+    return {data["brokerName"]: data["brokerAddrs"] for data in found["brokerDatas"]} if found is not None else {}
+
+
 def _read(connection: socket.socket, count: int) -> bytes:
     received = bytearray()
     while len(received) < count:

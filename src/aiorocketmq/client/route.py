@@ -17,6 +17,7 @@ from typing import Final
 
 from aiorocketmq.client.locks import TimedLock
 from aiorocketmq.client.namesrv_api import NameServerApi
+from aiorocketmq.client.returns import REFRESH_AT_ONCE, ReturnWatch
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.core.route_table import (
@@ -45,8 +46,6 @@ DEFAULT_TOPIC_QUEUE_NUMS: Final = 4
 MIN_REFRESH_INTERVAL: Final = 0.2
 """Seconds between two queries of one topic that `refresh_soon()` asks for."""
 _MANY_UNKNOWN: Final = 64
-REFRESH_AT_ONCE: Final = 16
-"""Topics that `update_all()` asks for at the same time."""
 
 logger = logging.getLogger("aiorocketmq.client")
 
@@ -146,6 +145,7 @@ class RouteService:
         self._asked_at: dict[str, float] = {}
         self._records: dict[str, RouteRecord] = {}
         self._departed: dict[str, Departed] = {}
+        self._returns = ReturnWatch(scheduler, self._refresh)
         self._soon: set[str] = set()
         self._log = StateLog(logger)
 
@@ -416,6 +416,7 @@ class RouteService:
         self._topics[topic] = entry
         if old is not None:
             self._note_departed(topic, old.route, route)
+            self._returns.note(topic, old.route, route)
         for broker in route.broker_datas:
             if broker.broker_addrs:
                 self.broker_addrs.put(broker)
@@ -457,6 +458,7 @@ class RouteService:
         self._bodies.pop(topic, None)
         self._asked_at.pop(topic, None)
         self._records.pop(topic, None)
+        self._returns.forget(topic)
         self._log.forget(topic)
 
     async def _refresh_soon(self, topic: str) -> None:

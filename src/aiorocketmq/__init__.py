@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         TaskHealth,
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
-    from aiorocketmq.consumer import LitePullConsumer, PushConsumer
+    from aiorocketmq.consumer import LitePullConsumer, PullConsumer, PushConsumer
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
     from aiorocketmq.core.strategies import (
@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         ConsumeType,
         MessageModel,
         Permission,
+        PullStatus,
         SendStatus,
         SerializeType,
         ServiceState,
@@ -132,6 +133,7 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
+    from aiorocketmq.model.pulled import PullResult
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
@@ -150,6 +152,8 @@ _HOMES = {
     "AdminClient": "admin.admin",
     "LitePullConsumer": "consumer.lite_pull",
     "Producer": "producer.producer",
+    "PullConsumer": "consumer.pull",
+    "PullResult": "model.pulled",
     "PushConsumer": "consumer.push",
     "Transaction": "producer.transaction",
     "TransactionProducer": "producer.transaction",
@@ -170,6 +174,7 @@ __all__ = [
     "AdminClient",
     "LitePullConsumer",
     "Producer",
+    "PullConsumer",
     "PushConsumer",
     "TransactionProducer",
     # values
@@ -195,6 +200,7 @@ __all__ = [
     "HalfMessage",
     "Message",
     "MessageQueue",
+    "PullResult",
     "QueueSelector",
     "ReceivedMessage",
     "Retry",
@@ -238,6 +244,7 @@ __all__ = [
     "ConsumeType",
     "MessageModel",
     "Permission",
+    "PullStatus",
     "SendStatus",
     "SerializeType",
     "ServiceState",

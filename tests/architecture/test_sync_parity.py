@@ -16,11 +16,17 @@ TWINS = {
     "Producer": aiorocketmq.Producer,
     "PushConsumer": aiorocketmq.PushConsumer,
     "LitePullConsumer": aiorocketmq.LitePullConsumer,
+    "PullConsumer": aiorocketmq.PullConsumer,
     "TransactionProducer": aiorocketmq.TransactionProducer,
     "AdminClient": aiorocketmq.AdminClient,
     "LocalCluster": LocalCluster,
 }
-NOT_TWINNED = {"PushConsumer": {"instance"}, "LitePullConsumer": {"instance"}, "LocalCluster": {"name_server"}}
+NOT_TWINNED = {
+    "PushConsumer": {"instance"},
+    "LitePullConsumer": {"instance"},
+    "PullConsumer": {"instance"},
+    "LocalCluster": {"name_server"},
+}
 """What gives asyncio objects of the inside, useless to other threads."""
 
 

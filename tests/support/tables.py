@@ -85,7 +85,7 @@ MAY_HOLD = (
     "producer.prepare.Preparer._targets", "producer.decisions.Decisions._made", "producer.decisions.Decisions.hooks",
     "producer.hooks.*", "producer.failures.RecentFailures._times", "consumer.hooks.*", "producer.observing.ObservingPreparer._targets",
     "producer.observing.ObservingAccumulator._targets", "producer.attempts.Trouble.*", "producer.accumulator.Accumulator._targets",
-    "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.taking.TakeOver._added", "consumer.start_offset.StartOffsets._tables",
+    "consumer.offset_store.*", "consumer.subscriptions.*", "consumer.taking.TakeOver._added", "consumer.start_offset.Committed._tables",
     "consumer.pulling.Pulls._thresholds", "consumer.topic_routes.TopicRoutes._missing", "consumer.rebalance._Share.mine",
     "consumer.rebalance.Rebalancer._seen", "consumer.rebalance.Rebalancer._told", "consumer.rebalance.Rebalancer._connections",
     "consumer.group_check.GroupCheck.conflicts", "consumer.calling.Stretch.*", "consumer.assignment.*",

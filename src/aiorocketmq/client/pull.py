@@ -11,11 +11,11 @@ import heapq
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error, broker_not_found
+from aiorocketmq.model.enums import PullStatus
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
@@ -48,15 +48,6 @@ WATCH_INTERVAL: Final = 5.0
 logger = logging.getLogger("aiorocketmq.client")
 
 
-class PullStatus(Enum):
-    """What a pull met (Java: `PullStatus`)."""
-
-    FOUND = "FOUND"
-    NO_NEW_MSG = "NO_NEW_MSG"
-    NO_MATCHED_MSG = "NO_MATCHED_MSG"
-    OFFSET_ILLEGAL = "OFFSET_ILLEGAL"
-
-
 _STATUS: Final = {
     int(ResponseCode.SUCCESS): PullStatus.FOUND,
     int(ResponseCode.PULL_NOT_FOUND): PullStatus.NO_NEW_MSG,
@@ -65,7 +56,7 @@ _STATUS: Final = {
 }
 
 
-class PullResult:
+class PullAnswer:
     """Answer of a broker. Mutable and slotted: one is made for every pull.
 
     Attributes:
@@ -101,7 +92,7 @@ def _number(header: dict[str, str], name: str) -> int:
 class PullObserver(Protocol):
     """Whoever gets the outcome of a `PullCall`; exactly one of the two is called for every `send()`, from the event loop."""
 
-    def on_pull_result(self, result: PullResult) -> None:
+    def on_pull_result(self, result: PullAnswer) -> None:
         """The broker answered with one of the four `PullStatus`. Must not raise."""
         ...
 
@@ -126,6 +117,8 @@ class PullOptions:
         decode_decompress_body: False leaves bodies compressed.
         keep: Gives back those of the messages that hooks want; None for all.
         lite: The consumer asks for its messages; brokers serve such pulls from other threads (I13).
+        suspend_time: Seconds that a broker may hold a pull for which there is no message.
+        timeout: Seconds after which a pull without an answer has failed.
     """
 
     group: str
@@ -139,6 +132,8 @@ class PullOptions:
     decode_decompress_body: bool = True
     keep: Callable[[list[ReceivedMessage]], list[ReceivedMessage]] | None = None
     lite: bool = False
+    suspend_time: float = BROKER_SUSPEND_MAX_TIME
+    timeout: float = CONSUMER_TIMEOUT_WHEN_SUSPEND
 
 
 class PullApi:
@@ -299,7 +294,7 @@ class PullCall:
         """The last pull of this queue was sent: nothing is told any more, whatever comes. `send()` must not be called again."""
         self.in_flight = False
 
-    def decode(self, result: PullResult, subscription: SubscriptionData) -> list[ReceivedMessage]:
+    def decode(self, result: PullAnswer, subscription: SubscriptionData) -> list[ReceivedMessage]:
         """The messages of a result that match the subscription's tags (the broker compares hashes only, F17).
 
         Args:
@@ -371,7 +366,7 @@ class PullCall:
             self._channel = None
             self._observer.on_pull_error(error)
             return
-        channel.submit(opaque, frame, self, now + CONSUMER_TIMEOUT_WHEN_SUSPEND)
+        channel.submit(opaque, frame, self, now + options.timeout)
 
     def _frame(self, address: str, opaque: int, flags: int, commit_offset: int) -> bytes:
         api = self._api
@@ -418,7 +413,7 @@ class PullCall:
             max_msg_nums=self._max_messages,
             sys_flag=flags,
             commit_offset=commit_offset,
-            suspend_timeout_millis=round(BROKER_SUSPEND_MAX_TIME * 1000),
+            suspend_timeout_millis=round(options.suspend_time * 1000),
             sub_version=subscription.version,
             subscription=subscription.expression if options.post_subscription else None,
             expression_type=subscription.expression_type,
@@ -443,7 +438,7 @@ class PullCall:
                 error: RocketMQError = broker_error(command.code, remark, broker=self.queue.broker_name, topic=self.queue.topic)
                 self._observer.on_pull_error(error)
                 return
-            result = PullResult(status, self._offset, command.ext_fields, command.body, self._loop_time() - self._sent_at)
+            result = PullAnswer(status, self._offset, command.ext_fields, command.body, self._loop_time() - self._sent_at)
             if not self._api.options.connect_broker_by_user:
                 self.broker_id = _number(command.ext_fields, "suggestWhichBrokerId")
         except RocketMQError as damaged:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class GroupConsumer(Watched):
-    """A consumer that pulls queues, as a member of its group."""
+    """A consumer that is a member of its group, and has queues of its own."""
 
     _settings: ConsumerSettings
     _namespace: Namespace
@@ -87,23 +87,6 @@ class GroupConsumer(Watched):
         return frozenset(self._runtime.queues.assigned) if self._runtime is not None else frozenset()
 
     @property
-    def flow_control(self) -> FlowControl:
-        """How often pulls were held back, by reason."""
-        return self._runtime.pulls.flow_control if self._runtime is not None else FlowControl()
-
-    @property
-    def backlog(self) -> int:
-        """Messages that were pulled and are not consumed yet."""
-        if self._runtime is None:
-            return 0
-        return sum(assigned.messages.count for assigned in list(self._runtime.queues.assigned.values()))  # threads ask, too
-
-    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
-        topic = self._namespace.unwrap(topic) if topic is not None else None
-        return self._runtime.offsets(topic) if self._runtime is not None else {}
-
-    @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
@@ -114,13 +97,6 @@ class GroupConsumer(Watched):
             return {}
         waiting = self._runtime.queues.waiting.items()
         return {queue: assigned.waits_for for queue, assigned in waiting if assigned.waits_for}
-
-    def failed_queues(self) -> dict[MessageQueue, Exception]:
-        """Queues that are not consumed any more because of a damaged message, with the reason."""
-        if self._runtime is None:
-            return {}
-        owned = self._runtime.queues.assigned.items()
-        return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
 
     async def lag(self) -> dict[MessageQueue, int]:
         """How many messages each queue of this consumer holds behind what is consumed, those that no filter wants included.
@@ -187,3 +163,31 @@ class GroupConsumer(Watched):
         if not isinstance(queue, MessageQueue):
             raise ConfigError(f"queue {queue!r} is no MessageQueue", hint="take it from `assigned`, `queues()` or `message.queue`")
         return self._namespace.unwrap_queue(queue)
+
+
+class PullingConsumer(GroupConsumer):
+    """A consumer that pulls its queues by itself, ahead of what is consumed."""
+
+    @property
+    def flow_control(self) -> FlowControl:
+        """How often pulls were held back, by reason."""
+        return self._runtime.pulls.flow_control if self._runtime is not None else FlowControl()
+
+    @property
+    def backlog(self) -> int:
+        """Messages that were pulled and are not consumed yet."""
+        if self._runtime is None:
+            return 0
+        return sum(assigned.messages.count for assigned in list(self._runtime.queues.assigned.values()))  # threads ask, too
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
+        topic = self._namespace.unwrap(topic) if topic is not None else None
+        return self._runtime.offsets(topic) if self._runtime is not None else {}
+
+    def failed_queues(self) -> dict[MessageQueue, Exception]:
+        """Queues that are not consumed any more because of a damaged message, with the reason."""
+        if self._runtime is None:
+            return {}
+        owned = self._runtime.queues.assigned.items()
+        return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}

@@ -15,7 +15,7 @@ from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
 from aiorocketmq.consumer.listener import RETRY, Listener, Payload, concurrent_outcome
-from aiorocketmq.model import properties as props
+from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 
@@ -186,10 +186,3 @@ class ConcurrentService:
         await self.caller.close(patience)
         if self._send_back is not None:
             await self._send_back.close()
-
-
-def restore_topic(message: ReceivedMessage) -> None:
-    """Give a message of the retry topic the name of the topic that it came from."""
-    original = message.properties.get(props.RETRY_TOPIC)
-    if original:
-        message.topic = original

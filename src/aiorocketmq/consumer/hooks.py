@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
-from aiorocketmq.consumer.concurrently import restore_topic
 from aiorocketmq.consumer.listener import Listener, Payload
+from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import ConsumeResult, ConsumeReturnType
 from aiorocketmq.model.queue import MessageQueue

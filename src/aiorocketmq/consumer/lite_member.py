@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.member import FIRST_ROUND, GroupMember
-from aiorocketmq.consumer.offset_store import ReadOffset, RemoteBrokerOffsetStore
 from aiorocketmq.consumer.polling import PollService, polled
 from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.consumer.running_info import common_properties, queue_info, stacks
-from aiorocketmq.consumer.saving import by_broker
 from aiorocketmq.core.process_queue import PolledQueue
 from aiorocketmq.errors import ClientStateError, ConfigError
 from aiorocketmq.model.enums import ConsumeType
@@ -85,20 +83,6 @@ class LitePullMember(GroupMember):
         """See `GroupMember.close`; whoever waits for messages gets none."""
         super().close()
         self.service.close()
-
-    async def check_exist(self, queues: Collection[MessageQueue]) -> None:
-        """Look whether queues exist, as the name servers know them.
-
-        Raises:
-            ConfigError: One does not.
-            RocketMQError: A route cannot be found out.
-        """
-        for topic in sorted({queue.topic for queue in queues}):
-            await self.instance.routes.fetch(topic)
-            known = self.instance.routes.subscribe_queues(topic) or ()
-            for queue in queues:
-                if queue.topic == topic and queue not in known:
-                    raise ConfigError(f"{queue} does not exist", hint=f"topic {topic!r} has {_listed(known)}")
 
     async def rebalance(self) -> bool:
         """See `ConsumerPort.rebalance`; queues that were assigned are only taken up again where they were let go of."""
@@ -236,28 +220,4 @@ class LitePullMember(GroupMember):
             messages.committed = offset
             messages.done_below(offset)
             self.saver.put(queue, offset)
-        store = self.store
-        if not isinstance(store, RemoteBrokerOffsetStore):
-            for queue in offsets:
-                await store.persist(queue)
-            return
-        works = {broker: self._commit_at(store, {queue: offsets[queue] for queue in own}) for broker, own in by_broker(offsets).items()}
-        for outcome in (await self.scheduler.gather("commit", works)).values():
-            if isinstance(outcome, Exception):
-                raise outcome
-
-    async def _commit_at(self, store: RemoteBrokerOffsetStore, offsets: Mapping[MessageQueue, int]) -> None:
-        for queue, offset in offsets.items():
-            await store.update_consume_offset_to_broker(queue, offset)
-
-    async def committed(self, queue: MessageQueue) -> int | None:
-        """The offset that is saved for the group, None when there is none."""
-        offset = await self.store.read_offset(queue, ReadOffset.READ_FROM_STORE)
-        return offset if offset >= 0 else None
-
-
-def _listed(queues: Collection[MessageQueue]) -> str:
-    brokers = by_broker(queues)
-    if not brokers:
-        return "no queue that can be read"
-    return "; ".join(f"{len(own)} queues at {broker}" for broker, own in sorted(brokers.items()))
+        await self.save(offsets)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.client import GroupConsumer
+from aiorocketmq.consumer.client import PullingConsumer
 from aiorocketmq.consumer.filter_check import check_filters
 from aiorocketmq.consumer.lite_member import LitePullMember
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -46,7 +46,7 @@ Commits = ReceivedMessage | MessageQueue | Iterable[MessageQueue] | Mapping[Mess
 _MODES = "a consumer either shares its topics out with its group (topics=, subscribe()) or reads the queues it is told (assign())"
 
 
-class LitePullConsumer(GroupConsumer):
+class LitePullConsumer(PullingConsumer):
     """Gives the messages of a group's topics to whoever asks for them, at least once.
 
     ```python
@@ -368,6 +368,8 @@ class LitePullConsumer(GroupConsumer):
             if self._life.state is ServiceState.SHUTDOWN_ALREADY:
                 raise StopAsyncIteration
             member = self._running()
+        if asyncio.get_running_loop() is not member.loop:
+            self._life.check_loop()
         service = member.service
         if service.turn_over:
             self._check_alone(service.awaited)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiorocketmq.client.scheduler import Scheduler
@@ -23,13 +23,13 @@ from aiorocketmq.consumer.queue_locks import QueueLocks
 from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable, Reason
 from aiorocketmq.consumer.rebalance import Rebalancer
 from aiorocketmq.consumer.saving import OffsetSaver, by_broker
-from aiorocketmq.consumer.start_offset import StartOffsets
+from aiorocketmq.consumer.start_offset import Committed, StartOffsets
 from aiorocketmq.consumer.store_choice import store_of
-from aiorocketmq.consumer.taking import TakeOver
+from aiorocketmq.consumer.taking import FirstOffsets, TakeOver
 from aiorocketmq.consumer.topic_routes import TopicRoutes
 from aiorocketmq.core.hand_over import HandOver
 from aiorocketmq.core.process_queue import ProcessQueue
-from aiorocketmq.errors import broker_not_found, fresh
+from aiorocketmq.errors import ConfigError, broker_not_found, fresh
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
@@ -102,12 +102,11 @@ class GroupMember(ABC):
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         hand_over = HandOver(0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT)
         self._routes = TopicRoutes(instance, subscriptions, settings.group)
-        start_offsets = StartOffsets(
-            instance, self.store, settings.start_from, settings.start_time_ms(made_at), settings.group, self._routes.unborn_at
-        )
+        self._committed = Committed(instance, self.store, settings.group)
+        start_offsets = self._make_start_offsets(made_at)
         ask_again = instance.rebalance.wake_later
         self._take_over = take_over = TakeOver(
-            table, scheduler, hand_over, locks, start_offsets, adopt=self.pulls.adopt, ask_again=ask_again
+            table, scheduler, hand_over, locks, start_offsets, adopt=self._adopt, ask_again=ask_again
         )  # fmt: skip
         self.rebalancer = Rebalancer(
             instance, settings, scheduler, table, hand_over, take_over,
@@ -139,6 +138,15 @@ class GroupMember(ABC):
             self.rebalancer.log.failed(key, text, self.group, topic)
         else:
             self.rebalancer.log.worked(key, "group %s has not to pop topic %s any more", self.group, topic)
+
+    def _make_start_offsets(self, made_at: float) -> FirstOffsets:
+        """What tells where queues begin that are taken over."""
+        instance, settings = self.instance, self._settings
+        return StartOffsets(instance, self._committed, settings.start_from, settings.start_time_ms(made_at), self._routes.unborn_at)
+
+    def _adopt(self, assigned: AssignedQueue) -> None:
+        """A queue was taken over."""
+        self.pulls.adopt(assigned)
 
     @abstractmethod
     def _watch(self) -> None:
@@ -370,6 +378,35 @@ class GroupMember(ABC):
         else:
             self.instance.rebalance.wake()
 
+    async def check_exist(self, queues: Collection[MessageQueue]) -> None:
+        """Look whether queues exist, as the name servers know them.
+
+        Raises:
+            ConfigError: One does not.
+            RocketMQError: A route cannot be found out.
+        """
+        for topic in sorted({queue.topic for queue in queues}):
+            await self.instance.routes.fetch(topic)
+            known = self.instance.routes.subscribe_queues(topic) or ()
+            for queue in queues:
+                if queue.topic == topic and queue not in known:
+                    raise ConfigError(f"{queue} does not exist", hint=f"topic {topic!r} has {_listed(known)}")
+
+    async def save(self, offsets: Mapping[MessageQueue, int]) -> None:
+        """Save offsets for certain, as they are; raises as `OffsetSaver.commit()`."""
+        try:
+            await self.saver.commit(offsets)
+        finally:
+            self._committed.changed()
+
+    async def committed(self, queue: MessageQueue) -> int | None:
+        """The offset that is saved for the group, None when there is none.
+
+        Raises:
+            RocketMQError: It cannot be found out.
+        """
+        return await self._committed.of(queue)
+
     async def ends(self, queue: MessageQueue) -> tuple[int, int]:
         """The lowest offset that a queue holds, and the one that its next message will get.
 
@@ -404,3 +441,10 @@ class GroupMember(ABC):
             found |= outcome
         owned = self.queues.assigned
         return {queue: max(0, end - owned[queue].messages.consumed) for queue, end in found.items() if queue in owned}
+
+
+def _listed(queues: Collection[MessageQueue]) -> str:
+    brokers = by_broker(queues)
+    if not brokers:
+        return "no queue that can be read"
+    return "; ".join(f"{len(own)} queues at {broker}" for broker, own in sorted(brokers.items()))

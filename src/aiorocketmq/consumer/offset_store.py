@@ -461,6 +461,19 @@ class LocalFileOffsetStore:
         self._save()
 
     def _save(self) -> None:
+        try:
+            self.save()
+        except ConfigError as error:
+            self._log.failed("save", "%s; they stay in memory", error.message)
+        else:
+            self._log.worked("save", "offsets can be saved to %s again", self.path)
+
+    def save(self) -> None:
+        """Write the file, where something has changed.
+
+        Raises:
+            ConfigError: The system does not let it; the offsets stay in memory, for the next time.
+        """
         offsets = {**self._saved, **self._table.snapshot()}
         if offsets == self._saved:
             return
@@ -472,9 +485,10 @@ class LocalFileOffsetStore:
                 os.replace(self.path, f"{self.path}{BACKUP_SUFFIX}")
             os.replace(fresh, self.path)
         except OSError as error:
-            self._log.failed("save", "offsets cannot be saved to %s: %s; they stay in memory", self.path, error)
-            return
-        self._log.worked("save", "offsets can be saved to %s again", self.path)
+            raise ConfigError(
+                f"offsets cannot be saved to {self.path}: {error}",
+                hint="let local_offset_store_dir be a directory that can be written and has room",
+            ) from None
         self._saved = offsets
 
     def remove_offset(self, queue: MessageQueue) -> None:

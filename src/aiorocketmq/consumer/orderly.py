@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
-from aiorocketmq.consumer.concurrently import restore_topic
 from aiorocketmq.consumer.listener import SUSPEND, Payload, ordered_outcome
+from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.enums import ConsumeResult

@@ -12,9 +12,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiorocketmq.client.pull import DelayedPull, PullApi, PullResult, PullService, PullStatus
+from aiorocketmq.client.pull import DelayedPull, PullAnswer, PullApi, PullService
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, SubscriptionError
+from aiorocketmq.model.enums import PullStatus
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.protocol.codes import ResponseCode
 
@@ -218,7 +219,7 @@ class QueuePuller:
 
     # --- PullObserver -----------------------------------------------------------------------------------------------------------
 
-    def on_pull_result(self, result: PullResult) -> None:
+    def on_pull_result(self, result: PullAnswer) -> None:
         """Act on an answer of the broker."""
         if self._stopped:
             return
@@ -248,7 +249,7 @@ class QueuePuller:
         else:
             self._nothing_found(result)
 
-    def _has_room_for_two(self, result: PullResult) -> bool:
+    def _has_room_for_two(self, result: PullAnswer) -> bool:
         """Room for the batch that is not decoded yet and for one more, by the strictest reading."""
         settings, messages, limits = self._owner.settings, self._assigned.messages, self._thresholds
         return (
@@ -260,7 +261,7 @@ class QueuePuller:
             and self._single_until < 0
         )
 
-    def _nothing_found(self, result: PullResult) -> None:
+    def _nothing_found(self, result: PullAnswer) -> None:
         moved = result.next_begin_offset > self.next_offset
         if moved:
             self.next_offset = result.next_begin_offset
@@ -271,7 +272,7 @@ class QueuePuller:
         else:
             self._go_on()
 
-    def _take_in(self, result: PullResult) -> None:
+    def _take_in(self, result: PullAnswer) -> None:
         """Decode the messages of an answer and hand them to the listeners."""
         if self._stopped:
             return
@@ -304,7 +305,7 @@ class QueuePuller:
         else:
             self.pull()
 
-    def _damaged(self, result: PullResult, error: ProtocolError) -> None:
+    def _damaged(self, result: PullAnswer, error: ProtocolError) -> None:
         """An answer does not decode: try again, message by message; then stop the queue or skip the message, as the user wants."""
         self._call.cancel()
         self.delayed = None

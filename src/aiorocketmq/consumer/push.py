@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.client import GroupConsumer
+from aiorocketmq.consumer.client import PullingConsumer
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.observed import Observed
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class PushConsumer(GroupConsumer):
+class PushConsumer(PullingConsumer):
     """Calls listeners with the messages of a group's topics, as they arrive, at least once.
 
     ```python

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.offset_store import OffsetStore, RemoteBrokerOffsetStore
+from aiorocketmq.consumer.offset_store import LocalFileOffsetStore, OffsetStore, RemoteBrokerOffsetStore
 
 if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
@@ -84,6 +84,32 @@ class OffsetSaver:
             self.store.remove_offset(queue)
         except Exception as error:  # noqa: BLE001 - a store of the user's own
             self._failed(f"offset of {queue}", error)
+
+    async def commit(self, offsets: Mapping[MessageQueue, int]) -> None:
+        """Save offsets as they are, forward or backward, and wait until the store has them; all brokers at the same time.
+
+        Raises:
+            RocketMQError: A broker refused, or could not be reached; or the file cannot be written.
+        """
+        store = self.store
+        if not isinstance(store, RemoteBrokerOffsetStore):
+            for queue, offset in offsets.items():
+                store.update_offset(queue, offset, increase_only=False)
+            if isinstance(store, LocalFileOffsetStore):
+                store.save()
+                return
+            for queue in offsets:
+                await store.persist(queue)
+            return
+
+        async def at(own: Collection[MessageQueue]) -> None:
+            for queue in own:
+                await store.update_consume_offset_to_broker(queue, offsets[queue])
+
+        works = {broker: at(own) for broker, own in by_broker(offsets).items()}
+        for outcome in (await self._scheduler.gather("commit", works)).values():
+            if isinstance(outcome, Exception):
+                raise outcome
 
     async def persist_all(self, queues: Collection[MessageQueue], deadline: float) -> None:
         """Save the offsets of all queues of the consumer where they have changed; never raises.

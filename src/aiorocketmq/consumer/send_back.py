@@ -274,3 +274,10 @@ class SendBack:
 def _refused(error: RocketMQError) -> bool:
     """Whether a broker has looked at the message and found it illegal: asking again changes nothing."""
     return getattr(error, "code", None) == MessageIllegalError.default_code
+
+
+def restore_topic(message: ReceivedMessage) -> None:
+    """Give a message of the retry topic the name of the topic that it came from."""
+    original = message.properties.get(props.RETRY_TOPIC)
+    if original:
+        message.topic = original

@@ -300,5 +300,21 @@ class LitePullSettings(ConsumerSettings):
         return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullSettings(ConsumerSettings):
+    """What `PullConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
+
+    consumer_pull_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        ConsumerSettings.__post_init__(self)
+        self._convert("consumer_pull_timeout", 0.001, float("inf"))
+
+    @property
+    def commits_with_pulls(self) -> bool:
+        """See `ConsumerSettings.commits_with_pulls`: the program says what is consumed."""
+        return False
+
+
 def _has_methods(given: object, names: Iterable[str]) -> bool:
     return not isinstance(given, type) and all(callable(getattr(given, name)) for name in names)

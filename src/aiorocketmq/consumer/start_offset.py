@@ -32,70 +32,49 @@ TABLE_AGE: Final = 10.0
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class StartOffsets:
-    """Finds the first offset of a queue that is taken over.
+class Committed:
+    """What is saved for a group.
 
     Args:
         instance: Finds and asks brokers.
-        store: Knows the committed offsets.
-        start_from: The rule for queues without one.
-        start_time_ms: Where `StartFrom.TIMESTAMP` starts, milliseconds since the epoch.
+        store: Keeps the offsets.
         group: The consumer group.
-        unborn_at: Tells when a topic was subscribed that did not exist then, milliseconds since the epoch, None for others.
     """
 
-    def __init__(
-        self,
-        instance: ClientInstance,
-        store: OffsetStore,
-        start_from: StartFrom,
-        start_time_ms: int,
-        group: str,
-        unborn_at: Callable[[str], int | None],
-    ) -> None:
-        self._unborn_at = unborn_at
+    def __init__(self, instance: ClientInstance, store: OffsetStore, group: str) -> None:
         self._instance = instance
         self._store = store
-        self._start_from = start_from
-        self._start_time_ms = start_time_ms
         self._group = group
         self._tables: dict[str, tuple[float, dict[str, dict[int, int]]]] = {}
 
-    async def of(self, queue: MessageQueue, *, added: bool) -> tuple[int, bool]:
-        """The offset, and whether it has to be committed although nothing was consumed: a restart must not apply the rule again.
-
-        Args:
-            queue: The queue.
-            added: The topic got it while this consumer was running.
+    async def of(self, queue: MessageQueue) -> int | None:
+        """The offset, None when there is none.
 
         Raises:
             RocketMQError: It cannot be found out now.
         """
+        stored = await self.stored(queue)
+        return stored if stored > 0 or (stored == 0 and await self.is_committed_zero(queue)) else None
+
+    def changed(self) -> None:
+        """Offsets were committed: what was kept of a broker's answer is old."""
+        self._tables.clear()
+
+    async def stored(self, queue: MessageQueue) -> int:
+        """What the store answers: the offset, -1 for none; 0 may be none, see `is_committed_zero()`."""
         stored = await self._store.read_offset(queue, ReadOffset.READ_FROM_STORE)
         if type(stored) is not int or stored > INT64_MAX:
             raise ConfigError(
                 f"offset_store.read_offset() returned {str(stored)[:40]!r} for {queue}", hint="return a whole number, -1 for none"
             )
-        if stored > 0 or (stored == 0 and await self._is_committed_zero(queue)):
-            return stored, False
-        if is_retry_topic(queue.topic):
-            return 0, False  # whatever comes back belongs to messages that this group has seen
-        address, api = self._address(queue), self._instance.broker_api
-        if added or self._start_from is StartFrom.FIRST:
-            offset = await api.min_offset(address, queue)
-            return offset, offset > 0 or added
-        if self._start_from is StartFrom.TIMESTAMP:
-            return await api.search_offset(address, queue, self._start_time_ms), True
-        if (subscribed := self._unborn_at(queue.topic)) is not None:
-            return await api.search_offset(address, queue, subscribed - CLOCKS_APART_MS), True
-        return await api.max_offset(address, queue), True
+        return stored
 
-    async def _is_committed_zero(self, queue: MessageQueue) -> bool:
+    async def is_committed_zero(self, queue: MessageQueue) -> bool:
         """Whether a stored offset of 0 is one: brokers before 5.0 answer 0 for young queues on which the group has none."""
         found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
         if not isinstance(self._store, RemoteBrokerOffsetStore) or found is None or is_retry_topic(queue.topic):
             return True
-        if self._start_from is StartFrom.FIRST or not version_name(found.version).startswith(("V3_", "V4_")):
+        if not version_name(found.version).startswith(("V3_", "V4_")):
             return True
         # Records of administrators, which consumers of other brokers need not import.
         from aiorocketmq.protocol.bodies_client import TopicList
@@ -123,6 +102,57 @@ class StartOffsets:
             table = ConsumerOffsetWrapper.decode(response.body).offset_table
             self._tables = {address: (now, table)}
         return table
+
+
+class StartOffsets:
+    """Finds the first offset of a queue that is taken over.
+
+    Args:
+        instance: Finds and asks brokers.
+        committed: Knows the committed offsets.
+        start_from: The rule for queues without one.
+        start_time_ms: Where `StartFrom.TIMESTAMP` starts, milliseconds since the epoch.
+        unborn_at: Tells when a topic was subscribed that did not exist then, milliseconds since the epoch, None for others.
+    """
+
+    def __init__(
+        self,
+        instance: ClientInstance,
+        committed: Committed,
+        start_from: StartFrom,
+        start_time_ms: int,
+        unborn_at: Callable[[str], int | None],
+    ) -> None:
+        self._unborn_at = unborn_at
+        self._instance = instance
+        self._committed = committed
+        self._start_from = start_from
+        self._start_time_ms = start_time_ms
+
+    async def of(self, queue: MessageQueue, *, added: bool) -> tuple[int, bool]:
+        """The offset, and whether it has to be committed although nothing was consumed: a restart must not apply the rule again.
+
+        Args:
+            queue: The queue.
+            added: The topic got it while this consumer was running.
+
+        Raises:
+            RocketMQError: It cannot be found out now.
+        """
+        stored = await self._committed.stored(queue)
+        if stored > 0 or (stored == 0 and (self._start_from is StartFrom.FIRST or await self._committed.is_committed_zero(queue))):
+            return stored, False
+        if is_retry_topic(queue.topic):
+            return 0, False  # whatever comes back belongs to messages that this group has seen
+        address, api = self._address(queue), self._instance.broker_api
+        if added or self._start_from is StartFrom.FIRST:
+            offset = await api.min_offset(address, queue)
+            return offset, offset > 0 or added
+        if self._start_from is StartFrom.TIMESTAMP:
+            return await api.search_offset(address, queue, self._start_time_ms), True
+        if (subscribed := self._unborn_at(queue.topic)) is not None:
+            return await api.search_offset(address, queue, subscribed - CLOCKS_APART_MS), True
+        return await api.max_offset(address, queue), True
 
     def _address(self, queue: MessageQueue) -> str:
         found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)

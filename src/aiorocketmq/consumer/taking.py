@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
     from aiorocketmq.consumer.queue_locks import QueueLocks
     from aiorocketmq.consumer.queues import QueueTable
-    from aiorocketmq.consumer.start_offset import StartOffsets
     from aiorocketmq.core.hand_over import HandOver
     from aiorocketmq.model.queue import MessageQueue
 
@@ -32,6 +31,14 @@ LONG_WAIT: Final = 3.0
 """Seconds after which a wait for another member's lock is no mere change of hands any more, and is logged."""
 
 logger = logging.getLogger("aiorocketmq.consumer")
+
+
+class FirstOffsets(Protocol):
+    """Tells where queues begin (`StartOffsets`)."""
+
+    async def of(self, queue: MessageQueue, *, added: bool) -> tuple[int, bool]:
+        """The first offset, and whether it is to be committed although nothing was consumed; raises when it cannot be told now."""
+        ...
 
 
 class TakeOver:
@@ -53,7 +60,7 @@ class TakeOver:
         scheduler: Scheduler,
         hand_over: HandOver,
         locks: QueueLocks | None,
-        start_offsets: StartOffsets,
+        start_offsets: FirstOffsets,
         *,
         adopt: Callable[[AssignedQueue], None],
         ask_again: Callable[[float], None],

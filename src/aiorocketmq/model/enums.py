@@ -60,6 +60,15 @@ class StartFrom(Enum):
     TIMESTAMP = "CONSUME_FROM_TIMESTAMP"
 
 
+class PullStatus(Enum):
+    """What a pull met (Java: `PullStatus`)."""
+
+    FOUND = "FOUND"
+    NO_NEW_MSG = "NO_NEW_MSG"
+    NO_MATCHED_MSG = "NO_MATCHED_MSG"
+    OFFSET_ILLEGAL = "OFFSET_ILLEGAL"
+
+
 class ConsumeResult(Enum):
     """What a listener may return instead of None (Java: `ConsumeConcurrentlyStatus`, `ConsumeOrderlyStatus`)."""
 

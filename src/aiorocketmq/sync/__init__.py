@@ -126,6 +126,7 @@ if TYPE_CHECKING:
         ConsumeType,
         MessageModel,
         Permission,
+        PullStatus,
         SendStatus,
         SerializeType,
         ServiceState,
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
+    from aiorocketmq.model.pulled import PullResult
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.model.results import Retry, SendResult, Suspend
@@ -146,6 +148,7 @@ if TYPE_CHECKING:
     from aiorocketmq.sync.consumer import PushConsumer
     from aiorocketmq.sync.lite_pull import LitePullConsumer
     from aiorocketmq.sync.producer import Producer
+    from aiorocketmq.sync.pull import PullConsumer
     from aiorocketmq.sync.transaction import TransactionProducer
     from aiorocketmq.sync.transactions import Transaction
 
@@ -154,6 +157,8 @@ _HOMES = {
     "LitePullConsumer": "sync.lite_pull",
     "LocalCluster": "sync.cluster",
     "Producer": "sync.producer",
+    "PullConsumer": "sync.pull",
+    "PullResult": "model.pulled",
     "PushConsumer": "sync.consumer",
     "Transaction": "sync.transactions",
     "TransactionProducer": "sync.transaction",
@@ -174,6 +179,7 @@ __all__ = [
     "LitePullConsumer",
     "LocalCluster",
     "Producer",
+    "PullConsumer",
     "PushConsumer",
     "TransactionProducer",
     # values
@@ -199,6 +205,7 @@ __all__ = [
     "HalfMessage",
     "Message",
     "MessageQueue",
+    "PullResult",
     "QueueSelector",
     "ReceivedMessage",
     "Retry",
@@ -242,6 +249,7 @@ __all__ = [
     "ConsumeType",
     "MessageModel",
     "Permission",
+    "PullStatus",
     "SendStatus",
     "SerializeType",
     "ServiceState",

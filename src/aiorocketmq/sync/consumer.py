@@ -234,20 +234,6 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._async.assigned
 
     @property
-    def flow_control(self) -> FlowControl:
-        """How often pulls were held back, by reason."""
-        return self._async.flow_control
-
-    @property
-    def backlog(self) -> int:
-        """Messages that were pulled and are not consumed yet."""
-        return self._async.backlog
-
-    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
-        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
-        return self._run(self._async.offsets, topic)
-
-    @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return self._async.subscription_conflicts
@@ -255,10 +241,6 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def waiting_queues(self) -> dict[MessageQueue, str]:
         """Queues that fall to this consumer and that it cannot consume yet, with what they wait for, such as the lock of another member."""
         return self._run(self._async.waiting_queues)
-
-    def failed_queues(self) -> dict[MessageQueue, Exception]:
-        """Queues that are not consumed any more because of a damaged message, with the reason."""
-        return self._run(self._async.failed_queues)
 
     def lag(self) -> dict[MessageQueue, int]:
         """How many messages each queue of this consumer holds behind what is consumed, those that no filter wants included.
@@ -308,6 +290,24 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientStateError: The consumer does not run.
         """
         return self._call(self._async.search_offset, queue, at)
+
+    @property
+    def flow_control(self) -> FlowControl:
+        """How often pulls were held back, by reason."""
+        return self._async.flow_control
+
+    @property
+    def backlog(self) -> int:
+        """Messages that were pulled and are not consumed yet."""
+        return self._async.backlog
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        """What is consumed and will be saved: queue → next offset, of one topic or of all."""
+        return self._run(self._async.offsets, topic)
+
+    def failed_queues(self) -> dict[MessageQueue, Exception]:
+        """Queues that are not consumed any more because of a damaged message, with the reason."""
+        return self._run(self._async.failed_queues)
 
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,3 +241,55 @@ async def test_nothing_is_lost_by_cancelled_polls_seeks_and_pauses() -> None:
                 pass
             assert consumer.backlog == 0
         assert seen.keys() == set(bodies)
+
+
+@pytest.mark.feature("I8")
+async def test_a_commit_tells_that_the_file_of_a_broadcasting_group_cannot_be_written(tmp_path: Path) -> None:
+    broadcasting = rmq.MessageModel.BROADCASTING
+    async with (
+        LocalCluster() as cluster,
+        rmq.LitePullConsumer(
+            cluster.name_servers, group="g", start_from=FIRST, message_model=broadcasting, local_offset_store_dir=tmp_path / "file"
+        ) as consumer,
+    ):
+        await cluster.create_topic("t", queues=1)
+        await consumer.subscribe("t")
+        (queue,) = consumer.assigned
+        (tmp_path / "file").write_bytes(b"in the way")
+        with pytest.raises(rmq.ConfigError, match="cannot be saved") as caught:
+            await consumer.commit({queue: 0})
+        assert "local_offset_store_dir" in str(caught.value)
+        (tmp_path / "file").unlink()
+        await consumer.commit()
+        assert await consumer.committed(queue) == 0, "it went with the next one"
+
+
+@pytest.mark.feature("I1")
+def test_a_run_is_not_gone_on_with_on_another_loop() -> None:
+    async def begin() -> tuple[LocalCluster, rmq.LitePullConsumer]:
+        cluster = LocalCluster()
+        await cluster.start()
+        await cluster.create_topic("t", queues=1)
+        consumer = await rmq.LitePullConsumer(cluster.name_servers, group="g", topics="t", start_from=FIRST).start()
+        async with rmq.Producer(cluster.name_servers, group="p") as producer:
+            for number in range(5):
+                await producer.send(rmq.Message("t", b"%d" % number))
+        await eventually(lambda: consumer.backlog == 5)
+        assert (await anext(consumer)).body == b"0"
+        return cluster, consumer
+
+    async def other(consumer: rmq.LitePullConsumer) -> None:
+        for _ in range(2):
+            with pytest.raises(rmq.ClientStateError, match="another event loop"):
+                await anext(consumer)
+
+    async def end(cluster: LocalCluster, consumer: rmq.LitePullConsumer) -> None:
+        assert (await anext(consumer)).body == b"1", "nothing was lost by it"
+        await consumer.stop()
+        await cluster.stop()
+
+    with asyncio.Runner() as first:
+        cluster, consumer = first.run(begin())
+        with asyncio.Runner() as second:
+            second.run(other(consumer))
+        first.run(end(cluster, consumer))

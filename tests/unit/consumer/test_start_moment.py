@@ -11,7 +11,7 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.consumer.offset_store import ReadOffset
-from aiorocketmq.consumer.start_offset import StartOffsets
+from aiorocketmq.consumer.start_offset import Committed, StartOffsets
 from aiorocketmq.core.route_table import FoundBroker
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import RequestCode
@@ -167,5 +167,5 @@ async def test_a_start_that_a_restart_would_not_find_again_is_committed(
     start: rmq.StartFrom, added: bool, low: int, expected: tuple[int, bool]
 ) -> None:
     knowing: Any = Knowing(low)
-    offsets = StartOffsets(knowing, knowing, start, 0, GROUP, lambda topic: None)
+    offsets = StartOffsets(knowing, Committed(knowing, knowing, GROUP), start, 0, lambda topic: None)
     assert await offsets.of(QUEUE, added=added) == expected

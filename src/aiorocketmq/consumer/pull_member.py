@@ -1,0 +1,156 @@
+"""A running pull consumer: a member of its group that reads nothing by itself (Java: `DefaultMQPullConsumerImpl`, `RebalancePullImpl`).
+
+`PullConsumer` is the face towards users; this is what lives between `start()` and `stop()`, and what the client instance sees. Queues are
+shared out as with every other member, so that the program knows its own; where they are read is the program's business.
+Features J1-J5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from aiorocketmq.consumer.member import GroupMember
+from aiorocketmq.consumer.running_info import common_properties, stacks
+from aiorocketmq.consumer.single_pull import SinglePulls
+from aiorocketmq.model.enums import ConsumeType
+from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+
+if TYPE_CHECKING:
+    from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.consumer.assigned import AssignedQueue
+    from aiorocketmq.consumer.service import ConsumeService
+    from aiorocketmq.consumer.settings import PullSettings
+    from aiorocketmq.consumer.subscriptions import Subscriptions
+    from aiorocketmq.consumer.taking import FirstOffsets
+    from aiorocketmq.errors import RocketMQError
+    from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.model.received import ReceivedMessage
+
+
+class PullMember(GroupMember):
+    """One pull consumer on an instance.
+
+    Args:
+        instance: The client instance.
+        settings: The consumer's settings.
+        subscriptions: Shared with the `PullConsumer`.
+        made_at: When the consumer was made, seconds since the epoch.
+
+    Attributes:
+        single: Pulls when the program asks for it.
+    """
+
+    consume_type = ConsumeType.CONSUME_ACTIVELY
+
+    def __init__(self, instance: ClientInstance, settings: PullSettings, subscriptions: Subscriptions, *, made_at: float) -> None:
+        self.settings = settings
+        super().__init__(instance, settings, subscriptions, made_at=made_at)
+        self.single = SinglePulls(instance, settings, self.scheduler)
+        self._known: set[MessageQueue] = set()
+
+    def _make_service(self) -> ConsumeService:
+        return _NoService()
+
+    def _make_start_offsets(self, made_at: float) -> FirstOffsets:
+        return _NoStart()
+
+    def _adopt(self, assigned: AssignedQueue) -> None:
+        assigned.puller = _NoPulling()
+
+    def _watch(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """See `GroupMember.close`; pulls that wait end with an error."""
+        super().close()
+        self.single.close()
+        self._known.clear()
+
+    # --- ConsumerPort -------------------------------------------------------------------------------------------------------------------
+
+    async def persist_offsets(self) -> None:
+        """See `ConsumerPort.persist_offsets`: what is committed is saved at once."""
+
+    def adjust_workers(self) -> None:
+        """See `ConsumerPort.adjust_workers`: there are none."""
+
+    def running_info(self, jstack: bool) -> ConsumerRunningInfo:
+        """See `ConsumerPort.running_info`; as Java's, it tells of no queue: nothing is pulled ahead."""
+        topics = self.subscriptions_table.topics
+        return ConsumerRunningInfo(
+            properties=common_properties(self.settings, made_at=self._made_at),
+            subscription_set=list(self.subscriptions_table.all),
+            mq_table={},
+            status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
+            jstack=stacks() if jstack else None,
+        )
+
+    # --- queues and offsets ---------------------------------------------------------------------------------------------------------------
+
+    async def check_known(self, *queues: MessageQueue) -> None:
+        """As `check_exist()`, asking for each queue once."""
+        fresh = [queue for queue in queues if queue not in self._known]
+        if fresh:
+            await self.check_exist(fresh)
+            if not self.stopping:
+                self._known.update(fresh)
+
+    async def commit(self, offsets: Mapping[MessageQueue, int]) -> None:
+        """Save offsets for certain; see `PullConsumer.commit`."""
+        await self.check_known(*offsets)
+        await self.save(offsets)
+
+    async def lag(self) -> dict[MessageQueue, int]:
+        """See `PullConsumer.lag`."""
+        return {queue: await self._lag_of(queue) for queue in list(self.queues.assigned)}
+
+    async def _lag_of(self, queue: MessageQueue) -> int:
+        low, high = await self.ends(queue)
+        committed = await self.committed(queue)
+        return max(0, high - max(low, committed or 0))
+
+
+class _NoService:
+    """Nothing is pulled by itself, so nothing is brought to anybody; implements `ConsumeService`."""
+
+    full = False
+
+    def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
+        """Nothing is pulled ahead."""
+
+    def wake(self, assigned: AssignedQueue) -> None:
+        pass
+
+    def let_go(self, assigned: AssignedQueue) -> None:
+        pass
+
+    def in_hand(self, assigned: AssignedQueue) -> bool:
+        return False
+
+
+class _NoStart:
+    """The program says where a queue is read from; implements `FirstOffsets`."""
+
+    async def of(self, queue: MessageQueue, *, added: bool) -> tuple[int, bool]:
+        return 0, False
+
+
+class _NoPulling:
+    """The queue is not pulled by itself; implements `consumer.assigned.Pulling`."""
+
+    next_offset = 0
+    pulled_at = 0.0
+    failure: RocketMQError | None = None
+    end = -1
+    failing_since = 0.0
+    trouble = ""
+
+    def start(self) -> None:
+        pass
+
+    def pull(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass

@@ -1,0 +1,146 @@
+"""The pull consumer: single pulls, the offsets of a group, and the queues of its members."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+import aiorocketmq as rmq
+import aiorocketmq.sync
+from tests.support.clusters import Cluster
+from tests.support.push import DELIVERY, new_topic, numbered, send
+from tests.support.waiting import eventually
+
+
+def pulling(cluster: Cluster, group: str, *topics: str, **fields: object) -> rmq.PullConsumer:
+    return rmq.PullConsumer(cluster.name_servers, group=group, topics=topics, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.feature("J1", "J3")
+async def test_a_queue_is_read_pull_by_pull_and_its_offset_kept(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "pulled", 1), cluster.unique("g")
+    async with cluster.producer() as producer, pulling(cluster, group, topic) as consumer:
+        await send(producer, topic, numbered(10))
+        (queue,) = consumer.assigned
+        assert await consumer.committed(queue) is None
+        assert (await consumer.min_offset(queue), await consumer.max_offset(queue)) == (0, 10)
+        result = await consumer.pull(queue, 2, max_messages=3)
+        assert result.status is rmq.PullStatus.FOUND
+        assert [message.body for message in result] == numbered(3, start=2)
+        assert (result.next_offset, result.min_offset, result.max_offset) == (5, 0, 10)
+        await consumer.commit({queue: result.next_offset})
+        assert await consumer.committed(queue) == 5
+        assert await consumer.lag() == {queue: 5}
+        await consumer.commit(result.messages[0])
+        assert await consumer.committed(queue) == 3, "it goes back, too"
+        assert len(await consumer.pull(queue, 0)) == 10
+    async with pulling(cluster, group, topic) as consumer:
+        assert await consumer.committed(queue) == 3, "nothing was saved that was not told"
+
+
+@pytest.mark.feature("J1")
+async def test_what_a_pull_meets(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "met", 1)
+    async with cluster.producer() as producer, pulling(cluster, cluster.unique("g")) as consumer:
+        (queue,) = await consumer.queues(topic)
+        await send(producer, topic, [b"1"], tag="red")
+        await send(producer, topic, [b"2"], tag="blue")
+        blue = await consumer.pull(queue, 0, expression="blue")
+        assert ([message.body for message in blue], blue.next_offset) == ([b"2"], 2)
+        red = await consumer.pull(queue, 0, expression="red || green")
+        assert [message.body for message in red] == [b"1"]
+        none = await consumer.pull(queue, 0, expression="green")
+        assert (none.status, len(none), none.next_offset) == (rmq.PullStatus.NO_MATCHED_MSG, 0, 2)
+        new = await consumer.pull(queue, 2)
+        assert (new.status, new.next_offset) == (rmq.PullStatus.NO_NEW_MSG, 2)
+        beyond = await consumer.pull(queue, 77)
+        assert (beyond.status, beyond.next_offset, beyond.max_offset) == (rmq.PullStatus.OFFSET_ILLEGAL, 2, 2)
+
+
+@pytest.mark.feature("J2")
+async def test_a_pull_waits_for_a_message_as_long_as_it_is_told(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "waited", 1)
+    async with cluster.producer() as producer, pulling(cluster, cluster.unique("g")) as consumer:
+        (queue,) = await consumer.queues(topic)
+        waiting = asyncio.ensure_future(consumer.pull(queue, 0, wait=20.0))
+        assert (await consumer.pull(queue, 0)).status is rmq.PullStatus.NO_NEW_MSG, "others need not wait for it"
+        assert not waiting.done()
+        await send(producer, topic, [b"1"])
+        assert [message.body for message in await asyncio.wait_for(waiting, DELIVERY)] == [b"1"]
+        begun = time.monotonic()
+        assert not await consumer.pull(queue, 1, wait=0.5)
+        assert 0.4 < time.monotonic() - begun < 8.0
+        cut_off = asyncio.ensure_future(consumer.pull(queue, 1, wait=60.0))
+        await asyncio.sleep(0)
+        cut_off.cancel()
+        left = asyncio.ensure_future(consumer.pull(queue, 1, wait=60.0))
+        await asyncio.sleep(0.1)
+    with pytest.raises(rmq.ClientClosedError):
+        await left
+
+
+@pytest.mark.feature("J4")
+async def test_members_share_the_queues_out_and_hear_of_changes(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "shared", 4), cluster.unique("g")
+    told: list[tuple[str, int, int]] = []
+    listener = lambda name, queues, owned: told.append((name, len(queues), len(owned)))  # noqa: E731
+    async with pulling(cluster, group, topic, message_queue_listener=listener) as one:
+        assert one.assigned == frozenset(await one.queues(topic))
+        assert told == [(topic, 4, 4)]
+        async with pulling(cluster, group, topic, instance_name="two") as two:
+            await eventually(lambda: len(one.assigned) == len(two.assigned) == 2, DELIVERY)
+            assert not one.assigned & two.assigned
+            assert told[-1] == (topic, 4, 2)
+        await eventually(lambda: len(one.assigned) == 4, DELIVERY)
+        await one.unsubscribe(topic)
+        assert not one.assigned
+        await one.subscribe(topic)
+        assert len(one.assigned) == 4
+
+
+@pytest.mark.feature("J1", "J3")
+async def test_bad_input_is_told(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "bad", 1)
+    consumer = pulling(cluster, cluster.unique("g"), topic)
+    nowhere = rmq.MessageQueue(topic, "nowhere", 0)
+    with pytest.raises(rmq.ClientStateError, match="not started"):
+        await consumer.pull(nowhere, 0)
+    async with consumer:
+        (queue,) = consumer.assigned
+        unknown = rmq.MessageQueue(topic, queue.broker_name, 77)
+        for wrong in (nowhere, unknown):
+            with pytest.raises(rmq.ConfigError, match="does not exist"):
+                await consumer.pull(wrong, 0)
+            with pytest.raises(rmq.ConfigError, match="does not exist"):
+                await consumer.commit({queue: 1, wrong: 1})
+        assert await consumer.committed(queue) is None, "all or nothing"
+        with pytest.raises(rmq.TopicNotFoundError):
+            await consumer.pull(rmq.MessageQueue(cluster.unique("none"), queue.broker_name, 0), 0)
+        for bad in ({"offset": -1}, {"offset": 1.5}, {"max_messages": 0}, {"wait": 500}, {"expression": 5}, {"timeout": 0}):
+            with pytest.raises(rmq.ConfigError):
+                await consumer.pull(queue, **{"offset": 0} | bad)  # type: ignore[arg-type]
+        with pytest.raises(rmq.ConfigError, match="MessageQueue"):
+            await consumer.pull(topic, 0)  # type: ignore[arg-type]
+        with pytest.raises(rmq.ConfigError, match="commit"):
+            await consumer.commit([queue])  # type: ignore[arg-type]
+        assert not await consumer.pull(queue, 0)
+    with pytest.raises(rmq.ClientClosedError):
+        await consumer.pull(queue, 0)
+
+
+@pytest.mark.feature("J1", "J2", "J3")
+def test_a_blocking_program_pulls(cluster: Cluster) -> None:
+    topic = asyncio.run(new_topic(cluster, "blocking", 1))
+    group = cluster.unique("g")
+    with (
+        aiorocketmq.sync.Producer(cluster.name_servers, group=cluster.unique("p")) as producer,
+        aiorocketmq.sync.PullConsumer(cluster.name_servers, group=group, topics=topic) as consumer,
+    ):
+        producer.send(rmq.Message(topic, b"1"))
+        (queue,) = consumer.assigned
+        result = consumer.pull(queue, 0, wait=5.0)
+        assert [message.body for message in result] == [b"1"]
+        consumer.commit({queue: result.next_offset})
+        assert consumer.committed(queue) == 1

@@ -13,7 +13,9 @@ UPDATE_AND_CREATE_TOPIC = 17
 GET_ROUTE = 105
 QUERY_CONSUMER_OFFSET = 14
 UPDATE_CONSUMER_OFFSET = 15
+UPDATE_BROKER_CONFIG = 25
 GET_CONSUMER_CONNECTION = 203
+RESET_OFFSET = 222
 SEND_MESSAGE_V2 = 310
 
 
@@ -120,6 +122,17 @@ def committed_offset(broker: str, group: str, topic: str, queue_id: int) -> int 
             return None
         raise
     return int(fields["offset"])
+
+
+def reset_offset(broker: str, group: str, topic: str, timestamp: int, *, force: bool = True) -> bytes:
+    """Have a broker reset the offsets of a group to a time in milliseconds, -1 for the end; answers the body with what they are now."""
+    fields = {"topic": topic, "group": group, "timestamp": str(timestamp), "isForce": str(force).lower(), "queueId": "-1"}
+    return invoke(broker, RESET_OFFSET, fields)
+
+
+def configure_broker(broker: str, name: str, value: str) -> None:
+    """Change one setting of a running broker."""
+    invoke(broker, UPDATE_BROKER_CONFIG, body=f"{name}={value}".encode())
 
 
 def commit_offset(broker: str, group: str, topic: str, queue_id: int, offset: int) -> None:

@@ -5,7 +5,7 @@ Java: `MQProducerInner`, `MQConsumerInner`, `MQAdminExtInner`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -97,6 +97,10 @@ class ConsumerPort(Protocol):
 
     async def persist_offsets(self) -> None:
         """Save what has been consumed."""
+        ...
+
+    def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
+        """An operator wants the group to go on elsewhere; queues that this consumer does not have are left alone. Must not block."""
         ...
 
     def adjust_workers(self) -> None:

@@ -1,4 +1,4 @@
-"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features C3, N1, N2, N5, N7.
+"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features C3, F37, N1-N3, N5, N7.
 
 Codes without a processor are answered by the remoting layer with code 3.
 """
@@ -16,13 +16,14 @@ from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.namespace import Namespace
-from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo, ResetOffsetBody
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import (
     CheckTransactionStateRequestHeader,
     GetConsumerRunningInfoRequestHeader,
     NotifyConsumerIdsChangedRequestHeader,
+    ResetOffsetRequestHeader,
 )
 from aiorocketmq.protocol.message_codec import decode_message
 from aiorocketmq.remoting.client import RemotingClient
@@ -67,6 +68,7 @@ class ClientProcessor:
         """Hand the answers to the remoting client."""
         self._remoting.register_processor(RequestCode.CHECK_TRANSACTION_STATE, self.check_transaction_state)
         self._remoting.register_processor(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, self.notify_consumer_ids_changed)
+        self._remoting.register_processor(RequestCode.RESET_CONSUMER_CLIENT_OFFSET, self.reset_offsets)
         self._remoting.register_processor(RequestCode.GET_CONSUMER_RUNNING_INFO, self.consumer_running_info)
         self._remoting.register_processor(RequestCode.PUSH_REPLY_MESSAGE_TO_CLIENT, self.reply_message)
 
@@ -90,6 +92,20 @@ class ClientProcessor:
         group = self._names.unwrap(header.consumer_group)
         self._log.note(logging.INFO, group, text, channel.address, group)
         self._rebalance.wake()
+
+    def reset_offsets(self, request: RemotingCommand, channel: Channel) -> None:
+        """220: an operator wants the group to go on elsewhere with the queues of a topic. One-way."""
+        header = ResetOffsetRequestHeader.from_ext(request.ext_fields)
+        group, topic = self._names.unwrap(header.group), self._names.unwrap(header.topic)
+        table = ResetOffsetBody.decode(request.body).offset_table if request.body else {}
+        offsets = {self._names.unwrap_queue(queue): offset for queue, offset in table.items() if offset >= 0}
+        offsets = {queue: offset for queue, offset in offsets.items() if queue.topic == topic}
+        consumer = self._find_consumer(group)
+        if consumer is None:
+            logger.warning("broker %s resets offsets of group %s, which is not on this client", channel.address, group)
+            return
+        logger.info("broker %s resets the offsets of group %s for %d queues of topic %s", channel.address, group, len(offsets), topic)
+        consumer.reset_offsets(offsets)
 
     def consumer_running_info(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
         """307: the inner state of a consumer, for `mqadmin consumerStatus`."""

@@ -76,6 +76,7 @@ class AssignedQueue:
             renewed for ordered consumers, for ever for others.
         locked_at: Ordered consumers: loop time of the last successful lock, 0 before.
         to_unlock: Ordered consumers: its lock was asked for and not refused since: the broker may hold it, and wants to hear of the end.
+        reset_to: WAITING and RELEASING: where the group has to go on, as somebody has said meanwhile; -1 when nobody has.
         waits_for: WAITING: what for, in words, "" when it has not been tried yet.
         since: Loop time at which the state was entered.
         account: Ordered consumers: what answers do to the messages; made when the first message came.
@@ -85,8 +86,8 @@ class AssignedQueue:
     """
 
     __slots__ = (
-        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "paused", "puller", "queue", "since", "state", "timer",
-        "to_unlock", "valid_until", "waits_for",
+        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "paused", "puller", "queue", "reset_to", "since", "state",
+        "timer", "to_unlock", "valid_until", "waits_for",
     )  # fmt: skip
 
     puller: Pulling
@@ -99,6 +100,7 @@ class AssignedQueue:
         self.valid_until = OVER
         self.locked_at = 0.0
         self.to_unlock = False
+        self.reset_to = -1
         self.waits_for = ""
         self.since = now
         self.account: OrderedAccount | None = None

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
+from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
 from aiorocketmq.consumer.listener import RETRY, Listener, Payload, concurrent_outcome
 from aiorocketmq.consumer.send_back import restore_topic
@@ -123,8 +123,8 @@ class ConcurrentService:
         assigned, listener = stretch.assigned, stretch.listener
         messages = payload if isinstance(payload, list) else [payload]
         retry = concurrent_outcome(listener, answer)
-        if assigned.state is QueueState.GONE:
-            return
+        if assigned.messages.dropped:
+            return  # its next owner gets them again, or somebody has set the group's offset behind them
         acknowledged = len(messages) if retry is None else min(retry.acknowledged, len(messages))
         for message in messages[:acknowledged]:
             assigned.messages.finish(message)
@@ -164,6 +164,8 @@ class ConcurrentService:
             messages = [payload] if isinstance(payload, ReceivedMessage) else payload
             first = messages[0].queue_offset
             if now - started < self._settings.consume_timeout or (stretch.overdue is not None and first in stretch.overdue):
+                continue
+            if stretch.assigned.messages.dropped:
                 continue
             # The mark lives on the work, and dies with it.
             stretch.overdue = (stretch.overdue or set()) | {first}

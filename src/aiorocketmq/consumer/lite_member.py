@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.member import FIRST_ROUND, GroupMember
 from aiorocketmq.consumer.polling import PollService, polled
-from aiorocketmq.consumer.queues import Reason
+from aiorocketmq.consumer.queues import SAVE_TIME, Reason
 from aiorocketmq.consumer.running_info import common_properties, queue_info, stacks
 from aiorocketmq.core.process_queue import PolledQueue
 from aiorocketmq.errors import ClientStateError, ConfigError
@@ -150,6 +150,20 @@ class LitePullMember(GroupMember):
         # What was pulled before the broker deleted it, and what is in hand, is all that is left of it.
         assigned.messages.advance(offset)
         self.pulls.adopt(assigned)
+
+    def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
+        """See `GroupMember._begin_anew`: no listener has to end, so the queues stay here, paused ones paused."""
+        owned = {queue: self.queues.assigned[queue] for queue in offsets if queue in self.queues.assigned}
+        for queue, assigned in owned.items():
+            self._go_on_at(assigned, offsets[queue])
+            messages = polled(assigned)
+            messages.reset_to = messages.committed = offsets[queue]
+            self.saver.put(queue, offsets[queue])
+        tasks = self.queues.reset({queue: offset for queue, offset in offsets.items() if queue not in owned})
+        if owned:
+            saved = self.saver.persist(list(owned), asyncio.get_running_loop().time() + SAVE_TIME)
+            tasks.append(self.scheduler.spawn("save offsets that were reset", saved))
+        return tasks
 
     # --- queues -------------------------------------------------------------------------------------------------------------------------
 

@@ -467,7 +467,8 @@ class LitePullConsumer(PullingConsumer):
         if what is None:
             return member.to_commit(None)
         if isinstance(what, ReceivedMessage):
-            return {what.queue: what.queue_offset + 1}
+            outdated = polled(member.owned(what.queue)).is_outdated(what)
+            return {} if outdated else {what.queue: what.queue_offset + 1}
         if isinstance(what, Mapping):
             return {self._own(queue): whole("offset", offset, 0, INT64_MAX) for queue, offset in what.items()}
         return member.to_commit([self._own(queue) for queue in _several([what] if isinstance(what, MessageQueue) else what)])

@@ -20,7 +20,7 @@ from aiorocketmq.consumer.lock_keeper import LockKeeper
 from aiorocketmq.consumer.progress import Progress
 from aiorocketmq.consumer.pulling import Pulls
 from aiorocketmq.consumer.queue_locks import QueueLocks
-from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable, Reason
+from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable
 from aiorocketmq.consumer.rebalance import Rebalancer
 from aiorocketmq.consumer.saving import OffsetSaver, by_broker
 from aiorocketmq.consumer.start_offset import Committed, StartOffsets
@@ -175,7 +175,11 @@ class GroupMember(ABC):
             offset: Where it has to go on.
             deleted: What is below that was there and is not any more; else offsets were reset, or the broker has lost messages.
         """
-        self.queues.release([assigned], Reason.MOVED, offset=offset)
+        self._begin_anew({assigned.queue: offset})
+
+    def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
+        """Go on elsewhere with some of the queues; gives back what is over when that is saved."""
+        return self.queues.reset(offsets)
 
     def _queues_changed(self, topic: str, queues: frozenset[MessageQueue], owned: frozenset[MessageQueue]) -> None:
         self.pulls.divide_thresholds(topic, len(owned))
@@ -328,6 +332,11 @@ class GroupMember(ABC):
     async def persist_offsets(self) -> None:
         """See `ConsumerPort.persist_offsets`."""
         await self.queues.persist()
+
+    def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
+        """See `ConsumerPort.reset_offsets`."""
+        if not self.stopping:
+            self._begin_anew(offsets)
 
     def own_health(self) -> Own:
         """See `Watched._own_health`."""

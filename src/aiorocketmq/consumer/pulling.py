@@ -132,7 +132,7 @@ class Pulls:
 
     def offset_illegal(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
         """See `PullOwner.offset_illegal`."""
-        text = "%s: the broker has nothing at offset %d, going on at %d"
+        text = "%s: not at offset %d, says the broker, but at %d: it has nothing there, or offsets were reset"
         self.pull_log.note(logging.WARNING, f"moved {assigned.queue}", text, assigned.queue, assigned.puller.next_offset, offset)
         self._moved(assigned, offset, deleted=deleted)
 

@@ -135,13 +135,15 @@ class QueueTable:
 
     # --- the way out ------------------------------------------------------------------------------------------------------------
 
-    def release(self, queues: Iterable[AssignedQueue], reason: Reason, *, offset: int = -1) -> list[asyncio.Task[None]]:
+    def release(
+        self, queues: Iterable[AssignedQueue], reason: Reason, *, offsets: Mapping[MessageQueue, int] | None = None
+    ) -> list[asyncio.Task[None]]:
         """OWNED → RELEASING now, → GONE soon; queues that are not OWNED are left alone.
 
         Args:
             queues: The queues.
             reason: Decides whether they are saved and unlocked.
-            offset: With MOVED: where the group has to go on.
+            offsets: With MOVED: where the group has to go on with each.
 
         Returns:
             The tasks at whose end they are GONE, one for each broker. Cancelling whoever waits for them changes nothing.
@@ -150,14 +152,31 @@ class QueueTable:
         for assigned in [assigned for assigned in queues if self._begin(assigned)]:
             if reason is not Reason.GIVEN_UP:
                 assigned.messages.drop()  # what the running listener answers counts no more
-            if reason is Reason.MOVED:
-                self._saver.reset(assigned.queue, offset)
+            if reason is Reason.MOVED and offsets is not None:
+                self._saver.reset(assigned.queue, offsets[assigned.queue])
             by_broker[assigned.queue.broker_name].append(assigned)
         tasks = []
         for broker, own in by_broker.items():
             if (task := self._spawn_release(f"release queues of {broker}", own, self._release(own, reason))) is not None:
                 tasks.append(task)
         return tasks
+
+    def reset(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
+        """The group has to go on elsewhere with some queues, whatever this member is just doing with them; others are left alone.
+
+        Args:
+            offsets: Where to.
+
+        Returns:
+            As `release()`: when they are over the offsets are saved.
+        """
+        for table in (self.waiting, self.releasing):
+            for queue in offsets.keys() & table.keys():
+                table[queue].reset_to = offsets[queue]
+        for queue in offsets.keys() & self.releasing.keys():
+            self.releasing[queue].messages.drop()
+            self._saver.reset(queue, offsets[queue])
+        return self.release([self.assigned[queue] for queue in offsets if queue in self.assigned], Reason.MOVED, offsets=offsets)
 
     def _spawn_release(self, name: str, queues: list[AssignedQueue], work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Do what a release takes; at its end, and be it one before its first step, what is in `queues` then is GONE."""
@@ -225,7 +244,9 @@ class QueueTable:
         for assigned in queues:
             assigned.messages.drop()
         names = [assigned.queue for assigned in queues]
-        if reason is not Reason.OUTDATED:
+        resets: list[int] = []
+        while reason is not Reason.OUTDATED and resets != (now := [assigned.reset_to for assigned in queues]):
+            resets = now  # another one may come while the last one is saved
             await self._saver.persist(names, self._clock() + SAVE_TIME)
         if reason is not Reason.OUTDATED and self._locks is not None:  # with MOVED, too: the queue may fall to another member meanwhile
             for assigned in queues:

@@ -210,6 +210,8 @@ class TakeOver:
             if assigned.state is not QueueState.WAITING:
                 continue
             self._added.discard(queue)
+            if assigned.reset_to >= 0:
+                offset, commit_start = assigned.reset_to, True
             self._table.own(assigned, offset, commit_start=commit_start)
             logger.debug("%s is consumed from offset %d", queue, offset)
             self._adopt(assigned)

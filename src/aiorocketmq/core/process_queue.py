@@ -217,15 +217,17 @@ class PolledQueue(ProcessQueue):
     Attributes:
         auto: What is not held any more is committed by itself; else only what `mark()` and `committed` say.
         committed: The last offset that the consumer has committed by itself, -1 for none.
+        reset_to: Where somebody has set the group's offset to, when it begins there; else -1.
     """
 
-    __slots__ = ("_held", "auto", "committed")
+    __slots__ = ("_held", "auto", "committed", "reset_to")
 
     def __init__(self, queue: MessageQueue, next_offset: int, *, commit_start: bool = False, auto: bool = True) -> None:
         """Start at an offset; see `ProcessQueue`."""
         super().__init__(queue, next_offset, commit_start=commit_start)
         self.auto = auto
         self.committed = next_offset if commit_start else -1
+        self.reset_to = -1
         self._held = -1
 
     @property
@@ -292,6 +294,10 @@ class PolledQueue(ProcessQueue):
         if not self._fresh:
             self.committed = self.position
         return -1 if self._fresh else self.committed
+
+    def is_outdated(self, message: ReceivedMessage) -> bool:
+        """The message was given before the group's offset was reset: that it is consumed must not undo that."""
+        return self.reset_to >= 0 and not self.reset_to <= message.queue_offset < self.position
 
     def take_back(self, messages: Sequence[ReceivedMessage]) -> bool:
         """Messages that were given last will be given again; False when it is another queue's life that they were given in.

@@ -332,9 +332,24 @@ class ConsumerConnection(Bean):
 
 
 class ResetOffsetBody(Bean):
-    """New offsets of queues (220, 222)."""
+    """New offsets of queues (220, 222): a map, or for C++ clients a list of queues, each with its offset."""
 
     offset_table: dict[MessageQueue, int] = field(default_factory=dict)
+
+    @classmethod
+    def decode(cls, data: bytes, *, max_dialect: int | None = None) -> Self:
+        """See `Bean.decode`; takes both forms."""
+        fields = decode_object(data, cls.__name__, max_dialect)
+        table = fields.get("offsetTable")
+        if isinstance(table, list):
+            path = f"{cls.__name__}.offsetTable"
+            entries = [(each, f"{path}[{index}]") for index, each in enumerate(table)]
+            return cls({from_json(MessageQueue, each, where): _offset_of(each, where) for each, where in entries})
+        return cls(from_json(dict[MessageQueue, int], table or {}, f"{cls.__name__}.offsetTable"))
+
+
+def _offset_of(entry: dict[Any, Any], path: str) -> int:
+    return int(from_json(int, entry.get("offset"), f"{path}.offset"))
 
 
 class GetConsumerStatusBody(Bean):

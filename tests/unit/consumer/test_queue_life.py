@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
-from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.core.process_queue import ProcessQueue
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
@@ -353,7 +352,7 @@ async def test_queue_ends_and_comes_back_whatever_its_store_raises(method: str, 
         broker.append(b"0")
         await asyncio.sleep(SETTLED)
         monkeypatch.setattr(store, method, fail)
-        runtime.queues.release(list(runtime.queues.assigned.values()), Reason.MOVED, offset=1)
+        runtime.reset_offsets({QUEUE: 1})
         await asyncio.sleep(5)
         assert QUEUE in runtime.rebalancer.assigned
         assert runtime.rebalancer.releasing == {}

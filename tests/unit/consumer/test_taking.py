@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from aiorocketmq.consumer.queues import Reason
 from aiorocketmq.protocol.codes import RequestCode
 from tests.unit.consumer.test_pulling import SETTLED, Seen
 from tests.unit.consumer.test_queue_life import unlocked
@@ -83,7 +82,7 @@ async def test_lock_of_a_queue_that_goes_on_elsewhere_is_given_back_as_it_may_fa
     async with consuming(broker, Seen(), ordered=True) as runtime:
         await asyncio.sleep(SETTLED)
         broker.members = ["another"]
-        runtime.queues.release(list(runtime.queues.assigned.values()), Reason.MOVED, offset=5)
+        runtime.reset_offsets({QUEUE: 5})
         runtime.instance.rebalance.wake()
         await asyncio.sleep(3)
         assert QUEUE in unlocked(broker.peer)

@@ -253,7 +253,7 @@ def rows(kind: str) -> list[int]:
 
 BROKER_CODES = sorted({int(code) for code in RequestCode} & {
     10, 11, 12, 14, 15, 17, 18, 21, 25, 26, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 41, 42, 43, 46, 200, 201, 202, 203, 204, 207, 208,
-    215, 222, 225, 300, 303, 305, 307, 309, 310, 320, 324, 325, 328, 343, 345, 351, 352, 361, 370,
+    215, 222, 223, 225, 300, 303, 305, 307, 309, 310, 320, 324, 325, 328, 343, 345, 351, 352, 361, 370,
 })  # fmt: skip
 
 
@@ -317,6 +317,7 @@ MAY_FAIL: dict[int, tuple[int, ...]] = {
     RequestCode.SEND_REPLY_MESSAGE_V2: (ResponseCode.SYSTEM_ERROR,),
     RequestCode.GET_CONSUMER_RUNNING_INFO: (ResponseCode.SYSTEM_ERROR,),
     RequestCode.CONSUME_MESSAGE_DIRECTLY: (ResponseCode.SYSTEM_ERROR,),
+    RequestCode.INVOKE_BROKER_TO_GET_CONSUMER_STATUS: (ResponseCode.SYSTEM_ERROR,),
     RequestCode.GET_CONSUMER_CONNECTION_LIST: (ResponseCode.CONSUMER_NOT_ONLINE,),
     RequestCode.GET_PRODUCER_CONNECTION_LIST: (ResponseCode.SYSTEM_ERROR,),
     RequestCode.GET_CONSUMER_LIST_BY_GROUP: (ResponseCode.SYSTEM_ERROR,),

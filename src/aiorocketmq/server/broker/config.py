@@ -39,6 +39,11 @@ _DURATIONS: Final = (
 )  # fmt: skip
 
 
+_SWITCHES: Final = (
+    "auto_create_topics", "auto_create_groups", "recall_messages", "reject_transactions", "long_polling", "server_side_reset",
+)  # fmt: skip
+
+
 @dataclass(slots=True, kw_only=True)
 class BrokerConfig:
     """One embedded broker. Mutable: request 25 changes the switches that it may change.
@@ -76,6 +81,8 @@ class BrokerConfig:
         retention_bytes: Bytes of stored messages beyond which the oldest leave; None for any number.
         retention_interval: Seconds between two looks for messages that may leave.
         long_polling: False answers pulls that find nothing after one second at most.
+        server_side_reset: Members hear of new offsets by the answer to their next pull; False asks them to set them, as 4.x brokers do.
+            Java's `useServerSideResetOffset`.
         acl: Who may do what; None lets everybody do everything.
         tls: The TLS contexts that listen, and by which parts of the server reach each other; None for plain connections.
     """
@@ -109,6 +116,7 @@ class BrokerConfig:
     retention_bytes: int | None = None
     retention_interval: float = 10.0
     long_polling: bool = True
+    server_side_reset: bool = True
     acl: AccessRules | None = None
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
@@ -127,7 +135,7 @@ class BrokerConfig:
         whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
         whole("default_topic_queues", self.default_topic_queues, 1, 65535)
         whole("recent_bytes", self.recent_bytes, 0)
-        for name in ("auto_create_topics", "auto_create_groups", "recall_messages", "reject_transactions", "long_polling"):
+        for name in _SWITCHES:
             flag(name, getattr(self, name))
         check_text("cluster_name", self.cluster, _LONGEST_NAME)
         check_text("region_id", self.region_id, _LONGEST_NAME)
@@ -163,6 +171,7 @@ class BrokerSettings(TypedDict, total=False):
     retention_bytes: int | None
     retention_interval: Duration
     long_polling: bool
+    server_side_reset: bool
 
 
 def check_text(name: str, value: object, most: int = 255) -> None:

@@ -31,8 +31,15 @@ class Questions:
         self._timeout = timeout
         self._under_way: dict[Channel, int] = {}
 
-    def ask(self, channel: Channel, question: RemotingCommand, waiter: ResponseWaiter) -> None:
-        """Ask, and have `waiter` told of the answer: exactly once, before this returns when the question is not sent."""
+    def ask(self, channel: Channel, question: RemotingCommand, waiter: ResponseWaiter, timeout: float | None = None) -> None:
+        """Ask, and have `waiter` told of the answer: exactly once, before this returns when the question is not sent.
+
+        Args:
+            channel: The client.
+            question: What it is asked.
+            waiter: Told of the answer.
+            timeout: Seconds that it may take; None is what the others may.
+        """
         frame = encode(question)
         under_way = self._under_way.get(channel, 0)
         if under_way and under_way + len(frame) > _MUCH:
@@ -41,7 +48,7 @@ class Questions:
             return
         self._under_way[channel] = under_way + len(frame)
         counted = _Counted(self, channel, len(frame), waiter)
-        channel.submit(question.opaque, frame, counted, self._monotonic() + self._timeout)
+        channel.submit(question.opaque, frame, counted, self._monotonic() + (self._timeout if timeout is None else timeout))
 
     def ended(self, channel: Channel, size: int) -> None:
         """A question of so many bytes was answered, or will not be."""

@@ -9,12 +9,10 @@ from aiorocketmq.errors import RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import number_or_none
-from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
     ConsumerOffsetWrapper,
     CreateTopicListRequestBody,
     KVTable,
-    ResetOffsetBody,
     SubscriptionGroupConfig,
     SubscriptionGroupList,
     SubscriptionGroupWrapper,
@@ -37,14 +35,15 @@ from aiorocketmq.protocol.headers_admin import (
     GetSubscriptionGroupConfigRequestHeader,
     GetTopicConfigRequestHeader,
 )
-from aiorocketmq.protocol.headers_client import ResetOffsetRequestHeader
 from aiorocketmq.server.broker.processors.monitor import MonitorProcessor
-from aiorocketmq.server.broker.searching import search_offset
+from aiorocketmq.server.broker.processors.operators import OperatorProcessor
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 from aiorocketmq.server.settings import format_settings, parse_settings
 
-_CHANGEABLE: Final = frozenset({"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable"})
+_CHANGEABLE: Final = frozenset(
+    {"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable", "useServerSideResetOffset"}
+)
 MAX_QUEUES: Final = 1024
 """Queues of a topic here: as many as the largest topic that every broker has, and few enough to be looked through in one go."""
 _MAX_LIST: Final = 1024 * 1024
@@ -115,18 +114,12 @@ class AdminProcessor:
                 Need(Action.GET, group, "group"),
             ),
             operation(RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG, GetAllSubscriptionGroupRequestHeader, self._group_configs, list_all),
-            operation(
-                RequestCode.INVOKE_BROKER_TO_RESET_OFFSET,
-                ResetOffsetRequestHeader,
-                self._reset_offset,
-                Need(Action.UPDATE, topic, "topic"),
-                Need(Action.UPDATE, group, "group"),
-            ),
             operation(RequestCode.GET_ALL_CONSUMER_OFFSET, RpcHeader, self._all_offsets, list_all),
             operation(RequestCode.GET_BROKER_CONFIG, RpcHeader, self._get_settings, look_at_cluster),
             operation(RequestCode.UPDATE_BROKER_CONFIG, RpcHeader, self._update_settings, change_cluster),
             operation(RequestCode.GET_BROKER_RUNTIME_INFO, RpcHeader, self._runtime_info, look_at_cluster),
             *self._monitor.operations(),
+            *OperatorProcessor(self._state).operations(),
         )
 
     def _answer_when_stored(self, request: Request[Any, Any], *, registered: bool = False) -> None:
@@ -264,39 +257,6 @@ class AdminProcessor:
 
     # -- offsets ------------------------------------------------------------------------------------------------------
 
-    def _reset_offset(self, request: Plain[ResetOffsetRequestHeader]) -> None:
-        """Set the offsets of a group; its next pulls are told of them (6.10)."""
-        header = request.header
-        state = self._state
-        topic = state.topics.require(header.topic)
-        state.groups.require(header.group)
-        queues = range(topic.read_queue_nums) if header.queue_id < 0 else [header.queue_id]
-        table: dict[MessageQueue, int] = {}
-        for queue_id in queues:
-            table[MessageQueue(header.topic, state.config.name, queue_id)] = self._reset_target(header, queue_id)
-        for queue, offset in table.items():
-            state.offsets.reset(header.group, header.topic, queue.queue_id, offset)
-
-        def stored(error: RocketMQError | None) -> None:
-            if error is not None:
-                request.done(error)
-                return
-            request.reply(request.answer(body=ResetOffsetBody(table).encode()))
-            state.polling.wake(header.topic)
-
-        state.store.after_commit(stored)
-
-    def _reset_target(self, header: ResetOffsetRequestHeader, queue_id: int) -> int:
-        store = self._state.store
-        low, high = store.bounds(header.topic, queue_id)
-        if header.offset is not None and header.offset >= 0:
-            if not low <= header.offset <= high + 1:
-                raise broker_error(
-                    ResponseCode.SYSTEM_ERROR, f"The target offset {header.offset} is not in the range [{low}, {high}] of queue {queue_id}"
-                )
-            return header.offset
-        return high if header.timestamp < 0 else search_offset(store, header.topic, queue_id, header.timestamp)
-
     def _all_offsets(self, request: Plain[RpcHeader]) -> RemotingCommand:
         table = {f"{topic}@{group}": dict(queues) for topic, group, queues in self._state.offsets.items()}
         return request.answer(body=ConsumerOffsetWrapper(table).encode())
@@ -324,6 +284,7 @@ class AdminProcessor:
             "namesrvAddr": ";".join(config.name_servers),
             "regionId": config.region_id,
             "timerWheelEnable": "true",
+            "useServerSideResetOffset": _text(config.server_side_reset),
         }
 
     def _get_settings(self, request: Plain[RpcHeader]) -> RemotingCommand:
@@ -341,6 +302,7 @@ class AdminProcessor:
         config.auto_create_topics = changes.get("autoCreateTopicEnable", _text(config.auto_create_topics)) == "true"
         config.auto_create_groups = changes.get("autoCreateSubscriptionGroup", _text(config.auto_create_groups)) == "true"
         config.long_polling = changes.get("longPollingEnable", _text(config.long_polling)) == "true"
+        config.server_side_reset = changes.get("useServerSideResetOffset", _text(config.server_side_reset)) == "true"
         if not changed:
             return request.answer()
         self._state.topics.tell_all()

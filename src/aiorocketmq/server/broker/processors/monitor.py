@@ -1,13 +1,12 @@
-"""What administrators look at: progress, connections, statistics, and questions relayed to clients (Java: `AdminBrokerProcessor`)."""
+"""What administrators look at: progress, connections, statistics (Java: `AdminBrokerProcessor`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-from aiorocketmq.errors import RemotingError, RequestTimeoutError, broker_error
+from aiorocketmq.errors import broker_error
 from aiorocketmq.model.filters import SubscriptionData
-from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import (
     Connection,
@@ -26,7 +25,7 @@ from aiorocketmq.protocol.bodies import (
     TopicStatsTable,
 )
 from aiorocketmq.protocol.codes import CURRENT_VERSION, LanguageCode, RequestCode, ResponseCode, version_name
-from aiorocketmq.protocol.command import RemotingCommand, next_opaque
+from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     GetConsumeStatsRequestHeader,
@@ -37,17 +36,10 @@ from aiorocketmq.protocol.headers_admin import (
     QueryTopicConsumeByWhoRequestHeader,
     QueryTopicsByConsumerRequestHeader,
 )
-from aiorocketmq.protocol.headers_client import (
-    ConsumeMessageDirectlyResultRequestHeader,
-    GetConsumerConnectionListRequestHeader,
-    GetConsumerRunningInfoRequestHeader,
-)
-from aiorocketmq.server.broker.processors.common import topic_at
+from aiorocketmq.protocol.headers_client import GetConsumerConnectionListRequestHeader
 from aiorocketmq.server.broker.registry import Member
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
-
-_V3_1_8: Final = 62
 
 
 class MonitorProcessor:
@@ -84,14 +76,6 @@ class MonitorProcessor:
                 Need(Action.GET, Resource.CLUSTER),
             ),
             operation(RequestCode.GET_ALL_PRODUCER_INFO, RpcHeader, self._producers, Need(Action.LIST, Resource.CLUSTER)),
-            operation(RequestCode.GET_CONSUMER_RUNNING_INFO, GetConsumerRunningInfoRequestHeader, self._running_info, its_group),
-            operation(
-                RequestCode.CONSUME_MESSAGE_DIRECTLY,
-                ConsumeMessageDirectlyResultRequestHeader,
-                self._consume_directly,
-                Need(Action.SUB, Resource.GROUP, "consumer_group"),
-                Need(Action.SUB, Resource.TOPIC, self._handed_topic),
-            ),
         )
 
     # -- progress -----------------------------------------------------------------------------------------------------
@@ -211,35 +195,6 @@ class MonitorProcessor:
         }
         return request.answer(body=ProducerTableInfo(data).encode())
 
-    # -- questions to clients -----------------------------------------------------------------------------------------
-
-    def _running_info(self, request: Plain[GetConsumerRunningInfoRequestHeader]) -> None:
-        header = request.header
-        self._relay(request, header.consumer_group, header.client_id, dict(request.command.ext_fields), b"")
-
-    def _consume_directly(self, request: Plain[ConsumeMessageDirectlyResultRequestHeader]) -> None:
-        header = request.header
-        record = self._state.store.record_at(OffsetMessageId.decode(header.msg_id or "").offset)
-        if record is None:
-            raise broker_error(ResponseCode.SYSTEM_ERROR, f"can not find the message {header.msg_id}")
-        completed = header.replace(broker_name=self._state.config.name)
-        self._relay(request, header.consumer_group, header.client_id or "", completed.to_ext(), record)
-
-    def _handed_topic(self, request: Plain[ConsumeMessageDirectlyResultRequestHeader]) -> tuple[str, ...]:
-        return topic_at(self._state, OffsetMessageId.decode(request.header.msg_id or "").offset)
-
-    def _relay(self, request: Request[Any, Any], group: str, client_id: str, ext: dict[str, str], body: bytes) -> None:
-        """Ask a client, and hand its answer on unchanged."""
-        member = self._state.clients.consumer(group, client_id)
-        if member is None:
-            raise broker_error(ResponseCode.SYSTEM_ERROR, f"The Consumer <{group}> <{client_id}> not online")
-        if member.version < _V3_1_8:
-            raise broker_error(
-                ResponseCode.SYSTEM_ERROR, f"The Consumer <{client_id}> Version <{version_name(member.version)}> too low to finish"
-            )
-        question = RemotingCommand(request.code, opaque=next_opaque(), ext_fields=ext, body=body)
-        self._state.questions.ask(member.channel, question, _Relay(request, f"<{group}> <{client_id}>"))
-
     # -- the broker itself --------------------------------------------------------------------------------------------
 
     def runtime_info(self) -> dict[str, str]:
@@ -272,25 +227,6 @@ class MonitorProcessor:
             "putTps": f"{put} {put} {put}",
             "runtime": f"[ {(state.now_ms() - state.started_ms) // 1000} seconds ]",
         }
-
-
-class _Relay:
-    """Hands a client's answer on to the administrator who asked."""
-
-    __slots__ = ("_request", "_who")
-
-    def __init__(self, request: Request[Any, Any], who: str) -> None:
-        self._request = request
-        self._who = who
-
-    def on_response(self, command: RemotingCommand) -> None:
-        command.serialize_type = self._request.command.serialize_type
-        self._request.reply(command)
-
-    def on_error(self, error: RemotingError) -> None:
-        timed_out = isinstance(error, RequestTimeoutError)
-        code = ResponseCode.CONSUME_MSG_TIMEOUT if timed_out else ResponseCode.SYSTEM_ERROR
-        self._request.reply(self._request.answer(code, f"consumer {self._who} did not answer: {error.message}"))
 
 
 def _named_topics(request: Request[Any, Any]) -> list[str]:

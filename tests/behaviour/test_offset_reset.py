@@ -1,0 +1,113 @@
+"""Operators set the offsets of a group that consumes: brokers ask their clients for it (220), or answer their pulls with it (21)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+import aiorocketmq as rmq
+from tests.support import raw_remoting
+from tests.support.clusters import Cluster
+from tests.support.java import LAST_OF_4
+from tests.support.push import Inbox, new_topic, numbered, send
+from tests.support.waiting import eventually
+
+FIRST = rmq.StartFrom.FIRST
+END = -1
+
+
+async def ways(cluster: Cluster) -> AsyncIterator[str]:
+    """The ways in which clients hear of a reset, one after the other; brokers of 4.x have one alone."""
+    for switch in ("false", "true") if cluster.kind != LAST_OF_4 else ("",):
+        if switch:
+            await asyncio.to_thread(raw_remoting.configure_broker, cluster.broker_address, "useServerSideResetOffset", switch)
+        yield switch
+
+
+async def reset(cluster: Cluster, group: str, topic: str, timestamp: int) -> None:
+    await asyncio.to_thread(raw_remoting.reset_offset, cluster.broker_address, group, topic, timestamp)
+
+
+async def commits(cluster: Cluster, group: str, topic: str, offset: int) -> None:
+    """Wait until the broker keeps this offset."""
+
+    async def is_there() -> bool:
+        return await asyncio.to_thread(raw_remoting.committed_offset, cluster.broker_address, group, topic, 0) == offset
+
+    await eventually(is_there, 30.0, message=f"offset {offset} of {topic}")
+
+
+@pytest.mark.feature("F37", "N3")
+@pytest.mark.parametrize("kind", ["async", "plain", "ordered"])
+async def test_group_goes_back_and_forward_as_it_is_told_while_its_listener_runs(cluster: Cluster, kind: str) -> None:
+    async for _ in ways(cluster):
+        topic, group = await new_topic(cluster, "reset", 1), cluster.unique("g")
+        inbox, gate = Inbox(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        settings = {"ordered": kind == "ordered", "concurrency": 1, "persist_consumer_offset_interval": 0.2}
+        consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, **settings)  # type: ignore[arg-type]
+
+        async def handle(message: rmq.ReceivedMessage, inbox: Inbox = inbox, gate: asyncio.Event = gate) -> None:
+            inbox.take(message)
+            if message.body == b"slow":
+                await gate.wait()
+
+        def handle_plain(message: rmq.ReceivedMessage, handle=handle, loop: asyncio.AbstractEventLoop = loop) -> None:  # type: ignore[no-untyped-def]
+            asyncio.run_coroutine_threadsafe(handle(message), loop).result()
+
+        await asyncio.to_thread(
+            raw_remoting.commit_offset, cluster.broker_address, group, topic, 0, 0
+        )  # brokers reset no group without one
+        await consumer.subscribe(topic, handle_plain if kind == "plain" else handle)
+        async with cluster.producer() as producer, consumer:
+            await send(producer, topic, numbered(6))
+            await inbox.has(6)
+            await send(producer, topic, [b"slow", b"behind"])
+            await inbox.has(7)
+            await reset(cluster, group, topic, 0)
+            await send(producer, topic, [b"newer"])  # a pull that the broker holds hears of it when it ends
+            gate.set()
+            await inbox.has(16)
+            assert inbox.bodies[7:] == [*numbered(6), b"slow", b"behind", b"newer"]
+            await commits(cluster, group, topic, 9)
+
+            gate.clear()
+            await send(producer, topic, [b"slow", b"skipped", b"skipped"])
+            await inbox.has(17)
+            await reset(cluster, group, topic, END)
+            await send(producer, topic, [b"last"])
+            gate.set()
+            await inbox.has(18)
+            assert inbox.bodies[16:] == [b"slow", b"last"]
+            await commits(cluster, group, topic, 13)
+        assert len(inbox) == 18
+
+
+@pytest.mark.feature("F37", "N3")
+@pytest.mark.parametrize("auto_commit", [True, False], ids=["auto", "manual"])
+async def test_lite_pull_consumer_goes_on_where_it_is_told_and_commits_nothing_over_that(cluster: Cluster, auto_commit: bool) -> None:
+    async for _ in ways(cluster):
+        topic, group = await new_topic(cluster, "reset_lite", 1), cluster.unique("g")
+        async with (
+            cluster.producer() as producer,
+            rmq.LitePullConsumer(
+                cluster.name_servers, group=group, topics=[topic], start_from=FIRST, auto_commit=auto_commit, auto_commit_interval=1.0
+            ) as consumer,
+        ):
+            await send(producer, topic, numbered(4))
+            taken = [await anext(consumer) for _ in range(4)]
+            await consumer.commit()
+            await commits(cluster, group, topic, 4)
+            await reset(cluster, group, topic, 0)
+            await send(producer, topic, [b"newer"])
+            again = [await anext(consumer)]
+            if again[0].body == b"newer":  # the pull that the broker held
+                again = [await anext(consumer)]
+            assert again[0].body == b"0"
+            await consumer.commit(taken[3])  # of before the reset
+            again += [await anext(consumer) for _ in range(4)]
+            assert [message.body for message in again] == [*numbered(4), b"newer"]
+            await consumer.commit(again[1])
+            await commits(cluster, group, topic, 2 if not auto_commit else 4)

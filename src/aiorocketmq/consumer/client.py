@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 import warnings
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from aiorocketmq.client.watched import Watched
+from aiorocketmq.config import ClientConfig
 from aiorocketmq.consumer.puller import FlowControl
+from aiorocketmq.consumer.settings import ConsumerSettings
 from aiorocketmq.errors import ClientClosedError, ConfigError
 from aiorocketmq.model.checks import milliseconds
 from aiorocketmq.model.enums import ServiceState
@@ -18,13 +24,17 @@ if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.member import GroupMember
-    from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.model.namespace import Namespace
+
+S = TypeVar("S", bound=ConsumerSettings)
+
+logger = logging.getLogger("aiorocketmq.consumer")
 
 
 class GroupConsumer(Watched):
     """A consumer that is a member of its group, and has queues of its own."""
 
+    config: ClientConfig
     _settings: ConsumerSettings
     _namespace: Namespace
     _runtime: GroupMember | None
@@ -33,6 +43,55 @@ class GroupConsumer(Watched):
     if TYPE_CHECKING:  # each kind has its own
 
         async def start(self, *, timeout: float | timedelta | None = None) -> Self: ...
+
+    def _set_up(self, kind: type[S], given: Mapping[str, Any]) -> S:
+        """What the constructors begin with.
+
+        Args:
+            kind: The class of the settings.
+            given: The local variables of the constructor: its arguments, and more.
+
+        Returns:
+            The settings, checked.
+
+        Raises:
+            ConfigError: A value cannot work.
+            InvalidNameError: The group has an illegal name.
+        """
+        group = given["group"]
+        self.config = ClientConfig.from_fields(given["config"], given["name_servers"], given["client_fields"])
+        self._namespace = names = self.config.names
+        names.check_group(group)
+        fields = {name: given[name] for name in kind.__dataclass_fields__ if name in given}
+        if fields["allocate"] is None:
+            del fields["allocate"]
+        settings = kind(**fields | {"group": names.unwrap(group)})
+        self._made_at = time.time()
+        self._force = asyncio.Event()
+        self._life = self._live(
+            f"consumer of group {group!r}", self.config, given["on_state_change"], keep_default_name=settings.broadcasting
+        )  # fmt: skip
+        return settings
+
+    async def _undo(self, instance: ClientInstance) -> None:
+        """A start has failed: undo what was begun."""
+        self._force.set()
+        await self._leave(instance)
+
+    async def _leave(self, instance: ClientInstance) -> None:
+        try:
+            await self._end()
+        except asyncio.CancelledError:
+            raise  # by code outside of the library: it is called again
+        except BaseException:
+            self._runtime = None
+            raise
+        self._runtime = None
+        logger.info("consumer group %s stopped", self.group)
+
+    async def _end(self) -> None:
+        if self._runtime is not None:
+            await self._runtime.stop(self._force)
 
     async def _settle(self) -> None:
         if self._runtime is not None:

@@ -143,14 +143,6 @@ class LitePullMember(GroupMember):
             jstack=stacks() if jstack else None,
         )
 
-    def _moved(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
-        if not deleted:
-            super()._moved(assigned, offset, deleted=deleted)
-            return
-        # What was pulled before the broker deleted it, and what is in hand, is all that is left of it.
-        assigned.messages.advance(offset)
-        self.pulls.adopt(assigned)
-
     def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
         """See `GroupMember._begin_anew`: no listener has to end, so the queues stay here, paused ones paused."""
         owned = {queue: self.queues.assigned[queue] for queue in offsets if queue in self.queues.assigned}

@@ -125,20 +125,11 @@ class LitePullConsumer(PullingConsumer):
         on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
-        fields = {name: value for name, value in locals().items() if name in LitePullSettings.__dataclass_fields__ and name != "allocate"}
-        if allocate is not None:
-            fields["allocate"] = allocate
-        self.config = ClientConfig.from_fields(config, name_servers, client_fields)
-        self._namespace = names = self.config.names
-        names.check_group(group)
-        self._settings: LitePullSettings = LitePullSettings(**fields | {"group": names.unwrap(group)})
+        self._settings: LitePullSettings = self._set_up(LitePullSettings, locals())
+        names = self._namespace
         self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=names)
         self._wanted: frozenset[MessageQueue] | None = None
-        self._made_at = time.time()
         self._runtime: LitePullMember | None = None
-        self._force = asyncio.Event()
-        keep_default_name = self._settings.broadcasting
-        self._life = self._live(f"consumer of group {group!r}", self.config, on_state_change, keep_default_name=keep_default_name)
         for topic, expression in _with_filters(topics).items():
             self._subscriptions.put(names.unwrap(topic), expression, epoch_ms(time.time))
 
@@ -266,10 +257,6 @@ class LitePullConsumer(PullingConsumer):
         await member.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 
-    async def _undo(self, instance: ClientInstance) -> None:
-        self._force.set()
-        await self._leave(instance)
-
     async def stop(self) -> None:
         """Stop pulling, save what is consumed and leave the group. Idempotent.
 
@@ -293,18 +280,6 @@ class LitePullConsumer(PullingConsumer):
                 self._runtime.service.settle()
             self._runtime.close()
         await self._life.stop(self._leave)
-
-    async def _leave(self, instance: ClientInstance) -> None:
-        try:
-            if self._runtime is not None:
-                await self._runtime.stop(self._force)
-        except asyncio.CancelledError:
-            raise  # by code outside of the library: it is called again
-        except BaseException:
-            self._runtime = None
-            raise
-        self._runtime = None
-        logger.info("consumer group %s stopped", self.group)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await (self.stop() if kind is None else self._abandon())

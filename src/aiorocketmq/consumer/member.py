@@ -175,7 +175,12 @@ class GroupMember(ABC):
             offset: Where it has to go on.
             deleted: What is below that was there and is not any more; else offsets were reset, or the broker has lost messages.
         """
-        self._begin_anew({assigned.queue: offset})
+        if not deleted:
+            self._begin_anew({assigned.queue: offset})
+            return
+        # What was pulled before the broker deleted it, and what is in hand, is all that is left of it.
+        assigned.messages.advance(offset)
+        self.pulls.adopt(assigned)
 
     def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
         """Go on elsewhere with some of the queues; gives back what is over when that is saved."""

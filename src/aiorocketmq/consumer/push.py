@@ -155,21 +155,12 @@ class PushConsumer(PullingConsumer):
         on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
-        fields = {name: value for name, value in locals().items() if name in PushSettings.__dataclass_fields__ and name != "allocate"}
-        if allocate is not None:
-            fields["allocate"] = allocate
-        self.config = ClientConfig.from_fields(config, name_servers, client_fields)
-        self._namespace = names = self.config.names
-        names.check_group(group)
-        self._settings: PushSettings = PushSettings(**fields | {"group": names.unwrap(group)})
-        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=not self._settings.broadcasting, namespace=names)
-        self._observed = Observed(self._settings) if self._settings.observed else None
-        self._made_at = time.time()
+        self._settings: PushSettings = self._set_up(PushSettings, locals())
+        settings = self._settings
+        self._subscriptions = Subscriptions(settings.group, with_retry_topic=not settings.broadcasting, namespace=self._namespace)
+        self._observed = Observed(settings) if settings.observed else None
         self._runtime: PushRuntime | None = None
-        self._force = asyncio.Event()
         self._signalled = False
-        keep_default_name = self._settings.broadcasting
-        self._life = self._live(f"consumer of group {group!r}", self.config, on_state_change, keep_default_name=keep_default_name)
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
 
@@ -342,10 +333,6 @@ class PushConsumer(PullingConsumer):
         await runtime.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 
-    async def _undo(self, instance: ClientInstance) -> None:
-        self._force.set()
-        await self._leave(instance)
-
     async def stop(self) -> None:
         """Stop pulling, wait for running listeners, save offsets, give back locks and leave the group. Idempotent.
 
@@ -369,19 +356,10 @@ class PushConsumer(PullingConsumer):
             self._runtime.close()
         self._life.begin_stop(self._leave)
 
-    async def _leave(self, instance: ClientInstance) -> None:
-        try:
-            if self._runtime is not None:
-                await self._runtime.stop(self._force)
-            if self._observed is not None:
-                await self._observed.stop(self._force)
-        except asyncio.CancelledError:
-            raise  # by code outside of the library: it is called again
-        except BaseException:
-            self._runtime = None
-            raise
-        self._runtime = None
-        logger.info("consumer group %s stopped", self.group)
+    async def _end(self) -> None:
+        await super()._end()
+        if self._observed is not None:
+            await self._observed.stop(self._force)
 
     async def run(self) -> None:
         """Start (unless running), consume until SIGINT or SIGTERM, then stop; a second signal does not wait for listeners any more.

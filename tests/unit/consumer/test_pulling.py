@@ -257,7 +257,7 @@ async def test_broker_that_skips_what_does_not_match_is_asked_on_without_a_pause
 
 @pytest.mark.feature("F33")
 @virtual_time
-async def test_illegal_offset_is_corrected_saved_and_the_queue_taken_over_anew() -> None:
+async def test_offset_of_deleted_messages_is_corrected_and_saved() -> None:
     broker, seen = ScriptedBroker(), Seen()
     broker.append(*[b"%d" % number for number in range(10)])
     broker.min_offset = 7
@@ -265,9 +265,31 @@ async def test_illegal_offset_is_corrected_saved_and_the_queue_taken_over_anew()
     async with consuming(broker, seen):
         await asyncio.sleep(SETTLED + 2)
         assert seen.bodies == [b"7", b"8", b"9"]
-        updates = [r.command.ext_fields for r in broker.peer.of(RequestCode.UPDATE_CONSUMER_OFFSET)]
-        assert updates[0]["commitOffset"] == "7"
+        assert broker.pulls[1].ext_fields["commitOffset"] == "7"
     assert broker.offsets[TOPIC] == 10
+
+
+@pytest.mark.feature("F33")
+@pytest.mark.parametrize("ordered", [False, True])
+@virtual_time
+async def test_what_was_pulled_before_the_broker_deleted_it_is_consumed(ordered: bool) -> None:
+    broker, begun, going_on = ScriptedBroker(), list[int](), asyncio.Event()
+    broker.append(*[b"%d" % number for number in range(6)])
+
+    async def listener(message: ReceivedMessage) -> None:
+        begun.append(message.queue_offset)
+        await going_on.wait()
+
+    async with consuming(broker, listener, ordered=ordered, concurrency=2, pull_threshold_for_queue=3, pull_batch_size=2) as runtime:
+        await asyncio.sleep(SETTLED)
+        assert runtime.queues.assigned[QUEUE].messages.count == 4
+        broker.append(*[b"%d" % number for number in range(6, 12)])
+        broker.min_offset = 9
+        going_on.set()
+        await asyncio.sleep(3)
+        assert sorted(begun) == [0, 1, 2, 3, 9, 10, 11]
+        assert not ordered or begun == sorted(begun)
+    assert broker.offsets[TOPIC] == 12
 
 
 @pytest.mark.feature("F33")

@@ -46,10 +46,10 @@ CASES = [
     ("aiorocketmq.Message", 17, {"sync"}),
     ("aiorocketmq.RocketMQError", 6, {"sync"}),
     ("aiorocketmq.Producer", 116, {"sync", "producer"}),
-    ("aiorocketmq.PushConsumer", 127, {"sync", "consumer"}),
+    ("aiorocketmq.PushConsumer", 128, {"sync", "consumer"}),
     ("aiorocketmq.AdminClient", 105, {"sync", "admin"}),
     ("aiorocketmq.sync.Producer", 126, {"sync", "producer"}),
-    ("aiorocketmq.sync.PushConsumer", 162, {"sync", "consumer", "producer"}),
+    ("aiorocketmq.sync.PushConsumer", 163, {"sync", "consumer", "producer"}),
     ("aiorocketmq.sync.AdminClient", 141, {"sync", "admin", "producer"}),
 ]
 

@@ -150,6 +150,7 @@ class QueueHealth:
         stuck: No progress for longer than `stuck_after`, or given up.
         given_up: It is not consumed any more, because of a message that cannot be decoded.
         error: Why that is so, or why its pulls fail; "" when neither.
+        paused: `pause()` holds it back.
     """
 
     queue: MessageQueue
@@ -163,6 +164,7 @@ class QueueHealth:
     stuck: bool
     given_up: bool
     error: str
+    paused: bool = False
 
     @property
     def lag(self) -> int | None:
@@ -229,7 +231,7 @@ class Health:
         tasks: The background work.
         subscription_conflicts: Consumers: topic → how another member of the group subscribes it.
         listeners: Consumers: how the calls of the listeners ended of late.
-        suspended: Consumers: `suspend()` was called, and not `resume()`.
+        suspended: Consumers: `suspend()` was called, or `pause()` for everything, and not `resume()`.
         sends_failed: Producers: sends that failed within the last minute, 1000 at most; what their callers did wrong does not count.
         send_failed_ago: Producers: seconds since the last one failed; None when none has.
         send_error: Producers: why it did.

@@ -69,11 +69,11 @@ class AssignedQueue:
     Attributes:
         queue: The queue.
         state: Where it is in its life; moved by the methods here only.
-        paused: Nothing is pulled, because the user says so.
+        paused: Nothing is pulled and no call begins, because the user says so.
         messages: Its unfinished messages; meaningful from OWNED on.
         puller: Pulls them; set when it becomes OWNED.
-        valid_until: Loop time before which a call of a listener may begin: never before OWNED and after it, until the lock has to be
-            renewed for ordered consumers, for ever for others.
+        locked_until: Loop time before which its lock is held: never before OWNED and after it, for ever where none is needed.
+        valid_until: Loop time before which a call of a listener may begin: `locked_until`, never while it is paused.
         locked_at: Ordered consumers: loop time of the last successful lock, 0 before.
         to_unlock: Ordered consumers: its lock was asked for and not refused since: the broker may hold it, and wants to hear of the end.
         reset_to: WAITING and RELEASING: where the group has to go on, as somebody has said meanwhile; -1 when nobody has.
@@ -86,8 +86,8 @@ class AssignedQueue:
     """
 
     __slots__ = (
-        "_ends", "account", "consumed_at", "in_service", "locked_at", "messages", "paused", "puller", "queue", "reset_to", "since", "state",
-        "timer", "to_unlock", "valid_until", "waits_for",
+        "_ends", "account", "consumed_at", "in_service", "locked_at", "locked_until", "messages", "paused", "puller", "queue", "reset_to",
+        "since", "state", "timer", "to_unlock", "valid_until", "waits_for",
     )  # fmt: skip
 
     puller: Pulling
@@ -97,6 +97,7 @@ class AssignedQueue:
         self.state = QueueState.WAITING
         self.paused = False
         self.messages = ProcessQueue(queue, 0)
+        self.locked_until = OVER
         self.valid_until = OVER
         self.locked_at = 0.0
         self.to_unlock = False
@@ -109,31 +110,40 @@ class AssignedQueue:
         self.consumed_at = 0.0
         self._ends: list[asyncio.Future[None]] = []
 
-    @property
-    def locked_until(self) -> float:
-        """The same as `valid_until`, as tools for ordered consumers call it."""
-        return self.valid_until
-
     def own(self, messages: ProcessQueue, now: float, *, valid_until: float) -> None:
         """WAITING → OWNED: its start offset is certain, and its lock is held where it needs one."""
         assert self.state is QueueState.WAITING
         self.state, self.since = QueueState.OWNED, now
         self.messages = messages
-        self.valid_until = valid_until
+        self._lock_until(valid_until)
+
+    def _lock_until(self, until: float) -> None:
+        self.locked_until = until
+        self.valid_until = OVER if self.paused else until
+
+    def pause(self) -> None:
+        """Nothing is pulled and no call begins until `resume()`."""
+        self.paused = True
+        self.valid_until = OVER
+
+    def resume(self) -> None:
+        """It goes on where it may."""
+        self.paused = False
+        self.valid_until = self.locked_until
 
     def begin_release(self, now: float) -> bool:
         """OWNED → RELEASING: no call begins any more. False when it is not owned."""
         if self.state is not QueueState.OWNED:
             return False
         self.state, self.since = QueueState.RELEASING, now
-        self.valid_until = OVER
+        self._lock_until(OVER)
         return True
 
     def end(self, now: float) -> None:
         """Any state → GONE: forget the messages, and wake whoever waits for the end."""
         if self.state is not QueueState.GONE:
             self.state, self.since = QueueState.GONE, now
-            self.valid_until = OVER
+            self._lock_until(OVER)
             self.messages.drop()
         self._wake()
 
@@ -141,7 +151,7 @@ class AssignedQueue:
         """The broker has granted or renewed the lock."""
         self.locked_at = locked_at
         if self.state is QueueState.OWNED:
-            self.valid_until = valid_until
+            self._lock_until(valid_until)
 
     def leave_service(self) -> None:
         """No worker has it any more."""

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.listener import Listener, Payload, name_of
+from aiorocketmq.consumer.listener import NOT_BEGUN, Listener, Payload, name_of
 from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
@@ -61,13 +61,6 @@ Work: TypeAlias = tuple[Stretch, Payload]
 """One call of a listener."""
 
 
-class _NotBegun:
-    """The answer of a call that was not made."""
-
-
-NOT_BEGUN: Final = _NotBegun()
-
-
 class Called(NamedTuple):
     """What a thread did with a stretch in order.
 
@@ -84,7 +77,7 @@ class CallPolicy(Protocol):
     """What the two ways of consuming make of calls; from the event loop."""
 
     def not_begun(self, stretch: Stretch, payload: Payload) -> None:
-        """The queue may not be consumed any more: the call is not made, or was cut off at a stop."""
+        """The queue may not be consumed any more, or not now: the call is not made, or was cut off at a stop."""
 
     def run_over(self, stretch: Stretch, now: float) -> Work | None:
         """All messages of a stretch in order are consumed; gives back what the worker goes on with."""

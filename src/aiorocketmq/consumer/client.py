@@ -250,3 +250,8 @@ class PullingConsumer(GroupConsumer):
             return {}
         owned = self._runtime.queues.assigned.items()
         return {queue: assigned.puller.failure for queue, assigned in owned if assigned.puller.failure is not None}
+
+    def paused(self) -> frozenset[MessageQueue]:
+        """The queues that are paused."""
+        owned = self._runtime.queues.assigned if self._runtime is not None else {}
+        return frozenset(queue for queue, assigned in owned.items() if assigned.paused)

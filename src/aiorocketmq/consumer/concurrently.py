@@ -12,9 +12,9 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.statelog import StateLog
-from aiorocketmq.consumer.assigned import AssignedQueue
+from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
-from aiorocketmq.consumer.listener import RETRY, Listener, Payload, concurrent_outcome
+from aiorocketmq.consumer.listener import NOT_BEGUN, RETRY, Listener, Payload, concurrent_outcome
 from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
@@ -47,6 +47,7 @@ class ConcurrentService:
         self._settings = settings
         self._subscriptions = subscriptions
         self._send_back = send_back
+        self._held: list[Work] = []  # of what is paused
         self._log = StateLog(logger)
 
     # --- taking messages in -----------------------------------------------------------------------------------------------------
@@ -109,7 +110,18 @@ class ConcurrentService:
     # --- what an answer does (`CallPolicy`) ---------------------------------------------------------------------------------------
 
     def not_begun(self, stretch: Stretch, payload: Payload) -> None:
-        """See `CallPolicy.not_begun`: the next owner of the queue gets the messages."""
+        """See `CallPolicy.not_begun`: the next owner of the queue gets the messages, or they wait for `resume()`."""
+        if stretch.assigned.state is QueueState.OWNED:
+            self._take_up((stretch, payload))  # the pause may have been over before this was known here
+
+    def _take_up(self, work: Work) -> None:
+        stretch, payload = work
+        topic = stretch.listener.topic
+        if stretch.assigned.paused or topic in self._subscriptions.paused:
+            self._held.append(work)
+        else:
+            messages = payload if isinstance(payload, list) else [payload]
+            self._submit_run(stretch.assigned, self._subscriptions.listener(topic), messages)
 
     def run_over(self, stretch: Stretch, now: float) -> None:
         """Never called: nothing is in order here."""
@@ -121,6 +133,10 @@ class ConcurrentService:
     def ended(self, stretch: Stretch, payload: Payload, answer: object, now: float) -> None:
         """See `CallPolicy.ended`."""
         assigned, listener = stretch.assigned, stretch.listener
+        if answer is NOT_BEGUN:
+            listener.calls -= 1
+            self.not_begun(stretch, payload)
+            return
         messages = payload if isinstance(payload, list) else [payload]
         retry = concurrent_outcome(listener, answer)
         if assigned.messages.dropped:
@@ -148,8 +164,18 @@ class ConcurrentService:
     def wake(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.wake`: nothing waits for a lock here."""
 
+    def pause(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.pause`: workers find the queue closed, and `not_begun()` keeps what they had."""
+
+    def resume(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.resume`."""
+        held, self._held = self._held, []
+        for work in held:
+            self._take_up(work)
+
     def let_go(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.let_go`: workers leave alone what belongs to such a queue."""
+        self._held = [work for work in self._held if work[0].assigned is not assigned]
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`."""

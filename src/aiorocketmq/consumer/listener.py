@@ -37,12 +37,27 @@ Payload = ReceivedMessage | list[ReceivedMessage]
 """What a listener is called with: one message, or a list of up to `batch`."""
 
 
+class _NotBegun:
+    """The answer of a call that was not made."""
+
+
+NOT_BEGUN: Final = _NotBegun()
+
+
+def _not_now(_: object) -> object:
+    return NOT_BEGUN
+
+
+async def _not_now_async(_: object) -> object:
+    return NOT_BEGUN
+
+
 class Listener:
     """One listener and what it has done since somebody last asked. Mutable: it counts.
 
     Attributes:
         topic: The topic it listens to.
-        function: The user's function.
+        function: The user's function; one that does nothing, and answers so, while calls are held.
         batch: 1: it gets one message; more: it gets a list of up to so many.
         is_async: True for `async def`, which runs on the event loop; a plain `def` runs on worker threads.
         consumed: Messages consumed.
@@ -52,7 +67,7 @@ class Listener:
         wondered: It has returned something that means nothing, and the log has said so.
     """
 
-    __slots__ = ("batch", "busy_seconds", "calls", "consumed", "failed", "function", "is_async", "topic", "wondered")
+    __slots__ = ("_held", "batch", "busy_seconds", "calls", "consumed", "failed", "function", "is_async", "topic", "wondered")
 
     def __init__(self, topic: str, function: ListenerFunction, batch: int = 1) -> None:
         """Check the function.
@@ -90,9 +105,25 @@ class Listener:
         self.calls = 0
         self.busy_seconds = 0.0
         self.wondered = False
+        self._held: ListenerFunction | None = None
+
+    @property
+    def held(self) -> bool:
+        """Calls are held."""
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Let nobody call it: calls do nothing, and their answer is `NOT_BEGUN`."""
+        if self._held is None:
+            self._held, self.function = self.function, _not_now_async if self.is_async else _not_now
+
+    def go_on(self) -> None:
+        """Let it be called again."""
+        if self._held is not None:
+            self.function, self._held = self._held, None
 
     def __repr__(self) -> str:
-        return f"Listener({name_of(self.function)}, topic={self.topic!r}, batch={self.batch})"
+        return f"Listener({name_of(self._held or self.function)}, topic={self.topic!r}, batch={self.batch})"
 
 
 def name_of(function: object) -> str:

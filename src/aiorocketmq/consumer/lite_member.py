@@ -16,7 +16,7 @@ from aiorocketmq.consumer.polling import PollService, polled
 from aiorocketmq.consumer.queues import SAVE_TIME, Reason
 from aiorocketmq.consumer.running_info import common_properties, queue_info, stacks
 from aiorocketmq.core.process_queue import PolledQueue
-from aiorocketmq.errors import ClientStateError, ConfigError
+from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import ConsumeType
 from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
@@ -43,6 +43,7 @@ class LitePullMember(GroupMember):
         service: Holds the messages until they are asked for.
     """
 
+    service: PollService
     consume_type = ConsumeType.CONSUME_ACTIVELY
 
     def __init__(
@@ -159,17 +160,6 @@ class LitePullMember(GroupMember):
 
     # --- queues -------------------------------------------------------------------------------------------------------------------------
 
-    def owned(self, queue: MessageQueue) -> AssignedQueue:
-        """A queue that is read here.
-
-        Raises:
-            ClientStateError: It is not.
-        """
-        assigned = self.queues.assigned.get(queue)
-        if assigned is None:
-            raise ClientStateError(f"{queue} is not assigned to this consumer", hint="`assigned` tells its queues; they may move")
-        return assigned
-
     async def seek(self, queue: MessageQueue, offset: int) -> None:
         """Go on at an offset; see `LitePullConsumer.seek`."""
         self.owned(queue)
@@ -190,19 +180,6 @@ class LitePullMember(GroupMember):
         else:
             messages.committed = before.committed
         self.pulls.adopt(assigned)
-
-    def pause(self, queues: Collection[MessageQueue]) -> None:
-        """Give and pull nothing of some queues."""
-        for assigned in [self.owned(queue) for queue in queues]:
-            assigned.paused = True
-            self.service.pause(assigned)
-
-    def resume_queues(self, queues: Collection[MessageQueue]) -> None:
-        """Give and pull them again."""
-        for assigned in [self.owned(queue) for queue in queues]:
-            assigned.paused = False
-            self.service.resume(assigned)
-            assigned.puller.pull()
 
     # --- offsets ------------------------------------------------------------------------------------------------------------------------
 

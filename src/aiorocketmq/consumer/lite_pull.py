@@ -404,16 +404,13 @@ class LitePullConsumer(PullingConsumer):
         Raises:
             ClientStateError: A queue is not assigned to this consumer, or the consumer does not run.
         """
-        self._running().pause([self._own(queue) for queue in queues])
+        member = self._running()
+        member.pause([member.owned(self._own(queue)) for queue in queues])
 
     def resume(self, *queues: MessageQueue) -> None:
         """Go on with queues after `pause()`; raises as it."""
-        self._running().resume_queues([self._own(queue) for queue in queues])
-
-    def paused(self) -> frozenset[MessageQueue]:
-        """The queues that are paused."""
-        owned = self._runtime.queues.assigned if self._runtime is not None else {}
-        return frozenset(queue for queue, assigned in owned.items() if assigned.paused)
+        member = self._running()
+        member.resume_queues([member.owned(self._own(queue)) for queue in queues])
 
     def position(self, queue: MessageQueue) -> int:
         """The offset of the message that a queue gives next.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiorocketmq.client.scheduler import Scheduler
@@ -29,7 +29,7 @@ from aiorocketmq.consumer.taking import FirstOffsets, TakeOver
 from aiorocketmq.consumer.topic_routes import TopicRoutes
 from aiorocketmq.core.hand_over import HandOver
 from aiorocketmq.core.process_queue import ProcessQueue
-from aiorocketmq.errors import ConfigError, broker_not_found, fresh
+from aiorocketmq.errors import ClientStateError, ConfigError, broker_not_found, fresh
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
@@ -67,6 +67,7 @@ class GroupMember(ABC):
         loop: The event loop that it lives on.
         store: Keeps the offsets.
         saver: Saves them.
+        service: What the messages are brought to.
         queues: The queues and where they are in their lives.
         pulls: Pulls the queues.
         group_check: Looks for members with other subscriptions.
@@ -76,6 +77,7 @@ class GroupMember(ABC):
         stopping: True once no queue may be taken over or given up any more.
     """
 
+    service: ConsumeService
     consume_type: ClassVar[ConsumeType]
     """The name that brokers know this kind of consumer by."""
 
@@ -91,13 +93,13 @@ class GroupMember(ABC):
         self._settled = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
         self.store = store_of(settings, instance)
-        service = self._make_service()
+        self.service = self._make_service()
         locks = QueueLocks(instance, scheduler, settings.group) if settings.ordered and not settings.broadcasting else None
         self.saver = saver = OffsetSaver(self.store, scheduler, settings.group)
-        self.queues = table = QueueTable(scheduler, service, saver, locks, instance.rebalance.wake, self._make_messages)
+        self.queues = table = QueueTable(scheduler, self.service, saver, locks, instance.rebalance.wake, self._make_messages)
         self._locks = LockKeeper(table, scheduler) if locks is not None else None
         self.pulls = Pulls(
-            instance, settings, subscriptions, scheduler, service, moved=self._moved, lock_lost=self.lock_lost
+            instance, settings, subscriptions, scheduler, self.service, moved=self._moved, lock_lost=self.lock_lost
         )  # fmt: skip
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         hand_over = HandOver(0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT)
@@ -366,6 +368,30 @@ class GroupMember(ABC):
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed of the owned queues, of one topic or of all."""
         return self.queues.offsets(topic)
+
+    def owned(self, queue: MessageQueue) -> AssignedQueue:
+        """A queue that is read here.
+
+        Raises:
+            ClientStateError: It is not.
+        """
+        assigned = self.queues.assigned.get(queue)
+        if assigned is None:
+            raise ClientStateError(f"{queue} is not assigned to this consumer", hint="`assigned` tells its queues; they may move")
+        return assigned
+
+    def pause(self, queues: Iterable[AssignedQueue]) -> None:
+        """Pull nothing of some queues, and begin nothing of what was pulled."""
+        for assigned in queues:
+            assigned.pause()
+            self.service.pause(assigned)
+
+    def resume_queues(self, queues: Iterable[AssignedQueue]) -> None:
+        """Go on with some queues."""
+        for assigned in queues:
+            assigned.resume()
+            self.service.resume(assigned)
+            assigned.puller.pull()
 
     def resume(self) -> None:
         """Pull again, at once."""

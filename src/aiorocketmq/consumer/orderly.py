@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
-from aiorocketmq.consumer.listener import SUSPEND, Payload, ordered_outcome
+from aiorocketmq.consumer.listener import NOT_BEGUN, SUSPEND, Payload, ordered_outcome
 from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.errors import ClientClosedError
@@ -123,7 +123,7 @@ class OrderlyService:
     def _may_go_on(self, assigned: AssignedQueue) -> bool:
         if self._clock() < assigned.valid_until:
             return True
-        if assigned.state is QueueState.OWNED:
+        if assigned.state is QueueState.OWNED and not assigned.paused:
             self._lock_lost()
         return False
 
@@ -140,7 +140,9 @@ class OrderlyService:
         if not assigned.messages.dropped:
             self._account(assigned).return_rest(len(stretch.messages) - stretch.position)
         assigned.leave_service()
-        self._may_go_on(assigned)
+        # The lock may be back, or the pause over, before this was known here.
+        if not stretch.listener.held and self._may_go_on(assigned):
+            self.wake(assigned)
 
     def failure(self, stretch: Stretch) -> Suspend:
         """See `CallPolicy.failure`."""
@@ -162,6 +164,10 @@ class OrderlyService:
     def ended(self, stretch: Stretch, payload: Payload, answer: object, now: float) -> Work | None:
         """See `CallPolicy.ended`."""
         assigned, listener = stretch.assigned, stretch.listener
+        if answer is NOT_BEGUN:
+            listener.calls -= 1
+            self.not_begun(stretch, payload)
+            return None
         assigned.consumed_at = now
         outcome = ordered_outcome(listener, answer)
         if assigned.messages.dropped:
@@ -241,6 +247,13 @@ class OrderlyService:
         self._hand_out(self._next(assigned))
 
     # --- watching -----------------------------------------------------------------------------------------------------------------
+
+    def pause(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.pause`: workers find the queue closed, and put back what they had."""
+
+    def resume(self, assigned: AssignedQueue) -> None:
+        """See `ConsumeService.resume`."""
+        self.wake(assigned)
 
     def let_go(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.let_go`."""

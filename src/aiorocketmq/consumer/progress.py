@@ -97,6 +97,7 @@ class Progress:
             stuck=self._stuck(assigned, standing),
             given_up=failure is not None,
             error=failure.message if failure is not None else puller.trouble,
+            paused=assigned.paused,
         )
 
     def _standing(self, assigned: AssignedQueue, now: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -97,19 +96,9 @@ class PullConsumer(GroupConsumer):
         on_state_change: StateListener | None = None,
         **client_fields: Unpack[ClientFields],
     ) -> None:
-        fields = {name: value for name, value in locals().items() if name in PullSettings.__dataclass_fields__ and name != "allocate"}
-        if allocate is not None:
-            fields["allocate"] = allocate
-        self.config = ClientConfig.from_fields(config, name_servers, client_fields)
-        self._namespace = names = self.config.names
-        names.check_group(group)
-        self._settings: PullSettings = PullSettings(**fields | {"group": names.unwrap(group)})
-        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=names)
-        self._made_at = time.time()
+        self._settings: PullSettings = self._set_up(PullSettings, locals())
+        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=self._namespace)
         self._runtime: PullMember | None = None
-        self._force = asyncio.Event()
-        keep_default_name = self._settings.broadcasting
-        self._life = self._live(f"consumer of group {group!r}", self.config, on_state_change, keep_default_name=keep_default_name)
         if isinstance(topics, Mapping) or not isinstance(topics, Iterable):
             raise ConfigError(f"topics {topics!r} is no list of names", hint='give topics=["orders"]; filters are given to pull()')
         for topic in [topics] if isinstance(topics, str) else topics:
@@ -185,10 +174,6 @@ class PullConsumer(GroupConsumer):
         await member.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 
-    async def _undo(self, instance: ClientInstance) -> None:
-        self._force.set()
-        await self._leave(instance)
-
     async def stop(self) -> None:
         """Leave the group. Idempotent. Pulls that wait end with a `ClientClosedError`, and a start that is under way is ended.
 
@@ -201,18 +186,6 @@ class PullConsumer(GroupConsumer):
         if self._runtime is not None:
             self._runtime.close()
         await self._life.stop(self._leave)
-
-    async def _leave(self, instance: ClientInstance) -> None:
-        try:
-            if self._runtime is not None:
-                await self._runtime.stop(self._force)
-        except asyncio.CancelledError:
-            raise  # by code outside of the library: it is called again
-        except BaseException:
-            self._runtime = None
-            raise
-        self._runtime = None
-        logger.info("consumer group %s stopped", self.group)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()

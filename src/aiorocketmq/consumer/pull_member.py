@@ -122,6 +122,12 @@ class _NoService:
     def wake(self, assigned: AssignedQueue) -> None:
         pass
 
+    def pause(self, assigned: AssignedQueue) -> None:
+        pass
+
+    def resume(self, assigned: AssignedQueue) -> None:
+        pass
+
     def let_go(self, assigned: AssignedQueue) -> None:
         pass
 

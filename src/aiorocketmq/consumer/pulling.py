@@ -99,7 +99,9 @@ class Pulls:
         )
 
     def adopt(self, assigned: AssignedQueue) -> None:
-        """A queue was taken over: begin to pull it."""
+        """A queue was taken over: begin to pull it, unless its topic is paused."""
+        if assigned.queue.topic in self._subscriptions.paused:
+            assigned.pause()
         assigned.puller = QueuePuller(self, assigned, self._api)
         assigned.puller.start()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.client import PullingConsumer
+from aiorocketmq.consumer.controls import ControlledConsumer
 from aiorocketmq.consumer.listener import BatchListener, Listener, ListenerFunction, MessageListener, name_of
 from aiorocketmq.consumer.observed import Observed
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class PushConsumer(PullingConsumer):
+class PushConsumer(ControlledConsumer):
     """Calls listeners with the messages of a group's topics, as they arrive, at least once.
 
     ```python
@@ -396,33 +396,6 @@ class PushConsumer(PullingConsumer):
         await self.stop()
 
     # --- while it runs ----------------------------------------------------------------------------------------------------------
-
-    def suspend(self) -> None:
-        """Pull no more; what was pulled is still consumed. Does nothing before the start."""
-        if self._runtime is not None:
-            self._runtime.suspend()
-
-    def resume(self) -> None:
-        """Pull again after `suspend()`."""
-        if self._runtime is not None:
-            self._runtime.resume()
-
-    def resize(self, concurrency: int | tuple[int, int]) -> None:
-        """Change `concurrency` while running.
-
-        Raises:
-            ConfigError: It is out of range.
-            ClientClosedError: The consumer is not running.
-        """
-        low, high = PushSettings(group=self.group, concurrency=concurrency).workers
-        if self._runtime is None:
-            raise ClientClosedError(f"consumer of group {self.group!r} is not running")
-        self._runtime.service.caller.resize(low, high)
-
-    @property
-    def workers(self) -> int:
-        """Workers now."""
-        return self._runtime.service.caller.workers if self._runtime is not None else 0
 
     @property
     def traces_lost(self) -> int:

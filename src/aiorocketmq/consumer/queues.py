@@ -356,4 +356,4 @@ class QueueTable:
     def unlocked(self) -> list[AssignedQueue]:
         """OWNED queues whose lock has run out."""
         now = self._clock()
-        return [assigned for assigned in self.assigned.values() if now >= assigned.valid_until]
+        return [assigned for assigned in self.assigned.values() if now >= assigned.locked_until]

@@ -48,6 +48,7 @@ class PushRuntime(GroupMember):
         send_back: Gives failed messages back; None in a broadcasting group.
     """
 
+    service: ListeningService
     consume_type = ConsumeType.CONSUME_PASSIVELY
 
     def __init__(self, instance: ClientInstance, settings: PushSettings, subscriptions: Subscriptions, *, made_at: float) -> None:
@@ -57,7 +58,6 @@ class PushRuntime(GroupMember):
 
     def _make_service(self) -> ListeningService:
         self.send_back = self._make_send_back()
-        self.service: ListeningService
         if self.settings.ordered:
             from aiorocketmq.consumer.orderly import OrderlyService  # for those who want it
 
@@ -86,6 +86,40 @@ class PushRuntime(GroupMember):
 
     def _watch(self) -> None:
         self.scheduler.every("overdue listeners", min(self.settings.consume_timeout / OVERDUE_CHECKS, 60.0), self.service.check_overdue)
+
+    # --- while it runs ------------------------------------------------------------------------------------------------------------
+
+    def pause_topic(self, topic: str) -> None:
+        """Pull nothing of a topic, and begin no call for it."""
+        self.subscriptions_table.pause(topic)
+        self.pause(self.queues.owned_of(topic).values())
+
+    def resume_topic(self, topic: str) -> None:
+        """Go on with a topic, and with its messages that come again."""
+        self.subscriptions_table.resume(topic)
+        self.resume_queues(self.queues.owned_of(topic).values())
+        self._go_on_with_retries()
+
+    def _go_on_with_retries(self) -> None:
+        retry_topic = self.subscriptions_table.retry_topic
+        for assigned in self.queues.owned_of(retry_topic).values() if retry_topic is not None else ():
+            self.service.resume(assigned)
+
+    def resume(self) -> None:
+        """Pull again, at once, and go on with everything that is paused."""
+        for topic in list(self.subscriptions_table.paused):
+            self.subscriptions_table.resume(topic)
+        self.resume_queues([assigned for assigned in self.queues.assigned.values() if assigned.paused])
+        self._go_on_with_retries()
+        super().resume()
+
+    async def subscription_changed(self, topic: str) -> None:
+        """See `GroupMember.subscription_changed`."""
+        try:
+            await super().subscription_changed(topic)
+        finally:
+            if not self.subscribes(topic):
+                self._go_on_with_retries()  # nobody holds its messages back any more
 
     # --- the end ------------------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,14 @@ class ConsumeService(Protocol):
         """The queue is locked again: go on with it."""
         ...
 
+    def pause(self, assigned: AssignedQueue) -> None:
+        """The queue is paused: begin nothing of it."""
+        ...
+
+    def resume(self, assigned: AssignedQueue) -> None:
+        """The queue, or what else held its messages back, is paused no more: go on with it."""
+        ...
+
     def let_go(self, assigned: AssignedQueue) -> None:
         """The queue is RELEASING: nothing of it is begun any more, and what waits for a worker or for a timer is taken back."""
         ...

@@ -22,15 +22,17 @@ class Subscriptions:
     Attributes:
         retry_topic: The retry topic, or None.
         namespace: The namespace of its topics.
+        paused: Topics that are paused.
     """
 
-    __slots__ = ("_data", "_listeners", "namespace", "retry_topic")
+    __slots__ = ("_data", "_listeners", "namespace", "paused", "retry_topic")
 
     def __init__(self, group: str, *, with_retry_topic: bool, namespace: Namespace | None = None) -> None:
         self.namespace = namespace or Namespace()
         self.retry_topic: str | None = retry_topic(group) if with_retry_topic else None
         self._data: dict[str, SubscriptionData] = {}
         self._listeners: dict[str, Listener] = {}
+        self.paused: set[str] = set()
 
     def add(self, listener: Listener, expression: str | SQL | None, version: int) -> SubscriptionData:
         """Add a topic, or give it another filter and listener.
@@ -47,6 +49,8 @@ class Subscriptions:
         """
         data = self.put(listener.topic, expression, version)
         self._listeners[listener.topic] = listener
+        if listener.topic in self.paused:
+            listener.hold()
         return data
 
     def put(self, topic: str, expression: str | SQL | None, version: int) -> SubscriptionData:
@@ -69,6 +73,10 @@ class Subscriptions:
         self._data[topic] = data
         if listener is not None:
             self._listeners[topic] = listener
+            if topic in self.paused:
+                listener.hold()
+            else:
+                listener.go_on()
 
     def remove(self, topic: str) -> bool:
         """Remove a topic; True when it was there.
@@ -79,6 +87,7 @@ class Subscriptions:
         if topic == self.retry_topic:
             raise ListenerError(f"topic {topic!r} is subscribed by itself", hint="unsubscribe the topics of your listeners")
         self._listeners.pop(topic, None)
+        self.paused.discard(topic)
         return self._data.pop(topic, None) is not None
 
     def get(self, topic: str) -> SubscriptionData | None:
@@ -88,6 +97,18 @@ class Subscriptions:
     def listener(self, topic: str) -> Listener | None:
         """The listener of a topic."""
         return self._listeners.get(topic)
+
+    def pause(self, topic: str) -> None:
+        """Hold the calls of a topic's listener, those for messages that come again included."""
+        self.paused.add(topic)
+        if (listener := self._listeners.get(topic)) is not None:
+            listener.hold()
+
+    def resume(self, topic: str) -> None:
+        """Let the listener of a topic be called again."""
+        self.paused.discard(topic)
+        if (listener := self._listeners.get(topic)) is not None:
+            listener.go_on()
 
     @property
     def listeners(self) -> Collection[Listener]:

@@ -309,6 +309,60 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """Queues that are not consumed any more because of a damaged message, with the reason."""
         return self._run(self._async.failed_queues)
 
+    def paused(self) -> frozenset[MessageQueue]:
+        """The queues that are paused."""
+        return self._run(self._async.paused)
+
+    def suspend(self) -> None:
+        """Pull no more; what was pulled is still consumed. Does nothing before the start."""
+        self._run(self._async.suspend)
+
+    def pause(self, *what: str | MessageQueue) -> None:
+        """Begin no call of a listener for topics or single queues, and pull nothing of them; calls that run go on.
+
+        What was pulled waits here, and so do messages of a paused topic that come again. A topic stays paused until `resume()`, whatever
+        becomes of its queues; a queue that moves to another member and comes back is paused no more.
+
+        Args:
+            what: Topics that are subscribed, queues of `assigned`; none is all of them, and what is subscribed later is not pulled.
+
+        Raises:
+            ClientStateError: A topic is not subscribed, or a queue not assigned to this consumer; nothing is paused then.
+            ConfigError: It is neither a topic nor a queue.
+            ClientClosedError: The consumer was stopped.
+        """
+        self._run(self._async.pause, *what)
+
+    def resume(self, *what: str | MessageQueue) -> None:
+        """Go on after `pause()` or `suspend()`.
+
+        Args:
+            what: Topics and queues, as of `pause()`; none is everything. A queue of a paused topic can go on alone.
+
+        Raises:
+            ClientStateError, ConfigError, ClientClosedError: As `pause()`, when something is named.
+        """
+        self._run(self._async.resume, *what)
+
+    @property
+    def paused_topics(self) -> frozenset[str]:
+        """The topics that are paused; `paused()` tells the queues."""
+        return self._async.paused_topics
+
+    def resize(self, concurrency: int | tuple[int, int]) -> None:
+        """Change `concurrency` while running.
+
+        Raises:
+            ConfigError: It is out of range.
+            ClientClosedError: The consumer is not running.
+        """
+        self._run(self._async.resize, concurrency)
+
+    @property
+    def workers(self) -> int:
+        """Workers now."""
+        return self._async.workers
+
     @overload
     def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
 
@@ -404,28 +458,6 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientClosedError: The consumer was stopped.
         """
         return self._start(timeout=timeout)
-
-    def suspend(self) -> None:
-        """Pull no more; what was pulled is still consumed. Does nothing before the start."""
-        self._run(self._async.suspend)
-
-    def resume(self) -> None:
-        """Pull again after `suspend()`."""
-        self._run(self._async.resume)
-
-    def resize(self, concurrency: int | tuple[int, int]) -> None:
-        """Change `concurrency` while running.
-
-        Raises:
-            ConfigError: It is out of range.
-            ClientClosedError: The consumer is not running.
-        """
-        self._run(self._async.resize, concurrency)
-
-    @property
-    def workers(self) -> int:
-        """Workers now."""
-        return self._async.workers
 
     @property
     def traces_lost(self) -> int:

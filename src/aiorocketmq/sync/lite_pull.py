@@ -266,6 +266,10 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
         """Queues that are not consumed any more because of a damaged message, with the reason."""
         return self._run(self._async.failed_queues)
 
+    def paused(self) -> frozenset[MessageQueue]:
+        """The queues that are paused."""
+        return self._run(self._async.paused)
+
     def subscribe(self, topic: str, expression: str | SQL | None = "*") -> None:
         """Consume one more topic, or give a topic another filter, before the start or while running.
 
@@ -385,10 +389,6 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
     def resume(self, *queues: MessageQueue) -> None:
         """Go on with queues after `pause()`; raises as it."""
         self._run(self._async.resume, *queues)
-
-    def paused(self) -> frozenset[MessageQueue]:
-        """The queues that are paused."""
-        return self._run(self._async.paused)
 
     def position(self, queue: MessageQueue) -> int:
         """The offset of the message that a queue gives next.

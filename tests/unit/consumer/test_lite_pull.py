@@ -95,7 +95,7 @@ async def test_the_time_for_which_a_queue_was_paused_is_no_time_without_progress
     broker.append(b"1", b"2")
     async with reading(broker, stuck_after=60.0) as member:
         await eventually(lambda: member.service.waiting == 2)
-        queues = list(member.queues.assigned)
+        queues = list(member.queues.assigned.values())
         member.pause(queues)
         await asyncio.sleep(600)
         assert not member.progress.queues()[0].stuck

@@ -15,15 +15,25 @@ class SocksServer:
         username, password: What it wants; empty for nothing.
         refusal: Answer code of every connect request; 0 connects.
         names: Host names that it resolves.
+        bound: Kind and address of where it connects from, as its answers tell them.
 
     Attributes:
         asked: Where it was asked to connect to.
     """
 
-    def __init__(self, username: str = "", password: str = "", *, refusal: int = 0, names: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        username: str = "",
+        password: str = "",
+        *,
+        refusal: int = 0,
+        names: dict[str, str] | None = None,
+        bound: bytes = b"\x01" + bytes(4),
+    ) -> None:
         self.asked: list[tuple[str, int]] = []
         self._wanted = (username.encode(), password.encode())
         self._refusal = refusal
+        self._bound = bound
         self._names = names or {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,7 +86,7 @@ class SocksServer:
                 return
         host, port = await self._target(reader)
         self.asked.append((host, port))
-        writer.write(bytes((5, self._refusal, 0, 1)) + bytes(6))
+        writer.write(bytes((5, self._refusal, 0)) + self._bound + bytes(2))
         if self._refusal:
             return
         far_reader, far_writer = await asyncio.open_connection(self._names.get(host, host), port)

@@ -248,3 +248,15 @@ def test_a_time_after_the_last_message_gives_the_maximum_on_old_brokers_too(aske
             await instance.stop()
 
     run()
+
+
+@pytest.mark.feature("L12")
+@virtual_time
+async def test_every_request_names_the_second_namespace() -> None:
+    world = World()
+    api = (instance := await started(world, namespace_v2="tenant")).broker_api
+    world.master.answer(RequestCode.QUERY_CONSUMER_OFFSET, header={"offset": "42"})
+    assert await api.query_consumer_offset(MASTER, "g", QUEUE, set_zero_if_not_found=False) == 42
+    sent = world.master.requests[-1].command.ext_fields
+    assert (sent["ns"], sent["nsd"]) == ("tenant", "true")
+    await instance.stop()

@@ -192,3 +192,9 @@ def test_a_message_is_in_the_pipe_as_soon_as_it_is_printed(form: output.OutputFo
     (message,) = decode_messages(stored, broker_name="broker-a", max_body=100)
     output.print_message(form, message)
     assert b"hello" in pipe.getvalue(), "whoever reads a followed topic waits for it"
+
+
+def test_what_is_given_for_the_messages_is_in_them() -> None:
+    made = Fields(tag="t", key=["k"], property=["a=b"], sharding_key="s", delay=7.0).message("topic", b"x")
+    assert (made.tag, list(made.keys), made.properties["a"], made.sharding_key, made.delay) == ("t", ["k"], "b", "s", 7.0)
+    assert Fields(delay_level=3).message("topic", b"x").delay_level == 3

@@ -89,9 +89,13 @@ async def test_many_records_leave_at_once_and_few_wait(dispatcher: TraceDispatch
     await eventually(lambda: sent.count == trace.BATCH)
     assert len(sent.bodies) == 1
     assert sent.keys[0] == ["id0", "id1", "same", *[f"id{number}" for number in range(2, trace.BATCH)]]
+    for number in range(trace.BATCH):  # and so does the next burst
+        dispatcher.add(record(number))
+        await asyncio.sleep(0.01 if number == 0 else 0)
+    await eventually(lambda: sent.count == 2 * trace.BATCH)
     monkeypatch.setattr(trace, "LINGER", 0.01)
     dispatcher.add(record(99))
-    await eventually(lambda: sent.count == trace.BATCH + 1)
+    await eventually(lambda: sent.count == 2 * trace.BATCH + 1)
 
 
 @pytest.mark.feature("E7")

@@ -139,19 +139,21 @@ async def test_queue_given_up_lets_its_failed_messages_go_back_first() -> None:
     broker = ScriptedBroker()
     broker.append(b"0")
 
-    def slow(request: RemotingCommand, connection: PeerConnection) -> None:
-        asyncio.get_running_loop().call_later(0.3, connection.send, RemotingCommand.response(request))
-
-    broker.peer.on(RequestCode.CONSUMER_SEND_MSG_BACK, slow)
+    on_its_way: list[tuple[RemotingCommand, PeerConnection]] = []
+    broker.peer.on(RequestCode.CONSUMER_SEND_MSG_BACK, lambda request, connection: on_its_way.append((request, connection)))
 
     async def listener(message: ReceivedMessage) -> Any:
         return Retry()
 
     async with consuming(broker, listener) as runtime:
-        await eventually(lambda: len(broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)) == 1)
+        await eventually(lambda: on_its_way)
         broker.members = ["0@first", "192.0.2.1@test"]
         runtime.instance.rebalance.wake()
-        await asyncio.sleep(1.5)
+        await eventually(lambda: runtime.rebalancer.releasing)
+        await asyncio.sleep(0.3)
+        ((request, connection),) = on_its_way
+        connection.send(RemotingCommand.response(request))
+        await asyncio.sleep(1)
         assert runtime.rebalancer.releasing == {}
         assert broker.offsets[TOPIC] == 1
 
@@ -178,3 +180,20 @@ async def test_workers_that_foreign_code_cancels_come_back() -> None:
         await asyncio.sleep(3)
         assert got == [b"0", b"1", b"2"]
         assert len(broker.peer.of(RequestCode.CONSUMER_SEND_MSG_BACK)) == 2, "those in hand come again"
+
+
+@pytest.mark.feature("F2")
+@virtual_time
+async def test_bounds_that_were_changed_hold_for_all_later_sizes() -> None:
+    broker = ScriptedBroker()
+
+    async def listener(message: ReceivedMessage) -> None:
+        pass
+
+    async with consuming(broker, listener, concurrency=2) as runtime:
+        runtime.service.caller.resize(5, 5)
+        broker.append(b"x")
+        await asyncio.sleep(SETTLED)
+        assert runtime.service.caller.workers == 5
+        runtime.service.caller.adjust()
+        assert runtime.service.caller.workers == 5

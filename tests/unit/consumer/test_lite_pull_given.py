@@ -165,3 +165,65 @@ async def test_a_thread_without_an_event_loop_is_told_where_the_consumer_belongs
             (queue,) = consumer.assigned
             with pytest.raises(rmq.ClientStateError, match="another event loop"):
                 await asyncio.to_thread(consumer.position, queue)
+
+
+@pytest.mark.feature("I1", "F20")
+async def test_a_filter_that_the_broker_refuses_leaves_the_one_before() -> None:
+    async with LocalCluster() as cluster, lite(cluster) as consumer:
+        await cluster.create_topic(TOPIC, queues=1)
+        await consumer.subscribe(TOPIC, "wanted")
+        with pytest.raises(rmq.SubscriptionError):
+            await consumer.subscribe(TOPIC, rmq.SQL("a > >"))
+        for _ in range(2):  # a pull that waits already asks with the filter of before
+            await send(cluster, 1, tag="other")
+            await send(cluster, 1, tag="wanted")
+            assert [message.tag for message in await consumer.poll(timeout=10)] == ["wanted"]
+
+
+@pytest.mark.feature("I3", "I11")
+async def test_what_waited_of_a_queue_that_is_gone_does_not_count_any_more() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=1)
+        await send(cluster, 8)
+        async with lite(cluster, pull_threshold_for_all=6) as consumer:
+            for _ in range(4):
+                await consumer.subscribe(TOPIC)
+                await eventually(lambda: consumer.backlog == 8)
+                await consumer.unsubscribe(TOPIC)
+                assert consumer.backlog == 0
+                assert not consumer._runtime.service.full  # type: ignore[union-attr]
+            await consumer.subscribe(TOPIC)
+            assert len(await consumer.poll(timeout=10)) == 8
+
+
+@pytest.mark.feature("I1")
+async def test_queues_take_turns_in_polls() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=2)
+        async with lite(cluster, TOPIC) as consumer:
+            for queue in sorted(consumer.assigned):
+                await send(cluster, 12, queue)
+            await eventually(lambda: consumer.backlog == 24)
+            polls = [await consumer.poll(4, timeout=0) for _ in range(6)]
+            assert [len({message.queue for message in poll}) for poll in polls] == [1] * 6
+            turns = [poll[0].queue.queue_id for poll in polls]
+            assert turns in ([0, 1] * 3, [1, 0] * 3)
+
+
+@pytest.mark.feature("I5")
+async def test_a_loop_gets_nothing_more_of_a_queue_that_it_pauses_on_the_way() -> None:
+    async with LocalCluster() as cluster:
+        await cluster.create_topic(TOPIC, queues=2)
+        async with lite(cluster, TOPIC) as consumer:
+            for queue in sorted(consumer.assigned):
+                await send(cluster, 5, queue)
+            await eventually(lambda: consumer.backlog == 10)
+            given: list[rmq.MessageQueue] = []
+            async for message in consumer:
+                given.append(message.queue)
+                if len(given) == 2:
+                    consumer.pause(message.queue)
+                if len(given) == 7:
+                    break
+            assert len(set(given[:2])) == 1
+            assert set(given[2:]) == consumer.assigned - {given[0]}

@@ -15,6 +15,7 @@ from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from tests.support.memory_transport import PeerConnection
 from tests.support.virtual_loop import run_virtual
+from tests.support.waiting import eventually
 from tests.unit.consumer.world import QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, record, virtual_time
 from tests.wire.world import route
 
@@ -373,6 +374,22 @@ async def test_unknown_subscription_is_answered_by_a_heartbeat() -> None:
         assert any(refused_at <= beat <= refused_at + 0.1 for beat in beats)
         await asyncio.sleep(SETTLED)
     assert seen.bodies == [b"0"]
+
+
+@virtual_time
+async def test_each_unknown_subscription_is_answered_by_a_heartbeat() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    async with consuming(broker, seen):
+        await asyncio.sleep(SETTLED)
+        for number in range(3):
+            before = len(broker.peer.of(RequestCode.HEART_BEAT))
+            broker.pull_codes = [ResponseCode.SUBSCRIPTION_NOT_LATEST]
+            broker.append(b"%d" % number)
+            await eventually(lambda: not broker.pull_codes, 60)
+            await asyncio.sleep(0.1)
+            assert len(broker.peer.of(RequestCode.HEART_BEAT)) > before, f"the answer number {number}"
+            await asyncio.sleep(SETTLED)
+    assert seen.bodies == [b"0", b"1", b"2"]
 
 
 @virtual_time

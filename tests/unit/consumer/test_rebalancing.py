@@ -273,6 +273,24 @@ def test_message_queue_listener_that_raises_is_told(error: BaseException, caplog
     run()
 
 
+@pytest.mark.feature("G9")
+@virtual_time
+async def test_message_queue_listener_hears_of_a_topic_that_is_subscribed_again() -> None:
+    broker, seen = ScriptedBroker(), Seen()
+    heard: list[tuple[int, int]] = []
+
+    def listener(topic: str, queues: frozenset[MessageQueue], owned: frozenset[MessageQueue]) -> None:
+        if topic == TOPIC:
+            heard.append((len(queues), len(owned)))
+
+    async with consuming(broker, seen, message_queue_listener=listener) as runtime:
+        await asyncio.sleep(SETTLED)
+        await runtime.rebalancer.drop_topic(TOPIC)
+        await runtime.rebalancer.rebalance([TOPIC])
+        await asyncio.sleep(SETTLED)
+    assert heard[:3] == [(1, 1), (0, 0), (1, 1)]
+
+
 # --- locks -------------------------------------------------------------------------------------------------------------------
 
 

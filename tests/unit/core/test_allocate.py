@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
+from aiorocketmq.core.strategies import AllocateSticky
 from aiorocketmq.model.queue import MessageQueue
 
 
@@ -60,3 +61,14 @@ def test_strategies_are_recognised_by_shape() -> None:
     assert isinstance(AllocateAveragely(), AllocateStrategy)
     assert not isinstance("AVG", AllocateStrategy)
     assert AllocateAveragely().name == "AVG"
+
+
+@pytest.mark.feature("U16")
+@pytest.mark.parametrize(("queues", "members"), [(7, 3), (8, 3), (10, 4), (3, 5), (5, 1), (9, 3), (17, 7)])
+def test_shares_of_the_sticky_strategy_differ_by_one_queue_at_most(queues: int, members: int) -> None:
+    rows = [MessageQueue("t", f"broker-{number % 2}", number) for number in range(queues)]
+    ids = [f"192.0.2.{number}@{number}" for number in range(members)]
+    shares = [AllocateSticky().allocate("g", each, rows, ids) for each in ids]
+    assert sorted(queue for share in shares for queue in share) == sorted(rows)
+    sizes = sorted(map(len, shares))
+    assert sizes[-1] - sizes[0] <= 1, sizes

@@ -6,6 +6,7 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.model.namespace import Namespace
+from aiorocketmq.protocol.message_codec import decode_messages, encode_stored_message
 
 NS = Namespace("ns")
 
@@ -69,3 +70,17 @@ def test_names_that_are_too_long_with_their_namespace_are_refused() -> None:
         rmq.Producer("a:1", group="g" * 118, namespace="ns")
     with pytest.raises(rmq.InvalidNameError):
         rmq.PushConsumer("a:1", group="g" * 118, namespace="ns")
+
+
+@pytest.mark.feature("L11")
+def test_where_a_dead_letter_came_from_is_told_without_the_namespace() -> None:
+    data = encode_stored_message(
+        "%DLQ%ns%g", b"x", b"RETRY_TOPIC\x01ns%orders\x02DLQ_ORIGIN_TOPIC\x01ns%orders\x02", queue_id=0, queue_offset=0,
+        commit_log_offset=0, born_timestamp=1, born_port=1, born_ip=b"\x7f\0\0\1", store_timestamp=1, store_ip=b"\x7f\0\0\1",
+        store_port=10911, flag=0, sys_flag=0, reconsume_times=0, prepared_transaction_offset=0,
+    )  # fmt: skip
+    messages = decode_messages(data, broker_name="broker-a", max_body=1 << 20)
+    NS.unwrap_messages(messages)
+    (message,) = messages
+    assert (message.topic, message.origin_topic) == ("%DLQ%g", "orders")
+    assert {message.properties[name] for name in ("RETRY_TOPIC", "DLQ_ORIGIN_TOPIC")} == {"orders"}

@@ -55,6 +55,16 @@ async def test_all_topics_leave_a_connection_that_goes_away(world: SendWorld) ->
             reply.cancel()
 
 
+@pytest.mark.feature("B9", "O12")
+@virtual_time
+async def test_the_word_of_a_broker_that_goes_away_is_no_try_the_first_time(world: SendWorld) -> None:
+    (broker,) = world.route_to("broker-a")
+    async with world.producer(retry_times_when_send_failed=1) as producer:
+        await producer.send(Message(TOPIC, b"warm"))
+        broker.answers = [ResponseCode.GO_AWAY, ResponseCode.SYSTEM_BUSY, 0]
+        assert (await producer.send(Message(TOPIC, b"x"))).ok, "it has one more try after the one that failed"
+
+
 @pytest.mark.feature("O12")
 @virtual_time
 async def test_a_connection_that_went_away_is_closed_and_forgotten(world: SendWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -32,6 +33,28 @@ def test_uvloop_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+def test_a_name_is_looked_up_each_time_it_is_wanted_and_once_for_all_that_want_it_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NO_UVLOOP_ENV, "1")
+    asked: list[object] = []
+
+    def resolve(host: object, *rest: object) -> list[int]:
+        asked.append(host)
+        return [len(asked)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    loop = new_event_loop()
+
+    async def look_up() -> list[list[int]]:
+        return await asyncio.gather(*[loop.getaddrinfo("broker.example", 80) for _ in range(3)])
+
+    try:
+        assert loop.run_until_complete(look_up()) == [[1]] * 3
+        assert loop.run_until_complete(look_up()) == [[2]] * 3
+    finally:
+        loop.close()
+    assert asked == ["broker.example"] * 2
 
 
 LOOKS_UP_AND_FORKS = """

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import trustme
@@ -236,6 +237,34 @@ async def test_a_peer_that_does_not_read_costs_the_time_out() -> None:
         with pytest.raises(RequestTimeoutError) as failed:
             await ask(link, bytes(64 << 20), timeout=0.5)
         assert 0.5 <= time.monotonic() - began < 5
+        assert failed.value.maybe_sent
+
+
+@pytest.mark.parametrize("first", [0, 5])
+async def test_a_request_of_which_a_part_has_left_may_have_been_sent(first: int) -> None:
+    """Whatever the first write has taken."""
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with linked(deaf) as link:
+
+        class Slow:
+            """The socket of the link, with buffers that take little at first, then a little more, and then nothing."""
+
+            taken: ClassVar = [first, 7]
+
+            def send(self, data: bytes | memoryview) -> int:
+                if not self.taken or not (count := self.taken.pop(0)):
+                    raise BlockingIOError
+                return real.send(data[:count])
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+        real, link._socket = link._socket, Slow()  # type: ignore[assignment]
+        with pytest.raises(RequestTimeoutError) as failed:
+            await ask(link, bytes(1000), timeout=0.3)
         assert failed.value.maybe_sent
 
 

@@ -190,3 +190,15 @@ async def test_a_proxy_that_cannot_be_reached_is_the_one_that_is_named(proxy: st
     error = await refusal(proxy)
     assert f"the SOCKS5 proxy {proxy} {text}" in error.message
     assert "cannot be resolved" not in error.message
+
+
+@pytest.mark.feature("M7")
+@pytest.mark.parametrize("bound", [b"\x01" + bytes(4), b"\x04" + bytes(16), b"\x03\x07gateway"], ids=["IPv4", "IPv6", "name"])
+async def test_whatever_address_a_proxy_names_as_its_own_what_follows_is_the_peers(bound: bytes) -> None:
+    server = RemotingServer(processors={ECHO: echo})
+    await server.start()
+    async with SocksServer(bound=bound) as proxy:
+        client = await started(socks_proxy_config=through(proxy))
+        assert (await client.invoke(server.address, RemotingCommand.request(ECHO, body=b"x"), 5.0)).body == b"x"
+        await client.close()
+    await server.stop()

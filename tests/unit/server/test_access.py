@@ -261,3 +261,17 @@ async def test_a_policy_holds_however_its_type_is_written(kind: str) -> None:
         SigningKey(rmq.Credentials("admin", SECRET)).sign(command)
         await asyncio.to_thread(raw_remoting.invoke, cluster.brokers[0].address, command.code, command.ext_fields, command.body)
         assert await sends(cluster, "a", rmq.Credentials("app", SECRET)) is rmq.AccessDeniedError
+
+
+@pytest.mark.feature("M8")
+async def test_a_user_who_is_made_again_has_none_of_the_rights_of_before() -> None:
+    keys, more = rmq.Credentials("admin", SECRET), rmq.Credentials("more", SECRET)
+    async with LocalCluster(acl={"users": [ADMIN]}) as cluster:
+        await cluster.create_topic("a")
+        async with rmq.AdminClient(cluster.name_servers, credentials=keys) as admin:
+            await admin.create_user("more", SECRET)
+            await admin.put_policy("more", "Topic:a", ["Pub"])
+            assert await sends(cluster, "a", more) is None
+            await admin.delete_user("more")
+            await admin.create_user("more", SECRET)
+            assert await sends(cluster, "a", more) is rmq.AccessDeniedError

@@ -299,6 +299,7 @@ async def test_heartbeats_that_came_during_a_pause_count() -> None:
         await cluster.resume_broker("broker-a")
         assert (await waiting).code == 0
         assert "writers" in broker.state.clients.producers
+        await eventually(lambda: "writers" not in broker.state.clients.producers)  # those who say nothing are looked for again
 
 
 # -- topics -----------------------------------------------------------------------------------------------------------

@@ -110,3 +110,17 @@ def test_a_connection_leaves_all_of_its_groups_and_nothing_behind() -> None:
     assert (set(bench.clients.producers), set(bench.clients.consumers)) == (set(), {"b"})
     bench.clients.channel_closed(other)  # type: ignore[arg-type]
     assert not bench.clients.consumers and not bench.clients._groups
+
+
+def test_of_two_connections_of_a_client_the_one_that_spoke_last_is_its_own() -> None:
+    bench = Bench()
+    old, new = FakeChannel("127.0.0.1:1"), FakeChannel("127.0.0.1:2")
+    for channel in (old, new):
+        bench.now += 1
+        bench.clients.register_producer("p", channel, "me", 0, 479)  # type: ignore[arg-type]
+    found = bench.clients.producer("me")
+    assert found is not None and found.channel is new
+    bench.now += 1
+    bench.clients.register_producer("p", old, "me", 0, 479)  # type: ignore[arg-type]
+    found = bench.clients.producer("me")
+    assert found is not None and found.channel is old

@@ -108,6 +108,23 @@ def test_a_blocking_call_on_the_loop_thread_is_refused_instead_of_hanging(portal
         portal.call(nested)
 
 
+def test_a_direct_call_that_is_cancelled_ends(portal: Portal) -> None:
+    cancelled: list[bool] = []
+
+    class Inner:
+        def cancel(self) -> object:
+            return cancelled.append(True)
+
+    call: DirectCall[int] = DirectCall(lambda call: Inner(), add, (), Waiter(), portal)
+    call()
+    assert not call.ended
+    call.cancel()
+    assert call.ended
+    assert cancelled == [True], "and so does what it has begun"
+    with pytest.raises(ClientClosedError, match="cancelled"):
+        call.outcome()
+
+
 def test_a_keyboard_interrupt_cancels_the_call_and_leaves_the_portal_usable(portal: Portal) -> None:
     began, cancelled = threading.Event(), threading.Event()
 
@@ -195,19 +212,6 @@ def test_a_request_that_comes_in_while_others_are_taken_is_not_left(portal: Port
     done = threading.Event()
     portal._post(lambda: portal._post(done.set))
     assert done.wait(10)
-
-
-def test_a_direct_call_that_is_cancelled_ends(portal: Portal) -> None:
-    class Inner:
-        def cancel(self) -> None: ...
-
-    call: DirectCall[int] = DirectCall(lambda call: Inner(), add, (), Waiter(), portal)
-    call()
-    assert not call.ended
-    call.cancel()
-    assert call.ended
-    with pytest.raises(ClientClosedError, match="cancelled"):
-        call.outcome()
 
 
 def test_sys_exit_in_a_function_that_a_call_begins_with_comes_to_its_caller(portal: Portal) -> None:

@@ -123,6 +123,8 @@ def _prepare(database: sqlite3.Connection, path: Path | None, *, sync: bool) -> 
     if path is not None:
         # One process owns a store folder. The lock also spares SQLite its shared-memory file.
         execute("PRAGMA locking_mode=EXCLUSIVE")
+    else:
+        execute("PRAGMA page_size=16384")  # less is lost at the ends of pages; a commit to a file would have more to write
     version = _version(database, path)  # before anything is changed: WAL is a mark in the file
     if path is not None:
         execute("PRAGMA journal_mode=WAL")

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         TaskHealth,
     )
     from aiorocketmq.config import TLS, ClientConfig, Credentials, CredentialsFile
-    from aiorocketmq.consumer import LitePullConsumer, PullConsumer, PushConsumer
+    from aiorocketmq.consumer import LitePullConsumer, PopConsumer, PullConsumer, PushConsumer
     from aiorocketmq.consumer.hooks import ConsumeContext, ConsumeHook, FilterHook
     from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
     from aiorocketmq.core.strategies import (
@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         PartialError,
         ProtocolError,
         QueryNotFoundError,
+        ReceiptError,
         RefusedError,
         RemotingError,
         ReplyTimeoutError,
@@ -151,6 +152,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AdminClient": "admin.admin",
     "LitePullConsumer": "consumer.lite_pull",
+    "PopConsumer": "consumer.pop",
     "Producer": "producer.producer",
     "PullConsumer": "consumer.pull",
     "PullResult": "model.pulled",
@@ -173,6 +175,7 @@ __all__ = [
     # clients
     "AdminClient",
     "LitePullConsumer",
+    "PopConsumer",
     "Producer",
     "PullConsumer",
     "PushConsumer",
@@ -283,6 +286,7 @@ __all__ = [
     "PartialError",
     "ProtocolError",
     "QueryNotFoundError",
+    "ReceiptError",
     "RefusedError",
     "RemotingError",
     "ReplyTimeoutError",

@@ -5,6 +5,7 @@
     │   ├── ConfigError (ValueError)             a configuration field has a value that cannot work
     │   ├── InvalidMessageError (ValueError)     a message is refused: empty, too large, reserved property, ...
     │   ├── InvalidNameError (ValueError)        a topic or group name is not legal
+    │   ├── ReceiptError                         a message cannot be acknowledged: it is not ours, or not any more
     │   ├── ListenerError                        a listener was declared or answered in a way that cannot work
     │   └── ClientStateError                     used before start, after stop, started after a failed start
     │       ├── ClientClosedError                the client was stopped
@@ -67,11 +68,11 @@ __all__ = [
     "CredentialsError", "ExpiredTokenError", "ForkedClientError", "GroupAlreadyRegisteredError", "GroupNotExistError",
     "InvalidMessageError", "InvalidNameError", "InvalidParameterError", "ListenerError", "MessageIllegalError", "MessageRefusedError",
     "MissingCredentialsError", "NoAnswerError", "NoNameServerError", "NoPermissionError", "NotSupportedByBrokerError",
-    "OffsetNotFoundError", "PartialError", "ProtocolError", "QueryNotFoundError", "RefusedError", "RemotingError", "ReplyTimeoutError",
-    "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError", "SendError", "SendRefusedError", "SendTimeoutError",
-    "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError", "TLSError", "TooManyRequestsError", "TopicNotExistError",
-    "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError", "UnsupportedRequestError", "UsageError", "WindowFullError",
-    "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "discreet", "fresh",
+    "OffsetNotFoundError", "PartialError", "ProtocolError", "QueryNotFoundError", "ReceiptError", "RefusedError", "RemotingError",
+    "ReplyTimeoutError", "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError", "SendError", "SendRefusedError",
+    "SendTimeoutError", "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError", "TLSError", "TooManyRequestsError",
+    "TopicNotExistError", "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError", "UnsupportedRequestError", "UsageError",
+    "WindowFullError", "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "discreet", "fresh",
     "send_error_kind",
 ]  # fmt: skip
 
@@ -581,6 +582,10 @@ class WindowFullError(RocketMQError):
 
     retriable = True
     hint = "await some of the returned futures, or use `await producer.send()`, which waits for room"
+
+
+class ReceiptError(UsageError):
+    """A message cannot be acknowledged, or kept longer: this group has not received it, or its invisible time is over."""
 
 
 class ListenerError(UsageError):

@@ -17,6 +17,7 @@ TWINS = {
     "PushConsumer": aiorocketmq.PushConsumer,
     "LitePullConsumer": aiorocketmq.LitePullConsumer,
     "PullConsumer": aiorocketmq.PullConsumer,
+    "PopConsumer": aiorocketmq.PopConsumer,
     "TransactionProducer": aiorocketmq.TransactionProducer,
     "AdminClient": aiorocketmq.AdminClient,
     "LocalCluster": LocalCluster,
@@ -25,6 +26,7 @@ NOT_TWINNED = {
     "PushConsumer": {"instance"},
     "LitePullConsumer": {"instance"},
     "PullConsumer": {"instance"},
+    "PopConsumer": {"instance"},
     "LocalCluster": {"name_server"},
 }
 """What gives asyncio objects of the inside, useless to other threads."""

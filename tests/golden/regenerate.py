@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> None:
         lines = "".join(case.line() + "\n" for case in all_cases(version))
         if version[0] == "5":
             (HERE / f"recall-{version}.jsonl").write_text(run_java(HERE / "java" / "RecallHandles.java", Path(jars), version))
+            (HERE / f"receipts-{version}.jsonl").write_text(run_java(HERE / "java" / "Receipts.java", Path(jars), version))
         (HERE / f"trace-{version}.jsonl").write_text(run_java(HERE / "java" / "TraceRecords.java", Path(jars), version))
         (HERE / f"names-{version}.jsonl").write_text(run_java(HERE / "java" / "Names.java", Path(jars), version))
         (HERE / f"sql-{version}.jsonl").write_text(run_java(HERE / "java" / "SqlFilter.java", Path(jars), version, input_lines()))

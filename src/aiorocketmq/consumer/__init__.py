@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aiorocketmq.consumer.lite_pull import LitePullConsumer
     from aiorocketmq.consumer.offset_store import LocalFileOffsetStore, OffsetStore, ReadOffset, RemoteBrokerOffsetStore
+    from aiorocketmq.consumer.pop import PopConsumer
     from aiorocketmq.consumer.pull import PullConsumer
     from aiorocketmq.consumer.push import PushConsumer
 
@@ -14,6 +15,7 @@ __all__ = [
     "LitePullConsumer",
     "LocalFileOffsetStore",
     "OffsetStore",
+    "PopConsumer",
     "PullConsumer",
     "PushConsumer",
     "ReadOffset",
@@ -27,6 +29,8 @@ if not TYPE_CHECKING:  # a checker takes the imports above
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from aiorocketmq.names import find  # each kind of consumer is imported when it is asked for
 
-        home = {"LitePullConsumer": "lite_pull", "PullConsumer": "pull", "PushConsumer": "push"}.get(name, "offset_store")
+        home = {"LitePullConsumer": "lite_pull", "PopConsumer": "pop", "PullConsumer": "pull", "PushConsumer": "push"}.get(
+            name, "offset_store"
+        )
         value = globals()[name] = find(__name__, name, f"consumer.{home}")
         return value

@@ -19,6 +19,7 @@ from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.polling import PollService, polled
 from aiorocketmq.consumer.settings import MIB, LitePullSettings, MessageQueueListener
 from aiorocketmq.consumer.subscriptions import Subscriptions
+from aiorocketmq.consumer.topics import Topics, topic_name, with_filters
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.core.clock import epoch_ms
 from aiorocketmq.errors import ClientStateError, ConfigError, NotSupportedByBrokerError, SubscriptionError
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
-Topics = str | Iterable[str] | Mapping[str, str | SQL | None]
-"""One topic, several, or topics with their filters."""
 Commits = ReceivedMessage | MessageQueue | Iterable[MessageQueue] | Mapping[MessageQueue, int]
 """What is committed: up to a message, what was given of queues, or offsets."""
 
@@ -130,7 +129,7 @@ class LitePullConsumer(PullingConsumer):
         self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=names)
         self._wanted: frozenset[MessageQueue] | None = None
         self._runtime: LitePullMember | None = None
-        for topic, expression in _with_filters(topics).items():
+        for topic, expression in with_filters(topics).items():
             self._subscriptions.put(names.unwrap(topic), expression, epoch_ms(time.time))
 
     # --- what is read -----------------------------------------------------------------------------------------------------------------
@@ -156,7 +155,7 @@ class LitePullConsumer(PullingConsumer):
         self._life.check_not_stopped()
         if self._wanted is not None:
             raise ClientStateError(f"subscribe({topic!r}) was called on a consumer that reads assigned queues", hint=_MODES)
-        topic = self._namespace.unwrap(_topic(topic))
+        topic = self._namespace.unwrap(topic_name(topic))
         before = self._subscriptions.get(topic)
         self._subscriptions.put(topic, expression, epoch_ms(time.time))
         if self._runtime is not None:
@@ -177,7 +176,7 @@ class LitePullConsumer(PullingConsumer):
         self._life.check_not_stopped()
         if self._wanted is not None:
             raise ClientStateError(f"unsubscribe({topic!r}) was called on a consumer that reads assigned queues", hint=_MODES)
-        topic = self._namespace.unwrap(_topic(topic))
+        topic = self._namespace.unwrap(topic_name(topic))
         if self._subscriptions.remove(topic) and self._runtime is not None:
             await self._runtime.subscription_changed(topic)
 
@@ -453,22 +452,6 @@ class LitePullConsumer(PullingConsumer):
             ClientStateError: The consumer does not run.
         """
         return await self._running().committed(self._own(queue))
-
-
-def _with_filters(topics: Topics) -> dict[str, str | SQL | None]:
-    if isinstance(topics, str):
-        return {topics: "*"}
-    if isinstance(topics, Mapping):
-        return {_topic(topic): expression for topic, expression in topics.items()}
-    if not isinstance(topics, Iterable):
-        raise ConfigError(f"topics {topics!r} is no list of names", hint='give topics=["orders"], or topics={"orders": "TagA"}')
-    return {_topic(topic): "*" for topic in topics}
-
-
-def _topic(topic: object) -> str:
-    if not isinstance(topic, str):
-        raise ConfigError(f"topic {topic!r} is no name", hint="give the name of a topic as a str")
-    return topic
 
 
 def _several(queues: object) -> Iterable[object]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RECONSUME_TIMES: Final = 16
 START_TIMESTAMP_BACK: Final = 30 * 60.0
 """With `StartFrom.TIMESTAMP` and no `start_timestamp`: this many seconds before the consumer was made."""
+MIN_INVISIBLE: Final = 1.0
+MAX_INVISIBLE: Final = 12 * 3600.0
+"""Bounds in seconds of the time for which popped messages are invisible to others."""
 STORE_METHODS: Final = tuple(name for name in vars(OffsetStore) if not name.startswith("_"))
 BROKER_STRATEGIES: Final = ("AVG", "AVG_BY_CIRCLE")
 """Names of the strategies that brokers share queues by."""
@@ -314,6 +317,17 @@ class PullSettings(ConsumerSettings):
     def commits_with_pulls(self) -> bool:
         """See `ConsumerSettings.commits_with_pulls`: the program says what is consumed."""
         return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopSettings(ConsumerSettings):
+    """What `PopConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
+
+    invisible: float = 60.0
+
+    def __post_init__(self) -> None:
+        ConsumerSettings.__post_init__(self)
+        self._convert("invisible", MIN_INVISIBLE, MAX_INVISIBLE)
 
 
 def _has_methods(given: object, names: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Receipts of POP messages: what acknowledges one of them (Java: `ExtraInfoUtil`). Features H1-H3.
+"""Receipts of POP messages: what acknowledges one of them (Java: `ExtraInfoUtil`). Features H1-H4, H7.
 
 A receipt is eight words separated by blanks: start of the check point, pop time, invisible time, revive queue, kind of topic, broker,
 queue, offset. Proxies append a ninth, which means nothing to a broker.
@@ -67,6 +67,15 @@ class Receipt(NamedTuple):
     def ordered(self) -> bool:
         """Whether the message was taken in order."""
         return self.revive_queue == ORDERED
+
+    @property
+    def invisible_until(self) -> int:
+        """From when on others may get the message, in milliseconds since the epoch, by the broker's clock."""
+        return self.pop_time + self.invisible_time
+
+    def changed(self, pop_time: int, invisible_time: int, revive_queue: int) -> Self:
+        """The receipt after the invisible time was changed: the message has a check point of its own then."""
+        return self._replace(start_offset=self.offset, pop_time=pop_time, invisible_time=invisible_time, revive_queue=revive_queue)
 
     def topic_of(self, topic: str, group: str) -> str:
         """The topic that the message was taken from, when `topic` was asked for."""

@@ -112,6 +112,23 @@ class ReceivedMessage:
             offset = number_or_none(offsets[names.index(light_queue)], 0)
             self.queue_offset = self.queue_offset if offset is None else offset
 
+    def has_property(self, name: str) -> bool:
+        """Whether it has a property, without reading all of them."""
+        if self._properties is not None:
+            return name in self._properties
+        start = f"{name}\x01".encode()
+        return self._raw_properties.startswith(start) or b"\x02" + start in self._raw_properties
+
+    def add_properties(self, text: str) -> None:
+        """Give it properties that it does not have, in the form of the wire; for whoever receives it (H7)."""
+        self._raw_properties = text.encode() + self._raw_properties
+        if self._properties is not None:
+            self._properties |= props.decode_properties(text)
+
+    def set_property(self, name: str, value: str) -> None:
+        """Give one property another value; for whoever receives it (H4)."""
+        self.properties[name] = value
+
     def keep_body(self, stored: bool) -> None:
         """Let `body` be what is stored, compressed or not, or with False nothing at all; for the codec (A14)."""
         self._inflate = None
@@ -173,6 +190,11 @@ class ReceivedMessage:
     @property
     def transaction_id(self) -> str | None:
         return self.properties.get(props.TRANSACTION_ID) or self.properties.get(props.UNIQ_KEY)
+
+    @property
+    def receipt_handle(self) -> str | None:
+        """What acknowledges a message that a `PopConsumer` has received; None for messages of other consumers."""
+        return self.properties.get(props.POP_CK)
 
     @property
     def delay_level(self) -> int:

@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         PartialError,
         ProtocolError,
         QueryNotFoundError,
+        ReceiptError,
         RefusedError,
         RemotingError,
         ReplyTimeoutError,
@@ -147,6 +148,7 @@ if TYPE_CHECKING:
     from aiorocketmq.sync.cluster import LocalCluster
     from aiorocketmq.sync.consumer import PushConsumer
     from aiorocketmq.sync.lite_pull import LitePullConsumer
+    from aiorocketmq.sync.pop import PopConsumer
     from aiorocketmq.sync.producer import Producer
     from aiorocketmq.sync.pull import PullConsumer
     from aiorocketmq.sync.transaction import TransactionProducer
@@ -156,6 +158,7 @@ _HOMES = {
     "AdminClient": "sync.admin",
     "LitePullConsumer": "sync.lite_pull",
     "LocalCluster": "sync.cluster",
+    "PopConsumer": "sync.pop",
     "Producer": "sync.producer",
     "PullConsumer": "sync.pull",
     "PullResult": "model.pulled",
@@ -178,6 +181,7 @@ __all__ = [
     "AdminClient",
     "LitePullConsumer",
     "LocalCluster",
+    "PopConsumer",
     "Producer",
     "PullConsumer",
     "PushConsumer",
@@ -288,6 +292,7 @@ __all__ = [
     "PartialError",
     "ProtocolError",
     "QueryNotFoundError",
+    "ReceiptError",
     "RefusedError",
     "RemotingError",
     "ReplyTimeoutError",

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self, final
 
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.lite_pull import Commits, Topics
+from aiorocketmq.consumer.lite_pull import Commits
 from aiorocketmq.consumer.lite_pull import LitePullConsumer as AsyncLitePullConsumer
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.puller import FlowControl
 from aiorocketmq.consumer.settings import MIB, MessageQueueListener
+from aiorocketmq.consumer.topics import Topics
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL

@@ -52,16 +52,20 @@ async def test_topics(bench: BrokerBench) -> None:
     assert bench.changed_topics == ["t"], "the name servers are told"
     answer = await bench.ask(RequestCode.GET_TOPIC_CONFIG, GetTopicConfigRequestHeader("t"))
     assert TopicConfig.decode(answer.body) == TopicConfig("t", 3, 3, 6, order=True, attributes={"message.type": "FIFO"})
-    await create(bench, "t", 5, attributes="+a=b,-message.type")
+    await create(bench, "t", 5, attributes="+lite.topic.expiration=5,-message.type")
     answer = await bench.ask(RequestCode.GET_ALL_TOPIC_CONFIG, GetAllTopicConfigRequestHeader())
     table = TopicConfigWrapper.decode(answer.body).topic_config_table
-    assert (table["t"].read_queue_nums, table["t"].attributes) == (5, {"a": "b"})
+    assert (table["t"].read_queue_nums, table["t"].attributes) == (5, {"lite.topic.expiration": "5"})
     assert answer.ext_fields["totalTopicNum"] == str(len(table))
     for bad in ("TBW102", "SCHEDULE_TOPIC_XXXX", "a b", "broker-a", "rmq_sys_mine"):
         assert (await create(bench, bad)).code == ResponseCode.INVALID_PARAMETER
     negative = CreateTopicRequestHeader("t", "TBW102", 4, 4, 6).to_ext() | {"writeQueueNums": "-1"}
     assert (await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC, negative)).code == ResponseCode.INVALID_PARAMETER
-    assert (await create(bench, "t", attributes="?x")).code == ResponseCode.INVALID_PARAMETER
+    unknown_filter = CreateTopicRequestHeader("t", "TBW102", 4, 4, 6, topic_filter_type="NONE")
+    assert (await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC, unknown_filter)).code == ResponseCode.SYSTEM_ERROR
+    assert (await create(bench, "t", attributes="?x")).code == ResponseCode.SYSTEM_ERROR
+    mixed = await create(bench, "t", attributes="+message.type=MIXED")
+    assert (mixed.code, mixed.remark) == (ResponseCode.INVALID_PARAMETER, "MIXED message type is not supported.")
     missing = await bench.ask(RequestCode.GET_TOPIC_CONFIG, GetTopicConfigRequestHeader("missing"))
     assert missing.code == ResponseCode.TOPIC_NOT_EXIST
 

@@ -34,6 +34,7 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
     ViewMessageRequestHeader,
 )
+from aiorocketmq.protocol.message_codec import decode_messages
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, settle
 
 
@@ -298,6 +299,30 @@ async def test_views_and_queries(bench: BrokerBench) -> None:
     assert await find("k", begin=NOW + 1) == 0
     assert await find("k", end=NOW - 1) == 0
     assert await find("nothing") == 0
+
+
+async def test_queries_answer_as_a_real_broker(bench: BrokerBench) -> None:
+    for number in range(70):
+        await bench.send("t", properties=f"UNIQ_KEY\x01U{number}\x02KEYS\x01k\x02TAGS\x01{'A' if number % 2 else 'B'}\x02")
+
+    async def find(key: str, limit: int, kind: str | None = None) -> tuple[int, list[str], str]:
+        answer = await bench.ask(RequestCode.QUERY_MESSAGE, QueryMessageRequestHeader("t", key, limit, 0, NOW * 2, index_type=kind))
+        found = [each.message_id for each in decode_messages(answer.body, broker_name="", max_body=0)]
+        return answer.code, found, answer.ext_fields["indexLastUpdateTimestamp"]
+
+    assert await find("k", 3) == (0, ["U67", "U68", "U69"], str(NOW)), "the newest, in the order in which they were stored"
+    assert len((await find("k", 1000))[1]) == 64
+    nothing = (ResponseCode.QUERY_NOT_FOUND, [], "0")
+    assert await find("k", 0) == await find("none", 3) == await find("k", 3, "T") == await find("", 3, "T") == nothing
+    assert (await find("A", 2, "T"))[1] == ["U67", "U69"], "by tag"
+
+
+async def test_a_pull_saves_any_offset_that_it_brings(bench: BrokerBench) -> None:
+    await bench.send("t")
+    bench.state.groups.find("g")
+    await commit(bench, "g", 7)
+    assert (await bench.pull("t", group="g", commit=-1)).code == 0
+    assert (await query(bench, zero=False)).code == ResponseCode.QUERY_NOT_FOUND
 
 
 @pytest.mark.parametrize("code", [RequestCode.HEART_BEAT, RequestCode.LOCK_BATCH_MQ, RequestCode.CHECK_CLIENT_CONFIG])

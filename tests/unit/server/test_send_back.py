@@ -6,7 +6,7 @@ import pytest
 
 from aiorocketmq.model.offset_id import OffsetMessageId
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.protocol.bodies import SubscriptionGroupConfig
+from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader
@@ -110,6 +110,13 @@ async def test_retries_that_clients_send_themselves(bench: BrokerBench, times: i
     assert (bench.state.store.queue(DLQ, 0) is not None) is dead
     if dead:
         assert newest(bench, DLQ).properties["DELAY"] == "-1"
+
+
+async def test_the_answer_for_a_dead_message_names_the_queue_that_was_asked_for(bench: BrokerBench) -> None:
+    bench.state.topics.put(TopicConfig(RETRY, 2, 2))
+    bench.state.groups.find(GROUP)
+    answer = await bench.send(RETRY, b"again", queue_id=1, reconsume_times=4, max_reconsume_times=3)
+    assert (answer.code, answer.ext_fields["queueId"], newest(bench, DLQ).queue.queue_id) == (0, "1", 0)
 
 
 async def test_retries_of_an_ordered_group_are_dead_letters_at_once(bench: BrokerBench) -> None:

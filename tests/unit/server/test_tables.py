@@ -215,7 +215,7 @@ async def test_a_list_with_one_illegal_topic_creates_none(bench: BrokerBench) ->
     assert_memory_is_the_database(bench)
 
 
-async def test_request_17_keeps_what_it_does_not_name(bench: BrokerBench) -> None:
+async def test_request_17_keeps_attributes_alone(bench: BrokerBench) -> None:
     bench.state.topics.put(TopicConfig("t", 8, 8, topic_sys_flag=2, attributes={"message.type": "FIFO"}))
     header = {
         "topic": "t",
@@ -228,7 +228,7 @@ async def test_request_17_keeps_what_it_does_not_name(bench: BrokerBench) -> Non
     answer = await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC, header)
     assert answer.code == 0, answer.remark
     topic = bench.state.topics.require("t")
-    assert (topic.perm, topic.topic_sys_flag, topic.attributes) == (4, 2, {"message.type": "FIFO"})
+    assert (topic.perm, topic.topic_sys_flag, topic.attributes) == (4, 0, {"message.type": "FIFO"})
 
 
 async def test_an_offset_that_goes_back_to_what_is_stored_while_another_is_written_is_the_last_word(bench: BrokerBench) -> None:

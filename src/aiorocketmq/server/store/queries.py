@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aiorocketmq.errors import ServiceNotAvailableError
+from aiorocketmq.model.names import java_hash
 from aiorocketmq.server.store.records import DELAY, DueEntry, QueueLog, StoredRecord
 
 MAX_FOUND = 8 * 1024 * 1024
@@ -99,19 +100,27 @@ class Queries:
         return row[0] if row else -1
 
     def find_by_key(self, topic: str, key: str, begin_ms: int, end_ms: int, limit: int, max_bytes: int = MAX_FOUND) -> list[bytes]:
-        """The newest messages of a topic with this key or unique id, stored within [begin, end]; no more than fit in one answer."""
+        """The newest messages of a topic with this key or unique id, stored within [begin, end]; no more than fit in one answer.
+
+        They come in the order in which they were stored, as from a real broker.
+        """
         rows = self._rows(
             "SELECT record FROM message_keys JOIN messages USING (physical_offset) WHERE topic = ? AND key = ?"
             " AND store_timestamp BETWEEN ? AND ? ORDER BY physical_offset DESC LIMIT ?",
             topic, key, begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit,
         )  # fmt: skip
-        found: list[bytes] = []
-        for (record,) in rows:
-            max_bytes -= len(record)
-            if found and max_bytes < 0:
-                break
-            found.append(record)
-        return found
+        return _in_order(rows, max_bytes)
+
+    def find_by_tag(self, topic: str, tag: str, begin_ms: int, end_ms: int, limit: int, max_bytes: int = MAX_FOUND) -> list[bytes]:
+        """The same by tag; looks through all of the topic."""
+        if not tag:
+            return []
+        rows = self._rows(
+            "SELECT record FROM messages WHERE queue IN (SELECT id FROM queues WHERE topic = ?) AND tags_code = ?"
+            " AND store_timestamp BETWEEN ? AND ? ORDER BY physical_offset DESC LIMIT ?",
+            topic, java_hash(tag), begin_ms, min(end_ms, 0x7FFFFFFFFFFFFFFF), limit,
+        )  # fmt: skip
+        return _in_order(rows, max_bytes)
 
     def scheduled_between(self, begin_ms: int, end_ms: int) -> list[DueEntry]:
         """What is due in [begin, end), in order."""
@@ -185,4 +194,16 @@ def _within(rows: Iterable[StoredRecord], max_bytes: int) -> list[StoredRecord]:
         found.append(row)
         if max_bytes <= 0:
             break
+    return found
+
+
+def _in_order(rows: Iterator[tuple[bytes]], max_bytes: int) -> list[bytes]:
+    """As many records as one answer takes, and one at least; the last in front."""
+    found: list[bytes] = []
+    for (record,) in rows:
+        max_bytes -= len(record)
+        if found and max_bytes < 0:
+            break
+        found.append(record)
+    found.reverse()
     return found

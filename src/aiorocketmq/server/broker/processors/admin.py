@@ -35,6 +35,7 @@ from aiorocketmq.protocol.headers_admin import (
     GetSubscriptionGroupConfigRequestHeader,
     GetTopicConfigRequestHeader,
 )
+from aiorocketmq.server.broker import attributes
 from aiorocketmq.server.broker.processors.monitor import MonitorProcessor
 from aiorocketmq.server.broker.processors.operators import OperatorProcessor
 from aiorocketmq.server.broker.state import BrokerState
@@ -44,6 +45,7 @@ from aiorocketmq.server.settings import format_settings, parse_settings
 _CHANGEABLE: Final = frozenset(
     {"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable", "useServerSideResetOffset"}
 )
+_FILTER_TYPES: Final = ("SINGLE_TAG", "MULTI_TAG")
 MAX_QUEUES: Final = 1024
 """Queues of a topic here: as many as the largest topic that every broker has, and few enough to be looked through in one go."""
 _MAX_LIST: Final = 1024 * 1024
@@ -138,10 +140,12 @@ class AdminProcessor:
     def _put_topic(self, request: Plain[CreateTopicRequestHeader]) -> None:
         header = request.header
         known = self._state.topics.latest(header.topic)
-        attributes = dict(known.attributes) if known is not None else {}
-        sys_flag = header.topic_sys_flag
-        if sys_flag is None:
-            sys_flag = known.topic_sys_flag if known is not None else 0
+        if header.topic_filter_type not in _FILTER_TYPES:
+            raise broker_error(ResponseCode.SYSTEM_ERROR, f"topicFilterType = [{header.topic_filter_type}] value invalid")
+        self._check_name(header.topic)
+        changes = attributes.read_changes(header.attributes or "")
+        if changes.get(f"+{attributes.MESSAGE_TYPE}") == attributes.MIXED:
+            raise broker_error(ResponseCode.INVALID_PARAMETER, "MIXED message type is not supported.")
         self._put_checked(
             TopicConfig(
                 topic_name=header.topic,
@@ -149,9 +153,9 @@ class AdminProcessor:
                 write_queue_nums=header.write_queue_nums,
                 perm=header.perm,
                 topic_filter_type=header.topic_filter_type,
-                topic_sys_flag=sys_flag,
+                topic_sys_flag=header.topic_sys_flag or 0,
                 order=header.order,
-                attributes=_changed_attributes(attributes, header.attributes or ""),
+                attributes=attributes.changed(known.attributes if known is not None else None, changes),
             )
         )
         self._answer_when_stored(request, registered=True)
@@ -169,14 +173,17 @@ class AdminProcessor:
 
     def _check(self, topic: TopicConfig) -> None:
         name = topic.topic_name
-        names.check_topic(name)
-        if self._state.topics.is_system(name):
-            raise broker_error(ResponseCode.INVALID_PARAMETER, f"The topic[{name}] is conflict with system topic.")
+        self._check_name(name)
         most = max(topic.read_queue_nums, topic.write_queue_nums)
         if most > MAX_QUEUES:
             raise broker_error(
                 ResponseCode.INVALID_PARAMETER, f"topic[{name}]: {most} queues are too many, this server has {MAX_QUEUES} at most"
             )
+
+    def _check_name(self, name: str) -> None:
+        names.check_topic(name)
+        if self._state.topics.is_system(name):
+            raise broker_error(ResponseCode.INVALID_PARAMETER, f"The topic[{name}] is conflict with system topic.")
 
     def _delete_topic(self, request: Plain[DeleteTopicRequestHeader]) -> None:
         header = request.header
@@ -245,14 +252,14 @@ class AdminProcessor:
 
     def _group_config(self, request: Plain[GetSubscriptionGroupConfigRequestHeader]) -> RemotingCommand:
         header = request.header
-        return request.answer(body=self._state.groups.require(header.group).encode())
+        return request.answer(body=_complete(self._state.groups.require(header.group)).encode())
 
     def _group_configs(self, request: Plain[GetAllSubscriptionGroupRequestHeader]) -> RemotingCommand:
         header = request.header
         groups = list(self._state.groups)
         start = max(0, header.group_seq)
         page = groups[start : start + max(1, header.max_group_num or _PAGE)]
-        body = SubscriptionGroupWrapper({group.group_name: group for group in page}, {}, self._state.groups.version)
+        body = SubscriptionGroupWrapper({group.group_name: _complete(group) for group in page}, {}, self._state.groups.version)
         return request.answer(header=GetAllSubscriptionGroupResponseHeader(len(groups)), body=body.encode())
 
     # -- offsets ------------------------------------------------------------------------------------------------------
@@ -313,25 +320,10 @@ class AdminProcessor:
         return request.answer(body=KVTable(self._monitor.runtime_info()).encode())
 
 
+def _complete(group: SubscriptionGroupConfig) -> SubscriptionGroupConfig:
+    """A group as it is told, with the policy that it has when nobody has given it another."""
+    return group if group.group_retry_policy is not None else group.replace(group_retry_policy={"type": "CUSTOMIZED"})
+
+
 def _text(switch: bool) -> str:
     return "true" if switch else "false"
-
-
-def _changed_attributes(attributes: dict[str, str], changes: str) -> dict[str, str]:
-    """Apply `+name=value,-name` to a topic's attributes (2.9).
-
-    Raises:
-        BrokerError: Code 29, the text cannot be read.
-    """
-    for change in changes.split(","):
-        sign, rest = change.strip()[:1], change.strip()[1:]
-        name, separator, value = rest.partition("=")
-        if not sign:
-            continue
-        if sign == "+" and name and separator:
-            attributes[name] = value
-        elif sign == "-" and name and not separator:
-            attributes.pop(name, None)
-        else:
-            raise broker_error(ResponseCode.INVALID_PARAMETER, f"the attribute change {change[:60]!r} is neither +name=value nor -name")
-    return attributes

@@ -41,7 +41,6 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
     ViewMessageRequestHeader,
 )
-from aiorocketmq.server.broker.metadata import missing_group
 from aiorocketmq.server.broker.processors.common import filter_of, topic_at
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
@@ -49,7 +48,10 @@ from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request,
 
 logger = logging.getLogger("aiorocketmq.server")
 
+_BY_TAG: Final = "T"
 _UNIQUE_KEY_RESULTS: Final = 32
+_KEY_RESULTS: Final = 64
+"""Messages that a query by key finds at most (Java: maxMsgsNumBatch)."""
 _VERSION: Final = 513
 """V5_5_0: what clients may expect of this broker, as far as they look at versions."""
 _MAX_GROUPS: Final = 1024
@@ -208,7 +210,9 @@ class ClientProcessor:
         if offset < 0:
             # A group that is new on a young topic starts at 0 whatever it asked for (6.10).
             low, _ = state.store.bounds(header.topic, header.queue_id)
-            if header.set_zero_if_not_found is False or low > 0 or not self._first_message_in_memory(header.topic, header.queue_id):
+            if header.set_zero_if_not_found is False:
+                raise broker_error(ResponseCode.QUERY_NOT_FOUND, "Not found, do not set to zero, maybe this group boot first")
+            if low > 0 or not self._first_message_in_memory(header.topic, header.queue_id):
                 raise broker_error(ResponseCode.QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
             offset = 0
         return request.answer(header=QueryConsumerOffsetResponseHeader(offset))
@@ -221,8 +225,9 @@ class ClientProcessor:
         header = request.header
         state = self._state
         if state.groups.get(header.consumer_group) is None:
-            raise missing_group(header.consumer_group)
-        state.topics.require(header.topic)
+            raise broker_error(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"Group {header.consumer_group} not exist!")
+        if state.topics.get(header.topic) is None:
+            raise broker_error(ResponseCode.TOPIC_NOT_EXIST, f"Topic {header.topic} not exist!", topic=header.topic)
         if not state.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset):
             return request.answer(remark="Offset has been previously reset")
         if not request.command.is_oneway:
@@ -260,10 +265,14 @@ class ClientProcessor:
 
     def _query_message(self, request: Plain[QueryMessageRequestHeader]) -> RemotingCommand:
         header = request.header
-        limit = _UNIQUE_KEY_RESULTS if header.unique_key_query else max(1, min(header.max_num, 1024))
-        records = self._state.store.find_by_key(header.topic, header.key, header.begin_timestamp, header.end_timestamp, limit)
+        limit = _UNIQUE_KEY_RESULTS if header.unique_key_query else max(0, min(header.max_num, _KEY_RESULTS))
+        find = (
+            self._state.store.find_by_tag if header.index_type == _BY_TAG and not header.unique_key_query else self._state.store.find_by_key
+        )
+        records = find(header.topic, header.key, header.begin_timestamp, header.end_timestamp, limit)
         if not records:
-            raise broker_error(ResponseCode.QUERY_NOT_FOUND, "can not find message, maybe time range not correct")
+            none = QueryMessageResponseHeader(0, 0)
+            return request.answer(ResponseCode.QUERY_NOT_FOUND, "can not find message, maybe time range not correct", none)
         found = QueryMessageResponseHeader(self._state.now_ms(), self._state.store.next_physical_offset)
         return request.answer(header=found, body=b"".join(records))
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from aiorocketmq.errors import BrokerError, ConfigError, ProtocolError, broker_error
-from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.enums import ExpressionType, MessageModel, Permission
 from aiorocketmq.model.filters import SubscriptionData, build_subscription
@@ -43,6 +42,8 @@ _KEPT_EXPRESSION: Final = 1024
 _LONG_EXPRESSION: Final = 1024
 _MUCH_TO_FILTER: Final = 4 * 1024 * 1024
 """Characters of all SQL filters that pulls wait with: each takes some fifty times as much memory."""
+_MASTER: Final = "0"
+"""Where to pull next: a master says itself, whatever the group prefers, as long as its slaves are not to be read from."""
 _READ: Final = int(Permission.READ)
 _FORBIDDEN_BROKER, _FORBIDDEN_GROUP, _FORBIDDEN_TOPIC, _FORBIDDEN_BROADCAST = "1", "2", "3", "4"
 
@@ -69,7 +70,7 @@ class _Pull:
         self.max_messages = max(1, min(header.max_msg_nums, MAX_MESSAGES))
         self.suspend = header.suspend_timeout_millis / 1000 if header.sys_flag & PullSysFlag.SUSPEND else 0.0
         self.header = {
-            "suggestWhichBrokerId": str(group.broker_id),
+            "suggestWhichBrokerId": _MASTER,
             "topicSysFlag": str(topic.topic_sys_flag),
             "groupSysFlag": str(group.group_sys_flag),
         }
@@ -102,7 +103,7 @@ class PullProcessor:
         pull = self._checked(request)
         state = self._state
         header = request.header
-        if header.sys_flag & PullSysFlag.COMMIT_OFFSET and header.commit_offset >= 0:
+        if header.sys_flag & PullSysFlag.COMMIT_OFFSET:
             state.offsets.commit(pull.group, pull.topic, pull.queue_id, header.commit_offset)
         answer = self._answer(pull)
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:
@@ -155,15 +156,11 @@ class PullProcessor:
             raise broker_error(
                 ResponseCode.INVALID_PARAMETER,
                 f"queueId[{queue_id}] is illegal, topic:[{topic.topic_name}] topicConfig.readQueueNums:[{topic.read_queue_nums}] "
-                f"consumer:[{request.session.address}]",
+                f"consumer:[/{request.session.address}]",
             )
-        if request.header.sys_flag & PullSysFlag.CLASS_FILTER:
-            raise broker_error(ResponseCode.SYSTEM_ERROR, "The broker does not support consumer to filter message by class")
         subscription = self._subscription(request.header)
         condition = self._condition(subscription)
-        # A retry topic holds messages of the group alone; they were filtered on their first way.
-        codes = frozenset[int]() if topic.topic_name.startswith(names.RETRY_PREFIX) else subscription.codes
-        return _Pull(request, group, topic, codes, condition)
+        return _Pull(request, group, topic, subscription.codes, condition)
 
     def _condition(self, subscription: SubscriptionData) -> Condition | None:
         if subscription.is_tag:
@@ -278,4 +275,6 @@ def _no_permission(request: Asked, kind: str, remark: str) -> RemotingCommand:
 def _parse_subscription(topic: str, expression: str | None, expression_type: str) -> SubscriptionData:
     if expression_type == ExpressionType.TAG:
         return build_subscription(topic, expression, 0)
+    if not expression:
+        raise ConfigError(f"the subscription of topic {topic} is empty: write a condition in {expression_type}")
     return SubscriptionData(topic, expression or "", expression_type=expression_type)

@@ -25,6 +25,7 @@ from aiorocketmq.protocol.headers_client import (
     SendMessageRequestHeaderV2,
 )
 from aiorocketmq.protocol.message_codec import decode_batch
+from aiorocketmq.protocol.sysflag import MessageSysFlag
 from aiorocketmq.server.broker.metadata import TIMER_TOPIC, missing_group
 from aiorocketmq.server.broker.processors.common import (
     Sent,
@@ -87,9 +88,10 @@ class SendProcessor:
         properties = props.decode_properties(header.properties or "")
         properties.pop(props.POP_CK, None)
         properties.update(self._trace)
+        dead = False
         if name.startswith(names.RETRY_PREFIX) and self._is_dead(request):
             topic = state.topics.create_derived(names.dlq_topic(name.removeprefix(names.RETRY_PREFIX)), 1)
-            queue_id = 0
+            dead = True
             properties[props.DELAY] = "-1"
         if props.UNIQ_KEY not in properties:
             properties[props.UNIQ_KEY] = state.message_ids.next_id(state.now_ms())
@@ -97,7 +99,8 @@ class SendProcessor:
             queue_id = self._queue_of_priority(topic, queue_id, properties)
         self._check_size(name, request.body)
         properties[props.CLUSTER] = state.config.cluster
-        message = message_of(request, topic.topic_name, queue_id)
+        message = message_of(request, topic.topic_name, 0 if dead else queue_id)  # the answer names the queue that was asked for
+        message.sys_flag |= _topic_flag(topic)
         self._finish(message, properties)
         handle = self._recall_handle(message, properties)
         message.done = partial(self._stored, request, properties[props.UNIQ_KEY], queue_id, handle)
@@ -241,12 +244,12 @@ class SendProcessor:
             raise illegal(state, "batch request does not support retry group " + name)
         self._check_size(name, request.body)
         if len(request.body) <= _LARGE_BATCH:
-            self._store_batch(request, queue_id, self._batched(request, queue_id))
+            self._store_batch(request, queue_id, self._batched(request, topic, queue_id))
             return
         # Thousands of small messages: others must not wait while they are made. A topic that this made is made again with them, or never.
         state.store.revoke()
         loop = asyncio.get_running_loop()
-        made = loop.run_in_executor(state.store.workers, self._batched, request, queue_id)
+        made = loop.run_in_executor(state.store.workers, self._batched, request, topic, queue_id)
         made.add_done_callback(partial(self._batch_made, request, queue_id))
 
     def _batch_made(self, request: Plain[SendMessageRequestHeaderV2], queue_id: int, made: asyncio.Future[list[PendingMessage]]) -> None:
@@ -263,7 +266,7 @@ class SendProcessor:
         finally:
             store.end()
 
-    def _batched(self, request: Plain[SendMessageRequestHeaderV2], queue_id: int) -> list[PendingMessage]:
+    def _batched(self, request: Plain[SendMessageRequestHeaderV2], topic: TopicConfig, queue_id: int) -> list[PendingMessage]:
         """The messages of a batch; may run on another thread.
 
         Raises:
@@ -275,12 +278,11 @@ class SendProcessor:
         except ProtocolError as error:
             raise illegal(self._state, f"the batch is damaged: {error.message}") from None
         host, port = request.session.host
+        sys_flag = header.sys_flag | _topic_flag(topic)
         messages = []
         for item in items:
-            if not item.body or len(item.properties) > props.MAX_PROPERTIES_LENGTH:
-                raise illegal(self._state)
             message = PendingMessage(
-                header.topic, queue_id, item.body, item.properties, flag=item.flag, sys_flag=header.sys_flag,
+                header.topic, queue_id, item.body, item.properties, flag=item.flag, sys_flag=sys_flag,
                 born_timestamp=header.born_timestamp, born_host=host, born_port=port,
             )  # fmt: skip
             if item.properties:
@@ -301,13 +303,11 @@ class SendProcessor:
             request.done(error)
             return
         self._state.stats.stored(messages[0].topic, len(messages))
-        first = messages[0].keys[0] if messages[0].keys else ""
         answer = request.answer()
         answer.ext_fields = {
             "msgId": ",".join([self._state.message_id(message.physical_offset) for message in messages]),
             "queueId": str(queue_id),
             "queueOffset": str(messages[0].queue_offset),
-            "transactionId": first,
             **self._trace,
         }
         request.reply(answer)
@@ -347,6 +347,11 @@ class SendProcessor:
         self._finish(message, properties, given_back=True)
         state.store.append(message)
         return None
+
+
+def _topic_flag(topic: TopicConfig) -> int:
+    """What all messages of a topic carry in their flags."""
+    return MessageSysFlag.MULTI_TAGS if topic.topic_filter_type == "MULTI_TAG" else 0
 
 
 def _light_queues_of(properties: Mapping[str, str]) -> list[str]:

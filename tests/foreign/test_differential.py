@@ -1,0 +1,53 @@
+"""Generated sequences of commands on the embedded server and on a real one: both answer alike, but for the differences that are listed.
+
+`AIOROCKETMQ_SEQUENCES=1000 AIOROCKETMQ_SEED=7` plays more, and others. A failure shows the shortest sequence that differs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.foreign.differential.known import RULES, explain
+from tests.foreign.differential.play import Stage, generate, report
+from tests.support.clusters import EmbeddedTestCluster, RealTestCluster
+
+SEQUENCES = int(os.environ.get("AIOROCKETMQ_SEQUENCES", "60"))
+SEED = int(os.environ.get("AIOROCKETMQ_SEED", "1"))
+LENGTH = 40
+_SIDE_BY_SIDE = 4
+_PAGE = Path(__file__).parents[2] / "docs" / "embedded-differences.md"
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedTestCluster]:
+    """An embedded server of its own: what other tests have stored there is in nobody's way."""
+    server = EmbeddedTestCluster()
+    yield server
+    server.stop()
+
+
+def test_each_difference_is_told() -> None:
+    told = re.findall(r"^\| \*\*(.+?)\*\* \|", _PAGE.read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(rule.name for rule in RULES)
+
+
+@pytest.mark.timeout(600 + SEQUENCES * 5)
+def test_the_embedded_broker_answers_as_a_real_one(newest_cluster: RealTestCluster, embedded: EmbeddedTestCluster) -> None:
+    def play(seed: int) -> str:
+        stage = Stage(embedded.broker_address, newest_cluster.broker_address, newest_cluster.unique("d"), explain)
+        commands = generate(seed, LENGTH)
+        played = stage.play(commands)
+        if not played.unexplained:
+            return ""
+        short = stage.shorten(commands[: played.commands], played.unexplained[0])
+        return report(seed, short, stage.play(short).unexplained or played.unexplained)
+
+    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="sequence") as players:
+        for found in players.map(play, range(SEED, SEED + SEQUENCES)):
+            assert not found, found

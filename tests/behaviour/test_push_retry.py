@@ -204,6 +204,29 @@ async def test_part_of_a_batch_can_be_acknowledged(cluster: Cluster) -> None:
     assert sorted(item for call in calls[1:] for item in call) == [(b"3", 1), (b"4", 1)]
 
 
+@pytest.mark.feature("F26", "F7")
+async def test_each_message_of_a_batch_gets_its_own_answer(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "each", 1)
+    calls: list[list[tuple[bytes, int]]] = []
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
+
+    async def one(message: rmq.ReceivedMessage) -> rmq.Retry | None:
+        return rmq.Retry(delay_level=1) if message.body in (b"1", b"3") and message.reconsume_times == 0 else None
+
+    @consumer.listen(topic, batch=8)
+    async def handle(messages: list[rmq.ReceivedMessage]) -> list[rmq.Retry | BaseException | None]:
+        calls.append([(message.body, message.reconsume_times) for message in messages])
+        return await asyncio.gather(*map(one, messages), return_exceptions=True)
+
+    async with cluster.producer() as producer:
+        await producer.send_batch([rmq.Message(topic, body) for body in numbered(5)])
+        async with consumer:
+            await eventually(lambda: sum(map(len, calls)) == 7, 40)
+            await eventually(lambda: consumer.backlog == 0)
+    assert [body for body, _ in calls[0]] == numbered(5)
+    assert sorted(item for call in calls[1:] for item in call) == [(b"1", 1), (b"3", 1)]
+
+
 @pytest.mark.feature("F1")
 async def test_raising_does_not_stop_the_consumer_and_nonsense_is_consumed(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     topic = await new_topic(cluster, "bad", 1)

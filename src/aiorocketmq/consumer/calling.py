@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.consumer.assigned import AssignedQueue
-from aiorocketmq.consumer.listener import NOT_BEGUN, Listener, Payload, name_of
+from aiorocketmq.consumer.listener import NOT_BEGUN, Listener, Payload, log_failure
 from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
@@ -361,19 +361,6 @@ class Caller:
         """End the workers: tasks are cancelled and get `patience` seconds to end, threads end after the call in hand."""
         for pool in self._pools():
             await pool.close(patience)
-
-
-def log_failure(listener: Listener, payload: Payload, error: BaseException) -> None:
-    """Log what a listener let out."""
-    first, others = (payload, 0) if isinstance(payload, ReceivedMessage) else (payload[0], len(payload) - 1)
-    logger.warning(
-        "listener %s of topic %s failed on %r%s",
-        name_of(listener.function),
-        listener.topic,
-        first,
-        f" and {others} more" if others else "",
-        exc_info=error,
-    )
 
 
 def next_size(size: int, busy: int, backlog: int, minimum: int, maximum: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
-from aiorocketmq.consumer.listener import NOT_BEGUN, RETRY, Listener, Payload, concurrent_outcome
+from aiorocketmq.consumer.listener import NOT_BEGUN, RETRY, Listener, Payload, concurrent_outcomes
 from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
@@ -138,18 +138,23 @@ class ConcurrentService:
             self.not_begun(stretch, payload)
             return
         messages = payload if isinstance(payload, list) else [payload]
-        retry = concurrent_outcome(listener, answer)
+        retries = concurrent_outcomes(listener, answer, messages)
         if assigned.messages.dropped:
             return  # its next owner gets them again, or somebody has set the group's offset behind them
-        acknowledged = len(messages) if retry is None else min(retry.acknowledged, len(messages))
-        for message in messages[:acknowledged]:
-            assigned.messages.finish(message)
-        failed = messages[acknowledged:]
-        listener.consumed += acknowledged
-        listener.failed += len(failed)
+        if not any(retries):
+            listener.consumed += len(messages)
+            for message in messages:
+                assigned.messages.finish(message)
+            return
         given_back = stretch.overdue is not None and messages[0].queue_offset in stretch.overdue
-        if retry is not None and failed and not given_back:
-            self._give_back(assigned, failed, retry.delay_level)
+        for message, retry in zip(messages, retries, strict=True):
+            if retry is None:
+                listener.consumed += 1
+                assigned.messages.finish(message)
+            else:
+                listener.failed += 1
+                if not given_back:
+                    self._give_back(assigned, [message], retry.delay_level)
 
     def _give_back(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage], delay_level: int) -> None:
         for message in messages:

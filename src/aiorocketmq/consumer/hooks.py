@@ -98,7 +98,7 @@ class ConsumeObservers:
 
     def around(self, listener: Listener) -> None:
         """Put the hooks around a listener."""
-        function = listener.function
+        function, many = listener.function, listener.batch > 1
         if listener.is_async:
 
             @wraps(function)
@@ -107,10 +107,10 @@ class ConsumeObservers:
                 try:
                     answer = await function(payload)
                 except BaseException as error:
-                    self._end(context, None, error)
+                    self._end(context, None, error, many)
                     del context  # whoever keeps the error keeps this frame
                     raise
-                self._end(context, answer, None)
+                self._end(context, answer, None, many)
                 return cast(object, answer)
 
             listener.function = observed_async
@@ -122,10 +122,10 @@ class ConsumeObservers:
                 try:
                     answer = function(payload)
                 except BaseException as error:
-                    self._end(context, None, error)
+                    self._end(context, None, error, many)
                     del context  # whoever keeps the error keeps this frame
                     raise
-                self._end(context, answer, None)
+                self._end(context, answer, None, many)
                 return cast(object, answer)
 
             listener.function = observed
@@ -138,10 +138,10 @@ class ConsumeObservers:
         self._call(before, context)
         return context
 
-    def _end(self, context: ConsumeContext, answer: object, error: BaseException | None) -> None:
+    def _end(self, context: ConsumeContext, answer: object, error: BaseException | None, many: bool) -> None:
         context.seconds = max(0.0, time.time() - context.started_at)
         context.answer, context.error = answer, error
-        context.success = error is None and not _failed(answer)
+        context.success = error is None and not (_one_failed(answer) if many else _failed(answer))
         context.status = self._status(context)
         after = self._after if self.trace is None else [self.trace.after_consume, *self._after]
         self._call(after, context)
@@ -167,6 +167,13 @@ def _failed(answer: object) -> bool:
     if issubclass(kind, ConsumeResult):
         return answer in _FAILED
     return issubclass(kind, Retry | Suspend) or hasattr(kind, "__await__")
+
+
+def _one_failed(answer: object) -> bool:
+    """Whether an answer of a listener that gets a list brings messages back: one answer for all of them, or one for each."""
+    if issubclass(type(answer), list | tuple):
+        return any(_failed(each) or issubclass(type(each), BaseException) for each in cast("Sequence[object]", answer))
+    return _failed(answer)
 
 
 def message_filter(hooks: Sequence[Any], group: str) -> Callable[[list[ReceivedMessage]], list[ReceivedMessage]] | None:

@@ -2,14 +2,15 @@
 
 Returning None or `ConsumeResult.SUCCESS` consumes the messages; raising, or returning `Retry`, brings them back later. `Suspend` and the
 other members of `ConsumeResult` mean what they say where they fit, and are like raising where they do not. Anything else, such as
-the result of a call in the last line, means nothing: consumed, and one warning names the listener. Features F1-F3, F26, F51.
+the result of a call in the last line, means nothing: consumed, and one warning names the listener. Who gets a list of messages may return a
+list of answers. Features F1-F3, F26, F51.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final, cast
 
@@ -29,9 +30,11 @@ logger = logging.getLogger("aiorocketmq.consumer")
 ListenerFunction = Callable[[Any], Any]
 Answer = ConsumeResult | Retry | Suspend | None
 """What a listener may return; anything else means nothing, and consumes the messages with a warning."""
+Answers = Answer | Sequence[Answer | BaseException]
+"""What a listener that gets a list may return: one answer for all of them, or a list with one for each."""
 MessageListener = Callable[[ReceivedMessage], Answer | Awaitable[Answer]]
 """A listener that gets one message: `def` or `async def`."""
-BatchListener = Callable[[list[ReceivedMessage]], Answer | Awaitable[Answer]]
+BatchListener = Callable[[list[ReceivedMessage]], Answers | Awaitable[Answers]]
 """A listener that gets a list of messages."""
 Payload = ReceivedMessage | list[ReceivedMessage]
 """What a listener is called with: one message, or a list of up to `batch`."""
@@ -188,6 +191,77 @@ def ordered_outcome(listener: Listener, answer: object) -> ConsumeResult | Suspe
         return SUSPEND
     _wonder(listener, answer)
     return ConsumeResult.SUCCESS
+
+
+def answers_of(listener: Listener, answer: object, messages: Sequence[ReceivedMessage]) -> Sequence[object] | None:
+    """The answers for single messages, where a listener that gets a list has given such; None for one that is for all of them.
+
+    What `asyncio.gather(..., return_exceptions=True)` gives is one: an exception stands for a message that failed.
+    """
+    if listener.batch == 1 or not issubclass(type(answer), list | tuple):
+        return None
+    given = list(cast("Sequence[object]", answer))
+    if len(given) == len(messages):
+        return given
+    if not any(issubclass(type(each), ConsumeResult | Retry | Suspend | BaseException) or _work_undone(each) for each in given):
+        return None
+    text = f"{listener} returned {len(given)} answers for {len(messages)} messages: all of them will come again"
+    logger.error("%s", ListenerError(text, hint="return one answer for each message, in their order"))
+    for each in given:
+        if issubclass(type(each), CoroutineType):
+            cast(Coroutine[object, object, object], each).close()
+    return [ConsumeResult.RECONSUME_LATER] * len(messages)
+
+
+def concurrent_outcomes(listener: Listener, answer: object, messages: Sequence[ReceivedMessage]) -> Sequence[Retry | None]:
+    """What an answer of a concurrent consumer's listener means for each message; see `concurrent_outcome`."""
+    answers = answers_of(listener, answer, messages)
+    if answers is None:
+        retry = concurrent_outcome(listener, answer)
+        acknowledged = len(messages) if retry is None else min(retry.acknowledged, len(messages))
+        return [None] * acknowledged + [retry] * (len(messages) - acknowledged)
+    outcomes: list[Retry | None] = []
+    for message, each in zip(messages, answers, strict=True):
+        if issubclass(type(each), BaseException):
+            log_failure(listener, message, cast(BaseException, each))
+            outcomes.append(RETRY)
+        else:
+            outcomes.append(concurrent_outcome(listener, each))
+    return outcomes
+
+
+def ordered_outcomes(
+    listener: Listener, answer: object, messages: Sequence[ReceivedMessage]
+) -> tuple[ConsumeResult | Suspend | Retry, int]:  # fmt: skip
+    """What an answer of an ordered consumer's listener means, and how many messages from the front are consumed whatever it is.
+
+    Of answers for single messages the first one that fails decides: what follows it comes again with it, as the order wants it.
+    """
+    answers = answers_of(listener, answer, messages)
+    if answers is None:
+        outcome = ordered_outcome(listener, answer)
+        return outcome, min(outcome.acknowledged, len(messages)) if isinstance(outcome, Retry) else 0
+    for index, each in enumerate(answers):
+        if issubclass(type(each), BaseException):
+            log_failure(listener, messages[index], cast(BaseException, each))
+            return SUSPEND, index
+        outcome = ordered_outcome(listener, each)
+        if outcome is not ConsumeResult.SUCCESS and outcome is not ConsumeResult.COMMIT:
+            return SUSPEND if outcome is ConsumeResult.ROLLBACK else outcome, index
+    return ConsumeResult.SUCCESS, 0
+
+
+def log_failure(listener: Listener, payload: Payload, error: BaseException) -> None:
+    """Log what a listener let out."""
+    first, others = (payload, 0) if isinstance(payload, ReceivedMessage) else (payload[0], len(payload) - 1)
+    logger.warning(
+        "listener %s of topic %s failed on %r%s",
+        name_of(listener.function),
+        listener.topic,
+        first,
+        f" and {others} more" if others else "",
+        exc_info=error,
+    )
 
 
 def _wonder(listener: Listener, answer: object) -> None:

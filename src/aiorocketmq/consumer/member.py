@@ -388,8 +388,10 @@ class GroupMember(ABC):
 
     def resume_queues(self, queues: Iterable[AssignedQueue]) -> None:
         """Go on with some queues."""
-        for assigned in queues:
+        going_on = list(queues)
+        for assigned in going_on:
             assigned.resume()
+        for assigned in going_on:
             self.service.resume(assigned)
             assigned.puller.pull()
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
-from aiorocketmq.consumer.listener import NOT_BEGUN, SUSPEND, Payload, ordered_outcome
+from aiorocketmq.consumer.listener import NOT_BEGUN, SUSPEND, Payload, ordered_outcomes
 from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.core.ordered import OrderedAccount
 from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.model.results import Retry, Suspend
+from aiorocketmq.model.results import Suspend
 
 if TYPE_CHECKING:
     from aiorocketmq.client.scheduler import Scheduler
@@ -169,11 +169,11 @@ class OrderlyService:
             self.not_begun(stretch, payload)
             return None
         assigned.consumed_at = now
-        outcome = ordered_outcome(listener, answer)
+        called = payload if isinstance(payload, list) else [payload]
+        outcome, acknowledged = ordered_outcomes(listener, answer, called)
         if assigned.messages.dropped:
             assigned.leave_service()
             return None
-        called = payload if isinstance(payload, list) else [payload]
         account = self._account(assigned)
         account.return_rest(len(stretch.messages) - stretch.position - len(called))
         if outcome is ConsumeResult.SUCCESS or outcome is ConsumeResult.COMMIT:
@@ -183,7 +183,6 @@ class OrderlyService:
             else:
                 account.succeeded()
             return self._go_on(stretch)
-        acknowledged = min(outcome.acknowledged, len(called)) if isinstance(outcome, Retry) else 0
         failed = called[acknowledged:]
         listener.consumed += acknowledged
         listener.failed += len(failed)

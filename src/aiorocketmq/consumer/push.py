@@ -179,7 +179,8 @@ class PushConsumer(ControlledConsumer):
         Args:
             topic: Topic name.
             expression: `*` for all messages, tags as in `TagA || TagB`, or `SQL("price > 10")`.
-            batch: 1 calls the listener with one message; more, up to 1024, with a list of up to so many.
+            batch: 1 calls the listener with one message; more, up to 1024, with a list of up to so many. What it returns is for all of
+                them, or a list with one answer for each, exceptions included, as of `asyncio.gather(..., return_exceptions=True)`.
 
         Raises:
             ConfigError: The topic has a listener, or the expression cannot be read.

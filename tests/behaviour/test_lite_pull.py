@@ -165,6 +165,81 @@ async def test_a_queue_goes_on_where_it_is_told(cluster: Cluster) -> None:
                 await consumer.seek(queue, offset)
 
 
+@pytest.mark.feature("I9")
+async def test_the_offset_of_a_time_is_that_of_the_first_message_since_then(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "times", 1)
+    async with cluster.producer() as producer, lite(cluster, cluster.unique("g"), topic) as consumer:
+        for body in numbered(6):
+            await send(producer, topic, [body])
+            await asyncio.sleep(0.03)
+        messages = await poll_all(consumer, 6)
+        (queue,) = consumer.assigned
+        stored = [message.store_timestamp for message in messages]
+        for at in sorted({moment + shift for moment in stored for shift in (-20, -1, 0, 1)}):
+            assert await consumer.search_offset(queue, at / 1000) == sum(moment < at for moment in stored), at - stored[0]
+        assert await consumer.search_offset(queue, time.time() + 3600) == 6
+
+
+@pytest.mark.feature("U11")
+async def test_a_message_that_is_given_back_comes_again_and_is_a_dead_letter_in_the_end(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "back", 1), cluster.unique("g")
+    async with cluster.producer() as producer, lite(cluster, group, topic, retries=True, max_reconsume_times=1) as consumer:
+        await send(producer, topic, numbered(3), tag="red")
+        for message in await poll_all(consumer, 3):
+            if message.body == b"1":
+                await consumer.send_back(message, 1)
+            if message.body == b"2":
+                await consumer.send_back(message, -1)
+        (again,) = await poll_all(consumer, 1)
+        assert (again.body, again.topic, again.tag, again.reconsume_times) == (b"1", topic, "red", 1)
+        assert again.queue.topic == f"%RETRY%{group}"
+        await consumer.send_back(again)
+        await consumer.commit(again)
+        assert await consumer.committed(again.queue) == again.queue_offset + 1
+    async with lite(cluster, cluster.unique("g"), f"%DLQ%{group}") as reader:
+        dead = await poll_all(reader, 2)
+    assert {(message.body, message.origin_topic) for message in dead} == {(b"1", topic), (b"2", topic)}
+
+
+@pytest.mark.feature("U11", "I3")
+async def test_what_would_not_come_again_is_not_given_back(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "kept", 1), cluster.unique("g")
+    async with cluster.producer() as producer:
+        await send(producer, topic, numbered(1))
+    async with lite(cluster, group, topic) as consumer:
+        (message,) = await poll_all(consumer, 1)
+        with pytest.raises(rmq.ClientStateError, match="retries=True"):
+            await consumer.send_back(message)
+        with pytest.raises(rmq.ConfigError, match="delay_level"):
+            await consumer.send_back(message, 19)
+        with pytest.raises(rmq.ConfigError, match="no received message"):
+            await consumer.send_back(message.to_message())  # type: ignore[arg-type]
+        assert await consumer.committed(message.queue) in (None, 0), "it was not lost"
+    with pytest.raises(rmq.ClientClosedError):
+        await consumer.send_back(message)
+    async with lite(cluster, cluster.unique("g"), retries=True) as consumer:
+        with pytest.raises(rmq.ClientStateError, match="retries=True"):
+            await consumer.assign([message.queue])
+
+
+@pytest.mark.feature("I15")
+async def test_name_servers_change_while_it_runs(cluster: Cluster) -> None:
+    topic = await new_topic(cluster, "moved", 1)
+    async with cluster.producer() as producer, lite(cluster, cluster.unique("g"), topic) as consumer:
+        dead = "127.0.0.1:1"
+        assert consumer.update_name_servers([dead])
+        await send(producer, topic, numbered(1))
+        assert len(await poll_all(consumer, 1)) == 1, "brokers are known without them"
+        assert consumer.update_name_servers(cluster.name_servers)
+        assert not consumer.update_name_servers(cluster.name_servers)
+        assert (await consumer.ping()).ok
+        with pytest.raises(rmq.ConfigError):
+            consumer.update_name_servers("")
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+    with pytest.raises(rmq.ClientClosedError):
+        consumer.update_name_servers(dead)
+
+
 @pytest.mark.feature("I6")
 async def test_a_paused_queue_is_silent(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "paused", 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 
 import pytest
@@ -16,6 +18,15 @@ from tests.support.waiting import eventually
 
 def pulling(cluster: Cluster, group: str, *topics: str, **fields: object) -> rmq.PullConsumer:
     return rmq.PullConsumer(cluster.name_servers, group=group, topics=topics, **fields)  # type: ignore[arg-type]
+
+
+async def queues_of(consumer: rmq.PullConsumer, topic: str) -> tuple[rmq.MessageQueue, ...]:
+    """The queues of a topic that a broker makes by itself, and tells its name servers of a moment later."""
+    async with asyncio.timeout(DELIVERY):
+        while True:
+            with contextlib.suppress(rmq.TopicNotFoundError):
+                return await consumer.queues(topic)
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.feature("J1", "J3")
@@ -128,6 +139,143 @@ async def test_bad_input_is_told(cluster: Cluster) -> None:
         assert not await consumer.pull(queue, 0)
     with pytest.raises(rmq.ClientClosedError):
         await consumer.pull(queue, 0)
+
+
+@pytest.mark.feature("J5")
+async def test_a_message_is_sent_back_to_the_retry_topic_of_a_group(cluster: Cluster) -> None:
+    topic, group, other = await new_topic(cluster, "back", 1), cluster.unique("g"), cluster.unique("h")
+    async with cluster.producer() as producer, pulling(cluster, group, topic) as consumer, pulling(cluster, other) as theirs:
+        await send(producer, topic, numbered(3))
+        (queue,) = consumer.assigned
+        first, second, third = await consumer.pull(queue, 0)
+        await consumer.send_back(first, 1)
+        await consumer.send_back(second, -1)
+        await consumer.send_back(third, 1, group=other)
+        for reader, retried in ((consumer, first), (theirs, third)):
+            (retry,) = await queues_of(reader, f"%RETRY%{reader.group}")
+            (again,) = await reader.pull(retry, 0, wait=DELIVERY)
+            assert (again.body, again.topic, again.reconsume_times) == (retried.body, topic, 1)
+        (dead,) = await queues_of(consumer, f"%DLQ%{group}")
+        (buried,) = await consumer.pull(dead, 0, wait=DELIVERY)
+        assert (buried.body, buried.origin_topic) == (second.body, topic)
+        with pytest.raises(rmq.ConfigError, match="delay_level"):
+            await consumer.send_back(first, 19)
+
+
+@pytest.mark.feature("J6")
+async def test_a_function_is_called_for_each_queue_of_a_member(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "planned", 4), cluster.unique("g")
+    seen: dict[str, list[rmq.ReceivedMessage]] = {"one": [], "two": []}
+
+    async def plan(name: str, consumer: rmq.PullConsumer) -> None:
+        async def work(queue: rmq.MessageQueue) -> float | None:
+            assert queue in consumer.assigned
+            result = await consumer.pull(queue, await consumer.committed(queue) or 0, max_messages=3)
+            seen[name] += result
+            await consumer.commit({queue: result.next_offset})
+            return 0 if result else 0.05
+
+        await consumer.schedule(topic, work)
+
+    async with cluster.producer() as producer, pulling(cluster, group) as one, pulling(cluster, group, instance_name="two") as two:
+        await send(producer, topic, numbered(20))
+        await plan("one", one)
+        await eventually(lambda: len(seen["one"]) == 20, DELIVERY)
+        await plan("two", two)
+        await eventually(lambda: len(one.assigned) == len(two.assigned) == 2, DELIVERY)
+        await send(producer, topic, numbered(20, start=20))
+        await eventually(lambda: len(seen["one"] + seen["two"]) >= 40, DELIVERY)
+        assert {message.queue for message in seen["two"]} <= two.assigned
+    bodies = [message.body for each in seen.values() for message in each]
+    assert sorted(bodies) == sorted(numbered(40)), "a queue that moves is read on from what was committed"
+
+
+@pytest.mark.feature("J6")
+async def test_a_scheduled_function_that_runs_ends_before_the_consumer(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "ended", 1), cluster.unique("g")
+    begun, go_on, calls = asyncio.Event(), asyncio.Event(), 0
+
+    async def work(queue: rmq.MessageQueue) -> None:
+        nonlocal calls
+        calls += 1
+        result = await consumer.pull(queue, await consumer.committed(queue) or 0, wait=20.0)
+        begun.set()
+        await go_on.wait()
+        await consumer.commit({queue: result.next_offset})
+
+    consumer = pulling(cluster, group)
+    await consumer.schedule(topic, work, every=0)
+    async with cluster.producer() as producer, consumer:
+        await send(producer, topic, numbered(1))
+        async with asyncio.timeout(DELIVERY):
+            await begun.wait()
+        stopping = asyncio.ensure_future(consumer.stop())
+        await asyncio.sleep(0.1)
+        assert not stopping.done()
+        go_on.set()
+        await stopping
+    assert calls == 1
+    async with pulling(cluster, group, topic) as consumer:
+        (queue,) = consumer.assigned
+        assert await consumer.committed(queue) == 1
+        await consumer.schedule(topic, work, every=0)
+        await eventually(lambda: calls == 2, DELIVERY)
+        begun.clear()
+        await asyncio.sleep(0.05)
+    assert not begun.is_set(), "a pull that waits is cut off by a stop"
+
+
+@pytest.mark.feature("J6")
+async def test_a_scheduled_function_that_fails_is_called_again(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    topic = await new_topic(cluster, "failed", 1)
+    at: list[float] = []
+
+    async def work(queue: rmq.MessageQueue) -> object:
+        at.append(time.monotonic())
+        if len(at) == 1:
+            raise ZeroDivisionError
+        if len(at) == 2:
+            return "soon"
+        await consumer.stop()
+        return None
+
+    consumer = pulling(cluster, cluster.unique("g"))
+    async with consumer:
+        for odd, every in ((7, 0.2), (work, -1)):
+            with pytest.raises(rmq.ConfigError):
+                await consumer.schedule(topic, odd, every=every)  # type: ignore[arg-type]
+        await consumer.schedule(topic, work, every=0.0)
+        await eventually(lambda: consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY, DELIVERY)
+    assert len(at) == 3
+    assert at[1] - at[0] >= 0.9
+    assert at[2] - at[1] >= 0.9
+    assert "ZeroDivisionError" in caplog.text
+    with pytest.raises(rmq.ClientClosedError):
+        await consumer.schedule(topic, work)
+
+
+@pytest.mark.feature("J6")
+def test_a_blocking_program_is_called_on_threads(cluster: Cluster) -> None:
+    topic, group = asyncio.run(new_topic(cluster, "threads", 2)), cluster.unique("g")
+    got: list[bytes] = []
+    done = threading.Event()
+
+    def work(queue: rmq.MessageQueue) -> None:
+        result = consumer.pull(queue, consumer.committed(queue) or 0)
+        got.extend(message.body for message in result)
+        consumer.commit({queue: result.next_offset})
+        if len(got) == 20:
+            done.set()
+
+    with (
+        aiorocketmq.sync.Producer(cluster.name_servers, group=cluster.unique("p")) as producer,
+        aiorocketmq.sync.PullConsumer(cluster.name_servers, group=group) as consumer,
+    ):
+        consumer.schedule(topic, work, every=0.05)
+        for body in numbered(20):
+            producer.send(rmq.Message(topic, body))
+        assert done.wait(DELIVERY)
+    assert sorted(got) == sorted(numbered(20))
 
 
 @pytest.mark.feature("J1", "J2", "J3")

@@ -93,10 +93,9 @@ async def test_offsets_of_a_queue() -> None:
     assert await api.max_offset(MASTER, QUEUE) == 30
     assert await api.min_offset(MASTER, QUEUE) == 31
     assert await api.search_offset(MASTER, QUEUE, 1234) == 29
-    assert world.master.requests[-1].command.ext_fields["boundaryType"] == "LOWER"
     assert await api.search_offset(MASTER, QUEUE, 1234, upper=True) == 29
-    assert world.master.requests[-1].command.ext_fields["boundaryType"] == "UPPER"
-    assert world.master.requests[-1].command.ext_fields["timestamp"] == "1234"
+    lower, upper = [each.command.ext_fields for each in world.master.of(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP)]
+    assert (lower["boundaryType"], upper["boundaryType"], upper["timestamp"]) == ("LOWER", "UPPER", "1234")
     assert await api.earliest_store_time(MASTER, QUEUE) == -1
     await instance.stop()
 
@@ -238,7 +237,7 @@ def test_a_time_after_the_last_message_gives_the_maximum_on_old_brokers_too(aske
         )  # fmt: skip
         world.master.on(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, lambda request, _: old(request, {"offset": "4"}))
         world.master.on(RequestCode.GET_MAX_OFFSET, lambda request, _: old(request, {"offset": "5"}))
-        limits = {"suggestWhichBrokerId": "0", "nextBeginOffset": "5", "minOffset": "0", "maxOffset": "5"}
+        limits = {"suggestWhichBrokerId": "0", "nextBeginOffset": "5", "minOffset": "4", "maxOffset": "5"}
         world.master.on(RequestCode.PULL_MESSAGE, lambda request, _: old(request, limits, last))
         instance = world.instance()
         await instance.start()

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueRead, moment
+from aiorocketmq.client.broker_api import PULL_CODES
 from aiorocketmq.errors import RemotingError
 from aiorocketmq.model.checks import duration, milliseconds, whole
 from aiorocketmq.model.filters import SQL, build_subscription
@@ -15,7 +16,7 @@ from aiorocketmq.model.names import LMQ_PREFIX, TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.protocol.codes import RequestCode, ResponseCode
+from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.headers_client import PullMessageRequestHeader, PullMessageResponseHeader
 from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.sysflag import PullSysFlag
@@ -24,12 +25,6 @@ T = TypeVar("T")
 
 _LATE_ANSWER: Final = 15.0
 """Seconds that a broker's answer to a held read may be late: it looks at its held requests every 5 s."""
-_ANSWERS: Final = (
-    int(ResponseCode.SUCCESS),
-    int(ResponseCode.PULL_NOT_FOUND),
-    int(ResponseCode.PULL_RETRY_IMMEDIATELY),
-    int(ResponseCode.PULL_OFFSET_MOVED),
-)
 
 
 class MessageOperations(BrokerOperations):
@@ -73,8 +68,7 @@ class MessageOperations(BrokerOperations):
         Cancelling it is safe.
         """
         wanted = milliseconds("at", at)
-        found = await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, wanted))
-        return await self._first_since(queue, wanted, found)
+        return await self._on_broker(queue, lambda address: self._instance().broker_api.search_offset(address, queue, wanted))
 
     async def earliest_store_time(self, queue: MessageQueue) -> datetime | None:
         """When the oldest message that a queue still has was stored (32); None when it has none.
@@ -85,26 +79,6 @@ class MessageOperations(BrokerOperations):
         Cancelling it is safe.
         """
         return moment(await self._on_broker(queue, lambda address: self._instance().broker_api.earliest_store_time(address, queue)))
-
-    async def _first_since(self, queue: MessageQueue, wanted: int, guess: int) -> int:
-        """The offset of the first message stored at `wanted` or later, from a guess on: two messages are read where it is right."""
-        near = await self.read_queue(queue, max(guess - 1, 0), count=2)
-        low, high = near.min_offset, near.max_offset  # it is one of these, or between
-        for message in near.messages:
-            if message.store_timestamp >= wanted:
-                high = message.queue_offset
-                break
-            low = message.queue_offset + 1
-        probe = guess  # 4.x brokers are wrong by one, where they are
-        while low < high:
-            probe = min(max(probe, low), high - 1)
-            found = (await self.read_queue(queue, probe, count=1)).messages
-            if found and found[0].store_timestamp < wanted:
-                low = found[0].queue_offset + 1
-            else:  # nothing stored from there on is older, or nothing is
-                high = probe
-            probe = (low + high) // 2
-        return low
 
     async def read_queue(
         self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float | timedelta = 0.0
@@ -154,7 +128,7 @@ class MessageOperations(BrokerOperations):
                 timeout=timeout,
                 topic=queue.topic,
                 broker=queue.broker_name,
-                accept=_ANSWERS,
+                accept=PULL_CODES,
             )
             limits = PullMessageResponseHeader.from_ext(answer.ext_fields)
             messages = self._decoded(answer.body, queue.broker_name, queue)

@@ -15,7 +15,7 @@ from aiorocketmq.client.calls import RemoteCalls
 from aiorocketmq.errors import BrokerError, OffsetNotFoundError, QueryNotFoundError
 from aiorocketmq.model.enums import MessageRequestMode
 from aiorocketmq.model.filters import SubscriptionData
-from aiorocketmq.model.names import TOOLS_CONSUMER_GROUP
+from aiorocketmq.model.names import LMQ_PREFIX, TOOLS_CONSUMER_GROUP
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies_client import (
     CheckClientRequestBody,
@@ -27,7 +27,7 @@ from aiorocketmq.protocol.bodies_client import (
     QueryAssignmentResponseBody,
     UnlockBatchRequestBody,
 )
-from aiorocketmq.protocol.codes import RequestCode, ResponseCode, version_name
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_client import (
@@ -41,6 +41,7 @@ from aiorocketmq.protocol.headers_client import (
     GetMinOffsetResponseHeader,
     HeartbeatResponseHeader,
     PullMessageRequestHeader,
+    PullMessageResponseHeader,
     QueryConsumerOffsetRequestHeader,
     QueryConsumerOffsetResponseHeader,
     SearchOffsetRequestHeader,
@@ -64,6 +65,15 @@ STORED_CODES: Final = frozenset(
     }
 )
 """Answers to a send that say: the message is stored, if not everywhere."""
+PULL_CODES: Final = frozenset(
+    {
+        int(ResponseCode.SUCCESS),
+        int(ResponseCode.PULL_NOT_FOUND),
+        int(ResponseCode.PULL_RETRY_IMMEDIATELY),
+        int(ResponseCode.PULL_OFFSET_MOVED),
+    }
+)
+"""Answers to a pull that say what it has met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +272,13 @@ class BrokerApi(RemoteCalls):
     ) -> int:
         """The offset by store time (29): of the first message stored then or later, the queue's maximum when nothing is that new.
 
+        The store times of the messages around the broker's own answer decide: 4.x brokers tell the nearest message, and never the maximum.
+
         Args:
             address: The broker.
             queue: The queue.
             timestamp: Milliseconds since the epoch.
-            upper: Of several messages stored at that time take the last instead of the first.
+            upper: Of several messages stored at that time take the last instead of the first, as the broker tells it.
             timeout: Seconds for each request.
         """
         header = SearchOffsetRequestHeader(
@@ -274,25 +286,57 @@ class BrokerApi(RemoteCalls):
         )
         response = await self._ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header, queue, timeout)
         offset = SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
-        if not upper and version_name(response.version).startswith(("V3_", "V4_")):  # they name the nearest one, be it an older one
-            stored_at = await self._stored_at(address, queue, offset, timeout)
-            return offset + 1 if stored_at is not None and stored_at < timestamp else offset
-        return offset
+        if upper:
+            return offset
+        try:
+            return await self._first_since(address, queue, timestamp, offset, timeout)
+        except BrokerError:
+            return offset  # it does not give its messages out
 
-    async def _stored_at(self, address: str, queue: MessageQueue, offset: int, timeout: float | None) -> int | None:
-        """Store time of one message, milliseconds since the epoch; None when the broker does not give it out."""
+    async def _first_since(self, address: str, queue: MessageQueue, wanted: int, guess: int, timeout: float | None) -> int:
+        """The offset of the first message stored at `wanted` or later, from a guess on: two messages are read where it is right."""
+        stored, low, high = await self._stored_at(address, queue, max(guess - 1, 0), 2, timeout)  # it is one of the two, or between
+        for offset, at in stored:
+            if at >= wanted:
+                high = offset
+                break
+            low = offset + 1
+        probe = guess  # 4.x brokers are wrong by one, where they are
+        while low < high:
+            probe = min(max(probe, low), high - 1)
+            stored, _, _ = await self._stored_at(address, queue, probe, 1, timeout)
+            if stored and stored[0][1] < wanted:
+                low = stored[0][0] + 1
+            else:  # nothing stored from there on is older, or nothing is
+                high = probe
+            probe = (low + high) // 2
+        return low
+
+    async def _stored_at(
+        self, address: str, queue: MessageQueue, offset: int, count: int, timeout: float | None
+    ) -> tuple[list[tuple[int, int]], int, int]:
+        """Offsets and store times (milliseconds since the epoch) of some messages, and the lowest and the next offset of their queue."""
         from aiorocketmq.protocol.message_codec import decode_messages
 
         header = PullMessageRequestHeader(
-            TOOLS_CONSUMER_GROUP, queue.topic, queue.queue_id, offset, 1,
+            TOOLS_CONSUMER_GROUP, queue.topic, queue.queue_id, offset, count,
             PullSysFlag.SUBSCRIPTION, 0, 0, 0, "*", "TAG", bname=queue.broker_name
         )  # fmt: skip
-        try:
-            response = await self._ask(address, RequestCode.PULL_MESSAGE, header, queue, timeout)
-        except BrokerError:
-            return None
-        messages = decode_messages(response.body, broker_name=queue.broker_name, max_body=0, queue=queue)
-        return messages[0].store_timestamp if messages else None
+        response = await self.call(
+            address,
+            RequestCode.PULL_MESSAGE,
+            header,
+            timeout=timeout,
+            topic=queue.topic,
+            broker=queue.broker_name,
+            accept=PULL_CODES,
+        )
+        limits = PullMessageResponseHeader.from_ext(response.ext_fields)
+        messages = decode_messages(response.body, broker_name=queue.broker_name, max_body=0, queue=queue, read_body=False)
+        if queue.topic.startswith(LMQ_PREFIX):
+            for message in messages:
+                message.place_in(queue.topic)
+        return [(message.queue_offset, message.store_timestamp) for message in messages], limits.min_offset, limits.max_offset
 
     async def earliest_store_time(self, address: str, queue: MessageQueue, *, timeout: float | None = None) -> int:
         """Store time of the oldest message, milliseconds since the epoch; -1 for an empty queue (32)."""

@@ -17,6 +17,7 @@ from aiorocketmq.consumer.filter_check import check_filters
 from aiorocketmq.consumer.lite_member import LitePullMember
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.polling import PollService, polled
+from aiorocketmq.consumer.returning import ReturningConsumer
 from aiorocketmq.consumer.settings import MIB, LitePullSettings, MessageQueueListener
 from aiorocketmq.consumer.subscriptions import Subscriptions
 from aiorocketmq.consumer.topics import Topics, topic_name, with_filters
@@ -45,7 +46,7 @@ Commits = ReceivedMessage | MessageQueue | Iterable[MessageQueue] | Mapping[Mess
 _MODES = "a consumer either shares its topics out with its group (topics=, subscribe()) or reads the queues it is told (assign())"
 
 
-class LitePullConsumer(PullingConsumer):
+class LitePullConsumer(ReturningConsumer, PullingConsumer):
     """Gives the messages of a group's topics to whoever asks for them, at least once.
 
     ```python
@@ -56,7 +57,8 @@ class LitePullConsumer(PullingConsumer):
 
     Messages are pulled ahead, up to the limits below. A message counts as consumed when the next one is asked for: by the loop, by
     `poll()`, by `commit()`, or at the end of the `async with` block. When the block ends with an exception the last messages come again.
-    There are no retries and no dead letters: what cannot be handled is for the program to keep, and `seek()` goes back.
+    What cannot be handled is for the program to keep, unless it gives it back: with `retries=True` what `send_back()` was given comes
+    again, and goes to the dead letters in the end. `seek()` goes back, too.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out: `NAMESRV_ADDR`, then the HTTP address service.
@@ -76,6 +78,10 @@ class LitePullConsumer(PullingConsumer):
         pull_threshold_for_queue: Waiting messages per queue that stop pulling, 1 to 65535.
         pull_threshold_size_for_queue: Waiting bytes per queue that stop pulling, 1 to 1 GiB.
         consume_max_span: Distance between the oldest and the newest waiting offset of a queue that stops pulling.
+        retries: The retry topic of the group is read, too: what `send_back()` was given comes again. The same in all members.
+        max_reconsume_times: How often `send_back()` lets a message come again before it goes to the dead-letter topic.
+        broker_suspend_max_time: Seconds, 0.1 to 45, that a broker may hold a pull for which there is no message.
+        consumer_timeout_when_suspend: Seconds after which a pull without an answer has failed, more than `broker_suspend_max_time`.
         connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest.
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
@@ -113,6 +119,10 @@ class LitePullConsumer(PullingConsumer):
         pull_threshold_for_queue: int = 1000,
         pull_threshold_size_for_queue: int = 100 * MIB,
         consume_max_span: int = 2000,
+        retries: bool = False,
+        max_reconsume_times: int = 16,
+        broker_suspend_max_time: float | timedelta = 20.0,
+        consumer_timeout_when_suspend: float | timedelta = 30.0,
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
@@ -126,7 +136,7 @@ class LitePullConsumer(PullingConsumer):
     ) -> None:
         self._settings: LitePullSettings = self._set_up(LitePullSettings, locals())
         names = self._namespace
-        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=names)
+        self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=self._settings.retries, namespace=names)
         self._wanted: frozenset[MessageQueue] | None = None
         self._runtime: LitePullMember | None = None
         for topic, expression in with_filters(topics).items():
@@ -202,6 +212,10 @@ class LitePullConsumer(PullingConsumer):
         """
         self._life.check_loop()
         self._life.check_not_stopped()
+        if self._settings.retries:
+            raise ClientStateError(
+                "assign() was called on a consumer with retries=True", hint="leave it out, and assign the retry topic's queues"
+            )
         if self._wanted is None and self._subscriptions.all:
             raise ClientStateError("assign() was called on a consumer that has subscribed topics", hint=_MODES)
         wanted = frozenset(self._own(queue) for queue in _several(queues))
@@ -366,6 +380,11 @@ class LitePullConsumer(PullingConsumer):
     @staticmethod
     def _clock() -> float:
         return asyncio.get_running_loop().time()
+
+    def _not_again(self) -> str:
+        if self._settings.retries or self._wanted is not None:
+            return ""
+        return super()._not_again() or "make all members of the group with retries=True"
 
     # --- where it is ------------------------------------------------------------------------------------------------------------------
 

@@ -37,9 +37,11 @@ from aiorocketmq.model.queue import MessageQueue
 if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.consumer.send_back import SendBack
     from aiorocketmq.consumer.service import ConsumeService
     from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.consumer.subscriptions import Subscriptions
+    from aiorocketmq.model.received import ReceivedMessage
     from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 LEAVE_MIN: Final = 1.0
@@ -117,6 +119,7 @@ class GroupMember(ABC):
         self.group_check = GroupCheck(instance, settings.group)
         self.progress = Progress(table, settings.group, settings.stuck_after)
         self._logs = (*self.rebalancer.logs, saver.log, *((locks.log,) if locks is not None else ()))
+        self._hand_backs: dict[str, SendBack] = {}
         self._made_at = made_at
         self._registered = False
 
@@ -289,6 +292,7 @@ class GroupMember(ABC):
         if self._registered:
             await self.instance.unregister_consumer(self)
         self._routes.close()
+        self._hand_backs.clear()
         await self.scheduler.stop()
 
     # --- ConsumerPort -----------------------------------------------------------------------------------------------------------
@@ -448,6 +452,18 @@ class GroupMember(ABC):
             RocketMQError: It cannot be found out.
         """
         return await self._committed.of(queue)
+
+    async def hand_back(self, message: ReceivedMessage, delay_level: int, max_tries: int, group: str) -> None:
+        """Give a message back, for programs that do it by hand; see `ReturningConsumer.send_back`."""
+        from aiorocketmq.consumer.send_back import SendBack  # for those who ask
+
+        if group not in self._hand_backs:
+            instance = self.instance
+            self._hand_backs[group] = SendBack(
+                group, instance.broker_api, instance.find_broker_address_in_publish, instance.inner_producer, self.scheduler,
+                max_tries=max_tries, unit_mode=self.unit_mode,
+            )  # fmt: skip
+        await self._hand_backs[group].hand_back(message, delay_level)
 
     async def ends(self, queue: MessageQueue) -> tuple[int, int]:
         """The lowest offset that a queue holds, and the one that its next message will get.

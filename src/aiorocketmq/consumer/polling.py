@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
+from aiorocketmq.consumer.send_back import restore_topic
 from aiorocketmq.core.process_queue import PolledQueue
+from aiorocketmq.model.names import is_retry_topic
 
 if TYPE_CHECKING:
     from aiorocketmq.consumer.assigned import AssignedQueue
@@ -58,6 +60,9 @@ class PollService:
     def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
         """See `ConsumeService.submit`."""
         self.waiting += len(messages)
+        if is_retry_topic(assigned.queue.topic):
+            for message in messages:
+                restore_topic(message)
         if messages:
             self.look_at(assigned)
 

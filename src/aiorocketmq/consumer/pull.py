@@ -1,24 +1,25 @@
-"""The pull consumer: a program that reads queues itself, pull by pull (Java: `DefaultMQPullConsumer`). Features J1-J5."""
+"""The pull consumer: a program that reads queues itself, pull by pull (Java: `DefaultMQPullConsumer`). Features J1-J6."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.consumer.client import GroupConsumer
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.consumer.pull_member import PullMember
+from aiorocketmq.consumer.returning import ReturningConsumer
+from aiorocketmq.consumer.schedule import Plan, checked_plan
 from aiorocketmq.consumer.settings import MessageQueueListener, PullSettings
 from aiorocketmq.consumer.subscriptions import Subscriptions
 from aiorocketmq.core.allocate import AllocateStrategy
 from aiorocketmq.core.clock import epoch_ms
-from aiorocketmq.errors import ConfigError
+from aiorocketmq.errors import ClientClosedError, ConfigError
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.enums import MessageModel
 from aiorocketmq.model.filters import SQL, build_subscription
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-class PullConsumer(GroupConsumer):
+class PullConsumer(ReturningConsumer):
     """Reads queues when and where the program says, and keeps the offsets of a group for it.
 
     ```python
@@ -50,7 +51,8 @@ class PullConsumer(GroupConsumer):
     ```
 
     Nothing is pulled ahead, given twice or saved by itself: for programs that keep offsets beside their results, read a part of a topic
-    again, or pull by a plan of their own. `LitePullConsumer` does the rest for those that just want the messages.
+    again, or pull by a plan of their own. `LitePullConsumer` does the rest for those that just want the messages. What `send_back()` was
+    given is in the topic `%RETRY%<group>`, to be pulled like any other.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out: `NAMESRV_ADDR`, then the HTTP address service.
@@ -61,6 +63,9 @@ class PullConsumer(GroupConsumer):
         consumer_pull_timeout: Seconds that a broker may take to answer a pull, beyond the time that it may hold it.
         pull_batch_size: Messages per pull, 1 to 1024 (brokers give 32 at most by default), when `pull()` is not told.
         pull_batch_size_in_bytes: Bytes per pull, as a wish, when `pull()` is not told.
+        max_reconsume_times: How often `send_back()` lets a message come again before it goes to the dead-letter topic.
+        concurrency: Calls of scheduled functions at the same time, 1 to 1000; plain `def` functions have so many threads.
+        await_termination_when_shutdown: Seconds that a stop waits for scheduled functions that run.
         connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest.
         default_broker_id: Broker id to read from first; 0 is the master.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
@@ -87,6 +92,9 @@ class PullConsumer(GroupConsumer):
         consumer_pull_timeout: float | timedelta = 10.0,
         pull_batch_size: int = 32,
         pull_batch_size_in_bytes: int = 256 * 1024,
+        max_reconsume_times: int = 16,
+        concurrency: int = 20,
+        await_termination_when_shutdown: float | timedelta = 30.0,
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         allocate: AllocateStrategy | None = None,
@@ -98,6 +106,7 @@ class PullConsumer(GroupConsumer):
     ) -> None:
         self._settings: PullSettings = self._set_up(PullSettings, locals())
         self._subscriptions = Subscriptions(self._settings.group, with_retry_topic=False, namespace=self._namespace)
+        self._plans: dict[str, Plan] = {}
         self._runtime: PullMember | None = None
         if isinstance(topics, Mapping) or not isinstance(topics, Iterable):
             raise ConfigError(f"topics {topics!r} is no list of names", hint='give topics=["orders"]; filters are given to pull()')
@@ -109,9 +118,14 @@ class PullConsumer(GroupConsumer):
             raise ConfigError(f"topic {topic!r} is no name", hint="give the name of a topic as a str")
         return self._namespace.unwrap(topic)
 
-    if TYPE_CHECKING:
-
-        def _running(self) -> PullMember: ...
+    def _running(self) -> PullMember:
+        member = self._runtime
+        if member is not None and member.schedule.is_here:
+            return member  # it may end what it has begun, be the consumer being stopped
+        self._life.running()
+        if member is None:
+            raise ClientClosedError(f"consumer of group {self.group!r} is being stopped")
+        return member
 
     # --- which queues are shared out --------------------------------------------------------------------------------------------------
 
@@ -134,7 +148,7 @@ class PullConsumer(GroupConsumer):
                 await self._runtime.subscription_changed(name)
 
     async def unsubscribe(self, topic: str) -> None:
-        """Take part in the sharing of a topic no more; does nothing when it is not subscribed.
+        """Take part in the sharing of a topic no more, and end what `schedule()` has begun; does nothing when it is not subscribed.
 
         Raises:
             ClientStateError: The consumer runs on another event loop.
@@ -143,6 +157,7 @@ class PullConsumer(GroupConsumer):
         self._life.check_loop()
         self._life.check_not_stopped()
         name = self._name(topic)
+        self._plans.pop(name, None)
         if self._subscriptions.remove(name) and self._runtime is not None:
             await self._runtime.subscription_changed(name)
 
@@ -170,22 +185,29 @@ class PullConsumer(GroupConsumer):
 
     async def _join(self, instance: ClientInstance) -> None:
         self._force.clear()
-        self._runtime = member = PullMember(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        self._runtime = member = PullMember(instance, self._settings, self._subscriptions, made_at=self._made_at, plans=self._plans)
         await member.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 
     async def stop(self) -> None:
         """Leave the group. Idempotent. Pulls that wait end with a `ClientClosedError`, and a start that is under way is ended.
 
+        Scheduled functions that run get up to `await_termination_when_shutdown` to end, and can still commit. Called by one of them it only
+        begins the stop.
+
         Raises:
             ClientStateError: The consumer was started on another event loop.
 
-        Cancelling it leaves the stop going on.
+        Cancelling it leaves the stop going on, without waiting for scheduled functions any more.
         """
         self._life.check_loop()
-        if self._runtime is not None:
-            self._runtime.close()
-        await self._life.stop(self._leave)
+        member = self._runtime
+        if member is not None:
+            member.close()
+            if member.schedule.is_here:
+                self._life.begin_stop(self._leave)  # which waits for this call
+                return
+        await self._life.stop(self._leave, self._force.set)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
@@ -238,6 +260,35 @@ class PullConsumer(GroupConsumer):
         subscription = build_subscription(queue.topic, expression, 0)
         await member.check_known(queue)
         return await member.single.pull(queue, offset, subscription, limit=limit, size=size, wait=seconds, timeout=patience)
+
+    async def schedule(self, topic: str, function: Callable[[MessageQueue], Any], *, every: float | timedelta = 0.2) -> None:
+        """Call a function for each queue of a topic that falls to this consumer, again and again, before the start or while running.
+
+        Of each queue one call runs at a time, of all at most `concurrency`. A call that raises is logged, and the next one comes a second
+        later.
+
+        Args:
+            topic: Topic name; it is subscribed if it is not.
+            function: Called with a queue: an `async def` on the event loop, a `def` on a thread. What it returns is the number of seconds
+                until the next call for the queue; None takes `every`.
+            every: Seconds between the end of a call and the next one for its queue.
+
+        Raises:
+            ConfigError: It cannot be called, or `every` is out of range.
+            InvalidNameError: The topic has an illegal name.
+            ClientStateError: The consumer runs on another event loop.
+            ClientClosedError: The consumer was stopped.
+
+        Cancelling it leaves the function planned.
+        """
+        self._life.check_loop()
+        self._life.check_not_stopped()
+        name, plan = self._name(topic), checked_plan(function, every)
+        self._namespace.check_topic(name)
+        self._plans[name] = plan
+        await self.subscribe(topic)
+        if self._runtime is not None:
+            self._runtime.call_for(name)
 
     # --- offsets ----------------------------------------------------------------------------------------------------------------------
 

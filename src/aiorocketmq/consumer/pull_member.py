@@ -2,16 +2,19 @@
 
 `PullConsumer` is the face towards users; this is what lives between `start()` and `stop()`, and what the client instance sees. Queues are
 shared out as with every other member, so that the program knows its own; where they are read is the program's business.
-Features J1-J5.
+Features J1-J6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from aiorocketmq.consumer.member import GroupMember
 from aiorocketmq.consumer.running_info import common_properties, stacks
+from aiorocketmq.consumer.schedule import Plan, Schedule
 from aiorocketmq.consumer.single_pull import SinglePulls
 from aiorocketmq.model.enums import ConsumeType
 from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from aiorocketmq.consumer.taking import FirstOffsets
     from aiorocketmq.errors import RocketMQError
     from aiorocketmq.model.queue import MessageQueue
-    from aiorocketmq.model.received import ReceivedMessage
+
+
+logger = logging.getLogger("aiorocketmq.consumer")
 
 
 class PullMember(GroupMember):
@@ -36,27 +41,34 @@ class PullMember(GroupMember):
         settings: The consumer's settings.
         subscriptions: Shared with the `PullConsumer`.
         made_at: When the consumer was made, seconds since the epoch.
+        plans: What is called for the queues of topics; shared with the `PullConsumer`.
 
     Attributes:
         single: Pulls when the program asks for it.
+        schedule: Calls the program.
     """
 
     consume_type = ConsumeType.CONSUME_ACTIVELY
 
-    def __init__(self, instance: ClientInstance, settings: PullSettings, subscriptions: Subscriptions, *, made_at: float) -> None:
+    def __init__(
+        self, instance: ClientInstance, settings: PullSettings, subscriptions: Subscriptions, *, made_at: float, plans: Mapping[str, Plan]
+    ) -> None:
         self.settings = settings
+        self._plans = plans
         super().__init__(instance, settings, subscriptions, made_at=made_at)
         self.single = SinglePulls(instance, settings, self.scheduler)
         self._known: set[MessageQueue] = set()
 
     def _make_service(self) -> ConsumeService:
-        return _NoService()
+        self.schedule = Schedule(self._plans, self.scheduler, self.settings.concurrency, self.settings.group)
+        return self.schedule
 
     def _make_start_offsets(self, made_at: float) -> FirstOffsets:
         return _NoStart()
 
     def _adopt(self, assigned: AssignedQueue) -> None:
         assigned.puller = _NoPulling()
+        self.schedule.begin(assigned.queue)
 
     def _watch(self) -> None:
         pass
@@ -64,8 +76,30 @@ class PullMember(GroupMember):
     def close(self) -> None:
         """See `GroupMember.close`; pulls that wait end with an error."""
         super().close()
+        self.schedule.close()
         self.single.close()
         self._known.clear()
+
+    async def _end_work(self, force: asyncio.Event) -> float:
+        idle = self.scheduler.spawn("calls end", self.schedule.idle())
+        forced = self.scheduler.spawn("force", force.wait())
+        limit = self.settings.await_termination_when_shutdown
+        await asyncio.wait([idle, forced], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            logger.warning("group %s stops although scheduled calls are running", self.group)
+        for task in (idle, forced):
+            task.cancel()
+        await asyncio.wait([idle, forced])
+        return await super()._end_work(force)
+
+    async def _end(self) -> None:
+        await super()._end()
+        self.schedule.end()
+
+    def call_for(self, topic: str) -> None:
+        """Begin to call for the owned queues of a topic."""
+        for queue in list(self.queues.owned_of(topic)):
+            self.schedule.begin(queue)
 
     # --- ConsumerPort -------------------------------------------------------------------------------------------------------------------
 
@@ -109,30 +143,6 @@ class PullMember(GroupMember):
         low, high = await self.ends(queue)
         committed = await self.committed(queue)
         return max(0, high - max(low, committed or 0))
-
-
-class _NoService:
-    """Nothing is pulled by itself, so nothing is brought to anybody; implements `ConsumeService`."""
-
-    full = False
-
-    def submit(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage]) -> None:
-        """Nothing is pulled ahead."""
-
-    def wake(self, assigned: AssignedQueue) -> None:
-        pass
-
-    def pause(self, assigned: AssignedQueue) -> None:
-        pass
-
-    def resume(self, assigned: AssignedQueue) -> None:
-        pass
-
-    def let_go(self, assigned: AssignedQueue) -> None:
-        pass
-
-    def in_hand(self, assigned: AssignedQueue) -> bool:
-        return False
 
 
 class _NoStart:

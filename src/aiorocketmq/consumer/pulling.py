@@ -94,6 +94,7 @@ class Pulls:
                 instance.config.decode_decompress_body,
                 keep,
                 settings.lite,
+                *settings.hold,
             ),
             instance.config,
         )

@@ -68,7 +68,7 @@ class SendBack:
         inner_producer: Sends to the retry topic.
         scheduler: Makes the tasks.
         max_tries: Retries before the dead-letter topic, -1 without end.
-        try_again: Called with a message that could not be given back, after 5 s.
+        try_again: Called with a message that could not be given back, after 5 s; None where `hand_back()` alone is used.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SendBack:
         *,
         max_tries: int,
         unit_mode: bool,
-        try_again: Callable[[AssignedQueue, ReceivedMessage], None],
+        try_again: Callable[[AssignedQueue, ReceivedMessage], None] | None = None,
     ) -> None:
         self.counters = SendBackCounters()
         self._group = group
@@ -152,10 +152,22 @@ class SendBack:
         Returns:
             True when it is safe with a broker.
         """
-        safe = await self._give_back(message, delay_level)
+        safe = await self._give_back(message, delay_level) is None
         if safe and (delay_level == DEAD_LETTER or message.reconsume_times >= self._max_tries):
             self._buried(message)
         return safe
+
+    async def hand_back(self, message: ReceivedMessage, delay_level: int) -> None:
+        """As `give_back()`, for programs that want to know.
+
+        Raises:
+            RocketMQError: It is not safe with a broker.
+        """
+        error = await self._give_back(message, delay_level)
+        if error is not None:
+            raise error
+        if delay_level == DEAD_LETTER or message.reconsume_times >= self._max_tries:
+            self._buried(message)
 
     async def bury(self, message: ReceivedMessage) -> bool:
         """Send a message to the dead-letter topic whose tries were counted here, as those of ordered groups: its broker does not know them.
@@ -176,7 +188,8 @@ class SendBack:
         text = "%r has failed %d time(s) and is in the dead-letter topic %s now"
         logger.warning(text, message, message.reconsume_times + 1, dlq_topic(self._group))
 
-    async def _give_back(self, message: ReceivedMessage, delay_level: int) -> bool:
+    async def _give_back(self, message: ReceivedMessage, delay_level: int) -> RocketMQError | None:
+        """None when it is safe with a broker, else why not."""
         key = message.queue.broker_name
         if not message.unwrapped:
             try:
@@ -186,25 +199,24 @@ class SendBack:
             else:
                 self.counters.by_broker += 1
                 self._log.worked(key, "broker %s takes messages back again", key)
-                return True
+                return None
         try:
             await self._by_send(message, delay_level, dict(message.properties))
         except RocketMQError as error:
             if _refused(error) and (delay_level == DEAD_LETTER or message.reconsume_times >= self._max_tries):
                 return await self._bury_without_what_is_too_long(message)
-            self._log.note(
-                logging.WARNING,
-                f"{key} local",
-                "%r could neither be given back nor sent to the retry topic, next try in %g s: %s",
-                message,
-                LOCAL_RETRY_DELAY,
-                error,
+            self._not_safe(
+                logging.WARNING, "%r could neither be given back nor sent to the retry topic, next try in %g s: %s", message, error
             )
-            return False
+            return error
         self.counters.by_send += 1
-        return True
+        return None
 
-    async def _bury_without_what_is_too_long(self, message: ReceivedMessage) -> bool:
+    def _not_safe(self, level: int, text: str, message: ReceivedMessage, error: RocketMQError) -> None:
+        if self._try_again is not None:  # else the program is told
+            self._log.note(level, f"{message.queue.broker_name} local", text, message, LOCAL_RETRY_DELAY, error)
+
+    async def _bury_without_what_is_too_long(self, message: ReceivedMessage) -> RocketMQError | None:
         """No broker stores the message again with what brokers add to its properties: a dead letter that lacks one is better than none."""
         properties = dict(message.properties)
         dropped = []
@@ -215,11 +227,11 @@ class SendBack:
         try:
             await self._by_send(message, DEAD_LETTER, properties)
         except RocketMQError as error:
-            logger.error("%r can neither be given back nor buried, next try in %g s: %s", message, LOCAL_RETRY_DELAY, error)
-            return False
+            self._not_safe(logging.ERROR, "%r can neither be given back nor buried, next try in %g s: %s", message, error)
+            return error
         logger.error("%r is too long for the dead-letter topic and lies there without its properties %s", message, ", ".join(dropped))
         self.counters.by_send += 1
-        return True
+        return None
 
     async def _by_broker(self, message: ReceivedMessage, delay_level: int) -> None:
         await self._api.consumer_send_back(
@@ -264,7 +276,7 @@ class SendBack:
         self._timer = None
         while self._waiting and self._waiting[0][0] <= now:
             _, assigned, message = self._waiting.popleft()
-            if assigned.messages.is_unfinished(message):
+            if self._try_again is not None and assigned.messages.is_unfinished(message):
                 message.reconsume_times += 1
                 self._try_again(assigned, message)
         if self._waiting:

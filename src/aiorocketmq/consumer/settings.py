@@ -9,6 +9,7 @@ from datetime import datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aiorocketmq.client.pull import BROKER_SUSPEND_MAX_TIME, CONSUMER_TIMEOUT_WHEN_SUSPEND
 from aiorocketmq.consumer.offset_store import OffsetStore
 from aiorocketmq.core.allocate import AllocateAveragely, AllocateStrategy
 from aiorocketmq.errors import ConfigError
@@ -95,6 +96,11 @@ class ConsumerSettings:
     def lite(self) -> bool:
         """The consumer asks for its messages: brokers serve its pulls apart from those of others."""
         return False
+
+    @property
+    def hold(self) -> tuple[float, float]:
+        """Seconds that brokers may hold a pull for which there is no message, and after which one without an answer has failed."""
+        return BROKER_SUSPEND_MAX_TIME, CONSUMER_TIMEOUT_WHEN_SUSPEND
 
     @property
     def commits_with_pulls(self) -> bool:
@@ -278,6 +284,10 @@ class LitePullSettings(ConsumerSettings):
     poll_timeout: float = 5.0
     pull_threshold_for_all: int = 10_000
     consume_max_span: int = 2000
+    retries: bool = False
+    max_reconsume_times: int = DEFAULT_MAX_RECONSUME_TIMES
+    broker_suspend_max_time: float = 20.0
+    consumer_timeout_when_suspend: float = 30.0
 
     def __post_init__(self) -> None:
         ConsumerSettings.__post_init__(self)
@@ -286,6 +296,23 @@ class LitePullSettings(ConsumerSettings):
         self._convert("poll_timeout", 0.0, float("inf"))
         whole("pull_threshold_for_all", self.pull_threshold_for_all, 1, INT32_MAX)
         whole("consume_max_span", self.consume_max_span, 1, 65535)
+        flag("retries", self.retries)
+        if self.retries and self.broadcasting:
+            raise ConfigError("retries=True is given with message_model=BROADCASTING", hint="a group that broadcasts has no retries")
+        whole("max_reconsume_times", self.max_reconsume_times, 0, INT32_MAX)
+        self._convert("broker_suspend_max_time", 0.1, 45.0)
+        self._convert("consumer_timeout_when_suspend", 0.1, 55.0)
+        if self.consumer_timeout_when_suspend <= self.broker_suspend_max_time:
+            raise ConfigError(
+                f"consumer_timeout_when_suspend {self.consumer_timeout_when_suspend:g} is not above broker_suspend_max_time "
+                f"{self.broker_suspend_max_time:g}",
+                hint="brokers may answer a held pull 5 s late: leave 10 s between the two",
+            )
+
+    @property
+    def hold(self) -> tuple[float, float]:
+        """See `ConsumerSettings.hold`."""
+        return self.broker_suspend_max_time, self.consumer_timeout_when_suspend
 
     @property
     def max_span(self) -> int:
@@ -308,10 +335,16 @@ class PullSettings(ConsumerSettings):
     """What `PullConsumer` was told besides its `ClientConfig`; see there for the meaning of each field."""
 
     consumer_pull_timeout: float = 10.0
+    concurrency: int = 20
+    await_termination_when_shutdown: float = 30.0
+    max_reconsume_times: int = DEFAULT_MAX_RECONSUME_TIMES
 
     def __post_init__(self) -> None:
         ConsumerSettings.__post_init__(self)
+        whole("max_reconsume_times", self.max_reconsume_times, 0, INT32_MAX)
         self._convert("consumer_pull_timeout", 0.001, float("inf"))
+        whole("concurrency", self.concurrency, 1, 1000)
+        self._convert("await_termination_when_shutdown", 0.0, float("inf"))
 
     @property
     def commits_with_pulls(self) -> bool:

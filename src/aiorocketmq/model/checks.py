@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from aiorocketmq.errors import ConfigError
-from aiorocketmq.model.parsing import INT32_MAX
+from aiorocketmq.model.parsing import INT32_MAX, YEAR_10000
 from aiorocketmq.wording import shown
 
 __all__ = ["INT32_MAX", "YEAR_10000", "checked_hooks", "dropped", "duration", "flag", "member", "milliseconds", "whole"]
@@ -20,8 +20,6 @@ __all__ = ["INT32_MAX", "YEAR_10000", "checked_hooks", "dropped", "duration", "f
 E = TypeVar("E", bound=Enum)
 
 _ENDLESS: Final = float("inf")
-YEAR_10000: Final = 253_402_300_800
-"""Seconds since the epoch; what is beyond is meant as milliseconds."""
 
 
 def duration(name: str, value: object, low: float | None = None, high: float = _ENDLESS) -> float:

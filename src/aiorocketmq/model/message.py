@@ -17,6 +17,7 @@ from aiorocketmq.errors import InvalidMessageError, InvalidNameError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.message_fields import MessageFields, Switch
 from aiorocketmq.model.names import LMQ_PREFIX, check_topic
+from aiorocketmq.model.parsing import YEAR_10000
 from aiorocketmq.wording import shown
 
 try:
@@ -32,7 +33,7 @@ BROKER_ROOM: Final = 440
 cluster; `RETRY_TOPIC`, `ORIGIN_MESSAGE_ID`, `REAL_TOPIC` with a group of 120 characters, `REAL_QID`, `DELAY`; `DLQ_ORIGIN_TOPIC`,
 `DLQ_ORIGIN_MESSAGE_ID`. A message without this room could be consumed, but neither retried nor buried."""
 
-_LATEST: Final = 253_402_387_200
+_LATEST: Final = YEAR_10000 + 86_400
 """Seconds since the epoch of the end of the year 9999, in every time zone; what is beyond is meant as milliseconds."""
 _MAX_MS: Final = 0x7FFFFFFFFFFFFFFF
 _KNOWN_TOPICS: Final[dict[str, str]] = {}

@@ -16,6 +16,8 @@ from aiorocketmq.errors import ConfigError, RocketMQError
 INT32_MAX: Final = (1 << 31) - 1
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
+YEAR_10000: Final = 253_402_300_800
+"""Seconds since the epoch; what is beyond is meant as milliseconds, or does not fit."""
 MAX_PORT: Final = 65535
 
 MakeError = Callable[..., RocketMQError]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from aiorocketmq.errors import ConfigError
+from aiorocketmq.model.parsing import YEAR_10000
 
-_LATEST: Final = 253_402_300_799
+_LATEST: Final = YEAR_10000 - 1
 """The end of the year 9999: beyond it times do not fit where they are stored."""
 _HINT: Final = "let it return the seconds since the epoch, as time.time() does"
 

@@ -46,7 +46,8 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
 
     Messages are pulled ahead, up to the limits below. A message counts as consumed when the next one is asked for: by the loop, by
     `poll()`, by `commit()`, or at the end of the `with` block. When the block ends with an exception the last messages come again.
-    There are no retries and no dead letters: what cannot be handled is for the program to keep, and `seek()` goes back.
+    What cannot be handled is for the program to keep, unless it gives it back: with `retries=True` what `send_back()` was given comes
+    again, and goes to the dead letters in the end. `seek()` goes back, too.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out: `NAMESRV_ADDR`, then the HTTP address service.
@@ -66,6 +67,10 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
         pull_threshold_for_queue: Waiting messages per queue that stop pulling, 1 to 65535.
         pull_threshold_size_for_queue: Waiting bytes per queue that stop pulling, 1 to 1 GiB.
         consume_max_span: Distance between the oldest and the newest waiting offset of a queue that stops pulling.
+        retries: The retry topic of the group is read, too: what `send_back()` was given comes again. The same in all members.
+        max_reconsume_times: How often `send_back()` lets a message come again before it goes to the dead-letter topic.
+        broker_suspend_max_time: Seconds, 0.1 to 45, that a broker may hold a pull for which there is no message.
+        consumer_timeout_when_suspend: Seconds after which a pull without an answer has failed, more than `broker_suspend_max_time`.
         connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest.
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
@@ -103,6 +108,10 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
         pull_threshold_for_queue: int = 1000,
         pull_threshold_size_for_queue: int = 100 * MIB,
         consume_max_span: int = 2000,
+        retries: bool = False,
+        max_reconsume_times: int = 16,
+        broker_suspend_max_time: float | timedelta = 20.0,
+        consumer_timeout_when_suspend: float | timedelta = 30.0,
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
@@ -132,6 +141,10 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
                 pull_threshold_for_queue=pull_threshold_for_queue,
                 pull_threshold_size_for_queue=pull_threshold_size_for_queue,
                 consume_max_span=consume_max_span,
+                retries=retries,
+                max_reconsume_times=max_reconsume_times,
+                broker_suspend_max_time=broker_suspend_max_time,
+                consumer_timeout_when_suspend=consumer_timeout_when_suspend,
                 connect_broker_by_user=connect_broker_by_user,
                 default_broker_id=default_broker_id,
                 skip_damaged_messages=skip_damaged_messages,
@@ -159,6 +172,21 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
             ClientStateError: The client does not run.
         """
         return self._call(self._async.ping, timeout=timeout)
+
+    def update_name_servers(self, name_servers: NameServers) -> bool:
+        """Use other name servers from now on, and ask them for all routes at once; so do all clients that share connections with this one.
+
+        Args:
+            name_servers: `a:9876;b:9876` or a list; not empty.
+
+        Returns:
+            True when they are others than before.
+
+        Raises:
+            ConfigError: An entry is no address, or there is none.
+            ClientStateError: The client does not run.
+        """
+        return self._run(self._async.update_name_servers, name_servers)
 
     def health(self) -> Health:
         """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
@@ -248,6 +276,28 @@ class LitePullConsumer(BlockingPoller[AsyncLitePullConsumer]):
             ClientStateError: The consumer does not run.
         """
         return self._call(self._async.search_offset, queue, at)
+
+    def send_back(self, message: ReceivedMessage, delay_level: int = 0, *, group: str | None = None) -> None:
+        """Put a message that could not be handled into the retry topic of the group: it comes again from there.
+
+        It does so with one more of `message.reconsume_times`, and with the topic that it came from. After `max_reconsume_times` it goes
+        into the dead-letter topic `%DLQ%<group>` instead, with a warning in the log. To the consumer it is a message like others: it counts
+        as consumed when the program says so.
+
+        Args:
+            message: The message, of any queue.
+            delay_level: When it comes again. 0 lets the broker choose by the number of tries (3 + tries: 10 s, 30 s, 1 min, ...), 1 to 18
+                names a delay level, -1 sends it to the dead-letter topic at once.
+            group: The group to whose retry topic it goes; None is this consumer's.
+
+        Raises:
+            ConfigError: It is no message, or the level is out of range.
+            InvalidNameError: The group has an illegal name.
+            ClientStateError: Nobody would get it again: the group broadcasts, or its members do not read the retry topic; or the consumer
+                does not run.
+            RocketMQError: It could neither be given back nor sent to the retry topic: it is where it was.
+        """
+        self._call(self._async.send_back, message, delay_level, group=group)
 
     @property
     def flow_control(self) -> FlowControl:

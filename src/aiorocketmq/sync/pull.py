@@ -5,9 +5,9 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from aiorocketmq.config import ClientConfig, NameServers
 from aiorocketmq.consumer.offset_store import OffsetStore
@@ -47,7 +47,8 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
     ```
 
     Nothing is pulled ahead, given twice or saved by itself: for programs that keep offsets beside their results, read a part of a topic
-    again, or pull by a plan of their own. `LitePullConsumer` does the rest for those that just want the messages.
+    again, or pull by a plan of their own. `LitePullConsumer` does the rest for those that just want the messages. What `send_back()` was
+    given is in the topic `%RETRY%<group>`, to be pulled like any other.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; left out: `NAMESRV_ADDR`, then the HTTP address service.
@@ -58,6 +59,9 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
         consumer_pull_timeout: Seconds that a broker may take to answer a pull, beyond the time that it may hold it.
         pull_batch_size: Messages per pull, 1 to 1024 (brokers give 32 at most by default), when `pull()` is not told.
         pull_batch_size_in_bytes: Bytes per pull, as a wish, when `pull()` is not told.
+        max_reconsume_times: How often `send_back()` lets a message come again before it goes to the dead-letter topic.
+        concurrency: Calls of scheduled functions at the same time, 1 to 1000; plain `def` functions have so many threads.
+        await_termination_when_shutdown: Seconds that a stop waits for scheduled functions that run.
         connect_broker_by_user: Always read from the broker id `default_broker_id`, whatever brokers suggest.
         default_broker_id: Broker id to read from first; 0 is the master.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
@@ -84,6 +88,9 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
         consumer_pull_timeout: float | timedelta = 10.0,
         pull_batch_size: int = 32,
         pull_batch_size_in_bytes: int = 256 * 1024,
+        max_reconsume_times: int = 16,
+        concurrency: int = 20,
+        await_termination_when_shutdown: float | timedelta = 30.0,
         connect_broker_by_user: bool = False,
         default_broker_id: int = 0,
         allocate: AllocateStrategy | None = None,
@@ -103,6 +110,9 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
                 consumer_pull_timeout=consumer_pull_timeout,
                 pull_batch_size=pull_batch_size,
                 pull_batch_size_in_bytes=pull_batch_size_in_bytes,
+                max_reconsume_times=max_reconsume_times,
+                concurrency=concurrency,
+                await_termination_when_shutdown=await_termination_when_shutdown,
                 connect_broker_by_user=connect_broker_by_user,
                 default_broker_id=default_broker_id,
                 allocate=allocate,
@@ -128,6 +138,21 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
             ClientStateError: The client does not run.
         """
         return self._call(self._async.ping, timeout=timeout)
+
+    def update_name_servers(self, name_servers: NameServers) -> bool:
+        """Use other name servers from now on, and ask them for all routes at once; so do all clients that share connections with this one.
+
+        Args:
+            name_servers: `a:9876;b:9876` or a list; not empty.
+
+        Returns:
+            True when they are others than before.
+
+        Raises:
+            ConfigError: An entry is no address, or there is none.
+            ClientStateError: The client does not run.
+        """
+        return self._run(self._async.update_name_servers, name_servers)
 
     def health(self) -> Health:
         """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
@@ -218,6 +243,28 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
         """
         return self._call(self._async.search_offset, queue, at)
 
+    def send_back(self, message: ReceivedMessage, delay_level: int = 0, *, group: str | None = None) -> None:
+        """Put a message that could not be handled into the retry topic of the group: it comes again from there.
+
+        It does so with one more of `message.reconsume_times`, and with the topic that it came from. After `max_reconsume_times` it goes
+        into the dead-letter topic `%DLQ%<group>` instead, with a warning in the log. To the consumer it is a message like others: it counts
+        as consumed when the program says so.
+
+        Args:
+            message: The message, of any queue.
+            delay_level: When it comes again. 0 lets the broker choose by the number of tries (3 + tries: 10 s, 30 s, 1 min, ...), 1 to 18
+                names a delay level, -1 sends it to the dead-letter topic at once.
+            group: The group to whose retry topic it goes; None is this consumer's.
+
+        Raises:
+            ConfigError: It is no message, or the level is out of range.
+            InvalidNameError: The group has an illegal name.
+            ClientStateError: Nobody would get it again: the group broadcasts, or its members do not read the retry topic; or the consumer
+                does not run.
+            RocketMQError: It could neither be given back nor sent to the retry topic: it is where it was.
+        """
+        self._call(self._async.send_back, message, delay_level, group=group)
+
     def subscribe(self, topic: str) -> None:
         """Share out the queues of one more topic, before the start or while running.
 
@@ -229,7 +276,7 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
         self._call(self._async.subscribe, topic)
 
     def unsubscribe(self, topic: str) -> None:
-        """Take part in the sharing of a topic no more; does nothing when it is not subscribed.
+        """Take part in the sharing of a topic no more, and end what `schedule()` has begun; does nothing when it is not subscribed.
 
         Raises:
             ClientStateError: The consumer runs on another event loop.
@@ -298,6 +345,26 @@ class PullConsumer(BlockingClient[AsyncPullConsumer]):
             wait=wait,
             timeout=timeout,
         )
+
+    def schedule(self, topic: str, function: Callable[[MessageQueue], Any], *, every: float | timedelta = 0.2) -> None:
+        """Call a function for each queue of a topic that falls to this consumer, again and again, before the start or while running.
+
+        Of each queue one call runs at a time, of all at most `concurrency`. A call that raises is logged, and the next one comes a second
+        later.
+
+        Args:
+            topic: Topic name; it is subscribed if it is not.
+            function: Called with a queue: an `async def` on the event loop, a `def` on a thread. What it returns is the number of seconds
+                until the next call for the queue; None takes `every`.
+            every: Seconds between the end of a call and the next one for its queue.
+
+        Raises:
+            ConfigError: It cannot be called, or `every` is out of range.
+            InvalidNameError: The topic has an illegal name.
+            ClientStateError: The consumer runs on another event loop.
+            ClientClosedError: The consumer was stopped.
+        """
+        self._call(self._async.schedule, topic, function, every=every)
 
     def commit(self, what: ReceivedMessage | Mapping[MessageQueue, int]) -> None:
         """Save where the group goes on, and wait until the brokers have it.

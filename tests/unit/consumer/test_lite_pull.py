@@ -20,6 +20,7 @@ from aiorocketmq.protocol.sysflag import PullSysFlag
 from aiorocketmq.server import LocalCluster
 from tests.support.waiting import eventually
 from tests.unit.consumer.world import GROUP, QUEUE, TOPIC, ScriptedBroker, virtual_time
+from tests.wire.world import route
 
 FIRST = rmq.StartFrom.FIRST
 V4_9_7, V5_0_0 = 407, 413
@@ -60,6 +61,43 @@ async def test_pulls_have_a_request_of_their_own_where_brokers_know_it(version: 
         assert int(last["sysFlag"]) & PullSysFlag.LITE_PULL == flag
         assert int(last["sysFlag"]) & (PullSysFlag.SUBSCRIPTION | PullSysFlag.COMMIT_OFFSET) == PullSysFlag.SUBSCRIPTION
         assert last["subscription"] == "*"
+
+
+LITE = RequestCode.LITE_PULL_MESSAGE
+
+
+@virtual_time
+@pytest.mark.feature("I12")
+async def test_pulls_are_held_as_long_as_the_settings_say() -> None:
+    cases: list[tuple[dict[str, Any], int, float]] = [
+        ({}, 20_000, 30.0),
+        ({"broker_suspend_max_time": 3.0, "consumer_timeout_when_suspend": 12}, 3_000, 12.0),
+    ]
+    for settings, held, patience in cases:
+        broker = ScriptedBroker()
+        broker.peer.on(LITE, lambda request, _: None)
+        async with reading(broker, **settings):
+            await eventually(lambda broker=broker: broker.peer.of(LITE))  # type: ignore[misc]
+            began = asyncio.get_running_loop().time()
+            assert broker.peer.of(LITE)[-1].command.ext_fields["suspendTimeoutMillis"] == str(held)
+            await eventually(lambda broker=broker: len(broker.peer.of(LITE)) > 1, 60)  # type: ignore[misc]
+            assert patience <= asyncio.get_running_loop().time() - began <= patience + 5
+
+
+@virtual_time
+@pytest.mark.feature("I15")
+@pytest.mark.parametrize("chosen", [0, 1])
+async def test_master_or_slave_is_read_as_the_user_chooses(chosen: int) -> None:
+    broker = ScriptedBroker()
+    slave = broker.world.make_broker("broker-a-slave:10911")
+    broker.world.routes[TOPIC] = route(1, addrs={0: "broker-a:10911", 1: "broker-a-slave:10911"})
+    brokers = [broker.peer, slave]
+    for peer in brokers:
+        peer.on(LITE, lambda request, _: None)
+        peer.on(RequestCode.PULL_MESSAGE, lambda request, _: None)
+    async with reading(broker, connect_broker_by_user=True, default_broker_id=chosen):
+        await eventually(lambda: brokers[chosen].of(LITE) or brokers[chosen].of(RequestCode.PULL_MESSAGE))
+        assert not brokers[1 - chosen].of(LITE)
 
 
 @virtual_time
@@ -121,6 +159,12 @@ async def test_the_time_for_which_a_queue_was_paused_is_no_time_without_progress
         ({"stuck_after": 0}, "stuck_after"),
         ({"on_state_change": 7}, "on_state_change"),
         ({"message_queue_listener": 7}, "message_queue_listener"),
+        ({"retries": 1}, "retries"),
+        ({"retries": True, "message_model": rmq.MessageModel.BROADCASTING}, "retries=True"),
+        ({"max_reconsume_times": -1}, "max_reconsume_times"),
+        ({"broker_suspend_max_time": 0}, "broker_suspend_max_time"),
+        ({"consumer_timeout_when_suspend": 60}, "consumer_timeout_when_suspend"),
+        ({"broker_suspend_max_time": 30}, "not above broker_suspend_max_time"),
     ],
 )
 def test_a_value_that_cannot_work_is_named(fields: dict[str, Any], text: str) -> None:

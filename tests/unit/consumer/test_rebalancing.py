@@ -65,7 +65,8 @@ def test_new_group_starts_by_its_rule_and_its_retry_topic_at_the_beginning(start
     @virtual_time
     async def run() -> None:
         broker, seen = ScriptedBroker(), Seen()
-        broker.append(*[b"%d" % number for number in range(5)])
+        broker.append(*[b"%d" % number for number in range(4)])
+        broker.append(b"4", stored_at=200_000)
         broker.append(b"failed before", topic=RETRY, properties=f"RETRY_TOPIC\x01{TOPIC}\x02".encode(), reconsume_times=1)
         broker.min_offset = 2
         searched: list[dict[str, str]] = []

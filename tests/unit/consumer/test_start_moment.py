@@ -85,7 +85,7 @@ def test_topic_that_did_not_exist_when_it_was_subscribed_is_read_from_then_on(br
             if running:
                 await consumer.subscribe(LATER, appender(got))
             await asyncio.sleep(5)
-            broker.append(b"first", topic=LATER)
+            broker.append(b"first", topic=LATER, stored_at=before)
             broker.world.routes[LATER] = route(1)
             await eventually(lambda: got, 20)
         assert got == [b"first"]

@@ -80,10 +80,11 @@ class ScriptedBroker:
         self.peer.answer(RequestCode.UNLOCK_BATCH_MQ)
         self.peer.answer(RequestCode.CONSUMER_SEND_MSG_BACK)
 
-    def append(self, *bodies: bytes, topic: str = TOPIC, properties: bytes = b"", reconsume_times: int = 0) -> None:
+    def append(self, *bodies: bytes, topic: str = TOPIC, properties: bytes = b"", reconsume_times: int = 0, stored_at: int = 1) -> None:
         """Store messages and answer the pulls that wait for them."""
         for body in bodies:
-            self.logs[topic].append(record(topic, len(self.logs[topic]), body, properties, reconsume_times=reconsume_times))
+            offset = len(self.logs[topic])
+            self.logs[topic].append(record(topic, offset, body, properties, reconsume_times=reconsume_times, stored_at=stored_at))
         parked, self._parked[topic] = self._parked[topic], []
         for request, connection in parked:
             answer = self._read(request)

@@ -106,6 +106,21 @@ class PopConsumer(BlockingClient[AsyncPopConsumer]):
         """
         return self._call(self._async.ping, timeout=timeout)
 
+    def update_name_servers(self, name_servers: NameServers) -> bool:
+        """Use other name servers from now on, and ask them for all routes at once; so do all clients that share connections with this one.
+
+        Args:
+            name_servers: `a:9876;b:9876` or a list; not empty.
+
+        Returns:
+            True when they are others than before.
+
+        Raises:
+            ConfigError: An entry is no address, or there is none.
+            ClientStateError: The client does not run.
+        """
+        return self._run(self._async.update_name_servers, name_servers)
+
     def health(self) -> Health:
         """How the client is, as far as it knows; cheap, asks nobody, and raises nothing whatever state the client is in.
 

@@ -208,6 +208,10 @@ class EmbeddedTestCluster(Cluster):
     async def start_broker(self) -> None:
         await self._await(self._server.start_broker(self.broker_name))
 
+    async def advance(self, seconds: float) -> None:
+        """Move the brokers' clock ahead."""
+        await self._await(self._server.advance(seconds))
+
     def ensure_running(self) -> None:
         try:
             raw_remoting.route(self.broker_address, "TBW102")

@@ -17,14 +17,19 @@ from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.protocol.sysflag import PullSysFlag
 from aiorocketmq.server.broker.broker import wake_pulls
 from aiorocketmq.server.broker.config import BrokerConfig
+from aiorocketmq.server.broker.pop_reminders import Reminders
+from aiorocketmq.server.broker.pop_revive import Revive
+from aiorocketmq.server.broker.processors.ack import AckProcessor
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
+from aiorocketmq.server.broker.processors.pop import PopProcessor
 from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.processors.transaction import TransactionProcessor
+from aiorocketmq.server.broker.processors.watch import WatchProcessor
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import RequestTable
@@ -108,7 +113,12 @@ class BrokerBench:
         state.topics.load()
         state.groups.load()
         state.offsets.load()
+        state.taken.load()
+        state.orders.load()
         self.schedule = Schedule(state.store, lambda: self.clock.ms, partial(restore, state))
+        self.revive = Revive(state, self.schedule)
+        reminders = Reminders(state, self.schedule)
+        self.chance = 99
         state.store.on_scheduled = self.schedule.added
         state.store.on_arrival = partial(wake_pulls, state)
         rows = [
@@ -119,6 +129,9 @@ class BrokerBench:
                 ReplyProcessor(state),
                 TransactionProcessor(state, self.schedule),
                 PullProcessor(state),
+                PopProcessor(state, reminders, lambda most: self.chance % most),
+                WatchProcessor(state, reminders, lambda most: self.chance % most),
+                AckProcessor(state, reminders),
                 ClientProcessor(state),
                 AdminProcessor(state, lambda callback: callback()),
             )

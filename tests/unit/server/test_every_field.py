@@ -14,12 +14,14 @@ from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.recall import RecallHandle
+from aiorocketmq.model.receipt import Receipt
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.protocol import bodies, fastjson
 from aiorocketmq.protocol.beans import to_json
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header_codec import decode_json, encode_json
+from aiorocketmq.protocol.headers_pop import BatchAck, BatchAckMessageRequestBody
 from aiorocketmq.protocol.limits import Between, Text
 from aiorocketmq.protocol.record import MISSING, Field, fields_of
 from aiorocketmq.server.dispatch import MAX_BODY, Operation, RequestTable
@@ -34,12 +36,14 @@ QUEUE = MessageQueue("orders", "broker-a", 0)
 GOOD: dict[str, str] = {
     "topic": "orders", "default_topic": "TBW102", "group": "readers", "consumer_group": "readers", "producer_group": "writers",
     "group_name": "readers", "client_id": "client", "queue_id": "0", "queue_offset": "0", "offset": "0", "commit_offset": "0",
-    "default_topic_queue_nums": "4", "sys_flag": "4", "born_timestamp": str(NOW), "flag": "0", "max_msg_nums": "32", "delay_level": "1",
+    "default_topic_queue_nums": "4", "sys_flag": "4", "born_timestamp": str(NOW), "flag": "0", "delay_level": "1",
     "suspend_timeout_millis": "1000", "sub_version": "0", "timestamp": str(NOW), "key": "k", "max_num": "8", "begin_timestamp": "0",
     "recall_handle": RecallHandle("orders", "broker-a", NOW + 10_000, "ID").encode(),
     "end_timestamp": str(NOW), "is_force": "true", "read_queue_nums": "4", "write_queue_nums": "4", "perm": "6",
     "namespace": "n", "value": "v", "broker_name": "broker-a", "broker_addr": "127.0.0.1:10911", "cluster_name": "DefaultCluster",
     "tran_state_table_offset": "0", "commit_log_offset": "0", "commit_or_rollback": "8", "msg_id": "x",
+    "max_msg_nums": "32", "invisible_time": "1000", "poll_time": "0", "born_time": "0", "init_mode": "0",
+    "extra_info": Receipt(0, NOW, 1000, 0, "0", "broker-a", 0, 0).encode(),
     "ha_server_addr": "127.0.0.1:10912", "broker_id": "0", "cluster": "DefaultCluster",
 }  # fmt: skip
 """A value for every field that some request needs, by its name in Python."""
@@ -56,6 +60,7 @@ BODIES: dict[int, Any] = {
     RequestCode.LOCK_BATCH_MQ: bodies.LockBatchRequestBody("readers", "client", [QUEUE]),
     RequestCode.UNLOCK_BATCH_MQ: bodies.UnlockBatchRequestBody("readers", "client", [QUEUE]),
     RequestCode.QUERY_DATA_VERSION: bodies.DataVersion(0, NOW, 1),
+    RequestCode.BATCH_ACK_MESSAGE: BatchAckMessageRequestBody("broker-a", [BatchAck("readers", "orders", "0", 0, 0, 0, NOW, 1000, "AQ==")]),
 }
 RAW: dict[int, bytes] = {
     RequestCode.UPDATE_BROKER_CONFIG: b"brokerPermission=6",
@@ -64,6 +69,15 @@ RAW: dict[int, bytes] = {
     RequestCode.REGISTER_TOPIC_IN_NAMESRV: bodies.encode_topic_route(TopicRouteData()),
     RequestCode.SEND_BATCH_MESSAGE: b"\0\0\0\x17" + bytes(12) + b"\0\0\0\x01x\0\0",
 }
+MAY_WAIT = frozenset(
+    {
+        RequestCode.PULL_MESSAGE,
+        RequestCode.LITE_PULL_MESSAGE,
+        RequestCode.END_TRANSACTION,
+        RequestCode.POP_MESSAGE,
+        RequestCode.NOTIFICATION,
+    }
+)
 NUMBERS = (
     "",
     "x",
@@ -223,7 +237,7 @@ class Asker:
         if self.table.counts[code].refused > refused:
             assert answer is not None and answer.code != 0 and answer.remark
             assert self._state() == before, "refused, and changed all the same"
-        if answer is None and request.code not in (RequestCode.PULL_MESSAGE, RequestCode.LITE_PULL_MESSAGE, RequestCode.END_TRANSACTION):
+        if answer is None and request.code not in MAY_WAIT:
             answer = await channel.answer() if not channel.replies else channel.replies[0]
         self._rest()
         if answer is not None:
@@ -254,6 +268,7 @@ def rows(kind: str) -> list[int]:
 BROKER_CODES = sorted({int(code) for code in RequestCode} & {
     10, 11, 12, 14, 15, 17, 18, 21, 25, 26, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 41, 42, 43, 46, 200, 201, 202, 203, 204, 207, 208,
     215, 222, 223, 225, 300, 303, 305, 307, 309, 310, 320, 324, 325, 328, 343, 345, 351, 352, 361, 370,
+    200050, 200051, 200052, 200053, 200054, 200055, 200056, 200151,
 })  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from aiorocketmq.protocol.bodies import ConsumerData, HeartbeatData, Subscriptio
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.message_codec import decode_messages
-from aiorocketmq.server.broker.processors.pull import SCAN_WINDOW, _parse_subscription
+from aiorocketmq.server.broker.reading import SCAN_WINDOW, _parsed
 from tests.unit.server.harness import BrokerBench, FakeChannel, MakeBench, pull_header, settle
 
 
@@ -259,18 +259,18 @@ async def test_many_short_waits_do_not_pile_up(bench: BrokerBench) -> None:
 
 async def test_long_subscriptions_are_not_kept(bench: BrokerBench) -> None:
     await bench.send("t")
-    _parse_subscription.cache_clear()
+    _parsed.cache_clear()
     long = " || ".join(f"tag{number}" for number in range(1000))
     assert (await bench.pull("t", tags=long)).code == ResponseCode.PULL_RETRY_IMMEDIATELY
-    assert _parse_subscription.cache_info().currsize == 0
+    assert _parsed.cache_info().currsize == 0
     assert (await bench.pull("t", tags="a || b")).code == ResponseCode.PULL_RETRY_IMMEDIATELY
-    assert _parse_subscription.cache_info().currsize == 1
+    assert _parsed.cache_info().currsize == 1
 
 
 async def test_a_pull_with_a_slow_filter_ends_where_it_is(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(bench, 40)
     assert (await bench.pull("t", tags="a = 1", kind="SQL92")).ext_fields["nextBeginOffset"] == "40"
-    monkeypatch.setattr("aiorocketmq.server.broker.processors.pull._FILTER_TIME", 0.0)
+    monkeypatch.setattr("aiorocketmq.server.broker.reading._FILTER_TIME", 0.0)
     answer = await bench.pull("t", tags="a = 1", kind="SQL92")
     assert (answer.code, answer.ext_fields["nextBeginOffset"]) == (ResponseCode.PULL_RETRY_IMMEDIATELY, "16")
     answer = await bench.pull("t", 32, tags="a = 1", kind="SQL92")
@@ -287,7 +287,7 @@ async def test_a_filter_that_takes_too_long_to_read_is_refused(bench: BrokerBenc
 
 @pytest.mark.feature("F18", "F13")
 async def test_filters_of_waiting_pulls_take_a_bounded_part_of_memory(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiorocketmq.server.broker.processors.pull._MUCH_TO_FILTER", 200_000)
+    monkeypatch.setattr("aiorocketmq.server.broker.reading._MUCH_TO_FILTER", 200_000)
     await fill(bench, 1)
     bench.state.monotonic = asyncio.get_running_loop().time
     long = " OR ".join(f"price = {number}" for number in range(100, 200))

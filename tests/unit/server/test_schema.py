@@ -91,7 +91,7 @@ async def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path, mon
         database.execute("INSERT INTO scheduled VALUES (?, 0)", (NOW,))
         database.commit()
     migrations = "aiorocketmq.server.store.schema._MIGRATIONS"
-    monkeypatch.setattr(migrations, {1: "CREATE TABLE due (at); DROP TABLE scheduled; INSERT INTO nowhere VALUES (1);"})
+    monkeypatch.setattr(migrations, {1: "CREATE TABLE due (at); DROP TABLE scheduled; INSERT INTO nowhere VALUES (1);", 2: ""})
     with pytest.raises(ConfigError, match=r"b\.db cannot be used"):
         open_database(path, sync=False)
     monkeypatch.undo()

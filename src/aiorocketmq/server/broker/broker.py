@@ -17,15 +17,20 @@ from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Fault, Faults
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC
+from aiorocketmq.server.broker.pop_reminders import Reminders
+from aiorocketmq.server.broker.pop_revive import Revive
 from aiorocketmq.server.broker.processors.access import AccessProcessor
+from aiorocketmq.server.broker.processors.ack import AckProcessor
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
+from aiorocketmq.server.broker.processors.pop import PopProcessor
 from aiorocketmq.server.broker.processors.pull import PullProcessor
 from aiorocketmq.server.broker.processors.recall import RecallProcessor
 from aiorocketmq.server.broker.processors.reply import ReplyProcessor
 from aiorocketmq.server.broker.processors.send import SendProcessor
 from aiorocketmq.server.broker.processors.transaction import TransactionProcessor
+from aiorocketmq.server.broker.processors.watch import WatchProcessor
 from aiorocketmq.server.broker.registration import Registration
 from aiorocketmq.server.broker.retention import Retention
 from aiorocketmq.server.broker.schedule import Schedule
@@ -62,6 +67,7 @@ class Broker:
         self._state: BrokerState | None = None
         self._registration: Registration | None = None
         self._schedule: Schedule | None = None
+        self._revive: Revive | None = None
         self._retention: Retention | None = None
         self._topics: TopicAdmin | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -123,8 +129,10 @@ class Broker:
         if self._state is None:
             self._assemble(server)  # nobody knows the port yet, so no request is missed
         self._server, self._ending = server, None
-        assert self._registration is not None and self._schedule is not None and self._retention is not None
+        assert self._registration is not None and self._retention is not None
+        assert self._schedule is not None and self._revive is not None
         self._schedule.start()
+        self._revive.start()
         self._retention.start()
         self._expire_clients()
         await self._registration.start()
@@ -155,17 +163,22 @@ class Broker:
             max_bytes=config.retention_bytes,
             interval=config.retention_interval,
         )
+        self._revive = Revive(state, self._schedule)
         state.store.on_arrival = partial(wake_pulls, state)
         state.store.on_scheduled = self._schedule.added
         self._state = state
         self._registration = registration
         self._topics = TopicAdmin(state, registration)
+        reminders = Reminders(state, self._schedule)
         processors = (
             SendProcessor(state),
             ReplyProcessor(state),
             RecallProcessor(state, self._schedule),
             TransactionProcessor(state, self._schedule),
             PullProcessor(state),
+            PopProcessor(state, reminders),
+            WatchProcessor(state, reminders),
+            AckProcessor(state, reminders),
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),
         )
@@ -311,6 +324,7 @@ class Broker:
         self._state = None
         self._registration = None
         self._schedule = None
+        self._revive = None
         self._retention = None
         self._topics = None
 
@@ -394,6 +408,8 @@ class Broker:
 
 
 def wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:
-    """Let the pulls go on that waited for these messages."""
+    """Let the pulls and pops go on that waited for these messages."""
     codes, properties = [message.tags_code for message in messages], [message.properties for message in messages]
     state.polling.arrived(queue.topic, queue.queue_id, codes, properties)
+    state.pops.arrived(queue.topic, queue.queue_id, codes, properties)
+    state.pop_watchers.arrived(queue.topic, queue.queue_id, codes, properties)

@@ -41,6 +41,7 @@ _DURATIONS: Final = (
 
 _SWITCHES: Final = (
     "auto_create_topics", "auto_create_groups", "recall_messages", "reject_transactions", "long_polling", "server_side_reset",
+    "pop_retry_v2",
 )  # fmt: skip
 
 
@@ -83,6 +84,11 @@ class BrokerConfig:
         long_polling: False answers pulls that find nothing after one second at most.
         server_side_reset: Members hear of new offsets by the answer to their next pull; False asks them to set them, as 4.x brokers do.
             Java's `useServerSideResetOffset`.
+        pop_threshold: Messages of one queue that a group may have taken and not acknowledged before it gets no more of it; None for any
+            number. Java's `popInflightMessageThreshold`.
+        pop_retry_v2: Messages that come back go to retry topics named `%RETRY%<group>+<topic>`, not `%RETRY%<group>_<topic>`; those of the
+            older form are still emptied. Java's `enableRetryTopicV2`.
+        pop_retry_first: How many of 100 pops look at the retry topic first. Java's `popFromRetryProbability`.
         acl: Who may do what; None lets everybody do everything.
         tls: The TLS contexts that listen, and by which parts of the server reach each other; None for plain connections.
     """
@@ -117,6 +123,9 @@ class BrokerConfig:
     retention_interval: float = 10.0
     long_polling: bool = True
     server_side_reset: bool = True
+    pop_threshold: int | None = None
+    pop_retry_v2: bool = False
+    pop_retry_first: int = 20
     acl: AccessRules | None = None
     tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
@@ -135,6 +144,9 @@ class BrokerConfig:
         whole("max_message_size", self.max_message_size, 1, 0x7FFFFFFF)
         whole("default_topic_queues", self.default_topic_queues, 1, 65535)
         whole("recent_bytes", self.recent_bytes, 0)
+        if self.pop_threshold is not None:
+            whole("pop_threshold", self.pop_threshold, 1)
+        whole("pop_retry_first", self.pop_retry_first, 0, 100)
         for name in _SWITCHES:
             flag(name, getattr(self, name))
         check_text("cluster_name", self.cluster, _LONGEST_NAME)
@@ -172,6 +184,9 @@ class BrokerSettings(TypedDict, total=False):
     retention_interval: Duration
     long_polling: bool
     server_side_reset: bool
+    pop_threshold: int | None
+    pop_retry_v2: bool
+    pop_retry_first: int
 
 
 def check_text(name: str, value: object, most: int = 255) -> None:

@@ -165,6 +165,37 @@ class LongPolling:
         for each in list(self._queues.get(topic, ())) if queue_id is None else [queue_id]:
             self._wake(self._parked.get((topic, each), ()))
 
+    def wake_some(self, topic: str, queue_id: int, count: int, tags_codes: Iterable[int], properties: Sequence[bytes] = ()) -> int:
+        """Carry out at most `count` pulls of a queue again, those that came first: each of them takes what it finds from the others.
+
+        Args:
+            topic, queue_id: Where they are parked.
+            count: How many; pulls whose peer does not read are passed over.
+            tags_codes, properties: As for `arrived`; no codes at all wake whatever is there.
+
+        Returns:
+            How many there were.
+        """
+        parked = self._parked.get((topic, queue_id), ())
+        codes = set(tags_codes)
+        stop = time.thread_time() + _TURN
+        found: list[ParkedPull] = []
+        for pull in parked:
+            if len(found) >= count:
+                break
+            if not pull.woken and (pull.owner is None or pull.owner.writable) and (not codes or pull.lets_through(codes, properties, stop)):
+                found.append(pull)
+        self._wake(found)
+        return len(found)
+
+    def waits(self, topic: str) -> bool:
+        """Whether any pull of a topic is parked."""
+        return topic in self._queues
+
+    def waiting(self, topic: str, queue_id: int) -> int:
+        """How many pulls are parked there."""
+        return len(self._parked.get((topic, queue_id), ()))
+
     def pause(self) -> None:
         """Answer nothing until `proceed()`; deadlines pass meanwhile."""
         self._paused = True

@@ -118,6 +118,11 @@ class Schedule:
         elif self._horizon - self._now_ms() <= _HORIZON_MS // 2 and self._rests_long():
             self._arm()  # the wall clock ran ahead of the loop's, as when the machine slept: look soon, not when the timer ends
 
+    def remind(self, entry: DueEntry) -> None:
+        """Do work at its time that is not in the table; it is forgotten with the next start."""
+        if entry not in self._known:
+            self._push(entry.at, entry)
+
     def _rests_long(self) -> bool:
         return self._timer is not None and self._timer.when() - asyncio.get_running_loop().time() > _RETRY_MS / 1000
 

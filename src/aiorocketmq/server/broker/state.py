@@ -20,11 +20,15 @@ from aiorocketmq.server.broker.long_polling import LongPolling
 from aiorocketmq.server.broker.metadata import Groups, Topics
 from aiorocketmq.server.broker.notices import MemberNotices
 from aiorocketmq.server.broker.offsets import ConsumerOffsets
+from aiorocketmq.server.broker.pop_order import OrderTable
+from aiorocketmq.server.broker.pop_waiting import PopWaiting
 from aiorocketmq.server.broker.questions import Questions
+from aiorocketmq.server.broker.reading import Filters
 from aiorocketmq.server.broker.registry import ClientRegistry
 from aiorocketmq.server.broker.stats import BrokerStats
 from aiorocketmq.server.store.schema import unusable
 from aiorocketmq.server.store.store import Store
+from aiorocketmq.server.store.taken import TakenMessages
 
 # Plain numbers: operators of an IntFlag cost microseconds, on every request.
 _READ: Final = int(Permission.READ)
@@ -71,6 +75,11 @@ class BrokerState:
         self.clients = ClientRegistry(monotonic, config.client_expiry, self.notices.changed)
         self.questions = Questions(monotonic)
         self.polling = LongPolling()
+        self.filters = Filters()
+        self.taken = TakenMessages(self.store)
+        self.orders = OrderTable(self.store)
+        self.pops = PopWaiting(self.polling, "pop")
+        self.pop_watchers = PopWaiting(self.polling, "watch")
         self.faults = Faults()
         self.stats = BrokerStats(monotonic)
         self.message_ids = UniqueIdGenerator(ip.packed, secrets.randbits(16))
@@ -90,6 +99,8 @@ class BrokerState:
             self.topics.load()
             self.groups.load()
             self.offsets.load()
+            self.taken.load()
+            self.orders.load()
             if self.access is not None:
                 self.access.load()
         except (RocketMQError, ValueError, TypeError) as error:  # what damaged pages hold is of any kind

@@ -67,6 +67,10 @@ class StoredTable(Generic[_V]):
     def __iter__(self) -> Iterator[_V]:
         return iter(self._table.values())
 
+    def names(self) -> list[str]:
+        """Names of the committed values."""
+        return list(self._table)
+
     def get(self, name: str) -> _V | None:
         """The committed value."""
         return self._table.get(name)

@@ -47,6 +47,10 @@ class Queries:
         except sqlite3.Error as error:
             raise ServiceNotAvailableError(f"the store cannot be read: {error}", cause=error) from None
 
+    def select(self, statement: str, *parameters: object) -> list[Any]:
+        """All rows of a question that only one part of the server asks; the statement is that part's own text."""
+        return list(self._rows(statement, *parameters))
+
     def queue(self, topic: str, queue_id: int) -> QueueLog | None:
         """The queue, or None while nothing was ever stored in it."""
         return self._queues.get((topic, queue_id))

@@ -14,7 +14,7 @@ from aiorocketmq.errors import ConfigError, RocketMQError
 
 logger = logging.getLogger("aiorocketmq.server")
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Written to `PRAGMA user_version`. An older database is changed to this version when it is opened; a newer one is refused."""
 
 _DUE: Final = """
@@ -26,6 +26,28 @@ CREATE TABLE due (
     PRIMARY KEY (at, kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX due_by_key ON due (key);
+"""
+
+_POP: Final = """
+-- queues that a group takes messages from, and those of their messages that are out: due is when one comes back, in milliseconds since the
+-- epoch; the other columns are what its receipt says
+CREATE TABLE pop_queues (
+    id INTEGER PRIMARY KEY,
+    consumer_group TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    queue_id INTEGER NOT NULL,
+    UNIQUE (topic, consumer_group, queue_id)
+);
+CREATE TABLE pop_taken (
+    queue INTEGER NOT NULL,
+    queue_offset INTEGER NOT NULL,
+    pop_time INTEGER NOT NULL,
+    start_offset INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    suspended INTEGER NOT NULL,
+    PRIMARY KEY (queue, queue_offset, pop_time, start_offset)
+) WITHOUT ROWID;
+CREATE INDEX pop_taken_by_due ON pop_taken (due);
 """
 
 _TABLES: Final = """
@@ -70,6 +92,7 @@ CREATE TABLE settings (
 
 _MIGRATIONS: Final = {
     1: f"{_DUE} INSERT INTO due SELECT deliver_at, 'delay', physical_offset FROM scheduled; DROP TABLE scheduled;",
+    2: _POP,
 }
 """How a database of each older version becomes one of the next."""
 
@@ -135,7 +158,7 @@ def _prepare(database: sqlite3.Connection, path: Path | None, *, sync: bool) -> 
         execute("BEGIN IMMEDIATE").connection.rollback()
         return
     if version <= 0:
-        script = _TABLES + _DUE
+        script = _TABLES + _DUE + _POP
     else:
         script = "".join(_MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
         logger.warning("database %s is migrated from schema version %d to %d", path, version, SCHEMA_VERSION)

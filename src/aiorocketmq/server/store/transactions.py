@@ -34,6 +34,8 @@ DROP_TOPIC: Final = (
     "DELETE FROM messages WHERE queue IN (SELECT id FROM queues WHERE topic = ?)",
     "DELETE FROM message_keys WHERE topic = ?",
     "DELETE FROM queues WHERE topic = ?",
+    "DELETE FROM pop_taken WHERE queue IN (SELECT id FROM pop_queues WHERE topic = ?)",
+    "DELETE FROM pop_queues WHERE topic = ?",
 )
 PUT_OFFSET: Final = "INSERT OR REPLACE INTO consumer_offsets VALUES (?, ?, ?, ?)"
 DELETE_OFFSETS: Final = "DELETE FROM consumer_offsets WHERE consumer_group = ifnull(?, consumer_group) AND topic = ifnull(?, topic)"

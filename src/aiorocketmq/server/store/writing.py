@@ -71,7 +71,7 @@ class Writes(ABC):
         for callback in unit.callbacks:
             callback(unit.error)
 
-    def _writing(self) -> Unit:
+    def unit(self) -> Unit:
         """The unit of the request at work, or one for a single write."""
         unit = self._unit
         if unit is None:
@@ -85,10 +85,11 @@ class Writes(ABC):
     def build_on(self, unit: Unit) -> None:
         """What the request at work writes depends on what another has written in this tick or the one before."""
         if self._in_request and unit is not self._unit:
-            self._writing().needs.append(unit)
+            self.unit().needs.append(unit)
 
-    def _write(self, statement: str, parameters: Sequence[object], applied: Callable[[], None] | None = None) -> Unit:
-        unit = self._writing()
+    def write(self, statement: str, parameters: Sequence[object], applied: Callable[[], None] | None = None) -> Unit:
+        """Carry out a statement with the commit of this tick; `applied` is called after it, before anybody is told."""
+        unit = self.unit()
         unit.writes.append((statement, parameters))
         if applied is not None:
             unit.applied.append(applied)
@@ -109,7 +110,7 @@ class Writes(ABC):
         Returns:
             Their unit, whose callbacks tell the outcome for all together.
         """
-        unit = self._writing()
+        unit = self.unit()
         for message in messages:
             message.unit = unit
         self._changes.messages += messages
@@ -123,33 +124,33 @@ class Writes(ABC):
             offset: What to store.
             applied: Called after the commit, before anybody is told of it; not called when it fails.
         """
-        return self._write(PUT_OFFSET, (group, topic, queue_id, offset), applied)
+        return self.write(PUT_OFFSET, (group, topic, queue_id, offset), applied)
 
     def remove_offsets(self, group: str | None, topic: str | None, applied: Callable[[], None] | None = None) -> Unit:
         """Remove the offsets of a group, of a topic, or of a group on a topic (None stands for all)."""
-        return self._write(DELETE_OFFSETS, (group, topic), applied)
+        return self.write(DELETE_OFFSETS, (group, topic), applied)
 
     def put_setting(self, kind: str, name: str, value: str | None, applied: Callable[[], None] | None = None) -> Unit:
         """Store a setting, or remove it (None), with the commit of this tick."""
         if value is None:
-            return self._write(DELETE_SETTING, (kind, name), applied)
-        return self._write(PUT_SETTING, (kind, name, value), applied)
+            return self.write(DELETE_SETTING, (kind, name), applied)
+        return self.write(PUT_SETTING, (kind, name, value), applied)
 
     def put_due(self, entry: DueEntry) -> None:
         """Add due work with the commit of this tick; `on_scheduled` is told after it."""
-        self._write(INSERT_DUE, entry, lambda: self.on_scheduled(entry))
+        self.write(INSERT_DUE, entry, lambda: self.on_scheduled(entry))
 
     def strike(self, entry: DueEntry, applied: Callable[[], None] | None = None) -> None:
         """Remove due work, done or not, with the commit of this tick."""
-        self._write(DELETE_DUE, entry, applied)
+        self.write(DELETE_DUE, entry, applied)
 
     def drop_topic(self, topic: str) -> None:
         """Remove a topic's messages and queues with the commit of this tick; its offsets start from 0 again."""
         if topic in self._changes.drops or any(message.topic == topic for message in self._changes.messages):
             self._seal()
-        self._changes.drops[topic] = self._write(KEEP_LOG_OFFSET, ())
+        self._changes.drops[topic] = self.write(KEEP_LOG_OFFSET, ())
         for statement in DROP_TOPIC:
-            self._write(statement, (topic,))
+            self.write(statement, (topic,))
 
     def _seal(self) -> None:
         """What comes now belongs to a commit of its own, after the one that holds what came before."""
@@ -168,7 +169,7 @@ class Writes(ABC):
             bounds: Key of each queue that loses messages, and its smallest offset afterwards.
             applied: Called after the commit.
         """
-        unit = self._write(KEEP_LOG_OFFSET, (), applied)
+        unit = self.write(KEEP_LOG_OFFSET, (), applied)
         for physical_offset, topic, record in records:
             unit.writes.append(("DELETE FROM messages WHERE physical_offset = ?", (physical_offset,)))
             for key in keys_of_record(record):

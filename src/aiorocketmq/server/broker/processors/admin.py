@@ -190,14 +190,27 @@ class AdminProcessor:
         state = self._state
         if state.topics.is_system(header.topic):
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"The topic[{header.topic}] is conflict with system topic.")
-        state.topics.delete(header.topic)
-        state.offsets.drop(topic=header.topic)
+        # The topics through which its messages come back to groups that pop go with it, as with a real broker.
+        retries = [
+            names.pop_retry_topic(group, header.topic, v2=v2) for group in state.offsets.groups_of(header.topic) for v2 in (False, True)
+        ]
+        for topic in [header.topic, *(retry for retry in retries if retry in state.topics)]:
+            self._forget_topic(topic)
         self._answer_when_stored(request)
+
+    def _forget_topic(self, topic: str) -> None:
+        state = self._state
+        state.topics.delete(topic)
+        state.offsets.drop(topic=topic)
+        state.orders.forget_all(topic=topic)
 
         def gone(error: RocketMQError | None) -> None:
             if error is None:
-                state.stats.forget(topic=header.topic)
-            state.polling.wake(header.topic)
+                state.stats.forget(topic=topic)
+                state.taken.forget_topic(topic)
+            state.polling.wake(topic)
+            for waiting in (state.pops, state.pop_watchers):
+                waiting.wake_all(topic)
 
         state.store.after_commit(gone)
 

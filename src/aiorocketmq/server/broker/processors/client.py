@@ -41,7 +41,8 @@ from aiorocketmq.protocol.headers_client import (
     UpdateConsumerOffsetRequestHeader,
     ViewMessageRequestHeader,
 )
-from aiorocketmq.server.broker.processors.common import filter_of, topic_at
+from aiorocketmq.server.broker.processors.common import topic_at
+from aiorocketmq.server.broker.reading import filter_of
 from aiorocketmq.server.broker.searching import search_offset
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation

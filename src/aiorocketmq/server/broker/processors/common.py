@@ -6,14 +6,11 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 
-from aiorocketmq.errors import BrokerError, ConfigError, broker_error
+from aiorocketmq.errors import BrokerError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.enums import ExpressionType
-from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.model.sql92 import Condition, parse
 from aiorocketmq.protocol.bodies import TopicConfig
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.protocol.headers_client import SendMessageRequestHeader, SendMessageRequestHeaderV2
@@ -32,8 +29,6 @@ Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
 """A request that brings a message, with either form of the header."""
 _LONGEST_IMMUNITY = 10 * 365 * 24 * 3600
 
-MAX_SQL = 16 * 1024
-"""Characters of a SQL expression here: what can be parsed without keeping the others waiting."""
 _hashes = lru_cache(maxsize=4096)(names.java_hash)
 _KEPT_TAG = 256
 
@@ -41,24 +36,6 @@ _KEPT_TAG = 256
 def tag_hash(tag: str) -> int:
     """Java's hash of a tag. It is slow in Python, and producers use few tags: those of usual length are kept."""
     return _hashes(tag) if len(tag) <= _KEPT_TAG else names.java_hash(tag)
-
-
-def filter_of(subscription: SubscriptionData) -> Condition | None:
-    """What a subscription that is no tag expression asks of properties; None for a tag expression.
-
-    Raises:
-        BrokerError: Code 23, the expression cannot be read, or its language is unknown.
-    """
-    if subscription.is_tag:
-        return None
-    try:
-        if subscription.expression_type != ExpressionType.SQL92:
-            raise ConfigError(f"the filter language {subscription.expression_type!r} is unknown: use TAG or SQL92")
-        if len(subscription.expression) > MAX_SQL:
-            raise ConfigError(f"the SQL expression has {len(subscription.expression)} characters, this server takes {MAX_SQL} at most")
-        return parse(subscription.expression)
-    except ConfigError as error:
-        raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, error.message, topic=subscription.topic) from None
 
 
 def choose_queue(topic: TopicConfig) -> int:

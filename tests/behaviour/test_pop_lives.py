@@ -1,0 +1,57 @@
+"""The same random lives of POP groups on the embedded server and on a real 5.5.0: both answer the same, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from tests.support import raw_remoting
+from tests.support.clusters import Cluster, EmbeddedTestCluster
+from tests.support.pop_script import SHORT_MS, Line, Player, Wire, play, write_life
+from tests.support.waiting import eventually_sync
+
+UPDATE_BROKER_CONFIG = 25
+LIVES = int(os.environ.get("AIOROCKETMQ_POP_LIVES", "12"))
+SEED = int(os.environ.get("SEED", "0"))
+PHASES = 2
+
+
+def players_on(cluster: Cluster, wire: Wire, run: str, lives: dict[int, list[list[tuple[object, ...]]]]) -> dict[int, Player]:
+    made = {}
+    for seed, life in lives.items():
+        player = made[seed] = Player(wire, cluster.broker_name, f"{run}_{seed}", f"g{run}_{seed}")
+        raw_remoting.create_topic(cluster.broker_address, player.topic, queues=player.queues_of(life))
+    return made
+
+
+@pytest.mark.feature("H1", "H2", "H3", "H9")
+async def test_a_real_broker_answers_the_same(newest_cluster: Cluster) -> None:
+    lives = {seed: write_life(seed) for seed in range(SEED, SEED + LIVES)}
+    run = newest_cluster.unique("life")
+    ours = EmbeddedTestCluster(pop_retry_first=0)
+    wire, real = Wire(ours.broker_address), Wire(newest_cluster.broker_address)
+    try:
+        # Which is first, a message or one that came back, is chance by default.
+        raw_remoting.invoke(newest_cluster.broker_address, UPDATE_BROKER_CONFIG, body=b"popFromRetryProbability=0")
+        mine, theirs = players_on(ours, wire, run, lives), players_on(newest_cluster, real, run, lives)
+        expected: list[dict[int, list[Line]]] = []
+        back: list[dict[int, int]] = []
+        for phase in range(PHASES):
+            expected.append(await asyncio.to_thread(play, mine, lives, phase))
+            await ours.advance(60.0)
+            back.append({seed: await asyncio.to_thread(player.came_back) for seed, player in mine.items()})
+        for phase in range(PHASES):
+            seen = await asyncio.to_thread(play, theirs, lives, phase, expected[phase])
+            for seed in lives:
+                for command, line, told in zip(lives[seed][phase], expected[phase][seed], seen[seed], strict=True):
+                    assert line == told, f"life {seed}, phase {phase}, {command}"
+            await asyncio.sleep(SHORT_MS / 1000)  # what was taken for a short time in order is free after it
+            for seed, player in theirs.items():
+                await asyncio.to_thread(eventually_sync, lambda p=player, n=back[phase][seed]: p.came_back() == n, 60.0)
+    finally:
+        raw_remoting.invoke(newest_cluster.broker_address, UPDATE_BROKER_CONFIG, body=b"popFromRetryProbability=20")
+        for each in (wire, real):
+            each.close()
+        ours.stop()

@@ -1,4 +1,4 @@
-"""A push consumer that is told to hold back: topics and queues that are paused."""
+"""A push consumer that is told to hold back: topics and queues that are paused, limits on its rate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import aiorocketmq as rmq
 import aiorocketmq.sync
 from tests.support.clusters import Cluster
 from tests.support.push import Gate, Inbox, new_topic, numbered, owns, send
+from tests.support.waiting import eventually
 
 FIRST = rmq.StartFrom.FIRST
 
@@ -51,6 +52,27 @@ async def test_a_topic_and_a_queue_pause_while_others_go_on(cluster: Cluster, or
     assert others.counts == dict.fromkeys(numbered(6), 1)
 
 
+@pytest.mark.feature("F48")
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_consumer_takes_100_messages_a_second(cluster: Cluster, ordered: bool) -> None:
+    topic = await new_topic(cluster, "rate", 2)
+    clock, times = asyncio.get_running_loop().time, list[float]()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST, ordered=ordered, rate_limit=100)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        times.append(clock())
+
+    async with cluster.producer() as producer:
+        for _ in range(8):
+            await producer.send_batch([rmq.Message(topic, body) for body in numbered(50)])
+        async with consumer:
+            await eventually(lambda: len(times) > 200)
+            assert len(times) / (times[-1] - times[0]) == pytest.approx(100, rel=0.1)
+            consumer.limit_rate(None)
+            await eventually(lambda: len(times) == 400)
+
+
 @pytest.mark.feature("F36")
 def test_a_blocking_consumer_pauses(cluster: Cluster) -> None:
     async def topic_of() -> str:
@@ -61,6 +83,7 @@ def test_a_blocking_consumer_pauses(cluster: Cluster) -> None:
     consumer = aiorocketmq.sync.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=FIRST)
     consumer.listen(topic)(inbox.take)
     consumer.pause()
+    consumer.limit_rate(1000, topic)
     with aiorocketmq.sync.Producer(cluster.name_servers, group=cluster.unique("p")) as producer, consumer:
         for body in numbered(3):
             producer.send(rmq.Message(topic, body))
@@ -70,3 +93,4 @@ def test_a_blocking_consumer_pauses(cluster: Cluster) -> None:
         consumer.resume()
         asyncio.run(inbox.has(3))
         assert not consumer.paused_topics
+        assert consumer.rate_limits == {topic: 1000.0}

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.consumer.assigned import AssignedQueue
@@ -19,6 +19,9 @@ from aiorocketmq.consumer.listener import NOT_BEGUN, Listener, Payload, log_fail
 from aiorocketmq.consumer.workers import Pool, Slot, TaskPool, ThreadPool
 from aiorocketmq.model.enums import ConsumeResult
 from aiorocketmq.model.received import ReceivedMessage
+
+if TYPE_CHECKING:
+    from aiorocketmq.consumer.pacing import Throttle
 
 RUN_TIME: Final = 0.05
 """Seconds for which a thread goes on with the messages of one queue in order before it tells the loop what it did."""
@@ -98,6 +101,9 @@ class Caller:
         policy: Acts on answers.
         minimum: Fewest workers of each kind.
         maximum: Most workers of each kind.
+
+    Attributes:
+        throttle: Where calls wait when there is a limit on their rate; else None.
     """
 
     def __init__(self, group: str, scheduler: Scheduler, policy: CallPolicy, minimum: int, maximum: int) -> None:
@@ -107,10 +113,13 @@ class Caller:
         self._minimum, self._maximum = minimum, maximum
         self._tasks: TaskPool[Work] | None = None
         self._threads: ThreadPool[Work, object] | None = None
+        self.throttle: Throttle[Work] | None = None
         self._clock = asyncio.get_running_loop().time
 
     def extend(self, listener: Listener, work: Iterable[Work]) -> None:
         """Add calls of one listener."""
+        if self.throttle is not None and self.throttle.keeps(listener, work):
+            return
         if listener.is_async:
             if self._tasks is None:
                 self._tasks = TaskPool(self._scheduler, "consume", self._work, self._minimum)
@@ -119,6 +128,23 @@ class Caller:
             if self._threads is None:
                 self._threads = ThreadPool(f"aiorocketmq-{self._group}", self._call, self._called, self._minimum)
             self._threads.extend(work)
+
+    def limit_rate(self, topic: str | None, rate: float | None) -> None:
+        """Limit the messages a second that listeners are called with.
+
+        Args:
+            topic: A topic, or None for all of them together.
+            rate: Messages a second; None ends the limit.
+        """
+        if self.throttle is None:
+            from aiorocketmq.consumer.pacing import Throttle  # for those who want it
+
+            self.throttle = Throttle(self.extend, _extent)
+        self.throttle.limit(topic, rate)
+
+    def paces(self, topic: str) -> bool:
+        """Whether there is a limit on the rate of a topic's calls."""
+        return self.throttle is not None and self.throttle.limits(topic)
 
     # --- calls --------------------------------------------------------------------------------------------------------------------
 
@@ -310,9 +336,10 @@ class Caller:
 
     def take_back(self, assigned: AssignedQueue) -> list[Work]:
         """Calls of a queue that no worker task has begun, out of the backlog."""
+        early = self.throttle.take_back(assigned) if self.throttle is not None else []
         if self._tasks is None:
-            return []
-        return self._tasks.take_back(lambda work: work[0].assigned is assigned)
+            return early
+        return early + self._tasks.take_back(lambda work: work[0].assigned is assigned)
 
     @property
     def workers(self) -> int:
@@ -349,6 +376,8 @@ class Caller:
 
     def discard_backlog(self) -> None:
         """Forget the work that no worker has begun."""
+        if self.throttle is not None:
+            self.throttle.discard()
         for pool in self._pools():
             pool.discard_backlog()
 
@@ -359,8 +388,16 @@ class Caller:
 
     async def close(self, patience: float) -> None:
         """End the workers: tasks are cancelled and get `patience` seconds to end, threads end after the call in hand."""
+        if self.throttle is not None:
+            self.throttle.close()
         for pool in self._pools():
             await pool.close(patience)
+
+
+def _extent(work: Work) -> tuple[AssignedQueue, int]:
+    """The queue of a call, and how many messages it has."""
+    stretch, payload = work
+    return stretch.assigned, len(payload) if isinstance(payload, list) else 1
 
 
 def next_size(size: int, busy: int, backlog: int, minimum: int, maximum: int) -> int:

@@ -171,6 +171,9 @@ class ConcurrentService:
 
     def pause(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.pause`: workers find the queue closed, and `not_begun()` keeps what they had."""
+        if self.caller.throttle is not None:  # what waits there would be let go of in the time of others
+            for work in self.caller.throttle.take_back(assigned):
+                self._take_up(work)
 
     def resume(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.resume`."""
@@ -181,6 +184,8 @@ class ConcurrentService:
     def let_go(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.let_go`: workers leave alone what belongs to such a queue."""
         self._held = [work for work in self._held if work[0].assigned is not assigned]
+        if self.caller.throttle is not None:
+            self.caller.throttle.take_back(assigned)
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`."""

@@ -1,6 +1,7 @@
-"""What a running push consumer can be told: to pause, to go on, to use more workers (Java: `suspend`, `resume`, `updateCorePoolSize`).
+"""What a running push consumer can be told: to pause, to go on, to be slower, to use more workers (Java: `suspend`, `resume`,
+`updateCorePoolSize`).
 
-Features F6, F36.
+Features F6, F36, F48.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from aiorocketmq.consumer.client import PullingConsumer
-from aiorocketmq.consumer.settings import PushSettings
+from aiorocketmq.consumer.settings import PushSettings, messages_a_second
 from aiorocketmq.errors import ClientClosedError, ClientStateError, ConfigError
 from aiorocketmq.model.queue import MessageQueue
 
@@ -24,6 +25,7 @@ class ControlledConsumer(PullingConsumer):
 
     _subscriptions: Subscriptions
     _runtime: PushRuntime | None
+    _rates: dict[str | None, float]
 
     def suspend(self) -> None:
         """Pull no more; what was pulled is still consumed. Does nothing before the start."""
@@ -101,6 +103,41 @@ class ControlledConsumer(PullingConsumer):
             else:
                 raise ConfigError(f"{each!r} is neither a topic nor a queue", hint="give the name of a topic, or one of `assigned`")
         return topics, queues
+
+    def limit_rate(self, rate: float | None, topic: str | None = None) -> None:
+        """Limit the messages a second that listeners are called with, from now on; before the start, too, and while running.
+
+        Messages that come again count, and each of a list. What is pulled waits, and no call: workers, time-outs and stops know nothing of
+        it. With several members, each has its own limit.
+
+        Args:
+            rate: Messages a second, above 0; None ends the limit.
+            topic: A topic that is subscribed; None is all of them together. Both kinds of limits hold at the same time.
+
+        Raises:
+            ConfigError: It is no rate.
+            ClientStateError: The topic is not subscribed.
+            ClientClosedError: The consumer was stopped.
+        """
+        limit = messages_a_second("rate", rate) if rate is not None else None
+        self._life.check_loop()
+        self._life.check_not_stopped()
+        name = None
+        if topic is not None:
+            if not isinstance(topic, str):
+                raise ConfigError(f"topic {topic!r} is no name", hint="give the name of a topic; queues have no limits of their own")
+            (name,), _ = self._named([topic])
+        if limit is not None:
+            self._rates[name] = limit
+        else:
+            self._rates.pop(name, None)
+        if self._runtime is not None:
+            self._runtime.service.caller.limit_rate(name, limit)
+
+    @property
+    def rate_limits(self) -> dict[str | None, float]:
+        """The limits on the rate: topic → messages a second; None stands for all topics together."""
+        return dict(self._rates)
 
     def resize(self, concurrency: int | tuple[int, int]) -> None:
         """Change `concurrency` while running.

@@ -109,7 +109,8 @@ class OrderlyService:
             self._without_listener(assigned, messages[0])
             return None
         # A coroutine listener with manual commits is called message by message: each answer decides about all before it.
-        size = RUN_LENGTH if listener.batch == 1 and (self._settings.auto_commit or not listener.is_async) else listener.batch
+        one_by_one = (listener.is_async and not self._settings.auto_commit) or self.caller.paces(topic)
+        size = listener.batch if listener.batch > 1 or one_by_one else RUN_LENGTH
         if size > 1:
             messages += account.take(size - 1)
             # Only the retry topic holds messages of several topics.
@@ -156,9 +157,11 @@ class OrderlyService:
     def _go_on(self, run: Stretch) -> Work | None:
         """The next work of the queue, for the same worker unless it is for the other kind of them."""
         following = self._next(run.assigned)
-        if following is not None and following[0].listener.is_async != run.listener.is_async:
-            self._hand_out(following)
-            return None
+        if following is not None:
+            listener = following[0].listener
+            if listener.is_async != run.listener.is_async or self.caller.paces(listener.topic):
+                self._hand_out(following)
+                return None
         return following
 
     def ended(self, stretch: Stretch, payload: Payload, answer: object, now: float) -> Work | None:

@@ -92,6 +92,7 @@ class PushConsumer(ControlledConsumer):
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
         await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
+        rate_limit: Messages a second that listeners are called with at most, of all topics together; see `limit_rate()`.
         stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         client_rebalance: False: a broker (from 5.0) says which queues fall to this member, by the name of `allocate`, `AVG` or
@@ -143,6 +144,7 @@ class PushConsumer(ControlledConsumer):
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
         await_termination_when_shutdown: float | timedelta = 30.0,
+        rate_limit: float | None = None,
         stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         client_rebalance: bool = True,
@@ -160,6 +162,7 @@ class PushConsumer(ControlledConsumer):
         self._subscriptions = Subscriptions(settings.group, with_retry_topic=not settings.broadcasting, namespace=self._namespace)
         self._observed = Observed(settings) if settings.observed else None
         self._runtime: PushRuntime | None = None
+        self._rates = {} if settings.rate_limit is None else {None: settings.rate_limit}
         self._signalled = False
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
@@ -331,6 +334,8 @@ class PushConsumer(ControlledConsumer):
         if self._observed is not None:
             await self._observed.start(instance)
         self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
+        for topic, rate in self._rates.items():
+            runtime.service.caller.limit_rate(topic, rate)
         await runtime.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 

@@ -195,6 +195,7 @@ class PushSettings(ConsumerSettings):
     suspend_current_queue_time: float = 1.0
     consume_concurrently_max_span: int = 2000
     await_termination_when_shutdown: float = 30.0
+    rate_limit: float | None = None
     enable_trace: bool = False
     trace_topic: str | None = None
 
@@ -255,6 +256,8 @@ class PushSettings(ConsumerSettings):
             raise ConfigError(f"concurrency {self.concurrency!r} has its minimum above its maximum", hint="give (minimum, maximum)")
         whole("max_reconsume_times", self.max_reconsume_times, -1, INT32_MAX)
         whole("consume_concurrently_max_span", self.consume_concurrently_max_span, 1, 65535)
+        if self.rate_limit is not None:
+            object.__setattr__(self, "rate_limit", messages_a_second("rate_limit", self.rate_limit))
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -361,6 +364,17 @@ class PopSettings(ConsumerSettings):
     def __post_init__(self) -> None:
         ConsumerSettings.__post_init__(self)
         self._convert("invisible", MIN_INVISIBLE, MAX_INVISIBLE)
+
+
+def messages_a_second(name: str, rate: object) -> float:
+    """A limit on the rate of consuming.
+
+    Raises:
+        ConfigError: It is no number, or not above 0.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
+        raise ConfigError(f"{name} {str(rate)[:40]} is no rate", hint="give messages a second, a number above 0; None is no limit")
+    return float(rate)
 
 
 def _has_methods(given: object, names: Iterable[str]) -> bool:

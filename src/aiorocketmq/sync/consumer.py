@@ -83,6 +83,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         default_broker_id: Broker id to read from first; 0 is the master.
         skip_damaged_messages: A stored message that cannot be decoded, three tries over: True skips and logs it, False stops its queue.
         await_termination_when_shutdown: Seconds that `stop()` waits for running listeners.
+        rate_limit: Messages a second that listeners are called with at most, of all topics together; see `limit_rate()`.
         stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         client_rebalance: False: a broker (from 5.0) says which queues fall to this member, by the name of `allocate`, `AVG` or
@@ -134,6 +135,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         default_broker_id: int = 0,
         skip_damaged_messages: bool = False,
         await_termination_when_shutdown: float | timedelta = 30.0,
+        rate_limit: float | None = None,
         stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         client_rebalance: bool = True,
@@ -173,6 +175,7 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 default_broker_id=default_broker_id,
                 skip_damaged_messages=skip_damaged_messages,
                 await_termination_when_shutdown=await_termination_when_shutdown,
+                rate_limit=rate_limit,
                 stuck_after=stuck_after,
                 allocate=allocate,
                 client_rebalance=client_rebalance,
@@ -363,6 +366,28 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def paused_topics(self) -> frozenset[str]:
         """The topics that are paused; `paused()` tells the queues."""
         return self._async.paused_topics
+
+    def limit_rate(self, rate: float | None, topic: str | None = None) -> None:
+        """Limit the messages a second that listeners are called with, from now on; before the start, too, and while running.
+
+        Messages that come again count, and each of a list. What is pulled waits, and no call: workers, time-outs and stops know nothing of
+        it. With several members, each has its own limit.
+
+        Args:
+            rate: Messages a second, above 0; None ends the limit.
+            topic: A topic that is subscribed; None is all of them together. Both kinds of limits hold at the same time.
+
+        Raises:
+            ConfigError: It is no rate.
+            ClientStateError: The topic is not subscribed.
+            ClientClosedError: The consumer was stopped.
+        """
+        self._run(self._async.limit_rate, rate, topic)
+
+    @property
+    def rate_limits(self) -> dict[str | None, float]:
+        """The limits on the rate: topic → messages a second; None stands for all topics together."""
+        return self._async.rate_limits
 
     def resize(self, concurrency: int | tuple[int, int]) -> None:
         """Change `concurrency` while running.

@@ -168,8 +168,8 @@ async def test_a_stop_does_not_wait_for_what_is_paused() -> None:
     assert broker.offsets[TOPIC] == len(listener.begun), "what was held comes again"
 
 
-def consumer_of(broker: ScriptedBroker, listener: Callable[[Any], Any]) -> rmq.PushConsumer:
-    consumer = rmq.PushConsumer("ns:9876", group=GROUP, start_from=rmq.StartFrom.FIRST)
+def consumer_of(broker: ScriptedBroker, listener: Callable[[Any], Any], **settings: Any) -> rmq.PushConsumer:
+    consumer = rmq.PushConsumer("ns:9876", group=GROUP, start_from=rmq.StartFrom.FIRST, **settings)
     consumer.listen(TOPIC)(listener)
     return consumer
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiorocketmq.client.statelog import StateLog
+from aiorocketmq.core.route_table import is_logical
 from aiorocketmq.errors import BrokerNotFoundError, ProtocolError, RemotingError, RocketMQError, broker_error, broker_not_found
 from aiorocketmq.model.enums import PullStatus
 from aiorocketmq.model.filters import SubscriptionData
@@ -162,7 +163,7 @@ class PullApi:
         self.config = config
         self.options = options
         self.serialize_type = config.serialize_type
-        self._routes = routes
+        self.routes = routes
         self._scheduler = scheduler
         self._find_broker = find_broker
         self._waiting: dict[tuple[str, int], list[PullCall]] = {}
@@ -183,7 +184,7 @@ class PullApi:
 
     def transmit_when_connected(self, call: PullCall) -> None:
         """Look up and connect the call's broker, then transmit; calls for one broker share one task."""
-        key = (call.queue.broker_name, call.broker_id)
+        key = (call.broker, call.broker_id)
         waiting = self._waiting.get(key)
         if waiting is not None:
             waiting.append(call)
@@ -196,14 +197,14 @@ class PullApi:
         try:
             broker = self.find_broker(*key)
             if broker is None:
-                await self._routes.update(topic)
+                await self.routes.update(topic)
                 broker = self.find_broker(*key)
             if broker is None:
                 raise broker_not_found(key[0], topic=topic)
             try:
                 await self.remoting.connect(broker.address)
             except RemotingError:
-                self._routes.refresh_soon(topic)  # it may have moved
+                self.routes.refresh_soon(topic)  # it may have moved
                 raise
             if self.remoting.signer is not None:
                 await self.remoting.signer.fresh()
@@ -220,17 +221,21 @@ class PullCall:
 
     Attributes:
         queue: The queue.
+        broker: Name of the broker that has it.
         broker_id: Broker id to read from next, as the broker suggested.
         in_flight: True from `send()` to its outcome.
+        logical: It is a queue of a static topic, which moves from broker to broker.
     """
 
     __slots__ = (
         "_api", "_channel", "_commit_offset", "_hooked", "_lite", "_loop_time", "_max_messages", "_observer", "_offset", "_opaque",
-        "_sent_at", "_subscription", "_suspend", "_template", "broker_id", "in_flight", "queue",
+        "_sent_at", "_subscription", "_suspend", "_template", "broker", "broker_id", "in_flight", "logical", "queue",
     )  # fmt: skip
 
     def __init__(self, api: PullApi, queue: MessageQueue, observer: PullObserver) -> None:
         self.queue = queue
+        self.broker = queue.broker_name
+        self.logical = is_logical(queue)
         self.broker_id = api.options.default_broker_id
         self.in_flight = False
         self._api = api
@@ -269,7 +274,11 @@ class PullCall:
         self._commit_offset = commit_offset
         self._suspend = suspend
         self.in_flight = True
-        broker = self._api.find_broker(self.queue.broker_name, self.broker_id)
+        if self.logical:
+            self._commit_offset = -1  # brokers would take it for an offset of their own queue
+            if self.moved:
+                self.broker, self.broker_id = self._api.routes.broker_of(self.queue), self._api.options.default_broker_id
+        broker = self._api.find_broker(self.broker, self.broker_id)
         channel = self._api.remoting.channel(broker.address) if broker is not None else None
         if broker is None or channel is None or self._api.awaits_credentials:
             self._channel = None
@@ -281,6 +290,11 @@ class PullCall:
     def awaits_answer(self) -> bool:
         """The pull in flight has left: it does not wait for a connection."""
         return self.in_flight and self._channel is not None
+
+    @property
+    def moved(self) -> bool:
+        """Another broker has the queue now than the one of the last pull."""
+        return self.logical and self._api.routes.broker_of(self.queue) != self.broker
 
     def cancel(self) -> None:
         """Forget the pull in flight; its outcome will not be told. Does nothing when there is none."""
@@ -331,11 +345,11 @@ class PullCall:
         """The broker was looked up and connected, or could not be."""
         if not self.in_flight or self._channel is not None:
             return  # cancelled meanwhile, or sent again by then
-        broker = self._api.find_broker(self.queue.broker_name, self.broker_id)
+        broker = self._api.find_broker(self.broker, self.broker_id)
         channel = self._api.remoting.channel(broker.address) if broker is not None else None
         if error is not None or broker is None or channel is None:
             self.in_flight = False
-            lost = BrokerNotFoundError(f"broker {self.queue.broker_name!r} went away while it was being connected", topic=self.queue.topic)
+            lost = BrokerNotFoundError(f"broker {self.broker!r} went away while it was being connected", topic=self.queue.topic)
             self._observer.on_pull_error(error or lost)
             return
         self._transmit(channel, broker)
@@ -434,8 +448,10 @@ class PullCall:
                 self._hooked = None
                 _run_hooks(lambda hook: hook.after_response(address, request, command), self._api.remoting.hooks)
             if status is None:
+                if command.code == ResponseCode.NOT_LEADER_FOR_QUEUE:
+                    self._api.routes.refresh_soon(self.queue.topic)
                 remark = self._api.names.unwrap_text(command.remark)
-                error: RocketMQError = broker_error(command.code, remark, broker=self.queue.broker_name, topic=self.queue.topic)
+                error: RocketMQError = broker_error(command.code, remark, broker=self.broker, topic=self.queue.topic)
                 self._observer.on_pull_error(error)
                 return
             result = PullAnswer(status, self._offset, command.ext_fields, command.body, self._loop_time() - self._sent_at)

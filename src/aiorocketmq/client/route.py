@@ -21,6 +21,7 @@ from aiorocketmq.client.returns import REFRESH_AT_ONCE, ReturnWatch
 from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.core.route_table import (
+    LOGICAL_BROKER_PREFIX,
     BrokerTable,
     TopicPublishInfo,
     check_route,
@@ -173,6 +174,14 @@ class RouteService:
         """The queues to read from, or None when the topic is not known."""
         entry = self._topics.get(topic)
         return entry.subscribe if entry is not None else None
+
+    def broker_of(self, queue: MessageQueue) -> str:
+        """Name of the broker that has a queue now: of a logical one its endpoint, or the name that no broker has while that is unknown."""
+        if queue.broker_name.startswith(LOGICAL_BROKER_PREFIX):
+            entry = self._topics.get(queue.topic)
+            if entry is not None:
+                return entry.publish.broker_of(queue)
+        return queue.broker_name
 
     def record(self, topic: str) -> RouteRecord:
         """How the queries of a topic go; an empty record for one that nobody has asked for."""

@@ -59,6 +59,9 @@ class Pulling(Protocol):
     def pull(self) -> None:
         """Pull now, unless a pull is in flight or held back."""
 
+    def follow(self) -> None:
+        """The route has changed: pull where the queue is now."""
+
     def stop(self) -> None:
         """Pull no more."""
 

@@ -99,7 +99,7 @@ class LitePullMember(GroupMember):
     async def _take_up(self, wanted: frozenset[MessageQueue]) -> bool:
         for queue in wanted:
             self.queues.want(queue)
-        lanes = self._take_over.begin({queue.broker_name for queue in self.queues.waiting})
+        lanes = self._take_over.begin({self._take_over.broker_of(queue) for queue in self.queues.waiting})
         if lanes:
             await asyncio.wait(lanes, timeout=FIRST_ROUND)
         for topic in {queue.topic for queue in wanted}:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -97,7 +98,7 @@ class GroupMember(ABC):
         self.store = store_of(settings, instance)
         self.service = self._make_service()
         locks = QueueLocks(instance, scheduler, settings.group) if settings.ordered and not settings.broadcasting else None
-        self.saver = saver = OffsetSaver(self.store, scheduler, settings.group)
+        self.saver = saver = OffsetSaver(self.store, scheduler, settings.group, instance.routes.broker_of)
         self.queues = table = QueueTable(scheduler, self.service, saver, locks, instance.rebalance.wake, self._make_messages)
         self._locks = LockKeeper(table, scheduler) if locks is not None else None
         self.pulls = Pulls(
@@ -110,7 +111,8 @@ class GroupMember(ABC):
         start_offsets = self._make_start_offsets(made_at)
         ask_again = instance.rebalance.wake_later
         self._take_over = take_over = TakeOver(
-            table, scheduler, hand_over, locks, start_offsets, adopt=self._adopt, ask_again=ask_again
+            table, scheduler, hand_over, locks, start_offsets,
+            adopt=self._adopt, ask_again=ask_again, broker_of=instance.routes.broker_of,
         )  # fmt: skip
         self.rebalancer = Rebalancer(
             instance, settings, scheduler, table, hand_over, take_over,
@@ -323,7 +325,9 @@ class GroupMember(ABC):
         return self.subscriptions_table.get(topic) is not None
 
     def on_route_changed(self, topic: str, queues: tuple[MessageQueue, ...]) -> None:
-        """A subscribed topic has other queues than before: share them out."""
+        """A subscribed topic has other queues than before, or other brokers have them: share them out."""
+        for assigned in list(self.queues.owned_of(topic).values()):
+            assigned.puller.follow()
         if self.greeted:
             self.instance.rebalance.wake()
 
@@ -480,9 +484,10 @@ class GroupMember(ABC):
         Raises:
             BrokerNotFoundError: No route has the broker.
         """
-        found = self.instance.find_broker_address_in_subscribe(queue.broker_name, 0)
+        broker = self.instance.routes.broker_of(queue)
+        found = self.instance.find_broker_address_in_subscribe(broker, 0)
         if found is None:
-            raise broker_not_found(queue.broker_name, topic=queue.topic)
+            raise broker_not_found(broker, topic=queue.topic)
         return found.address
 
     async def lag(self) -> dict[MessageQueue, int]:
@@ -491,7 +496,7 @@ class GroupMember(ABC):
         async def of_broker(queues: list[MessageQueue]) -> dict[MessageQueue, int]:
             return {queue: await self.instance.broker_api.max_offset(self.master_of(queue), queue) for queue in queues}
 
-        works = {broker: of_broker(own) for broker, own in by_broker(self.queues.assigned).items()}
+        works = {broker: of_broker(own) for broker, own in by_broker(self.queues.assigned, self.instance.routes.broker_of).items()}
         found: dict[MessageQueue, int] = {}
         for outcome in (await self.scheduler.gather("lag", works)).values():
             if isinstance(outcome, Exception):
@@ -502,7 +507,7 @@ class GroupMember(ABC):
 
 
 def _listed(queues: Collection[MessageQueue]) -> str:
-    brokers = by_broker(queues)
+    brokers = Counter(queue.broker_name for queue in queues)
     if not brokers:
         return "no queue that can be read"
-    return "; ".join(f"{len(own)} queues at {broker}" for broker, own in sorted(brokers.items()))
+    return "; ".join(f"{count} queues at {broker}" for broker, count in sorted(brokers.items()))

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from aiorocketmq.client.broker_api import OFFSET_CALL_TIMEOUT
@@ -151,6 +152,7 @@ class RemoteBrokerOffsetStore:
         api: Talks to brokers.
         find_address: Finds the address that keeps a queue's offsets; gets a fresh route when it must.
         link_to: The open connection to the broker that keeps a queue's offsets, or None. Left out, connections are taken to be lasting.
+        broker_of: Name of the broker that keeps a queue's offsets; that of the queue itself if left out.
         set_zero_if_not_found: False makes brokers say "no offset" for every new group. None leaves it to them: for a young topic, all of
             which is still in memory, they answer 0, so that a queue added to a topic is read from its first message (G14).
     """
@@ -162,12 +164,14 @@ class RemoteBrokerOffsetStore:
         find_address: Callable[[MessageQueue], Awaitable[str]],
         *,
         link_to: Callable[[MessageQueue], object | None] | None = None,
+        broker_of: Callable[[MessageQueue], str] = attrgetter("broker_name"),
         set_zero_if_not_found: bool | None = None,
     ) -> None:
         self._group = group
         self._api = api
         self._find_address = find_address
         self._link_to = link_to or _lasting
+        self._broker_of = broker_of
         self._sent: dict[MessageQueue, _Sent] = {}
         self.refresh: Callable[[MessageQueue], None] = _nothing_new
         self._set_zero = set_zero_if_not_found
@@ -204,7 +208,7 @@ class RemoteBrokerOffsetStore:
             self._sent.pop(queue, None)
         by_broker: dict[str, list[MessageQueue]] = defaultdict(list)
         for queue in self._table.snapshot():
-            by_broker[queue.broker_name].append(queue)
+            by_broker[self._broker_of(queue)].append(queue)
         if confirm:
             deadline = asyncio.get_running_loop().time() + SAVE_TIMEOUT
             await asyncio.gather(*[self.persist_queues(own, deadline) for own in by_broker.values()])
@@ -516,20 +520,20 @@ def _parse(data: bytes) -> dict[MessageQueue, int]:
 
 
 def address_finder(
-    find: Callable[[str], str | None], update_route: Callable[[str], Awaitable[bool]]
+    find: Callable[[MessageQueue], str | None], update_route: Callable[[str], Awaitable[bool]]
 ) -> Callable[[MessageQueue], Awaitable[str]]:
     """Make the `find_address` of a `RemoteBrokerOffsetStore`.
 
     Args:
-        find: Address by broker name, as it is known now.
+        find: Address of the broker that has a queue, as it is known now.
         update_route: Asks the name server for a topic's route.
     """
 
     async def address_of(queue: MessageQueue) -> str:
-        address = find(queue.broker_name)
+        address = find(queue)
         if address is None:
             await update_route(queue.topic)
-            address = find(queue.broker_name)
+            address = find(queue)
         if address is None:
             raise broker_not_found(queue.broker_name, topic=queue.topic)
         return address

@@ -168,5 +168,8 @@ class _NoPulling:
     def pull(self) -> None:
         pass
 
+    def follow(self) -> None:
+        pass
+
     def stop(self) -> None:
         pass

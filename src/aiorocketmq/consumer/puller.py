@@ -167,6 +167,11 @@ class QueuePuller:
         self._call.cancel()
         self.pull()
 
+    def follow(self) -> None:
+        """The route has changed: where another broker has the queue now, pull there, and wait no longer for the answer of the old one."""
+        if not self._stopped and self._call.moved:
+            self.restart()
+
     def pull(self) -> None:
         """Send the next pull, or find out why not yet (`PullTask`)."""
         owner, call = self._owner, self._call

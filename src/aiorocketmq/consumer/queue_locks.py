@@ -63,7 +63,9 @@ class QueueLocks:
             granted.update(answer.intersection(own))
             refused.update(set(own) - answer)
 
-        await self._scheduler.gather("lock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()})
+        await self._scheduler.gather(
+            "lock", {broker: of_broker(broker, own) for broker, own in by_broker(queues, self._instance.routes.broker_of).items()}
+        )
         return granted, refused
 
     async def give_back(self, queues: Collection[MessageQueue], *, oneway: bool = True) -> None:
@@ -83,4 +85,6 @@ class QueueLocks:
             except RocketMQError as error:
                 logger.info("queues of broker %s were not unlocked, their locks run out by themselves: %s", broker, error)
 
-        await self._scheduler.gather("unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()})
+        await self._scheduler.gather(
+            "unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues, self._instance.routes.broker_of).items()}
+        )

@@ -290,7 +290,7 @@ class Rebalancer:
                 self._take_over.added(share.mine.difference(seen))
             for queue in share.mine:
                 table.want(queue)
-        brokers = {queue.broker_name for queue in table.waiting if queue.topic in mine}
+        brokers = {self._take_over.broker_of(queue) for queue in table.waiting if queue.topic in mine}
         lanes = self._take_over.begin(brokers)
         tasks: list[asyncio.Task[Any]] = [*releases, *lanes]
         if tasks:

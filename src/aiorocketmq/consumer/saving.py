@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiorocketmq.consumer")
 
 
-def by_broker(queues: Iterable[MessageQueue]) -> dict[str, list[MessageQueue]]:
-    """Queues by the name of their broker."""
+def by_broker(queues: Iterable[MessageQueue], broker_of: Callable[[MessageQueue], str]) -> dict[str, list[MessageQueue]]:
+    """Queues by the name of the broker that has them."""
     table: dict[str, list[MessageQueue]] = defaultdict(list)
     for queue in queues:
-        table[queue.broker_name].append(queue)
+        table[broker_of(queue)].append(queue)
     return table
 
 
@@ -38,12 +38,14 @@ class OffsetSaver:
         store: Keeps the offsets.
         scheduler: Makes the tasks, one for each broker.
         group: The consumer group, for the log.
+        broker_of: Name of the broker that has a queue.
 
     Attributes:
         log: What fails and lasts.
     """
 
-    def __init__(self, store: OffsetStore, scheduler: Scheduler, group: str) -> None:
+    def __init__(self, store: OffsetStore, scheduler: Scheduler, group: str, broker_of: Callable[[MessageQueue], str]) -> None:
+        self._broker_of = broker_of
         self.store = store
         self._scheduler = scheduler
         self._group = group
@@ -106,7 +108,7 @@ class OffsetSaver:
             for queue in own:
                 await store.update_consume_offset_to_broker(queue, offsets[queue])
 
-        works = {broker: at(own) for broker, own in by_broker(offsets).items()}
+        works = {broker: at(own) for broker, own in by_broker(offsets, self._broker_of).items()}
         for outcome in (await self._scheduler.gather("commit", works)).values():
             if isinstance(outcome, Exception):
                 raise outcome
@@ -127,7 +129,7 @@ class OffsetSaver:
             queues: The queues.
             deadline: Loop time at which it ends in any case.
         """
-        works = {broker: self._of_broker(broker, own, deadline) for broker, own in by_broker(queues).items()}
+        works = {broker: self._of_broker(broker, own, deadline) for broker, own in by_broker(queues, self._broker_of).items()}
         if len(works) == 1:
             await next(iter(works.values()))
         elif works:
@@ -152,7 +154,7 @@ class OffsetSaver:
             await then(own)
 
         await self._scheduler.gather(
-            "save offsets and unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues).items()}
+            "save offsets and unlock", {broker: of_broker(broker, own) for broker, own in by_broker(queues, self._broker_of).items()}
         )
 
     async def _of_broker(self, broker: str, queues: list[MessageQueue], deadline: float) -> None:

@@ -20,6 +20,7 @@ from aiorocketmq.client.scheduler import Scheduler
 from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.workers import Slot, TaskPool
+from aiorocketmq.core.route_table import is_logical
 from aiorocketmq.errors import MessageIllegalError, RocketMQError
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.names import dlq_topic, retry_topic
@@ -191,7 +192,7 @@ class SendBack:
     async def _give_back(self, message: ReceivedMessage, delay_level: int) -> RocketMQError | None:
         """None when it is safe with a broker, else why not."""
         key = message.queue.broker_name
-        if not message.unwrapped:
+        if not message.unwrapped and not is_logical(message.queue):  # its offset in the log is of a broker that need not have the queue now
             try:
                 await self._by_broker(message, delay_level)
             except RocketMQError as error:

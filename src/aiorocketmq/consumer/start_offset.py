@@ -71,7 +71,7 @@ class Committed:
 
     async def is_committed_zero(self, queue: MessageQueue) -> bool:
         """Whether a stored offset of 0 is one: brokers before 5.0 answer 0 for young queues on which the group has none."""
-        found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
+        found = self._instance.find_broker_address_in_subscribe(self._instance.routes.broker_of(queue), 0)
         if not isinstance(self._store, RemoteBrokerOffsetStore) or found is None or is_retry_topic(queue.topic):
             return True
         if not version_name(found.version).startswith(("V3_", "V4_")):
@@ -155,7 +155,8 @@ class StartOffsets:
         return await api.max_offset(address, queue), True
 
     def _address(self, queue: MessageQueue) -> str:
-        found = self._instance.find_broker_address_in_subscribe(queue.broker_name, 0)
+        broker = self._instance.routes.broker_of(queue)
+        found = self._instance.find_broker_address_in_subscribe(broker, 0)
         if found is None:
-            raise broker_not_found(queue.broker_name, topic=queue.topic)
+            raise broker_not_found(broker, topic=queue.topic)
         return found.address

@@ -27,12 +27,12 @@ def store_of(settings: ConsumerSettings, instance: ClientInstance) -> OffsetStor
         directory = local_offset_directory(settings.local_offset_store_dir, instance.client_id, names.wrap(settings.group))
         return LocalFileOffsetStore(directory, names)
 
-    def find(broker_name: str) -> str | None:
-        found = instance.find_broker_address_in_subscribe(broker_name, 0)
+    def find(queue: MessageQueue) -> str | None:
+        found = instance.find_broker_address_in_subscribe(instance.routes.broker_of(queue), 0)
         return found.address if found is not None else None
 
     def link_to(queue: MessageQueue) -> object | None:
-        address = find(queue.broker_name)
+        address = find(queue)
         return instance.remoting.channel(address) if address is not None else None
 
     return RemoteBrokerOffsetStore(
@@ -40,5 +40,6 @@ def store_of(settings: ConsumerSettings, instance: ClientInstance) -> OffsetStor
         instance.broker_api,
         address_finder(find, instance.routes.update),
         link_to=link_to,
+        broker_of=instance.routes.broker_of,
         set_zero_if_not_found=False,
     )

@@ -52,6 +52,7 @@ class TakeOver:
         start_offsets: Where they begin.
         adopt: Called with a queue that became OWNED; starts to pull it.
         ask_again: Called with the seconds after which another round is of use.
+        broker_of: Name of the broker that has a queue.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TakeOver:
         *,
         adopt: Callable[[AssignedQueue], None],
         ask_again: Callable[[float], None],
+        broker_of: Callable[[MessageQueue], str],
     ) -> None:
         self._table = table
         self._scheduler = scheduler
@@ -72,6 +74,7 @@ class TakeOver:
         self._start_offsets = start_offsets
         self._adopt = adopt
         self._ask_again = ask_again
+        self.broker_of = broker_of
         self._lanes: dict[str, asyncio.Task[bool]] = {}
         self._again: set[str] = set()
         self._added: set[MessageQueue] = set()
@@ -123,7 +126,7 @@ class TakeOver:
             del self._lanes[broker]
 
     async def _pass(self, broker: str) -> bool:
-        queues = [assigned for queue, assigned in self._table.waiting.items() if queue.broker_name == broker]
+        queues = [assigned for queue, assigned in self._table.waiting.items() if self.broker_of(queue) == broker]
         now = self._clock()
         early = self._hand_over.early([assigned.queue for assigned in queues], now)
         if early:

@@ -89,7 +89,7 @@ class FaultTable:
         for usable in (lambda name: self.available(name, now), self.reachable):
             for _ in publish.queues:
                 queue = publish.select(last_broker)
-                if usable(queue.broker_name):
+                if usable(publish.broker_of(queue)):
                     return queue
         return publish.select(last_broker)
 

@@ -1,14 +1,17 @@
 """From a route to queues and addresses: pure tables and rules.
 
 Java: `TopicPublishInfo`, `MQClientInstance.topicRouteData2TopicPublishInfo`, `topicRouteData2TopicSubscribeInfo`, `brokerAddrTable`,
-`brokerVersionTable`. Features B7, B13, B14, K11, K14, K15, K17.
+`brokerVersionTable`, `topicRouteData2EndpointsForStaticTopic`. Features B7, B13, B14, G12, K11, K14, K15, K17, K20.
+
+A static topic has logical queues, which stay what they are while brokers hand them to each other. They are named by a broker that does not
+exist; which one has a queue now is its endpoint.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +31,18 @@ MAX_NAME: Final = 511
 """Characters of a broker's name: names stand in requests, errors and logs."""
 
 
+LOGICAL_BROKER_PREFIX: Final = "__syslo__"
+"""What the broker names of logical queues begin with; the scope of the topic follows."""
+NO_ENDPOINT: Final = f"{LOGICAL_BROKER_PREFIX}none__"
+"""The broker of a logical queue that no broker has."""
+_NO_ENDPOINTS: Final[Mapping[MessageQueue, str]] = {}
+
+
+def is_logical(queue: MessageQueue) -> bool:
+    """Whether it is a queue of a static topic."""
+    return queue.broker_name.startswith(LOGICAL_BROKER_PREFIX)
+
+
 class TopicPublishInfo:
     """The queues a producer may write to, and the turn among them.
 
@@ -37,14 +52,22 @@ class TopicPublishInfo:
         queues: Queues that can be written, in the order of the route.
         order_topic: True when the name server's order configuration named the queues.
         route: The route it was made of.
+        endpoints: Static topics: logical queue → name of the broker that has it.
     """
 
-    __slots__ = ("_turn", "order_topic", "queues", "route")
+    __slots__ = ("_turn", "endpoints", "order_topic", "queues", "route")
 
-    def __init__(self, queues: tuple[MessageQueue, ...], order_topic: bool, route: TopicRouteData) -> None:
+    def __init__(
+        self,
+        queues: tuple[MessageQueue, ...],
+        order_topic: bool,
+        route: TopicRouteData,
+        endpoints: Mapping[MessageQueue, str] = _NO_ENDPOINTS,
+    ) -> None:
         self.queues = queues
         self.order_topic = order_topic
         self.route = route
+        self.endpoints = endpoints
         # A random start spreads many short-lived producers over the queues.
         self._turn = random.randrange(len(queues)) if queues else 0
 
@@ -74,6 +97,10 @@ class TopicPublishInfo:
         self._turn = (turn + 1) % size
         return queues[turn]
 
+    def broker_of(self, queue: MessageQueue) -> str:
+        """Name of the broker that has a queue: of a logical one, its endpoint."""
+        return self.endpoints.get(queue, queue.broker_name) if self.endpoints else queue.broker_name
+
     def unselect(self) -> None:
         """Give the last turn back: nothing was sent to that queue, and whoever chooses next shall get it."""
         size = len(self.queues)
@@ -93,6 +120,9 @@ def publish_info_of(topic: str, route: TopicRouteData) -> TopicPublishInfo:
         ordered = tuple(_order_queues(topic, route.order_topic_conf))
         if ordered:
             return TopicPublishInfo(ordered, True, route)
+    if route.mappings:
+        endpoints = endpoints_of(topic, route)
+        return TopicPublishInfo(tuple(endpoints), False, route, endpoints)
     masters = {broker.broker_name for broker in route.broker_datas if MASTER_ID in broker.broker_addrs}
     queues = tuple(
         MessageQueue(topic, data.broker_name, queue_id)
@@ -129,12 +159,30 @@ def _order_queues(topic: str, text: str) -> Iterator[MessageQueue]:
 
 def subscribe_queues_of(topic: str, route: TopicRouteData) -> tuple[MessageQueue, ...]:
     """The queues of a topic that can be read; a slave is enough."""
+    if route.mappings:
+        return tuple(endpoints_of(topic, route))
     return tuple(
         MessageQueue(topic, data.broker_name, queue_id)
         for data in sorted(route.queue_datas, key=lambda data: data.broker_name)
         if data.readable
         for queue_id in range(data.read_queue_nums)
     )
+
+
+def endpoints_of(topic: str, route: TopicRouteData) -> dict[MessageQueue, str]:
+    """The logical queues of a static topic, in their order, with the broker that has each.
+
+    Of two brokers that claim a queue the one with the later epoch has it; one that nobody claims is there with `NO_ENDPOINT`.
+    """
+    endpoints: dict[MessageQueue, str] = {}
+    for scope in sorted({mapping.scope for mapping in route.mappings}):
+        # By name before by epoch: of brokers with the same epoch every client takes the same one.
+        mappings = sorted((each for each in route.mappings if each.scope == scope), key=lambda each: (each.epoch, each.broker_name))
+        owners = {number: mapping.broker_name for mapping in mappings for number in mapping.current}
+        name = LOGICAL_BROKER_PREFIX + scope.removeprefix("__")
+        for number in range(max(mapping.total for mapping in mappings)):
+            endpoints[MessageQueue(topic, name, number)] = owners.get(number, NO_ENDPOINT)
+    return endpoints
 
 
 def clamp_queues(route: TopicRouteData, limit: int) -> TopicRouteData:
@@ -160,13 +208,23 @@ def check_route(topic: str, route: TopicRouteData) -> None:
         total += max(data.read_queue_nums, data.write_queue_nums)
     if total > MAX_QUEUES_PER_TOPIC:
         raise ProtocolError(f"route of topic {topic!r} claims {shown(total)} queues, the limit is {MAX_QUEUES_PER_TOPIC}")
+    totals: dict[str, int] = {}
+    for mapping in route.mappings:
+        if mapping.total < 0:
+            raise ProtocolError(f"route of topic {topic!r} gives broker {mapping.broker_name!r} a negative number of logical queues")
+        totals[mapping.scope] = max(totals.get(mapping.scope, 0), mapping.total, len(mapping.current))
+    if (total := sum(totals.values())) > MAX_QUEUES_PER_TOPIC:
+        raise ProtocolError(f"route of topic {topic!r} claims {shown(total)} logical queues, the limit is {MAX_QUEUES_PER_TOPIC}")
+    if len(route.mappings) > MAX_ADDRESSES_PER_TOPIC:
+        raise ProtocolError(f"route of topic {topic!r} maps {len(route.mappings)} brokers, the limit is {MAX_ADDRESSES_PER_TOPIC}")
     addresses = sum(len(broker.broker_addrs) for broker in route.broker_datas)
     if max(addresses, len(route.broker_datas)) > MAX_ADDRESSES_PER_TOPIC:
         raise ProtocolError(
             f"route of topic {topic!r} names {addresses} addresses of {len(route.broker_datas)} brokers, "
             f"the limit is {MAX_ADDRESSES_PER_TOPIC}"
         )
-    for name in {*(broker.broker_name for broker in route.broker_datas), *(data.broker_name for data in route.queue_datas)}:
+    names = {broker.broker_name for broker in route.broker_datas} | {data.broker_name for data in route.queue_datas}
+    for name in names | {name for mapping in route.mappings for name in (mapping.broker_name, mapping.scope)}:
         if len(name) > MAX_NAME or one_line(name) != name:
             raise ProtocolError(f"route of topic {topic!r} names a broker {shown(name)}, which no broker can be called")
     for broker in route.broker_datas:

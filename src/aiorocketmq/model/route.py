@@ -1,4 +1,4 @@
-"""What a name server says of a topic (Java: `TopicRouteData`, `QueueData`, `BrokerData`)."""
+"""What a name server says of a topic (Java: `TopicRouteData`, `QueueData`, `BrokerData`, `TopicQueueMappingInfo`)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,32 @@ class BrokerData:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueMapping:
+    """The logical queues of a static topic that one broker has.
+
+    Attributes:
+        broker_name: The broker.
+        scope: Which brokers know the topic; "__global__" for all.
+        total: Logical queues of the topic on all brokers.
+        epoch: When it was made: of two brokers that claim a queue, the later one has it.
+        current: Logical queue id → queue id on the broker.
+    """
+
+    broker_name: str
+    scope: str
+    total: int
+    epoch: int
+    current: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TopicRouteData:
-    """Where a topic lives. Two routes are compared with `==` after `sorted()`."""
+    """Where a topic lives. Two routes are compared with `==` after `sorted()`. Mappings are those of a static topic; others have none."""
 
     queue_datas: tuple[QueueData, ...] = ()
     broker_datas: tuple[BrokerData, ...] = ()
     order_topic_conf: str | None = None
+    mappings: tuple[QueueMapping, ...] = ()
 
     def sorted(self) -> TopicRouteData:
         """The same route in a fixed order, so that equal routes compare equal (feature K18)."""
@@ -53,4 +73,5 @@ class TopicRouteData:
             queue_datas=tuple(sorted(self.queue_datas, key=lambda queue: queue.broker_name)),
             broker_datas=tuple(sorted(self.broker_datas, key=lambda broker: broker.broker_name)),
             order_topic_conf=self.order_topic_conf,
+            mappings=tuple(sorted(self.mappings, key=lambda mapping: (mapping.scope, mapping.broker_name))),
         )

@@ -32,10 +32,12 @@ _NO_SUCH_QUEUE: Final = re.compile(r"queueId\[-?\d+\] is illegal", re.IGNORECASE
 
 
 def names_no_queue(error: BrokerError) -> bool:
-    """True for the refusal of a queue that the broker does not have (any more): code 29, and code 1 of brokers before 5.0.
+    """True for the refusal of a queue that the broker does not have (any more): code 501 of static topics, 29, and 1 of brokers before 5.0.
 
-    Both codes have other meanings too, so the text has to tell; nothing was stored.
+    The last two have other meanings too, so the text has to tell; nothing was stored.
     """
+    if error.code == ResponseCode.NOT_LEADER_FOR_QUEUE:
+        return True
     return error.code in _NO_QUEUE_CODES and _NO_SUCH_QUEUE.search(error.remark) is not None
 
 

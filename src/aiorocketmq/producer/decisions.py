@@ -121,7 +121,7 @@ class Decisions:
 
         Cancelling it leaves open whether the broker is told.
         """
-        broker_name = half.queue.broker_name
+        broker_name = instance.routes.broker_of(half.queue)
         try:
             address = instance.find_broker_address_in_publish(broker_name)
             if address is None:

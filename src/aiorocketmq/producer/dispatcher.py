@@ -156,7 +156,8 @@ class SendDispatcher:
         self._send_to(publish, operation, queue)
 
     def _send_to(self, publish: TopicPublishInfo, operation: SendOperation, queue: MessageQueue) -> None:
-        address = self._address_of(queue.broker_name)
+        broker = publish.broker_of(queue)
+        address = self._address_of(broker)
         channel = self._channel(address) if address is not None else None
         if channel is None or (self._waited_for and self._lobbies.has_waiting(address)):
             self._not_connected(publish, operation, queue, address)
@@ -164,8 +165,8 @@ class SendDispatcher:
         assert address is not None  # it has a channel
         operation.queue = queue
         operation.address = address
-        if self._remoting.templated:
-            operation.target.lanes[queue.broker_name] = Lane(address, channel, self._template(operation.target, queue.broker_name))
+        if self._remoting.templated and not publish.endpoints:  # logical queues of one name are on many brokers
+            operation.target.lanes[broker] = Lane(address, channel, self._template(operation.target, broker))
         self._transmit(operation, queue, channel)
 
     def _transmit(self, operation: SendOperation, queue: MessageQueue, channel: Channel) -> None:
@@ -191,7 +192,7 @@ class SendDispatcher:
             return self._commands.encode(operation.request, operation.address, hooks)
         queue = operation.queue
         assert queue is not None  # set before every try
-        template = self._template(operation.target, queue.broker_name, oneway=operation.policy.oneway)
+        template = self._template(operation.target, operation.broker_name, oneway=operation.policy.oneway)
         return template.frame(
             operation.opaque,
             queue.queue_id,
@@ -275,7 +276,7 @@ class SendDispatcher:
 
     def _not_connected(self, publish: TopicPublishInfo, operation: SendOperation, queue: MessageQueue, address: str | None) -> None:
         if operation.movable:
-            ready = self._ready_queue(operation, publish, queue.broker_name)
+            ready = self._ready_queue(operation, publish, publish.broker_of(queue))
             if ready is not None:
                 if address is not None:
                     self._lobbies.knock(address)
@@ -298,22 +299,23 @@ class SendDispatcher:
                 usable[name] = (address, channel)
         for _ in publish.queues if usable else ():
             queue = publish.select()
-            if queue.broker_name in usable:
-                return queue, *usable[queue.broker_name]
+            if (broker := publish.broker_of(queue)) in usable:
+                return queue, *usable[broker]
         return None
 
     def _no_address(self, operation: SendOperation, queue: MessageQueue) -> None:
         target = operation.target
         operation.queue = queue
+        broker = operation.broker_name
         hint = "use a queue of fetch_publish_message_queues(), and check that the broker runs"
-        error = broker_not_found(queue.broker_name, topic=target.topic, master=True, hint=hint)
-        operation.troubled().note(queue.broker_name, "", error, 0.0)
-        if operation.pinned and queue.broker_name not in target.brokers:
+        error = broker_not_found(broker, topic=target.topic, master=True, hint=hint)
+        operation.troubled().note(broker, "", error, 0.0)
+        if operation.pinned and broker not in target.brokers:
             operation.fail(error)
             return
         self._instance.routes.refresh_soon(target.topic)
         again = self.loop.time() + back_off(len(operation.troubled().attempts))
-        operation.pause(again, f"waiting for an address of {queue.broker_name}")
+        operation.pause(again, f"waiting for an address of {broker}")
 
     async def drain(self, operation: SendOperation) -> None:
         """Wait until the connection that took a one-way message has room again, so that senders do not outrun it.
@@ -344,7 +346,7 @@ class SendDispatcher:
             f"a one-way message for topic {operation.target.topic!r} may not have left: the connection to {operation.address} {text}",
             topic=operation.target.topic,
             maybe_stored=True,
-            broker=operation.queue.broker_name,
+            broker=operation.broker_name,
             cause=error,
         )
 

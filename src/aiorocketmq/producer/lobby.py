@@ -94,7 +94,7 @@ class Lobbies:
         """Let an operation wait for the connection to its broker; with other brokers to choose from, not for long."""
         operation.queue, operation.address = queue, address
         now = operation.sent_at = self._loop.time()
-        phase = f"connecting to {queue.broker_name} ({address})"
+        phase = f"connecting to {operation.broker_name} ({address})"
         self.knock(address)
         lobby = self.by_address.get(address)
         # A stopped instance connects no more: the operation ends at its deadline.
@@ -105,10 +105,8 @@ class Lobbies:
             operation.park(place, phase)
 
     def _impatient(self, operation: SendOperation) -> None:
-        queue = operation.queue
-        assert queue is not None  # it was parked with one
         error = ConnectError("no connection yet, going to another broker", address=operation.address)
-        operation.troubled().note(queue.broker_name, operation.address, error, self._loop.time() - operation.sent_at)
+        operation.troubled().note(operation.broker_name, operation.address, error, self._loop.time() - operation.sent_at)
         operation.resume()
 
     def close(self) -> list[SendOperation]:
@@ -158,12 +156,11 @@ class Lobbies:
         now = self._loop.time()
         topics: set[str] = set()
         for operation in list(lobby.waiting):
-            queue = operation.queue
-            assert queue is not None  # it was parked with one
+            broker = operation.broker_name
             topics.add(operation.target.topic)
             trouble = operation.troubled()
-            trouble.note(queue.broker_name, lobby.address, error, now - operation.sent_at)
-            trouble.tried.add(queue.broker_name)
+            trouble.note(broker, lobby.address, error, now - operation.sent_at)
+            trouble.tried.add(broker)
             operation.sent_at = now
             if operation.reply.done():
                 operation.end()
@@ -171,7 +168,7 @@ class Lobbies:
                 # The others have refused it just now.
                 operation.unpark()
                 operation.pause(now + back_off(trouble.failures + 1), "waiting before the next try")
-            elif operation.movable or self._address_of(queue.broker_name) not in (lobby.address, None):
+            elif operation.movable or self._address_of(broker) not in (lobby.address, None):
                 operation.unpark()
                 self._dispatcher.dispatch(operation)
             elif not error.retriable:

@@ -130,8 +130,12 @@ class TopicTarget:
             publish = None
         self.publish = publish
         self.lanes.clear()
-        self.brokers = tuple(dict.fromkeys([queue.broker_name for queue in publish.queues])) if publish is not None else ()
+        self.brokers = tuple(dict.fromkeys([publish.broker_of(queue) for queue in publish.queues])) if publish is not None else ()
         self.served_by = self.brokers or self.served_by
+
+    def broker_of(self, queue: MessageQueue) -> str:
+        """Name of the broker that has a queue."""
+        return self.publish.broker_of(queue) if self.publish is not None else queue.broker_name
 
     def refusal(self, response: RemotingCommand, broker: str) -> BrokerError:
         """The error of an answer that refuses a message, with the names that the user knows."""
@@ -373,7 +377,7 @@ class SendOperation:
         trouble = self.troubled()
         trouble.stored = result
         trouble.doubt = True
-        self._try_failed(BrokerError(f"status {result.status.name}", code=result.status.value, broker=result.queue.broker_name), doubt=True)
+        self._try_failed(BrokerError(f"status {result.status.name}", code=result.status.value, broker=self.broker_name), doubt=True)
 
     def _refused(self, response: RemotingCommand) -> None:
         assert self.queue is not None
@@ -383,7 +387,7 @@ class SendOperation:
             self.tries -= 1
             self.dispatcher.go_away(self)
             return
-        error = self.target.refusal(response, self.queue.broker_name)
+        error = self.target.refusal(response, self.broker_name)
         if not names_no_queue(error):
             self._try_failed(error, doubt=response.code not in REFUSALS and not isinstance(error, AccessError))
         else:
@@ -391,19 +395,19 @@ class SendOperation:
 
     def queue_gone(self, error: BrokerError) -> None:
         """Go on after a try that was refused because the broker does not have its queue (any more)."""
-        if self.pinned and self.select is None:
+        if self.pinned and self.select is None and error.code != ResponseCode.NOT_LEADER_FOR_QUEUE:
             error.hint = "the topic has fewer queues now: ask fetch_publish_message_queues() again"
             self._try_failed(error, doubt=False)
         else:
             self._misled(error)
 
     def _misled(self, error: BrokerError) -> None:
-        # The topic has fewer queues than its route says. Nothing was stored, so this is no try either; a fresh route helps.
+        # The topic has fewer queues than its route says, or they moved. Nothing was stored, so this is no try either; a fresh route helps.
         trouble = self.troubled()
         self.tries -= 1
         trouble.note(error.broker, self.address, error, max(0.0, self.dispatcher.loop.time() - self.sent_at))
         trouble.misled += 1
-        self.pinned = False  # `select` chooses again
+        self.pinned = self.pinned and error.code == ResponseCode.NOT_LEADER_FOR_QUEUE  # else `select` chooses again
         if self.reply.done():
             self.end()
         elif self.dispatcher.closed:
@@ -453,7 +457,7 @@ class SendOperation:
     @property
     def broker_name(self) -> str:
         """Broker of the try that is on the wire, or was last; "" before the first."""
-        return self.queue.broker_name if self.queue is not None else ""
+        return self.target.broker_of(self.queue) if self.queue is not None else ""
 
     @property
     def movable(self) -> bool:

@@ -44,7 +44,7 @@ class CommandFrames:
             reconsume_times=0,
             unit_mode=self._config.unit_mode,
             batch=operation.batch,
-            broker_name=queue.broker_name,
+            broker_name=operation.broker_name,
         )
         return RemotingCommand(
             RequestCode.SEND_BATCH_MESSAGE if operation.batch else RequestCode.SEND_MESSAGE_V2,

@@ -9,7 +9,7 @@ from aiorocketmq.model.enums import ConsumeType, MessageModel, MessageRequestMod
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.names import java_hash
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import Bean, decode_object, field, from_json, subscription_json, wire
 from aiorocketmq.protocol.limits import ClientId, Int64, Items, Name, OptionalName
@@ -82,6 +82,31 @@ def broker_data_to_json(broker: BrokerData) -> dict[str, Any]:
     }
 
 
+def _mapping(value: dict[Any, Any], path: str) -> QueueMapping:
+    def number(name: str, default: int | None = None) -> int:
+        return int(from_json(int, value.get(name, default), f"{path}.{name}"))
+
+    return QueueMapping(
+        broker_name=from_json(str, value.get("bname"), f"{path}.bname"),
+        scope=from_json(str, value.get("scope") or "__global__", f"{path}.scope"),
+        total=number("totalQueues"),
+        epoch=number("epoch", 0),
+        current=from_json(dict[int, int], value.get("currIdMap") or {}, f"{path}.currIdMap"),
+    )
+
+
+def _mapping_to_json(topic: str, mapping: QueueMapping) -> dict[str, Any]:
+    return {
+        "bname": mapping.broker_name,
+        "currIdMap": dict(sorted(mapping.current.items())),
+        "dirty": False,
+        "epoch": mapping.epoch,
+        "scope": mapping.scope,
+        "topic": topic,
+        "totalQueues": mapping.total,
+    }
+
+
 def decode_topic_route(data: bytes) -> TopicRouteData:
     """Read the answer to a route query.
 
@@ -93,10 +118,15 @@ def decode_topic_route(data: bytes) -> TopicRouteData:
     queues = _objects(value.get("queueDatas"), f"{path}.queueDatas")
     brokers = _objects(value.get("brokerDatas"), f"{path}.brokerDatas")
     order = value.get("orderTopicConf")
+    mappings = value.get("topicQueueMappingByBroker") or {}
+    if not isinstance(mappings, dict):
+        raise ProtocolError(f"{path}.topicQueueMappingByBroker is {str(mappings)[:60]!r}, not an object")
+    mapped = _objects(list(mappings.values()), f"{path}.topicQueueMappingByBroker")
     return TopicRouteData(
         queue_datas=tuple(_queue_data(item, f"{path}.queueDatas[{index}]") for index, item in enumerate(queues)),
         broker_datas=tuple(broker_data_from_json(item, f"{path}.brokerDatas[{index}]") for index, item in enumerate(brokers)),
         order_topic_conf=from_json(str, order, f"{path}.orderTopicConf") if order else None,
+        mappings=tuple(_mapping(item, f"{path}.topicQueueMappingByBroker[{index}]") for index, item in enumerate(mapped)),
     )
 
 
@@ -108,11 +138,12 @@ def _objects(value: Any, path: str) -> list[dict[Any, Any]]:
     return value
 
 
-def encode_topic_route(route: TopicRouteData, *, strict: bool = True) -> bytes:
+def encode_topic_route(route: TopicRouteData, *, topic: str = "", strict: bool = True) -> bytes:
     """Write the answer to a route query.
 
     Args:
         route: The route.
+        topic: The topic, which the mappings of a static one name.
         strict: Broker ids in quotes, as requesters from version 401 on want; older ones get bare numbers.
     """
     value: dict[str, Any] = {
@@ -131,6 +162,8 @@ def encode_topic_route(route: TopicRouteData, *, strict: bool = True) -> bytes:
     }
     if route.order_topic_conf:
         value["orderTopicConf"] = route.order_topic_conf
+    if route.mappings:
+        value["topicQueueMappingByBroker"] = {each.broker_name: _mapping_to_json(topic, each) for each in route.mappings}
     return fastjson.dumps(value, strict=strict)
 
 

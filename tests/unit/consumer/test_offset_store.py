@@ -396,7 +396,7 @@ async def test_address_comes_from_a_fresh_route_when_it_is_not_known() -> None:
             known["broker-a"] = "host:1"
         return True
 
-    find = address_finder(known.get, update)
+    find = address_finder(lambda queue: known.get(queue.broker_name), update)
     with pytest.raises(BrokerNotFoundError, match="broker-a"):
         await find(ONE)
     assert await find(ONE) == "host:1"

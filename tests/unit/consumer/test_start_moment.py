@@ -136,7 +136,10 @@ class Knowing:
 
     def __init__(self, low: int) -> None:
         self.low = low
-        self.broker_api = self
+        self.broker_api = self.routes = self
+
+    def broker_of(self, queue: MessageQueue) -> str:
+        return queue.broker_name
 
     def find_broker_address_in_subscribe(self, broker_name: str, broker_id: int) -> FoundBroker:
         return FoundBroker("a:1", False, 500)

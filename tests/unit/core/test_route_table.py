@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from aiorocketmq.core.clock import epoch_ms
 from aiorocketmq.core.route_table import (
     MAX_QUEUES_PER_TOPIC,
+    NO_ENDPOINT,
     BrokerTable,
     FoundBroker,
     TopicPublishInfo,
     check_route,
     choose_address,
     clamp_queues,
+    endpoints_of,
     publish_info_of,
     subscribe_queues_of,
 )
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
 
 TOPIC = "orders"
 
@@ -275,3 +277,68 @@ def test_found_brokers_follow_every_change() -> None:
     assert table.for_reading("a", 1) == FoundBroker("s:1", True, 0)
     table.retain([TopicRouteData((), (BrokerData("C", "a", {1: "s:1"}),))])
     assert table.for_reading("a", 0) == FoundBroker("s:1", True, 0)
+
+
+# --- static topics --------------------------------------------------------------------------------------------------------------------
+
+
+def mapped(*mappings: tuple[str, int, int, dict[int, int]], scope: str = "__global__") -> TopicRouteData:
+    """A route by (broker, logical queues, epoch, logical to physical id)."""
+    names = {name for name, *_ in mappings}
+    return TopicRouteData(
+        tuple(QueueData(name, 9, 9) for name in sorted(names)),
+        tuple(broker(name) for name in sorted(names)),
+        mappings=tuple(QueueMapping(name, scope, total, epoch, ids) for name, total, epoch, ids in mappings),
+    )
+
+
+@pytest.mark.feature("G12", "K20")
+def test_logical_queues_are_those_of_no_broker_and_have_one_that_serves_them() -> None:
+    route = mapped(("b", 4, 7, {2: 0, 3: 1}), ("a", 4, 7, {0: 5, 1: 6}))
+    logical = queues("__syslo__global__", 4)
+    assert list(endpoints_of(TOPIC, route).items()) == list(zip(logical, ["a", "a", "b", "b"], strict=True))
+    publish = publish_info_of(TOPIC, route)
+    assert publish.queues == subscribe_queues_of(TOPIC, route) == logical
+    assert [publish.broker_of(queue) for queue in logical] == ["a", "a", "b", "b"]
+    assert publish.broker_of(MessageQueue(TOPIC, "a", 0)) == "a"
+
+
+@pytest.mark.feature("K20")
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_latest_epoch_has_a_queue_and_the_largest_total_counts(turned: bool) -> None:
+    old, new = ("a", 3, 7, {0: 0, 1: 1, 2: 2}), ("b", 5, 9, {1: 0, 4: 1})
+    route = mapped(*((new, old) if turned else (old, new)))
+    assert list(endpoints_of(TOPIC, route).values()) == ["a", "b", "a", NO_ENDPOINT, "b"]
+    same = mapped(*((("b", 1, 7, {0: 1}), ("a", 1, 7, {0: 0})) if turned else (("a", 1, 7, {0: 0}), ("b", 1, 7, {0: 1}))))
+    assert list(endpoints_of(TOPIC, same).values()) == ["b"], "every client takes the same one"
+
+
+@pytest.mark.feature("G12")
+def test_scopes_are_topics_of_their_own_and_an_order_configuration_comes_first() -> None:
+    one, two = mapped(("a", 1, 1, {0: 0})), mapped(("b", 1, 1, {0: 0}), scope="east")
+    route = TopicRouteData(one.queue_datas, one.broker_datas, mappings=one.mappings + two.mappings)
+    assert [queue.broker_name for queue in endpoints_of(TOPIC, route)] == ["__syslo__global__", "__syslo__east"]
+    ordered = TopicRouteData(one.queue_datas, one.broker_datas, "a:2", one.mappings)
+    assert publish_info_of(TOPIC, ordered).queues == queues("a", 2)
+    assert route.sorted() == TopicRouteData(one.queue_datas, one.broker_datas, mappings=two.mappings + one.mappings).sorted()
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        QueueMapping("a", "__global__", -1, 1),
+        QueueMapping("a", "__global__", MAX_QUEUES_PER_TOPIC + 1, 1),
+        QueueMapping("a\n", "__global__", 1, 1),
+        QueueMapping("a", "x" * 600, 1, 1),
+    ],
+)
+def test_a_mapping_that_nobody_can_mean_is_refused(mapping: QueueMapping) -> None:
+    with pytest.raises(ProtocolError):
+        check_route(TOPIC, TopicRouteData(mappings=(mapping,)))
+
+
+def test_scopes_cannot_add_up_to_more_queues_than_a_topic_has() -> None:
+    halves = tuple(QueueMapping("a", scope, MAX_QUEUES_PER_TOPIC // 2 + 1, 1) for scope in "xy")
+    check_route(TOPIC, TopicRouteData(mappings=halves[:1]))
+    with pytest.raises(ProtocolError, match="logical queues"):
+        check_route(TOPIC, TopicRouteData(mappings=halves))

@@ -208,6 +208,7 @@ class Player:
         code, remark, ext, body = self._wire.ask(POP, fields)
         starts = {tuple(part.split(" ")[:2]): part.split(" ")[2] for part in ext.get("startOffsetInfo", "").split(";") if part}
         offsets = {tuple(part.split(" ")[:2]): part.split(" ")[2] for part in ext.get("msgOffsetInfo", "").split(";") if part}
+        time.sleep(0.002)  # the next pop is at another time: it is what tells receipts of one message apart
         seen = []
         for message in sorted(decode_messages(body, broker_name=self._broker_name, max_body=1 << 20), key=lambda each: each.body):
             receipt = message.properties.get("POP_CK", "")

@@ -121,6 +121,12 @@ public final class Peer {
                 return transactions.asked(request);
             case "consumer":
                 return startConsumer(request);
+            case "pop":
+                return popping(request).pop(request);
+            case "acknowledge":
+                return popping(request).acknowledge(request);
+            case "change_invisible":
+                return popping(request).change(request);
             case "received":
                 return received(request);
             case "assignment":
@@ -259,6 +265,12 @@ public final class Peer {
         consumer.setInstanceName("java-consumer-" + request.getString("id"));
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         bePatient(consumer, request);
+        if (request.containsKey("client_rebalance")) {
+            consumer.setClientRebalance(request.getBooleanValue("client_rebalance"));
+        }
+        if (request.containsKey("pop_invisible")) {
+            consumer.setPopInvisibleTime(request.getLongValue("pop_invisible"));
+        }
         if (request.getBooleanValue("broadcasting")) {
             consumer.setMessageModel(MessageModel.BROADCASTING);
         }
@@ -325,11 +337,17 @@ public final class Peer {
         return new JSONObject();
     }
 
+    /** What pops by the connections of a producer. */
+    private Popping popping(JSONObject request) {
+        DefaultMQProducer producer = producers.get(request.getString("id"));
+        return new Popping(producer.getDefaultMQProducerImpl().getMqClientFactory().getMQClientAPIImpl(), request);
+    }
+
     private JSONObject received(JSONObject request) {
         return consumers.get(request.getString("id")).drain();
     }
 
-    private static JSONObject describe(MessageExt message) {
+    static JSONObject describe(MessageExt message) {
         JSONObject told = new JSONObject();
         told.put("at", System.currentTimeMillis());
         told.put("topic", message.getTopic());

@@ -105,6 +105,7 @@ class BrokerBench:
             "127.0.0.1",
             10911,
             now_ms=lambda: self.clock.ms,
+            clients_ms=lambda: self.clock.ms,
             monotonic=lambda: self.clock.seconds,
             on_topic_change=self.changed_topics.append,
         )

@@ -12,7 +12,7 @@ from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.header import Header
+from aiorocketmq.protocol.header import Header, RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     GetConsumeStatsRequestHeader,
     GetProducerConnectionListRequestHeader,
@@ -24,6 +24,16 @@ from aiorocketmq.protocol.headers_client import (
     EndTransactionRequestHeader,
     SendMessageRequestHeaderV2,
     ViewMessageRequestHeader,
+)
+from aiorocketmq.protocol.headers_pop import (
+    AckMessageRequestHeader,
+    BatchAck,
+    BatchAckMessageRequestBody,
+    ChangeInvisibleTimeRequestHeader,
+    NotificationRequestHeader,
+    PeekMessageRequestHeader,
+    PollingInfoRequestHeader,
+    PopMessageRequestHeader,
 )
 from aiorocketmq.protocol.signing import SigningKey
 from aiorocketmq.protocol.sysflag import MessageSysFlag
@@ -183,3 +193,40 @@ async def test_replies_are_stored_where_their_sender_may_send_or_where_replies_b
         assert answer.code == ResponseCode.SYSTEM_ERROR and "is null" in (answer.remark or ""), "stored, and nobody waits for it"
         high = 2 if topic == "own" else 1
         assert guarded.bench.state.store.bounds(topic, 0) == (0, high)
+
+
+@pytest.mark.feature("M8", "H1", "H2", "H4")
+async def test_messages_are_taken_and_acknowledged_by_those_who_may_read_topic_and_group(guarded: Guarded) -> None:
+    await guarded.send()
+    receipt = f"0 {NOW} 60000 0 0 broker-a 0 0"
+
+    def pop(topic: str, group: str) -> PopMessageRequestHeader:
+        return PopMessageRequestHeader(group, topic, -1, 32, 60_000, 0, 0, 0)
+
+    def others(topic: str, group: str) -> list[tuple[int, Header]]:
+        return [
+            (RequestCode.ACK_MESSAGE, AckMessageRequestHeader(group, topic, 0, receipt, 0)),
+            (RequestCode.CHANGE_MESSAGE_INVISIBLETIME, ChangeInvisibleTimeRequestHeader(group, topic, 0, receipt, 0, 1)),
+        ]
+
+    looks: list[tuple[int, Header]] = [
+        (RequestCode.PEEK_MESSAGE, PeekMessageRequestHeader("private", -1, 32, "others")),
+        (RequestCode.NOTIFICATION, NotificationRequestHeader("others", "private", -1, 0, 0)),
+        (RequestCode.POLLING_INFO, PollingInfoRequestHeader("others", "private", -1)),
+    ]
+    for code, header in [(RequestCode.POP_MESSAGE, pop("private", "others")), *looks, *others("private", "others")]:
+        await guarded.refused(code, header)
+    for code, header in [(RequestCode.POP_MESSAGE, pop("own", "owners")), *others("own", "owners")]:
+        await guarded.refused(code, header, "Group:owners")
+    for code, header in others("%RETRY%others_private", "others"):
+        await guarded.refused(code, header)
+    assert (await guarded.ask("owner", RequestCode.POP_MESSAGE, pop("private", "owners"))).code == 0
+    for topic, group, resource in (("private", "others", "Topic:private"), ("own", "owners", "Group:owners")):
+        body = BatchAckMessageRequestBody("broker-a", [BatchAck(group, topic, "0", 0, 0, 0, NOW, 60_000, "AQ==")])
+        refused = await guarded.ask("other", RequestCode.BATCH_ACK_MESSAGE, RpcHeader(), body.encode())
+        assert refused.code == ResponseCode.NO_PERMISSION and resource in (refused.remark or "")
+    for code, header in others("private", "owners"):
+        assert (await guarded.ask("owner", code, header)).code == 0
+    for code, header in others("%RETRY%owners_private", "owners"):
+        answer = await guarded.ask("owner", code, header)
+        assert answer.code == ResponseCode.TOPIC_NOT_EXIST, "permitted, but nothing came back so far"

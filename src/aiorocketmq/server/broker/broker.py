@@ -146,6 +146,7 @@ class Broker:
             self._advertised_host,
             self._port,
             now_ms=self._now_ms,
+            clients_ms=wall_clock_ms,
             monotonic=loop.time,
             on_topic_change=lambda topic: registration.topic_changed(topic),
         )

@@ -43,6 +43,7 @@ class BrokerState:
         host: Address under which the broker is known; an IP address.
         port: Port on which it listens.
         now_ms: Wall clock in milliseconds.
+        clients_ms: The one by which clients say when they have asked: that of the computer, whatever the broker's was moved to.
         monotonic: Clock of the event loop in seconds.
         on_topic_change: Called with the name of each topic that was created or changed.
     """
@@ -54,11 +55,13 @@ class BrokerState:
         port: int,
         *,
         now_ms: Callable[[], int],
+        clients_ms: Callable[[], int],
         monotonic: Callable[[], float],
         on_topic_change: Callable[[str], None],
     ) -> None:
         self.config = config
         self.now_ms = now_ms
+        self.clients_ms = clients_ms
         self.monotonic = monotonic
         self.started_ms = now_ms()
         ip = ip_address(host)

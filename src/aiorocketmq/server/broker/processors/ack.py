@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from aiorocketmq.errors import BrokerError, ConfigError, RocketMQError, broker_error
+from aiorocketmq.model import names
 from aiorocketmq.model.receipt import ORDERED, Receipt, real_topic
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -58,7 +59,7 @@ class AckProcessor:
 
     def operations(self) -> tuple[Operation[Any, Any], ...]:
         """Its rows of the broker's table."""
-        needs = [Need(Action.SUB, kind, name) for kind, name in ((Resource.GROUP, "consumer_group"), (Resource.TOPIC, "topic"))]
+        needs = Need(Action.SUB, Resource.GROUP, "consumer_group"), Need(Action.SUB, Resource.TOPIC, _asked_topic)
         groups = Need(Action.SUB, Resource.GROUP, lambda request: {each.consumer_group for each in request.body.acks})
         topics = Need(Action.SUB, Resource.TOPIC, lambda request: {each.topic for each in request.body.acks})
         return (
@@ -190,6 +191,16 @@ class AckProcessor:
 
     def _changed(self, request: Changed, answer: ChangeInvisibleTimeResponseHeader, error: RocketMQError | None) -> None:
         request.reply(request.failure(error) if error is not None else request.answer(header=answer))
+
+
+def _asked_topic(request: Acked | Changed) -> tuple[str]:
+    """The topic that permissions are about: for a message that came back the one that it came from."""
+    header = request.header
+    for v2 in (False, True):
+        prefix = names.pop_retry_topic(header.consumer_group, "", v2=v2)
+        if header.topic.startswith(prefix):
+            return (header.topic.removeprefix(prefix),)
+    return (header.topic,)
 
 
 def _receipt(text: str) -> Receipt:

@@ -132,7 +132,7 @@ class PopProcessor:
 
     def _pop(self, request: Popped) -> RemotingCommand | None:
         header, state = request.header, self._state
-        now = state.now_ms()
+        now = state.clients_ms()
         header.born_time = header.born_time or now
         if now - header.born_time - header.poll_time > _TOO_LATE_MS:
             raise broker_error(ResponseCode.POLLING_TIMEOUT, f"the broker[{state.ip}] pop message is timeout too much")
@@ -274,7 +274,7 @@ class PopProcessor:
     def _wait(self, pop: _Pop) -> RemotingCommand | None:
         """Nothing was found: wait, or say so."""
         state, header, request = self._state, pop.header, pop.request
-        left = time_left(header, state.now_ms())
+        left = time_left(header, state.clients_ms())
         if left is None:
             return request.answer(ResponseCode.POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", pop.answer_header())
         has_room = pop.condition is None or state.filters.has_room_for(pop.condition)

@@ -99,7 +99,7 @@ class WatchProcessor:
 
     def _notify(self, request: Watched) -> RemotingCommand | None:
         header = request.header
-        header.born_time = header.born_time or self._state.now_ms()
+        header.born_time = header.born_time or self._state.clients_ms()
         check_readable(self._state, "peeking message")
         return self._told(request)
 
@@ -111,7 +111,7 @@ class WatchProcessor:
         looked_at = queues(state, topic, header.consumer_group, header.queue_id, self._choose)
         if any(self._has_messages(header, name, queue_id, codes) for name, queue_id in looked_at):
             return request.answer(header=NotificationResponseHeader(True, False))
-        left = time_left(header, state.now_ms())
+        left = time_left(header, state.clients_ms())
         if left is None:
             return request.answer(header=NotificationResponseHeader(False, False))
         if not park(state, state.pop_watchers, request, left, partial(answer_again, state, request, partial(self._told, request)), codes):

@@ -26,7 +26,7 @@ class Popper:
         self.group = group
 
     async def pop(self, **how: Any) -> dict[str, Any]:
-        return await self._peer.call("pop", **{"invisible": INVISIBLE, **self._where, **how})  # type: ignore[no-any-return]
+        return await self._peer.call("pop", **{"invisible": INVISIBLE, **self._where, **how})
 
     async def acknowledge(self, *messages: dict[str, Any]) -> str:
         receipts = [message["properties"]["POP_CK"] for message in messages]

@@ -220,6 +220,31 @@ async def test_a_reset_is_where_the_next_pop_begins(filled: BrokerBench) -> None
     assert filled.state.offsets.query("g", "t", 0) == 3
 
 
+async def test_a_reset_wakes_those_that_wait(filled: BrokerBench) -> None:
+    await pop(filled)
+    channel = FakeChannel()
+    wait(filled, channel)
+    await filled.ask(RequestCode.INVOKE_BROKER_TO_RESET_OFFSET, ResetOffsetRequestHeader("t", "g", 0, True, 0, 2))
+    await settle()
+    assert bodies(channel.replies[0]) == [b"2"]
+
+
+async def test_a_retry_topic_that_is_asked_for_itself(filled: BrokerBench) -> None:
+    await filled.send("%RETRY%h", b"x", producer_group="h")
+    answer = await pop(filled, "%RETRY%h", consumer_group="h")
+    assert answer.ext_fields["msgOffsetInfo"] == "1 0 0"
+    (message,) = messages(answer)
+    assert message.queue.topic == "%RETRY%h" and "POP_CK" not in message.properties, "as a real broker: nothing was put into its place"
+
+
+async def test_of_very_many_queues_those_with_messages_are_looked_at_in_turns(bench: BrokerBench) -> None:
+    bench.state.topics.put(TopicConfig("t", 60_000, 60_000))
+    for queue_id in (0, 30_000, 59_999):
+        await bench.send("t", b"%d" % queue_id, queue_id=queue_id)
+    assert sorted(bodies(await pop(bench))) == [b"0", b"30000", b"59999"]
+    assert len(list(bench.state.offsets.items())) == 1, "the others got no offset"
+
+
 async def test_an_offset_that_the_queue_does_not_have_is_put_right(filled: BrokerBench) -> None:
     filled.state.offsets.commit("g", "t", 0, 99)
     await settle()
@@ -591,6 +616,22 @@ async def test_a_queue_that_is_free_again_wakes(filled: BrokerBench) -> None:
     wait(filled, channel, order=True, max_msg_nums=1)
     await pass_time(filled, 60)
     assert bodies(channel.replies[1]) == [b"1"], "its time was over"
+
+
+async def test_one_that_does_not_read_is_the_last_to_be_woken(empty: BrokerBench) -> None:
+    deaf, reading = FakeChannel(), FakeChannel()
+    wait(empty, deaf)
+    wait(empty, reading)
+    deaf.reading = False
+    await empty.send("t", b"x")
+    await settle()
+    assert [bodies(answer) for answer in reading.replies] == [[b"x"]] and not deaf.replies
+
+
+async def test_a_filter_that_takes_much_memory_is_not_kept(empty: BrokerBench) -> None:
+    long = "||".join(f"tag{number}" for number in range(3000))
+    answer = await pop(empty, poll_time=10_000, exp_type="TAG", exp=long)
+    assert answer.code == ResponseCode.POLLING_FULL
 
 
 async def test_too_many_may_not_wait(empty: BrokerBench) -> None:

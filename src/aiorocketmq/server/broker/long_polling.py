@@ -170,21 +170,22 @@ class LongPolling:
 
         Args:
             topic, queue_id: Where they are parked.
-            count: How many; pulls whose peer does not read are passed over.
+            count: How many; pulls whose peer does not read are the last.
             tags_codes, properties: As for `arrived`; no codes at all wake whatever is there.
 
         Returns:
             How many there were.
         """
-        parked = self._parked.get((topic, queue_id), ())
         codes = set(tags_codes)
         stop = time.thread_time() + _TURN
         found: list[ParkedPull] = []
-        for pull in parked:
+        unread: list[ParkedPull] = []
+        for pull in self._parked.get((topic, queue_id), ()):
             if len(found) >= count:
                 break
-            if not pull.woken and (pull.owner is None or pull.owner.writable) and (not codes or pull.lets_through(codes, properties, stop)):
-                found.append(pull)
+            if not pull.woken and (not codes or pull.lets_through(codes, properties, stop)):
+                (found if pull.owner is None or pull.owner.writable else unread).append(pull)
+        found += unread[: count - len(found)]
         self._wake(found)
         return len(found)
 

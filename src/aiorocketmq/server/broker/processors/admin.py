@@ -253,6 +253,7 @@ class AdminProcessor:
     def _delete_group(self, request: Plain[DeleteSubscriptionGroupRequestHeader]) -> None:
         header = request.header
         self._state.groups.delete(header.group_name)
+        self._state.orders.forget_all(group=header.group_name)
         if header.clean_offset:
             self._state.offsets.drop(group=header.group_name)
         self._answer_when_stored(request)

@@ -96,6 +96,8 @@ class OperatorProcessor:
                 return
             request.reply(request.answer(body=ResetOffsetBody(table).encode()))
             state.polling.wake(header.topic)
+            for waiting in (state.pops, state.pop_watchers):
+                waiting.wake_group(header.topic, header.group)
 
         state.store.after_commit(stored)
         return None

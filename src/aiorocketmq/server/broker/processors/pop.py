@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 from aiorocketmq.errors import RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
-from aiorocketmq.model.receipt import NORMAL, ORDERED, Receipt, kind_of
+from aiorocketmq.model.receipt import ORDERED, Receipt, kind_of
 from aiorocketmq.model.sql92 import Condition
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -43,13 +44,15 @@ from aiorocketmq.server.broker.processors.pop_asking import (
     queues,
     time_left,
 )
-from aiorocketmq.server.broker.reading import matching
+from aiorocketmq.server.broker.reading import MAX_SQL, matching
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 from aiorocketmq.server.store.keys import encode_text
 
 _REVIVE_QUEUES: Final = 8
 """Real brokers spread check points over so many queues; here the number in a receipt means nothing."""
+_TIME: Final = 0.02
+"""Seconds of work after which a pop ends where it is, however many queues there are: others wait meanwhile."""
 _TOO_LATE_MS: Final = 500
 _OFFSET: Final = struct.Struct(">q")
 _OFFSET_AT: Final = 20
@@ -152,8 +155,12 @@ class PopProcessor:
         revive_queue = ORDERED if header.order else self._pops % _REVIVE_QUEUES
         self._pops += not header.order
         pop = _Pop(request, codes, condition, state.now_ms(), revive_queue)
+        stop = time.thread_time() + _TIME
         for name, queue_id in queues(state, topic, header.consumer_group, header.queue_id, self._choose, ordered=bool(header.order)):
             self._take(pop, name, queue_id)
+            if time.thread_time() >= stop:
+                pop.more = True
+                break
         if not pop.found:
             return self._wait(pop)
         state.store.after_commit(partial(self._taken, pop))
@@ -203,7 +210,7 @@ class PopProcessor:
             go_on_at(state, topic, group, queue_id, following)
         pop.starts.append(f"{kind} {queue_id} {start}")
         pop.messages.append(f"{kind} {queue_id} {','.join(map(str, offsets))}")
-        if kind != NORMAL:
+        if topic != header.topic:
             records = [self._as_asked(pop, record, start, kind, queue_id) for record in records]
         pop.found += records
         pop.size += sum(map(len, records))
@@ -268,7 +275,7 @@ class PopProcessor:
             request.done(error)
             return
         request.reply(request.answer(ResponseCode.SUCCESS, "FOUND", pop.answer_header(), b"".join(pop.found)))
-        if pop.rest > 0:
+        if pop.rest > 0 or pop.more:
             self._state.pops.wake(pop.header.topic, pop.header.consumer_group, pop.header.queue_id)
 
     def _wait(self, pop: _Pop) -> RemotingCommand | None:
@@ -277,7 +284,7 @@ class PopProcessor:
         left = time_left(header, state.clients_ms())
         if left is None:
             return request.answer(ResponseCode.POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", pop.answer_header())
-        has_room = pop.condition is None or state.filters.has_room_for(pop.condition)
+        has_room = len(header.exp or "") <= MAX_SQL and (pop.condition is None or state.filters.has_room_for(pop.condition))
         wants = pop.wants if pop.condition is not None else None
         resume = partial(answer_again, state, request, partial(self._answer, request))
         if not has_room or not park(state, state.pops, request, left, resume, pop.codes, wants):

@@ -31,6 +31,8 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 """Bytes of messages from several queues beyond which one request gets no more; each queue gives 256 KiB at most, or one larger message."""
 NOTHING_TAKEN: Final = PopMessageResponseHeader(0, 0, 0, 0).to_ext()
 """Fields of a failure: those of the answer, without values."""
+_MANY_QUEUES: Final = 1024
+"""Queues that one request looks at, at most."""
 _EARLY_MS: Final = 50
 """So long before its client stops waiting a request is answered."""
 _READ: Final = int(Permission.READ)
@@ -106,19 +108,29 @@ def queues(
     retry = names.pop_retry_topic(group, asked, v2=config.pop_retry_v2 and chance % 2 == 1)
     first = chance < config.pop_retry_first
     if first and not ordered:
-        yield from _all_of(state.topics.get(retry), chance)
+        yield from _all_of(state, state.topics.get(retry), chance, choose)
     if queue_id < 0:
-        yield from _all_of(topic, chance)
+        yield from _all_of(state, topic, chance, choose)
     else:
         yield asked, queue_id
     if not first and not ordered:
-        yield from _all_of(state.topics.get(retry), chance)
+        yield from _all_of(state, state.topics.get(retry), chance, choose)
 
 
-def _all_of(topic: TopicConfig | None, chance: int) -> Iterator[tuple[str, int]]:
-    if topic is not None:
-        for number in range(topic.read_queue_nums):
-            yield topic.topic_name, (chance + number) % topic.read_queue_nums
+def _all_of(state: BrokerState, topic: TopicConfig | None, chance: int, choose: Callable[[int], int]) -> Iterator[tuple[str, int]]:
+    count = topic.read_queue_nums if topic is not None else 0
+    if topic is None or not count:
+        return
+    name, left = topic.topic_name, _MANY_QUEUES
+    start = chance if count <= _MANY_QUEUES else choose(count)
+    for number in range(count):
+        queue_id = (start + number) % count
+        if count > _MANY_QUEUES and state.store.queue(name, queue_id) is None:
+            continue  # of so many queues those are passed over in which nothing was ever stored
+        yield name, queue_id
+        left -= 1
+        if not left:
+            return
 
 
 def next_offset(state: BrokerState, topic: str, group: str, queue_id: int) -> int:

@@ -32,7 +32,7 @@ from aiorocketmq.server.broker.processors.pop_asking import (
     queues,
     time_left,
 )
-from aiorocketmq.server.broker.reading import matching
+from aiorocketmq.server.broker.reading import MAX_SQL, matching
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource, operation
 
@@ -114,7 +114,9 @@ class WatchProcessor:
         left = time_left(header, state.clients_ms())
         if left is None:
             return request.answer(header=NotificationResponseHeader(False, False))
-        if not park(state, state.pop_watchers, request, left, partial(answer_again, state, request, partial(self._told, request)), codes):
+        if len(header.exp or "") > MAX_SQL or not park(
+            state, state.pop_watchers, request, left, partial(answer_again, state, request, partial(self._told, request)), codes
+        ):
             return request.answer(header=NotificationResponseHeader(False, True))
         if header.order:
             blocked = [state.orders.free_at(header.topic, header.consumer_group, number) for number in range(topic.read_queue_nums)]

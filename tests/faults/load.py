@@ -89,7 +89,7 @@ class Load:
         history: Takes what becomes of them.
         rate: Messages a second.
         keys: With more than 0 a number goes to the queue of its key, number % keys, and only when the one before it is stored: as ordered
-            messages are sent.
+            messages are sent. What fails is sent again, as no client does by itself for messages of a key.
         size: Bytes of a body.
     """
 
@@ -100,12 +100,12 @@ class Load:
         self._rate = rate
         self._size = size
         self._turns = [asyncio.Lock() for _ in range(keys)]
-        self._sends: set[asyncio.Task[None]] = set()
+        self._sends: set[asyncio.Task[object]] = set()
         self._running = True
         self._pacer = asyncio.create_task(self._pace())
 
     async def _pace(self) -> None:
-        send: Callable[[int], Coroutine[Any, Any, None]] = self._send_in_turn if self._turns else self._send
+        send: Callable[[int], Coroutine[Any, Any, object]] = self._send_in_turn if self._turns else self._send
         began, sent = time.monotonic(), 0
         while self._running:
             while sent < (time.monotonic() - began) * self._rate:
@@ -117,19 +117,25 @@ class Load:
 
     async def _send_in_turn(self, number: int) -> None:
         async with self._turns[number % len(self._turns)]:
-            await self._send(number, str(number % len(self._turns)))
+            stored = False
+            while not stored:
+                stored = await self._send(number, str(number % len(self._turns)))
+                await asyncio.sleep(0.0 if stored else 0.05)
 
-    async def _send(self, number: int, key: str | None = None) -> None:
+    async def _send(self, number: int, key: str | None = None) -> bool:
         history, began = self._history, time.monotonic()
         message = rmq.Message(self._topic, str(number).encode().ljust(self._size))
         try:
             result = await self._producer.send(message, sharding_key=key)
         except rmq.RocketMQError as error:
             history.failed[number] = error
+            return False
         else:
             if result.status is rmq.SendStatus.SEND_OK:
                 history.acknowledged[number] = history.brokers[result.queue.broker_name][number] = time.monotonic()
-        history.calls.append((began, time.monotonic()))
+            return True
+        finally:
+            history.calls.append((began, time.monotonic()))
 
     async def stop(self) -> None:
         """Send no more, and wait for what is under way."""

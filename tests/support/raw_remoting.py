@@ -11,6 +11,7 @@ from typing import Any
 
 UPDATE_AND_CREATE_TOPIC = 17
 GET_ROUTE = 105
+GET_ALL_TOPIC_CONFIG = 21
 QUERY_CONSUMER_OFFSET = 14
 UPDATE_CONSUMER_OFFSET = 15
 UPDATE_BROKER_CONFIG = 25
@@ -70,6 +71,11 @@ def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, ord
     if attributes:
         fields["attributes"] = attributes
     invoke(broker, UPDATE_AND_CREATE_TOPIC, fields)
+
+
+def knows_topic(broker: str, topic: str) -> bool:
+    """True when a broker has a configuration of the topic; slaves take them over from their masters every 10 s."""
+    return f'"{topic}"'.encode() in invoke(broker, GET_ALL_TOPIC_CONFIG)
 
 
 def send(broker: str, topic: str, queue_id: int, body: bytes, *, timeout: float = 20.0) -> float:

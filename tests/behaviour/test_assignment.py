@@ -10,11 +10,12 @@ import aiorocketmq as rmq
 from aiorocketmq.errors import BrokerError
 from aiorocketmq.model.enums import MessageRequestMode
 from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.server import LocalCluster
 from tests.support.clusters import Cluster
 from tests.support.push import Inbox, new_topic, numbered, owns, send
 from tests.support.waiting import eventually
 
-WITHOUT = ("4.9.7", "embedded")
+WITHOUT = ("4.9.7",)
 
 
 def member(cluster: Cluster, group: str, topic: str, inbox: Inbox, *, by_broker: bool, name: str) -> rmq.PushConsumer:
@@ -75,3 +76,20 @@ async def test_retries_come_where_brokers_share_out_the_queues(cluster: Cluster)
     async with cluster.producer() as producer, consumer:
         await send(producer, topic, [b"again"])
         await eventually(lambda: times == [0, 1], 60)
+
+
+@pytest.mark.feature("G11")
+async def test_an_embedded_broker_shares_out_the_queues_of_the_others_too() -> None:
+    async with LocalCluster(brokers=2) as cluster:
+        await cluster.create_topic("wide", queues=2)
+        consumer = rmq.PushConsumer(cluster.name_servers, group="wide", client_rebalance=False)
+        consumer.listen("wide")(lambda message: None)
+        async with consumer:
+            await owns(consumer, "wide", 4)
+            assert consumer.instance is not None
+            for broker in cluster.brokers:
+                told = await consumer.instance.broker_api.query_assignment(broker.address, "wide", "wide", consumer.client_id, "AVG")
+                assert told is not None
+                assert {(queue.broker_name, queue.queue_id) for queue in told} == {
+                    (each.name, number) for each in cluster.brokers for number in range(2)
+                }

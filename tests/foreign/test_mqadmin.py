@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq.model.enums import MessageRequestMode
 from tests.foreign.conftest import MqAdmin
 from tests.support.clusters import Cluster
-from tests.support.java import NEWEST
+from tests.support.java import LAST_OF_4, NEWEST
 from tests.support.waiting import eventually
 
 
@@ -57,3 +60,23 @@ async def test_topic_list_and_route_on_the_embedded_server(embedded_cluster: Clu
     assert embedded_cluster.broker_address in route
     assert embedded_cluster.broker_name in route
     assert '"writeQueueNums":3' in route
+
+
+@pytest.mark.feature("G11", "H1")
+@pytest.mark.timeout(180)
+async def test_set_consume_mode_reaches_members_that_let_brokers_share_the_queues_out(cluster: Cluster, mqadmin: MqAdmin) -> None:
+    if cluster.kind == LAST_OF_4:
+        pytest.skip("4.x has no such command")
+    topic, group = await cluster.create_topic(cluster.unique("mode"), queues=2), cluster.unique("mode")
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, client_rebalance=False)
+    consumer.listen(topic)(lambda message: None)
+    async with consumer:
+        assert consumer.instance is not None
+        ask = partial(consumer.instance.broker_api.query_assignment, cluster.broker_address, topic, group, consumer.client_id, "AVG")
+        own = {rmq.MessageQueue(topic, cluster.broker_name, number): MessageRequestMode.PULL for number in range(2)}
+        assert await ask() == own
+        said = await mqadmin(
+            "setConsumeMode", "-n", cluster.name_servers, "-b", cluster.broker_address, "-t", topic, "-g", group, "-m", "POP"
+        )
+        assert f"topic[{topic}] group[{group}] consume mode[POP]" in said
+        assert await ask() == {rmq.MessageQueue(topic, cluster.broker_name, -1): MessageRequestMode.POP}

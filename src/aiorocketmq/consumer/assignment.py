@@ -1,7 +1,8 @@
 """Queues that brokers share out (Java: `RebalanceImpl.getRebalanceResultFromBroker`, and `tryQueryAssignment` of 5.0 to 5.3).
 
 A broker from 5.0 on knows the members of a group and the queues of a topic, and says what falls to whom, and whether it is to be pulled or
-popped. Where no broker of a topic can, the members share its queues out by themselves, for as long as that lasts. Feature G11.
+popped. Where no broker of a topic can, the members share its queues out by themselves, for as long as that lasts. So they do with the
+logical queues of static topics, as a broker would name the queues that it has for them. Feature G11.
 """
 
 from __future__ import annotations
@@ -108,6 +109,10 @@ class Assignments:
             near: Address of the broker to be asked first.
         """
         state = self._topics.setdefault(topic, _Topic())
+        route = self._instance.routes.route(topic)
+        if route is not None and route.mappings:
+            state.own = True
+            return None
         versions = self._versions(topic)
         if state.refused_by is not None and state.refused_by == versions:
             return None
@@ -120,14 +125,11 @@ class Assignments:
                 state.refused_by = versions
             self._failed(topic, state, str(error), own=refused or not state.answered)
             return None
-        if told is None:
+        found = self._checked(topic, told) if told is not None else None
+        if found is None or (told and not (found.pulled or found.popped)):
             state.silent += 1
-            why = "the broker does not know the topic, the group or the strategy"
+            why = "it has named no queue of the route" if told else "the broker does not know the topic, the group or the strategy"
             self._failed(topic, state, why, own=not state.answered and state.silent >= SILENT_ROUNDS)
-            return None
-        found = self._checked(topic, told)
-        if told and not (found.pulled or found.popped):
-            self._failed(topic, state, "it has named no queue of the route", own=False)
             return None
         state.answered, state.own, state.silent = True, False, 0
         if found.complete:

@@ -16,7 +16,7 @@ from aiorocketmq.core.strategies import AllocateAveragelyByCircle, AllocateConsi
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import MessageModel, MessageRequestMode
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.bodies_client import MessageQueueAssignment, QueryAssignmentRequestBody, QueryAssignmentResponseBody
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -232,6 +232,28 @@ async def test_queues_that_are_in_no_route_are_left_out_and_the_route_is_looked_
         runtime.instance.rebalance.wake()
         await asyncio.sleep(5)
         assert owned(runtime) == {1, 7}, "an answer without any known queue is no answer"
+
+
+@virtual_time
+async def test_members_consume_what_no_broker_has_named_right_from_the_start() -> None:
+    broker, seen = SharingBroker(), Seen()
+    broker.assigned = numbered(99)
+    async with sharing(broker, seen) as runtime:
+        await eventually(lambda: owned(runtime) == {0, 1, 2, 3}, 10)
+
+
+@virtual_time
+async def test_members_share_out_the_logical_queues_of_a_static_topic() -> None:
+    """A broker would name the queues that it has for them."""
+    broker, seen = SharingBroker(), Seen()
+    static = route(4)
+    mapping = QueueMapping("broker-a", "__global__", 2, 1, {0: 0, 1: 3})
+    broker.world.routes[TOPIC] = TopicRouteData(static.queue_datas, static.broker_datas, mappings=(mapping,))
+    async with sharing(broker, seen) as runtime:
+        await eventually(lambda: owned(runtime) == {0, 1})
+        assert {queue.broker_name for queue in runtime.rebalancer.assigned if queue.topic == TOPIC} == {"__syslo__global__"}
+        assert broker.asked() == []
+        assert broker.asked(RETRY) != []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from aiorocketmq.server.broker.pop_reminders import Reminders
 from aiorocketmq.server.broker.pop_revive import Revive
 from aiorocketmq.server.broker.processors.ack import AckProcessor
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
+from aiorocketmq.server.broker.processors.assignment import AssignmentProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pop import PopProcessor
@@ -32,6 +33,7 @@ from aiorocketmq.server.broker.processors.transaction import TransactionProcesso
 from aiorocketmq.server.broker.processors.watch import WatchProcessor
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
+from aiorocketmq.server.broker.topic_queues import TopicQueues
 from aiorocketmq.server.dispatch import RequestTable
 
 NOW = 1_700_000_000_000
@@ -89,6 +91,11 @@ class Clock:
         self.seconds += seconds
 
 
+async def unreachable(request: RemotingCommand, timeout: float) -> RemotingCommand:
+    """Where a broker without sockets finds its name servers."""
+    raise AssertionError(f"nobody can be asked {request.code}")
+
+
 class BrokerBench:
     """The processors of one broker, on a store in memory or in a file.
 
@@ -116,6 +123,7 @@ class BrokerBench:
         state.offsets.load()
         state.taken.load()
         state.orders.load()
+        state.request_modes.load()
         self.schedule = Schedule(state.store, lambda: self.clock.ms, partial(restore, state))
         self.revive = Revive(state, self.schedule)
         reminders = Reminders(state, self.schedule)
@@ -135,6 +143,7 @@ class BrokerBench:
                 AckProcessor(state, reminders),
                 ClientProcessor(state),
                 AdminProcessor(state, lambda callback: callback()),
+                AssignmentProcessor(state, TopicQueues(state, unreachable, lambda name, work: None)),
             )
             for row in processor.operations()
         ]

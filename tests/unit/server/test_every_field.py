@@ -16,7 +16,7 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.recall import RecallHandle
 from aiorocketmq.model.receipt import Receipt
 from aiorocketmq.model.route import TopicRouteData
-from aiorocketmq.protocol import bodies, fastjson
+from aiorocketmq.protocol import bodies, bodies_client, fastjson
 from aiorocketmq.protocol.beans import to_json
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
@@ -59,6 +59,8 @@ BODIES: dict[int, Any] = {
     RequestCode.CHECK_CLIENT_CONFIG: bodies.CheckClientRequestBody("client", "readers", SubscriptionData("orders", "*")),
     RequestCode.LOCK_BATCH_MQ: bodies.LockBatchRequestBody("readers", "client", [QUEUE]),
     RequestCode.UNLOCK_BATCH_MQ: bodies.UnlockBatchRequestBody("readers", "client", [QUEUE]),
+    RequestCode.QUERY_ASSIGNMENT: bodies_client.QueryAssignmentRequestBody("orders", "readers", "client", "AVG"),
+    RequestCode.SET_MESSAGE_REQUEST_MODE: bodies_client.SetMessageRequestModeRequestBody("orders", "readers"),
     RequestCode.QUERY_DATA_VERSION: bodies.DataVersion(0, NOW, 1),
     RequestCode.BATCH_ACK_MESSAGE: BatchAckMessageRequestBody("broker-a", [BatchAck("readers", "orders", "0", 0, 0, 0, NOW, 1000, "AQ==")]),
 }
@@ -268,7 +270,7 @@ def rows(kind: str) -> list[int]:
 BROKER_CODES = sorted({int(code) for code in RequestCode} & {
     10, 11, 12, 14, 15, 17, 18, 21, 25, 26, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 41, 42, 43, 46, 200, 201, 202, 203, 204, 207, 208,
     215, 222, 223, 225, 300, 303, 305, 307, 309, 310, 320, 324, 325, 328, 343, 345, 351, 352, 361, 370,
-    200050, 200051, 200052, 200053, 200054, 200055, 200056, 200151,
+    400, 401, 402, 200050, 200051, 200052, 200053, 200054, 200055, 200056, 200151,
 })  # fmt: skip
 
 

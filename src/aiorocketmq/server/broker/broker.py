@@ -22,6 +22,7 @@ from aiorocketmq.server.broker.pop_revive import Revive
 from aiorocketmq.server.broker.processors.access import AccessProcessor
 from aiorocketmq.server.broker.processors.ack import AckProcessor
 from aiorocketmq.server.broker.processors.admin import AdminProcessor
+from aiorocketmq.server.broker.processors.assignment import AssignmentProcessor
 from aiorocketmq.server.broker.processors.client import ClientProcessor
 from aiorocketmq.server.broker.processors.common import restore
 from aiorocketmq.server.broker.processors.pop import PopProcessor
@@ -36,6 +37,7 @@ from aiorocketmq.server.broker.retention import Retention
 from aiorocketmq.server.broker.schedule import Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.broker.topic_admin import TopicAdmin
+from aiorocketmq.server.broker.topic_queues import TopicQueues
 from aiorocketmq.server.dispatch import Handler, RequestTable
 from aiorocketmq.server.lifecycle import to_its_end
 from aiorocketmq.server.store.records import PendingMessage, QueueLog
@@ -182,6 +184,7 @@ class Broker:
             AckProcessor(state, reminders),
             ClientProcessor(state),
             AdminProcessor(state, registration.when_registered),
+            AssignmentProcessor(state, TopicQueues(state, registration.ask, registration.spawn)),
         )
         rows = [row for processor in processors for row in processor.operations()]
         if state.access is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.errors import RocketMQError, broker_error
@@ -131,6 +131,18 @@ class Registration:
             return
         self._waiting.append(callback)
         self._wake.set()
+
+    async def ask(self, request: RemotingCommand, timeout: float) -> RemotingCommand:
+        """Ask a name server, any that answers.
+
+        Raises:
+            RemotingError: None does within `timeout` seconds.
+        """
+        return await self._client.invoke(None, request, timeout)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that asks name servers; it ends with the broker."""
+        self._tasks.spawn(name, work)
 
     def on_connect(self, address: str, channel: Channel) -> None:
         """A name server was connected."""

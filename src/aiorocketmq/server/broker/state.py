@@ -25,6 +25,7 @@ from aiorocketmq.server.broker.pop_waiting import PopWaiting
 from aiorocketmq.server.broker.questions import Questions
 from aiorocketmq.server.broker.reading import Filters
 from aiorocketmq.server.broker.registry import ClientRegistry
+from aiorocketmq.server.broker.request_modes import RequestModes
 from aiorocketmq.server.broker.stats import BrokerStats
 from aiorocketmq.server.store.schema import unusable
 from aiorocketmq.server.store.store import Store
@@ -72,6 +73,7 @@ class BrokerState:
         self.topics = Topics(config, self.store, now_ms, on_topic_change)
         self.groups = Groups(config, self.store, now_ms)
         self.offsets = ConsumerOffsets(self.store)
+        self.request_modes = RequestModes(self.store)
         self.locks = QueueLocks(monotonic, config.lock_expiry)
         self.access = Access(config.acl, self.store, config.cluster) if config.acl is not None else None
         self.notices = MemberNotices(self.groups)
@@ -104,6 +106,7 @@ class BrokerState:
             self.offsets.load()
             self.taken.load()
             self.orders.load()
+            self.request_modes.load()
             if self.access is not None:
                 self.access.load()
         except (RocketMQError, ValueError, TypeError) as error:  # what damaged pages hold is of any kind

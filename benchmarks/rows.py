@@ -69,6 +69,7 @@ ROWS = {
         _row("push", "push consume, concurrent, one message per call, `async def`", "push_concurrent"),
         _row("push_plain", "the same with a plain `def` listener on worker threads", reference="push_concurrent"),
         _row("push_ordered", "push consume, ordered"),
+        _row("lite_pull", "lite pull consume, `async for`, ÷ Java's `poll()`", against=("java",)),
         _row("latency", "send → listener latency at 200/s", metrics=(P50, P99)),
         _row("first_message", "`start()` → first message of a backlog", metrics=(SECONDS,)),
         _row("first_message_ordered", "the same, ordered", metrics=(SECONDS,)),

@@ -137,6 +137,7 @@ FAMILIES = (
             Workload(
                 "push_plain", "push consume, plain def listener", "push_plain", ("asyncio",), CONSUMED, distinct=True, variant="plain def"
             ),
+            Workload("lite_pull", "lite pull consume", "lite_pull", ("java", "asyncio"), CONSUMED, distinct=True, variant="lite pull"),
         ),
         backlog=CONSUMED,
     ),

@@ -33,6 +33,7 @@ public final class BenchPeer {
             Map.entry("request_reply", new Asks(clients)::run),
             Map.entry("push_concurrent", request -> consumes.push(request, false)),
             Map.entry("push_ordered", request -> consumes.push(request, true)),
+            Map.entry("lite_pull", consumes::litePull),
             Map.entry("first_message", consumes::firstMessage),
             Map.entry("latency", new Latency(clients)::run),
             Map.entry("idle_memory", consumes::idleMemory));

@@ -1,3 +1,4 @@
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
@@ -107,6 +108,15 @@ final class Clients {
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
             });
         }
+        return made;
+    }
+
+    /** A consumer to be polled that was not started yet, of a group that reads the topic from its beginning. */
+    DefaultLitePullConsumer pollingConsumer(String group, String topic) throws MQClientException {
+        DefaultLitePullConsumer made = new DefaultLitePullConsumer(group);
+        made.setNamesrvAddr(nameServers);
+        made.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        made.subscribe(topic, "*");
         return made;
     }
 

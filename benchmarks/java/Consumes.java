@@ -1,11 +1,13 @@
 import com.alibaba.fastjson2.JSONObject;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 
-/** The workloads of push consumers: through a backlog, to its first message, and at rest. */
+/** The workloads of consumers: through a backlog, to its first message, and at rest. */
 final class Consumes {
     private static final long IDLE_MS = 3_000;
+    private static final long POLL_MS = 1_000;
 
     private final Clients clients;
 
@@ -22,6 +24,22 @@ final class Consumes {
         try {
             Meter meter = receipts.await();
             return meter.answer(receipts.expected(), receipts.failed());
+        } finally {
+            consumer.shutdown();
+        }
+    }
+
+    /** The same through poll(), by one thread. */
+    JSONObject litePull(Request request) throws Exception {
+        Receipts receipts = new Receipts(request);
+        DefaultLitePullConsumer consumer = clients.pollingConsumer(request.group(), request.topic());
+        consumer.start();
+        try {
+            long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(Receipts.PATIENCE_SECONDS);
+            while (!receipts.complete() && System.nanoTime() < deadline) {
+                consumer.poll(POLL_MS).forEach(message -> receipts.accept(message.getBody()));
+            }
+            return receipts.await().answer(receipts.expected(), receipts.failed());
         } finally {
             consumer.shutdown();
         }

@@ -62,6 +62,10 @@ final class Receipts {
         return meter;
     }
 
+    boolean complete() {
+        return done.getCount() == 0;
+    }
+
     int expected() {
         return expected;
     }

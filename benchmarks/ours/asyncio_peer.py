@@ -21,6 +21,7 @@ CONSUMING: dict[str, Callable[[str, dict[str, Any]], Awaitable[Answer]]] = {
     "push_concurrent": consuming.push_concurrent,
     "push_plain": consuming.push_plain,
     "push_ordered": consuming.push_ordered,
+    "lite_pull": consuming.lite_pull,
     "first_message": consuming.first_message,
     "idle": idle.idle,
     "cold_start": starts.cold_start,

@@ -1,4 +1,4 @@
-"""The workloads of consuming, through the asyncio push consumer; latency from a send to the listener; a client at rest."""
+"""The workloads of consuming, through the asyncio push and lite pull consumers; latency from a send to the listener; a client at rest."""
 
 from __future__ import annotations
 
@@ -82,6 +82,26 @@ async def push_ordered(name_servers: str, request: dict[str, Any]) -> Answer:
         drain.accept(message)
 
     return await drain.run(handle)
+
+
+async def lite_pull(name_servers: str, request: dict[str, Any]) -> Answer:
+    """`async for` over a lite pull consumer."""
+    count, inspector, meter = request["count"], Inspector(request["size"], request.get("distinct", 0)), Meter()
+    topics = [request["topic"]]
+    try:
+        async with (
+            asyncio.timeout(TIMEOUT),
+            rmq.LitePullConsumer(name_servers, group=request["group"], topics=topics, start_from=rmq.StartFrom.FIRST) as consumer,
+        ):
+            async for message in consumer:
+                place = inspector.accept(message.body)
+                if place == 1:
+                    meter.begin()
+                if place == count:
+                    return meter.answer(place, inspector.failed)
+    except TimeoutError:
+        pass
+    raise TimeoutError(f"received {inspector.received} of {count} messages within {TIMEOUT:.0f} s")
 
 
 async def first_message(name_servers: str, request: dict[str, Any]) -> Answer:

@@ -91,7 +91,7 @@ TARGETS = (
         quick=frozenset({"health", "poll"}),
         base_module="aiorocketmq.sync.polling",
     ),
-    Target("aiorocketmq.consumer.pull", "PullConsumer", "pull", "BlockingClient", frozenset({"instance"}), quick=frozenset({"health"})),
+    Target("aiorocketmq.consumer.pull", "PullConsumer", "pull", "BlockingScheduled", frozenset({"instance"}), quick=frozenset({"health"})),
     Target("aiorocketmq.consumer.pop", "PopConsumer", "pop", "BlockingClient", frozenset({"instance"}), quick=frozenset({"health"})),
     Target("aiorocketmq.admin.admin", "AdminClient", "admin", "BlockingClient", quick=frozenset({"health"})),
     Target("aiorocketmq.server.local_cluster", "LocalCluster", "cluster", "BlockingClient", frozenset({"name_server"})),

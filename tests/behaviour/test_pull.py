@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,8 @@ async def test_what_a_pull_meets(cluster: Cluster) -> None:
         await send(producer, topic, [b"2"], tag="blue")
         blue = await consumer.pull(queue, 0, expression="blue")
         assert ([message.body for message in blue], blue.next_offset) == ([b"2"], 2)
+        wide = await consumer.pull(queue, 0, expression=rmq.SQL("TAGS = 'blue'"))
+        assert [message.body for message in wide] == [b"2"]
         red = await consumer.pull(queue, 0, expression="red || green")
         assert [message.body for message in red] == [b"1"]
         none = await consumer.pull(queue, 0, expression="green")
@@ -292,3 +295,46 @@ def test_a_blocking_program_pulls(cluster: Cluster) -> None:
         assert [message.body for message in result] == [b"1"]
         consumer.commit({queue: result.next_offset})
         assert consumer.committed(queue) == 1
+
+
+@pytest.mark.feature("J6")
+def test_a_blocking_call_that_runs_ends_before_the_consumer(cluster: Cluster) -> None:
+    topic, group = asyncio.run(new_topic(cluster, "held", 1)), cluster.unique("g")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(queue: rmq.MessageQueue) -> None:
+        begun.set()
+        go_on.wait(DELIVERY)
+        consumer.commit({queue: 1})
+
+    with aiorocketmq.sync.PullConsumer(cluster.name_servers, group=group) as consumer:
+        consumer.schedule(topic, work)
+        assert begun.wait(DELIVERY)
+        timer = threading.Timer(0.2, go_on.set)
+        timer.start()
+    timer.join()
+    with aiorocketmq.sync.PullConsumer(cluster.name_servers, group=group, topics=topic) as consumer:
+        (queue,) = consumer.assigned
+        assert consumer.committed(queue) == 1
+        consumer.schedule(topic, lambda _: consumer.stop())
+        deadline = time.monotonic() + DELIVERY
+        while consumer.state is not rmq.ServiceState.SHUTDOWN_ALREADY and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY
+
+
+@pytest.mark.feature("J3")
+async def test_a_group_that_broadcasts_keeps_its_offsets_in_a_file(cluster: Cluster, tmp_path: Path) -> None:
+    topic, group = await new_topic(cluster, "file", 2), cluster.unique("g")
+    fields = {"message_model": rmq.MessageModel.BROADCASTING, "local_offset_store_dir": tmp_path}
+    async with cluster.producer() as producer, pulling(cluster, group, topic, **fields) as consumer:
+        await send(producer, topic, numbered(4))
+        assert len(consumer.assigned) == 2
+        queue = min(consumer.assigned)
+        assert await consumer.committed(queue) is None
+        await consumer.commit({queue: 2})
+        (message,) = await consumer.pull(queue, 0, max_messages=1)
+        with pytest.raises(rmq.ClientStateError, match="broadcasts"):
+            await consumer.send_back(message)
+    async with pulling(cluster, group, topic, **fields) as consumer:
+        assert await consumer.committed(queue) == 2

@@ -27,6 +27,7 @@ from aiorocketmq.errors import ClientStateError, ConfigError, NotSupportedByBrok
 from aiorocketmq.model.checks import duration, whole
 from aiorocketmq.model.enums import MessageModel, ServiceState, StartFrom
 from aiorocketmq.model.filters import SQL
+from aiorocketmq.model.names import retry_topic
 from aiorocketmq.model.parsing import INT64_MAX
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
@@ -382,7 +383,7 @@ class LitePullConsumer(ReturningConsumer, PullingConsumer):
         return asyncio.get_running_loop().time()
 
     def _not_again(self) -> str:
-        if self._settings.retries or self._wanted is not None:
+        if self._wanted is not None or self._subscriptions.get(retry_topic(self.group)) is not None:
             return ""
         return super()._not_again() or "make all members of the group with retries=True"
 

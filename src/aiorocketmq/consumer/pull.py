@@ -120,12 +120,17 @@ class PullConsumer(ReturningConsumer):
 
     def _running(self) -> PullMember:
         member = self._runtime
-        if member is not None and member.schedule.is_here:
-            return member  # it may end what it has begun, be the consumer being stopped
+        if member is not None and member.stopping and member.schedule.busy:
+            self._life.check_loop()
+            return member  # what a scheduled function has begun it may end
         self._life.running()
         if member is None:
             raise ClientClosedError(f"consumer of group {self.group!r} is being stopped")
         return member
+
+    def _is_scheduled(self) -> bool:
+        """Whether a scheduled function of this consumer asks, in its task or in its thread: a stop there would wait for itself."""
+        return self._runtime is not None and self._runtime.schedule.is_here
 
     # --- which queues are shared out --------------------------------------------------------------------------------------------------
 
@@ -204,7 +209,7 @@ class PullConsumer(ReturningConsumer):
         member = self._runtime
         if member is not None:
             member.close()
-            if member.schedule.is_here:
+            if self._is_scheduled():
                 self._life.begin_stop(self._leave)  # which waits for this call
                 return
         await self._life.stop(self._leave, self._force.set)

@@ -7,6 +7,7 @@ between two calls; whoever gets it next is held up by one that runs for half a s
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -44,12 +45,11 @@ class Plan(NamedTuple):
 class _Job:
     """A queue that is called for. Mutable, slotted."""
 
-    __slots__ = ("busy", "over", "queue", "timer")
+    __slots__ = ("over", "queue", "timer")
 
     def __init__(self, queue: MessageQueue) -> None:
         self.queue = queue
         self.timer: asyncio.TimerHandle | None = None
-        self.busy = False
         self.over = False
 
 
@@ -72,7 +72,7 @@ class Schedule:
         self._group = group
         self._jobs: dict[MessageQueue, _Job] = {}
         self._ready: deque[_Job] = deque()
-        self._running: set[_Job] = set()
+        self._running: dict[MessageQueue, _Job] = {}
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -84,6 +84,11 @@ class Schedule:
     def is_here(self) -> bool:
         """Whether the running code was called from here."""
         return _HERE.get() is self
+
+    @property
+    def busy(self) -> bool:
+        """Calls are running."""
+        return bool(self._running)
 
     # --- `ConsumeService` -----------------------------------------------------------------------------------------------------------
 
@@ -110,7 +115,7 @@ class Schedule:
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`."""
-        return any(job.queue == assigned.queue for job in self._running)
+        return assigned.queue in self._running
 
     # --- calls ------------------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,8 @@ class Schedule:
         """The queue is owned: call for it, if that is planned."""
         if queue.topic in self._plans and queue not in self._jobs and not self._closed:
             job = self._jobs[queue] = _Job(queue)
-            self._due(job)
+            if queue not in self._running:  # else it was here before, and its turn comes when the call that still runs has ended
+                self._due(job)
 
     def _due(self, job: _Job) -> None:
         job.timer = None
@@ -135,14 +141,14 @@ class Schedule:
                 task = self._scheduler.spawn(f"pull {job.queue}", self._run(job, plan))
             except ClientClosedError:
                 return
-            self._running.add(job)
+            self._running[job.queue] = job
             self._idle.clear()
             task.add_done_callback(partial(self._ended, job))
 
     async def _run(self, job: _Job, plan: Plan) -> None:
         _HERE.set(self)
         queue, delay = job.queue, plan.every
-        if self._threads is None and not asyncio.iscoroutinefunction(plan.function):
+        if self._threads is None and not inspect.iscoroutinefunction(plan.function):
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"aiorocketmq-pull-{self._group}")
         try:
             answer = await call(plan.function, self._threads, queue)
@@ -163,7 +169,10 @@ class Schedule:
             job.timer = self._loop.call_later(delay, self._due, job)
 
     def _ended(self, job: _Job, _: asyncio.Task[None]) -> None:
-        self._running.discard(job)
+        del self._running[job.queue]
+        following = self._jobs.get(job.queue)
+        if following is not None and following is not job:
+            self._due(following)
         if not self._running:
             self._idle.set()
         self._pump()

@@ -446,6 +446,26 @@ class AsyncConsumer(AsyncLife, Protocol):
 C = TypeVar("C", bound=AsyncConsumer)
 
 
+class AsyncScheduled(AsyncLife, Protocol):
+    """A client that calls functions of the user's, which may stop it."""
+
+    def _is_scheduled(self) -> bool: ...
+
+
+D = TypeVar("D", bound=AsyncScheduled)
+
+
+class BlockingScheduled(BlockingClient[D]):
+    """A blocking client that calls functions of the user's: they may ask for its stop, which waits for them."""
+
+    def stop(self) -> None:
+        """Stop the client and wait until it has stopped; called by a function that it calls it begins the stop and returns."""
+        if self._async._is_scheduled():
+            threading.Thread(target=super().stop, name="aiorocketmq-stop", daemon=True).start()
+        else:
+            super().stop()
+
+
 class BlockingConsumer(BlockingClient[C]):
     """A blocking consumer: adds the way a program of its own runs one, and a stop that its own listeners may ask for."""
 

@@ -19,7 +19,7 @@ from aiorocketmq.model.filters import SQL
 from aiorocketmq.model.pulled import PullResult
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.sync.base import BlockingClient
+from aiorocketmq.sync.base import BlockingScheduled
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,7 +34,7 @@ __all__ = ["PullConsumer"]
 
 
 @final
-class PullConsumer(BlockingClient[AsyncPullConsumer]):
+class PullConsumer(BlockingScheduled[AsyncPullConsumer]):
     """Reads queues when and where the program says, and keeps the offsets of a group for it.
 
     ```python

@@ -180,8 +180,7 @@ class GroupConsumer(Watched):
         instance = self._running().instance
         name = self._namespace.unwrap(topic)
         self._namespace.check_topic(name)
-        await instance.routes.fetch(name)
-        return tuple(sorted(instance.routes.subscribe_queues(name) or ()))
+        return tuple(sorted((await instance.routes.fetch(name)).subscribe))
 
     async def min_offset(self, queue: MessageQueue) -> int:
         """The offset of the oldest message that a queue still holds, of this consumer's or any other.
@@ -191,12 +190,12 @@ class GroupConsumer(Watched):
             ClientStateError: The consumer does not run.
         """
         member, queue = self._running(), self._own(queue)
-        return await member.instance.broker_api.min_offset(member.master_of(queue), queue)
+        return await member.instance.broker_api.min_offset(await member.master_of(queue), queue)
 
     async def max_offset(self, queue: MessageQueue) -> int:
         """The offset that the next message of a queue will get; raises as `min_offset()`."""
         member, queue = self._running(), self._own(queue)
-        return await member.instance.broker_api.max_offset(member.master_of(queue), queue)
+        return await member.instance.broker_api.max_offset(await member.master_of(queue), queue)
 
     async def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
         """The offset of the first message of a queue that was stored at a time or later, that of the next one when nothing is that new.
@@ -211,7 +210,7 @@ class GroupConsumer(Watched):
             ClientStateError: The consumer does not run.
         """
         member, queue = self._running(), self._own(queue)
-        return await member.instance.broker_api.search_offset(member.master_of(queue), queue, milliseconds("at", at))
+        return await member.instance.broker_api.search_offset(await member.master_of(queue), queue, milliseconds("at", at))
 
     def _own(self, queue: object) -> MessageQueue:
         """A queue that a user gave, under the names of this consumer's namespace.

@@ -436,8 +436,7 @@ class GroupMember(ABC):
             RocketMQError: A route cannot be found out.
         """
         for topic in sorted({queue.topic for queue in queues}):
-            await self.instance.routes.fetch(topic)
-            known = self.instance.routes.subscribe_queues(topic) or ()
+            known = (await self.instance.routes.fetch(topic)).subscribe  # not from the table: a topic without subscription is forgotten
             for queue in queues:
                 if queue.topic == topic and queue not in known:
                     raise ConfigError(f"{queue} does not exist", hint=f"topic {topic!r} has {_listed(known)}")
@@ -475,26 +474,29 @@ class GroupMember(ABC):
         Raises:
             RocketMQError: The broker refused, or could not be reached.
         """
-        address, api = self.master_of(queue), self.instance.broker_api
+        address, api = await self.master_of(queue), self.instance.broker_api
         return await api.min_offset(address, queue), await api.max_offset(address, queue)
 
-    def master_of(self, queue: MessageQueue) -> str:
+    async def master_of(self, queue: MessageQueue) -> str:
         """The address that offsets are asked at.
 
         Raises:
             BrokerNotFoundError: No route has the broker.
         """
-        broker = self.instance.routes.broker_of(queue)
-        found = self.instance.find_broker_address_in_subscribe(broker, 0)
+        routes, find = self.instance.routes, self.instance.find_broker_address_in_subscribe
+        found = find(routes.broker_of(queue), 0)
+        if found is None:  # it is in no topic that is in use
+            await routes.update(queue.topic)
+            found = find(routes.broker_of(queue), 0)
         if found is None:
-            raise broker_not_found(broker, topic=queue.topic)
+            raise broker_not_found(routes.broker_of(queue), topic=queue.topic)
         return found.address
 
     async def lag(self) -> dict[MessageQueue, int]:
         """How many messages the owned queues hold behind what is consumed; raises as `ends()`."""
 
         async def of_broker(queues: list[MessageQueue]) -> dict[MessageQueue, int]:
-            return {queue: await self.instance.broker_api.max_offset(self.master_of(queue), queue) for queue in queues}
+            return {queue: await self.instance.broker_api.max_offset(await self.master_of(queue), queue) for queue in queues}
 
         works = {broker: of_broker(own) for broker, own in by_broker(self.queues.assigned, self.instance.routes.broker_of).items()}
         found: dict[MessageQueue, int] = {}

@@ -126,7 +126,7 @@ async def test_messages_have_the_logical_queue_and_its_offsets() -> None:
     async with consuming(broker, messages.append) as runtime:
         await eventually(lambda: messages)
         assert (messages[0].queue, messages[0].queue_offset) == (LOGICAL[0], 100)
-        await eventually(lambda: runtime.offsets(TOPIC)[LOGICAL[0]] == 101)
+        await eventually(lambda: runtime.offsets(TOPIC).get(LOGICAL[0]) == 101)
 
 
 @virtual_time

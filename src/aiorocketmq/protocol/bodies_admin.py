@@ -208,10 +208,12 @@ class ConsumeStatsList(Bean):
 
 
 class ConsumerOffsetWrapper(Bean):
-    """All committed offsets of a broker (43): `topic@group` → queue id → offset."""
+    """All committed offsets of a broker (43): `topic@group` → queue id → offset; from 5.x also how far was pulled, and topics by group."""
 
     offset_table: dict[str, dict[int, int]] = field(default_factory=dict)
     data_version: DataVersion | None = None
+    pull_offset_table: dict[str, dict[int, int]] | None = None
+    group_topic_map: dict[str, list[str]] | None = None
 
 
 class DelayOffsetWrapper(Bean):

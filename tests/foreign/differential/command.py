@@ -22,6 +22,9 @@ class Command(ABC):
     weight: ClassVar[int] = 10
     """How often it is drawn."""
 
+    makes: ClassVar[bool] = False
+    """A real broker makes the group that it names, whatever it answers."""
+
     number: int = 0
 
     @abstractmethod

@@ -63,7 +63,25 @@ def _wording(found: Difference) -> bool:
     return ours == theirs != 0 and found.path.rpartition(".")[2] == "remark" and MISSING not in (found.embedded, found.real)
 
 
+def _derived(found: Difference) -> bool:
+    """Java writes every getter: a time once more as a text, in its own time zone."""
+    return found.embedded == MISSING and re.search(r"TimeStampStr$", found.path) is not None
+
+
+def _stale(found: Difference) -> bool:
+    """The real one still names groups whose members do not want the topic any more."""
+    return isinstance(found.embedded, list) and isinstance(found.real, list) and set(found.embedded) < set(found.real)
+
+
+def _left_behind(found: Difference) -> bool:
+    return found.path.startswith("body.pullOffsetTable.") and found.embedded == MISSING
+
+
 RULES = (
+    Rule("fingerprints of groups that were empty", _at("IS_SUB_CHANGE", "false", "true"), ("Heartbeat",)),
+    Rule("pull offsets of deleted topics", _left_behind, ("Everything",)),
+    Rule("groups that wanted a topic", lambda found: found.path == "body.groupList" and _stale(found), ("Figures",)),
+    Rule("derived texts", _derived),
     Rule("language", _at("language", "PYTHON", "JAVA")),
     Rule("version", _at("version", 479, 513)),
     Rule("serialization", _at("serializeTypeCurrentRPC", MISSING, "JSON")),

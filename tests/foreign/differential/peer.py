@@ -82,6 +82,8 @@ class Peer:
         """Messages by the number of the command that stored them."""
         self.gone: set[str] = set()
         """Topics that were deleted once: a real broker still finds what was in them by id and key, the embedded one keeps nothing."""
+        self.made: set[str] = set()
+        """Topics to take away at the end."""
         self.absent: set[str] = {"t0", "t1", "t2", "g0", "g1", "%RETRY%g0", "%DLQ%g0"}
         """Topics and groups that are not there: a real broker makes some when it refuses a request, the embedded one does not."""
         self._lines: dict[str, Line] = {}
@@ -112,6 +114,10 @@ class Peer:
             line = self._lines[label] = Line(self.address)
             self.normal.call("address", line.address)
         return line
+
+    def is_open(self, label: str) -> bool:
+        """Whether a connection is there."""
+        return label in self._lines
 
     def hang_up(self, label: str) -> None:
         """Close a connection."""

@@ -143,6 +143,7 @@ def took_in(peer: Peer, sent: Send, fields: dict[str, str], properties: dict[str
     if len(ids) != count:
         return
     queue_id, first = int(fields["queueId"]), int(fields["queueOffset"])
+    peer.made.add(sent.topic)
     if sent.topic.startswith("=") or queue_id < 0:  # a priority in a topic that nobody may write to: both store it where nobody reads
         return
     peer.stored[sent.number] = [

@@ -61,6 +61,7 @@ class PutTopic(Command):
         )  # fmt: skip
         if seen["code"] == 0:
             peer.absent.discard(self.topic)
+            peer.made.add(self.topic)
         return seen
 
 

@@ -146,12 +146,14 @@ async def test_offset_resets(bench: BrokerBench) -> None:
     for _ in range(3):
         await bench.send("t")
         bench.clock.advance(1)
-    bench.state.config.auto_create_groups = False
-    assert (await reset(bench)).code == ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST
-    bench.state.config.auto_create_groups = True
+    assert (await reset(bench)).code == ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, "a reset makes no group"
+    bench.state.groups.find("g")
+    await settle()
     table = ResetOffsetBody.decode((await reset(bench, NOW + 1000)).body).offset_table
     assert table == {MessageQueue("t", "broker-a", number): 1 if number == 0 else 0 for number in range(4)}
     assert ResetOffsetBody.decode((await reset(bench)).body).offset_table[MessageQueue("t", "broker-a", 0)] == 3
+    assert ResetOffsetBody.decode((await reset(bench, 0, 2, 0)).body).offset_table == {MessageQueue("t", "broker-a", 0): 2}
+    assert ResetOffsetBody.decode((await reset(bench, 0, 2)).body).offset_table[MessageQueue("t", "broker-a", 0)] == 0, "that of one queue"
     assert ResetOffsetBody.decode((await reset(bench, 0, 2, 0)).body).offset_table == {MessageQueue("t", "broker-a", 0): 2}
     assert (await reset(bench, 0, 99, 0)).code == ResponseCode.SYSTEM_ERROR
     moved = await bench.pull("t", 0, group="g")

@@ -29,7 +29,7 @@ class QueueLocks:
         now = self._now()
         held = self._groups.setdefault(group, {})
         granted = []
-        for queue in queues:
+        for queue in dict.fromkeys(queues):
             owner, renewed = held.get(queue, ("", 0.0))
             if owner in ("", client_id) or now - renewed > self._expiry:
                 held[queue] = (client_id, now)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Final
 
 from aiorocketmq.server.store.records import Unit
 from aiorocketmq.server.store.store import Store
 
 _Key = tuple[str, str, int]  # topic, group, queue id
-_GONE: Final = -1
 
 
 class ConsumerOffsets:
@@ -38,7 +36,7 @@ class ConsumerOffsets:
         """Store an offset, forward or backward; False when a reset of the queue is pending and the commit is ignored."""
         if queue_id in self._resets.get((topic, group), ()) or (topic, group, queue_id) in self._resetting:
             return False
-        known = self._committed.get((topic, group), {}).get(queue_id, _GONE)
+        known = self._committed.get((topic, group), {}).get(queue_id)
         if known != offset or (topic, group, queue_id) in self._writing:
             self._put(group, topic, queue_id, offset)
         return True
@@ -100,6 +98,11 @@ class ConsumerOffsets:
     def items(self) -> Iterator[tuple[str, str, dict[int, int]]]:
         """Topic, group, and offsets by queue id."""
         for (topic, group), queues in self._committed.items():
+            yield topic, group, queues
+
+    def pulled_items(self) -> Iterator[tuple[str, str, dict[int, int]]]:
+        """The same of how far was pulled."""
+        for (topic, group), queues in self._pulled.items():
             yield topic, group, queues
 
     def drop(self, *, group: str | None = None, topic: str | None = None) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import SubscriptionData
@@ -16,6 +17,10 @@ from aiorocketmq.protocol.bodies import ConsumerData
 from aiorocketmq.remoting.channel import Channel
 
 logger = logging.getLogger("aiorocketmq.server")
+
+
+_MOST_PULLED: Final = 4096
+"""Subscriptions of pulls that are remembered."""
 
 
 @dataclass(slots=True)
@@ -73,6 +78,8 @@ class ClientRegistry:
         self._producers: dict[str, dict[Channel, Member]] = {}
         self._consumers: dict[str, ConsumerGroup] = {}
         self._fingerprints: dict[str, int] = {}
+        self._pulled: dict[tuple[str, str], tuple[SubscriptionData, str | None, int]] = {}
+        """What groups pull with by (group, topic), where pulls bring it themselves (Java: consumerCompensationTable)."""
         # The groups of each connection, producers' and consumers': a connection's end must not cost more when there are many others.
         self._groups: dict[Channel, tuple[set[str], set[str]]] = {}
 
@@ -96,6 +103,24 @@ class ClientRegistry:
         """The member of any producer group with this client id; of several connections the one whose heartbeat is the newest."""
         found = [member for members in self._producers.values() for member in members.values() if member.client_id == client_id]
         return max(found, key=lambda member: member.last_heartbeat, default=None)
+
+    def note_pulled(self, group: str, subscription: SubscriptionData, text: str | None, now_ms: int) -> None:
+        """Remember with what a group pulls a topic; told where no heartbeat says it."""
+        if len(self._pulled) >= _MOST_PULLED:
+            self._pulled.clear()
+        self._pulled[group, subscription.topic] = subscription, text, now_ms
+
+    def subscription(self, group: str, topic: str) -> SubscriptionData | None:
+        """What a group wants of a topic by its heartbeats, else by its pulls."""
+        members = self._consumers.get(group)
+        known = members.subscriptions.get(topic) if members is not None else None
+        if known is not None:
+            return known
+        pulled = self._pulled.get((group, topic))
+        if pulled is None:
+            return None
+        subscription, text, at = pulled
+        return replace(subscription, expression=text if subscription.tags and text else subscription.expression, version=at)
 
     def fingerprint_changed(self, group: str, fingerprint: int) -> bool:
         """Remember a group's heartbeat fingerprint; True when another one was known before."""
@@ -150,7 +175,7 @@ class ClientRegistry:
             self._remove_producer(producer_group, channel)
         if consumer_group:
             consumed.discard(consumer_group)
-            self._remove_consumer(consumer_group, channel)
+            self._remove_consumer(consumer_group, channel, told=True)
 
     def channel_closed(self, channel: Channel) -> None:
         """Forget every member on this connection."""
@@ -182,9 +207,10 @@ class ClientRegistry:
         if not members:
             self._producers.pop(group, None)
 
-    def _remove_consumer(self, group_name: str, channel: Channel) -> None:
+    def _remove_consumer(self, group_name: str, channel: Channel, *, told: bool = False) -> None:
+        """Take a member out; a goodbye is told to the others even when it comes from nobody who was in the group."""
         group = self._consumers.get(group_name)
-        if group is None or group.members.pop(channel, None) is None:
+        if group is None or (group.members.pop(channel, None) is None and not told):
             return
         if group.members:
             self._on_group_changed(group)

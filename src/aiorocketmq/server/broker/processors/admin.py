@@ -12,6 +12,7 @@ from aiorocketmq.model.parsing import number_or_none
 from aiorocketmq.protocol.bodies import (
     ConsumerOffsetWrapper,
     CreateTopicListRequestBody,
+    DataVersion,
     KVTable,
     SubscriptionGroupConfig,
     SubscriptionGroupList,
@@ -45,6 +46,8 @@ from aiorocketmq.server.settings import format_settings, parse_settings
 _CHANGEABLE: Final = frozenset(
     {"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable", "useServerSideResetOffset"}
 )
+_FURTHER_SYSTEM_TOPICS: Final = ("RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC", "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC")
+"""Names that real brokers keep for themselves, whether they have such a topic or not."""
 _FILTER_TYPES: Final = ("SINGLE_TAG", "MULTI_TAG")
 MAX_QUEUES: Final = 1024
 """Queues of a topic here: as many as the largest topic that every broker has, and few enough to be looked through in one go."""
@@ -227,8 +230,11 @@ class AdminProcessor:
         return request.answer(header=GetAllTopicConfigResponseHeader(len(topics)), body=body.encode())
 
     def _system_topics(self, request: Plain[RpcHeader]) -> RemotingCommand:
-        topics = [topic.topic_name for topic in self._state.topics if self._state.topics.is_system(topic.topic_name)]
-        return request.answer(body=TopicList(topics).encode())
+        state = self._state
+        topics = {topic.topic_name for topic in state.topics if state.topics.is_system(topic.topic_name)}
+        topics.update(names.SYSTEM_TOPICS, _FURTHER_SYSTEM_TOPICS)
+        topics.update((f"rmq_sys_SYNC_BROKER_MEMBER_{state.config.name}", f"rmq_sys_REVIVE_LOG_{state.config.cluster}"))
+        return request.answer(body=TopicList(sorted(topics)).encode())
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
@@ -279,8 +285,13 @@ class AdminProcessor:
     # -- offsets ------------------------------------------------------------------------------------------------------
 
     def _all_offsets(self, request: Plain[RpcHeader]) -> RemotingCommand:
-        table = {f"{topic}@{group}": dict(queues) for topic, group, queues in self._state.offsets.items()}
-        return request.answer(body=ConsumerOffsetWrapper(table).encode())
+        offsets = self._state.offsets
+        table = {f"{topic}@{group}": dict(queues) for topic, group, queues in offsets.items()}
+        pulled = {f"{topic}@{group}": dict(queues) for topic, group, queues in offsets.pulled_items()}
+        topics: dict[str, list[str]] = {}
+        for topic, group, _ in offsets.items():
+            topics.setdefault(group, []).append(topic)
+        return request.answer(body=ConsumerOffsetWrapper(table, DataVersion(timestamp=self._state.now_ms()), pulled, topics).encode())
 
     # -- the broker itself --------------------------------------------------------------------------------------------
 

@@ -105,8 +105,7 @@ class MonitorProcessor:
             if topic is None:
                 continue
             members = state.clients.consumer_group(group)
-            subscribed = members is None or not members.subscriptions or name in members.subscriptions
-            if not subscribed and name not in state.offsets.topics_of(group):
+            if members is not None and members.subscriptions and state.clients.subscription(group, name) is None:
                 continue
             for queue_id in range(topic.read_queue_nums):
                 stats.offset_table[MessageQueue(name, state.config.name, queue_id)] = self._progress(group, name, queue_id)
@@ -129,12 +128,11 @@ class MonitorProcessor:
 
     def _topics_of_group(self, request: Plain[QueryTopicsByConsumerRequestHeader]) -> RemotingCommand:
         header = request.header
-        return request.answer(body=TopicList(sorted(self._state.offsets.topics_of(header.group))).encode())
+        return request.answer(body=TopicList(sorted(self._state.offsets.topics_of(header.group)), self._state.address).encode())
 
     def _subscription(self, request: Plain[QuerySubscriptionByConsumerRequestHeader]) -> RemotingCommand:
         header = request.header
-        members = self._state.clients.consumer_group(header.group)
-        found = members.subscriptions.get(header.topic or "") if members is not None else None
+        found = self._state.clients.subscription(header.group, header.topic or "")
         return request.answer(body=QuerySubscriptionResponseBody(header.group, header.topic or "", found).encode())
 
     def _time_span(self, request: Plain[QueryConsumeTimeSpanRequestHeader]) -> RemotingCommand:
@@ -142,7 +140,7 @@ class MonitorProcessor:
         state = self._state
         spans = []
         for queue_id in range(state.topics.require(header.topic).write_queue_nums):
-            span = QueueTimeSpan(MessageQueue(header.topic, state.config.name, queue_id))
+            span = QueueTimeSpan(MessageQueue(header.topic, state.config.name, queue_id), -1, -1, -1)
             queue = state.store.queue(header.topic, queue_id)
             if queue is not None:
                 committed = state.offsets.query(header.group, header.topic, queue_id)

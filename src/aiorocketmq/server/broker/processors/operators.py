@@ -82,8 +82,11 @@ class OperatorProcessor:
         topic = state.topics.require(header.topic)
         if not state.config.server_side_reset:
             return self._reset_at_members(request, topic.write_queue_nums)
-        state.groups.require(header.group)
-        queues = range(topic.read_queue_nums) if header.queue_id < 0 else [header.queue_id]
+        if state.groups.get(header.group) is None:
+            raise broker_error(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"Group {header.group} does not exist")
+        queues = [header.queue_id]
+        if header.queue_id < 0:  # a single offset is no offset for all of them
+            header, queues = header.replace(offset=None), list(range(topic.read_queue_nums))
         table: dict[MessageQueue, int] = {}
         for queue_id in queues:
             table[MessageQueue(header.topic, state.config.name, queue_id)] = self._reset_target(header, queue_id)

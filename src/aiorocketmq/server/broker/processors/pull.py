@@ -145,9 +145,11 @@ class PullProcessor:
         group, topic = header.consumer_group, header.topic
         if header.sys_flag & PullSysFlag.SUBSCRIPTION:
             try:
-                return subscription_of(topic, header.subscription, header.expression_type or ExpressionType.TAG)
+                subscription = subscription_of(topic, header.subscription, header.expression_type or ExpressionType.TAG)
             except ConfigError as error:
                 raise broker_error(ResponseCode.SUBSCRIPTION_PARSE_FAILED, f"parse the consumer's subscription failed: {error}") from None
+            self._state.clients.note_pulled(group, subscription, header.subscription, self._state.now_ms())
+            return subscription
         members = self._state.clients.consumer_group(group)
         if members is None:
             raise broker_error(ResponseCode.SUBSCRIPTION_NOT_EXIST, f"the consumer's group info not exist, group: {group}")
@@ -181,7 +183,6 @@ class PullProcessor:
         if offset > high:
             return self._response(pull, ResponseCode.PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY", high, low, high)
         found, following = matching(state.store, queue, offset, pull.max_messages, pull.codes, pull.condition)
-        state.offsets.note_pulled(pull.group, pull.topic, pull.queue_id, following)
         if not found:
             return self._response(pull, ResponseCode.PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE", following, low, high)
         state.stats.pulled(pull.topic, pull.group, len(found))
@@ -190,6 +191,7 @@ class PullProcessor:
         return answer
 
     def _response(self, pull: _Pull, code: int, status: str, following: int, low: int, high: int) -> RemotingCommand:
+        self._state.offsets.note_pulled(pull.group, pull.topic, pull.queue_id, following)
         answer = pull.request.answer(code, status)
         answer.ext_fields = {**pull.header, "nextBeginOffset": str(following), "minOffset": str(low), "maxOffset": str(high)}
         return answer

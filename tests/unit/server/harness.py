@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -84,7 +85,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.ms = NOW
-        self.seconds = 1000.0
+        self.seconds = time.monotonic()  # as the loop, which ends what waits
 
     def advance(self, seconds: float) -> None:
         self.ms += round(seconds * 1000)

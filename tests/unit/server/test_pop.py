@@ -156,6 +156,8 @@ async def test_a_commit_that_fails_takes_nothing(filled: BrokerBench) -> None:
     assert bodies(await pop(filled)) == [b"0", b"1", b"2"]
     assert out(filled) == 3
     assert_memory_is_the_database(filled)
+    await pass_time(filled, 60)
+    assert filled.state.store.bounds(RETRY, 0) == (0, 3)
 
 
 async def test_groups_do_not_see_each_other(filled: BrokerBench) -> None:
@@ -569,15 +571,27 @@ async def test_a_message_wakes_one_of_a_group_and_whoever_leaves_some_the_next(e
     wait(empty, second)
     wait(empty, other, consumer_group="h", queue_id=1)
     assert empty.state.pops.count("t", "g", -1) == 2
+    _, undisturbed = empty.state.polling._parked["t@g@pop", -1]
     await empty.send("t", b"x")
     await settle()
     assert [bodies(answer) for answer in first.replies] == [[b"x"]] and not second.replies and not other.replies
+    assert list(empty.state.polling._parked["t@g@pop", -1]) == [undisturbed]
     wait(empty, first, max_msg_nums=1)
     for body in (b"y", b"z"):
         await empty.send("t", body, queue_id=1)
     await settle()
     assert [bodies(answer) for answer in second.replies] == [[b"y"]] and bodies(first.replies[1]) == [b"z"]
     assert bodies(other.replies[0]) == [b"y"]
+
+
+async def test_whoever_leaves_messages_wakes_the_next(filled: BrokerBench) -> None:
+    await pop(filled)
+    channel = FakeChannel()
+    wait(filled, channel)
+    filled.state.offsets.commit("g", "t", 0, 1)  # which wakes nobody
+    assert bodies(await pop(filled, max_msg_nums=1)) == [b"1"]
+    await settle()
+    assert bodies(channel.replies[0]) == [b"2"]
 
 
 async def test_a_filter_is_not_woken_for_what_it_does_not_want(empty: BrokerBench) -> None:
@@ -616,6 +630,28 @@ async def test_a_queue_that_is_free_again_wakes(filled: BrokerBench) -> None:
     wait(filled, channel, order=True, max_msg_nums=1)
     await pass_time(filled, 60)
     assert bodies(channel.replies[1]) == [b"1"], "its time was over"
+
+
+@pytest.mark.feature("H9")
+@pytest.mark.parametrize("code", [RequestCode.POP_MESSAGE, RequestCode.NOTIFICATION])
+async def test_a_queue_whose_time_is_over_wakes(filled: BrokerBench, code: int) -> None:
+    await pop(filled, order=True, invisible_time=5_000)
+    channel = FakeChannel()
+    wait(filled, channel, code, order=True)
+    await pass_time(filled, 4.9)
+    assert not channel.replies
+    await pass_time(filled, 0.1)
+    assert channel.replies[0].code == 0 and channel.replies[0].ext_fields.get("hasMsg", "true") == "true"
+
+
+@pytest.mark.feature("H9")
+async def test_a_time_that_was_made_shorter_wakes(filled: BrokerBench) -> None:
+    (first,) = receipts(await pop(filled, order=True, max_msg_nums=1))
+    channel = FakeChannel()
+    wait(filled, channel, order=True)
+    await change(filled, first, 1_000)
+    await pass_time(filled, 1)
+    assert bodies(channel.replies[0]) == [b"0", b"1", b"2"]
 
 
 async def test_one_that_does_not_read_is_the_last_to_be_woken(empty: BrokerBench) -> None:

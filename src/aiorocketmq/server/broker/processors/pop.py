@@ -27,6 +27,7 @@ from aiorocketmq.protocol.headers_pop import (
     PopMessageResponseHeader,
 )
 from aiorocketmq.protocol.message_codec import encode_stored_message
+from aiorocketmq.server.broker.long_polling import ParkedPull
 from aiorocketmq.server.broker.pop_reminders import Reminders
 from aiorocketmq.server.broker.processors.common import decode_record
 from aiorocketmq.server.broker.processors.pop_asking import (
@@ -51,7 +52,7 @@ from aiorocketmq.server.store.keys import encode_text
 
 _REVIVE_QUEUES: Final = 8
 """Real brokers spread check points over so many queues; here the number in a receipt means nothing."""
-_TIME: Final = 0.02
+_TIME: Final = 0.05
 """Seconds of work after which a pop ends where it is, however many queues there are: others wait meanwhile."""
 _TOO_LATE_MS: Final = 500
 _OFFSET: Final = struct.Struct(">q")
@@ -142,10 +143,11 @@ class PopProcessor:
         check_readable(state, "pop message")
         if header.max_msg_nums > MAX_MESSAGES:
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"the broker[{state.ip}] pop message's num is greater than {MAX_MESSAGES}")
-        return self._answer(request)
+        left = time_left(header, now)
+        return self._answer(request, 0.0 if left is None else state.monotonic() + left)
 
-    def _answer(self, request: Popped) -> RemotingCommand | None:
-        """Take what is there and answer with it after the commit, or wait."""
+    def _answer(self, request: Popped, deadline: float) -> RemotingCommand | None:
+        """Take what is there and answer with it after the commit, or wait until the loop's time is `deadline`."""
         header, state = request.header, self._state
         topic = checked_topic(state, request)
         if header.max_msg_nums < 0 or header.invisible_time < 0:
@@ -162,7 +164,7 @@ class PopProcessor:
                 pop.more = True
                 break
         if not pop.found:
-            return self._wait(pop)
+            return self._wait(pop, deadline)
         state.store.after_commit(partial(self._taken, pop))
         return None
 
@@ -278,16 +280,15 @@ class PopProcessor:
         if pop.rest > 0 or pop.more:
             self._state.pops.wake(pop.header.topic, pop.header.consumer_group, pop.header.queue_id)
 
-    def _wait(self, pop: _Pop) -> RemotingCommand | None:
+    def _wait(self, pop: _Pop, deadline: float) -> RemotingCommand | None:
         """Nothing was found: wait, or say so."""
         state, header, request = self._state, pop.header, pop.request
-        left = time_left(header, state.clients_ms())
-        if left is None:
+        if deadline <= state.monotonic():
             return request.answer(ResponseCode.POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", pop.answer_header())
         has_room = len(header.exp or "") <= MAX_SQL and (pop.condition is None or state.filters.has_room_for(pop.condition))
         wants = pop.wants if pop.condition is not None else None
-        resume = partial(answer_again, state, request, partial(self._answer, request))
-        if not has_room or not park(state, state.pops, request, left, resume, pop.codes, wants):
+        resume = partial(answer_again, state, request, partial(self._answer, request, deadline))
+        if not has_room or not park(state.pops, request, ParkedPull(pop.codes, deadline, resume, request.channel, wants)):
             return request.answer(ResponseCode.POLLING_FULL, "NO_MESSAGE_IN_QUEUE", pop.answer_header())
         if pop.more:  # in the next turn of the loop: there may be any number of messages that nobody wants
             asyncio.get_running_loop().call_soon(state.pops.wake, header.topic, header.consumer_group, header.queue_id)

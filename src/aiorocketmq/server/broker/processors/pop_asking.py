@@ -151,18 +151,9 @@ def time_left(header: Waits, now: int) -> float | None:
     return min(left, header.poll_time) / 1000 if header.poll_time > 0 and left >= 0 else None
 
 
-def park(
-    state: BrokerState,
-    waiting: PopWaiting,
-    request: Popped | Watched,
-    left: float,
-    resume: Callable[[], None],
-    codes: frozenset[int],
-    wants: Callable[[bytes], bool] | None = None,
-) -> bool:
+def park(waiting: PopWaiting, request: Popped | Watched, parked: ParkedPull) -> bool:
     """Let a request wait; False when too many do."""
     header = request.header
-    parked = ParkedPull(codes, state.monotonic() + left, resume, request.channel, wants)
     return waiting.park(header.topic, header.consumer_group, header.queue_id, parked)
 
 

@@ -17,6 +17,7 @@ from aiorocketmq.protocol.headers_pop import (
     PollingInfoResponseHeader,
     PopMessageResponseHeader,
 )
+from aiorocketmq.server.broker.long_polling import ParkedPull
 from aiorocketmq.server.broker.pop_reminders import Reminders
 from aiorocketmq.server.broker.processors.pop_asking import (
     MAX_MESSAGES,
@@ -98,25 +99,25 @@ class WatchProcessor:
         return request.answer(ResponseCode.SUCCESS, "FOUND", info, b"".join(found))
 
     def _notify(self, request: Watched) -> RemotingCommand | None:
-        header = request.header
-        header.born_time = header.born_time or self._state.clients_ms()
+        header, now = request.header, self._state.clients_ms()
+        header.born_time = header.born_time or now
         check_readable(self._state, "peeking message")
-        return self._told(request)
+        left = time_left(header, now)
+        return self._told(request, 0.0 if left is None else self._state.monotonic() + left)
 
-    def _told(self, request: Watched) -> RemotingCommand | None:
-        """Say that there is something, or wait for it."""
+    def _told(self, request: Watched, deadline: float) -> RemotingCommand | None:
+        """Say that there is something, or wait for it until the loop's time is `deadline`."""
         state, header = self._state, request.header
         topic = checked_topic(state, request)
         codes, _ = filter_in(state, header)
         looked_at = queues(state, topic, header.consumer_group, header.queue_id, self._choose)
         if any(self._has_messages(header, name, queue_id, codes) for name, queue_id in looked_at):
             return request.answer(header=NotificationResponseHeader(True, False))
-        left = time_left(header, state.clients_ms())
-        if left is None:
+        if deadline <= state.monotonic():
             return request.answer(header=NotificationResponseHeader(False, False))
-        if len(header.exp or "") > MAX_SQL or not park(
-            state, state.pop_watchers, request, left, partial(answer_again, state, request, partial(self._told, request)), codes
-        ):
+        resume = partial(answer_again, state, request, partial(self._told, request, deadline))
+        has_room = len(header.exp or "") <= MAX_SQL
+        if not has_room or not park(state.pop_watchers, request, ParkedPull(codes, deadline, resume, request.channel)):
             return request.answer(header=NotificationResponseHeader(False, True))
         if header.order:
             blocked = [state.orders.free_at(header.topic, header.consumer_group, number) for number in range(topic.read_queue_nums)]

@@ -9,6 +9,7 @@ import pytest
 import aiorocketmq as rmq
 from aiorocketmq.model.receipt import Receipt
 from tests.foreign.conftest import MqAdmin
+from tests.foreign.exchange import collect_from_java
 from tests.foreign.test_java_on_embedded import encoded, text_of
 from tests.support.clusters import Cluster, EmbeddedTestCluster
 from tests.support.line_program import LineProgram
@@ -121,3 +122,34 @@ async def test_operators_see_how_far_a_group_is_that_pops(
         shown = await mqadmin("consumerProgress", "-n", cluster.name_servers, "-g", popper.group)
     rows = {line.split()[2]: line.split()[3:5] for line in shown.splitlines() if line.startswith(topic)}
     assert rows["0"] == ["3", "2"], shown
+
+
+async def switch_to_pop(mqadmin: MqAdmin, cluster: Cluster, topic: str, group: str) -> None:
+    await mqadmin("setConsumeMode", "-n", cluster.name_servers, "-b", cluster.broker_address, "-t", topic, "-g", group, "-m", "POP")
+
+
+@pytest.mark.feature("H1", "H2", "H6", "H8")
+async def test_the_java_push_consumer_pops_when_it_is_told_to(
+    patient_cluster: EmbeddedTestCluster, peer: LineProgram, mqadmin: MqAdmin
+) -> None:
+    cluster = patient_cluster
+    topic = cluster.unique("push")
+    bodies = [f"a{number}" for number in range(40)]
+    popper = await start(peer, cluster, topic, bodies[:20])
+    await switch_to_pop(mqadmin, cluster, topic, popper.group)
+    # The first call of its listener fails: the messages of that one come again.
+    await peer.call(
+        "consumer", id="c", name_servers=cluster.name_servers, topic=topic, expression="*", group=popper.group, client_rebalance=False,
+        pop_invisible=60_000, failures=1,
+    )  # fmt: skip
+    for number, body in enumerate(bodies[20:]):
+        await peer.call("send", id="p", topic=topic, body=encoded(body), queue_id=number % 2, tag="a")
+    received = await collect_from_java(peer, "c", lambda taken: len(taken) >= 39, 60.0)
+    await cluster.advance(70)
+    received += await collect_from_java(peer, "c", lambda taken: len(taken) >= 40 - len(received), 60.0)
+    assert sorted(map(text_of, received)) == sorted(bodies)
+    assert all("POP_CK" in message["properties"] for message in received), "they were popped"
+    kinds = {Receipt.decode(message["properties"]["POP_CK"]).kind for message in received if message["reconsume_times"]}
+    assert kinds == {"1"}, "the one that failed came back through the retry topic"
+    await cluster.advance(2 * INVISIBLE / 1000)
+    assert (await popper.pop(poll=1_000))["status"] != "FOUND", "everything was acknowledged"

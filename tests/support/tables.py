@@ -72,7 +72,8 @@ MAY_HOLD = (
     "server.namesrv.*", "server.local_cluster.*", "server.store.records.*", "server.broker.processors.*",
     "server.broker.stats.*", "server.broker.metadata.*", "server.broker.offsets.*", "server.broker.registry.*", "server.broker.locks.*",
     "server.broker.schedule.*", "server.broker.tables.StoredTable._table", "server.dispatch.*",
-    "server.broker.pop_*", "server.store.taken.TakenMessages._keys", "server.access.*", "server.broker.access.*",
+    "server.broker.pop_*", "server.broker.topic_queues.*", "server.store.taken.TakenMessages._keys",
+    "server.access.*", "server.broker.access.*",
     # Caches, and what was counted or told in the log.
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
     "client.heartbeat.HeartbeatService.records", "consumer.progress.*",

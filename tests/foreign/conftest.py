@@ -16,7 +16,7 @@ SOURCES = Path(__file__).with_name("java")
 MqAdmin = Callable[..., Awaitable[str]]
 
 
-def _need_java() -> None:
+def need_java() -> None:
     reason = unavailable_reason(java.NEWEST)
     if reason:
         pytest.skip(reason)
@@ -25,7 +25,7 @@ def _need_java() -> None:
 @pytest.fixture(scope="session")
 def peer_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineProgram]:
     """One JVM for all tests."""
-    _need_java()
+    need_java()
     classpath: list[Path | str] = [f"{java.jars(java.NEWEST)}/*", java.compiled(SOURCES)]
     program = java.java_program("Peer", classpath=classpath, home=tmp_path_factory.mktemp("peer")).start()
     yield program
@@ -42,7 +42,7 @@ async def peer(peer_program: LineProgram) -> AsyncIterator[LineProgram]:
 @pytest.fixture
 def mqadmin(tmp_path: Path) -> MqAdmin:
     """Runs an mqadmin command and answers its output; fails when it fails. `version` is the release of mqadmin, 5.5.0 by default."""
-    _need_java()
+    need_java()
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "logback_tools.xml").write_text("<configuration/>")  # 4.x refuses to start without it
 

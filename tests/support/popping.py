@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 import aiorocketmq as rmq
-from tests.support.clusters import EMBEDDED, Cluster
+from tests.support.clusters import Cluster
 from tests.support.java import LAST_OF_4
 from tests.support.push import DELIVERY
 
@@ -23,8 +22,6 @@ def popper(cluster: Cluster, group: str, *topics: str, **fields: Any) -> rmq.Pop
 
 async def lacks_pop(cluster: Cluster, topic: str, group: str) -> bool:
     """True on brokers without POP, which must have said so."""
-    if cluster.kind == EMBEDDED and find_spec("aiorocketmq.server.broker.processors.pop") is None:
-        pytest.skip("the embedded broker has no POP yet")
     if cluster.kind != LAST_OF_4:
         return False
     consumer = popper(cluster, group, topic)

@@ -139,12 +139,12 @@ class PopApi:
         return messages
 
     async def notification(
-        self, subscription: SubscriptionData, broker_name: str, *, wait: float, ordered: bool = False
+        self, subscription: SubscriptionData, broker_name: str, *, wait: float, ordered: bool = False, queue_id: int = -1
     ) -> NotificationResponseHeader:
         """Ask a broker to tell when there is something to pop (200054); it holds the request for `wait` seconds."""
         address = await self.master(broker_name, subscription.topic)
         header = NotificationRequestHeader(
-            self._group, subscription.topic, -1, round(wait * 1000), epoch_ms(time.time), ordered,
+            self._group, subscription.topic, queue_id, round(wait * 1000), epoch_ms(time.time), ordered,
             exp_type=subscription.expression_type, exp=subscription.expression, bname=broker_name,
         )  # fmt: skip
         response = await self._calls.call(

@@ -16,6 +16,7 @@ from aiorocketmq.consumer.assigned import AssignedQueue, QueueState
 from aiorocketmq.consumer.calling import Caller, Stretch, Work
 from aiorocketmq.consumer.listener import NOT_BEGUN, RETRY, Listener, Payload, concurrent_outcomes
 from aiorocketmq.consumer.send_back import restore_topic
+from aiorocketmq.core.process_queue import PoppedMessages
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.results import Retry
 
@@ -113,6 +114,8 @@ class ConcurrentService:
         """See `CallPolicy.not_begun`: the next owner of the queue gets the messages, or they wait for `resume()`."""
         if stretch.assigned.state is QueueState.OWNED:
             self._take_up((stretch, payload))  # the pause may have been over before this was known here
+        else:
+            _leave(stretch, payload)
 
     def _take_up(self, work: Work) -> None:
         stretch, payload = work
@@ -140,6 +143,7 @@ class ConcurrentService:
         messages = payload if isinstance(payload, list) else [payload]
         retries = concurrent_outcomes(listener, answer, messages)
         if assigned.messages.dropped:
+            _leave(stretch, payload)
             return  # its next owner gets them again, or somebody has set the group's offset behind them
         if not any(retries):
             listener.consumed += len(messages)
@@ -157,8 +161,11 @@ class ConcurrentService:
                     self._give_back(assigned, [message], retry.delay_level)
 
     def _give_back(self, assigned: AssignedQueue, messages: Sequence[ReceivedMessage], delay_level: int) -> None:
+        popped = assigned.messages
         for message in messages:
-            if self._send_back is not None:
+            if isinstance(popped, PoppedMessages):
+                popped.fail(message, delay_level)
+            elif self._send_back is not None:
                 self._send_back.put(assigned, message, delay_level)
             else:
                 logger.warning("%r failed and is dropped: a broadcasting group has no retries", message)
@@ -183,9 +190,13 @@ class ConcurrentService:
 
     def let_go(self, assigned: AssignedQueue) -> None:
         """See `ConsumeService.let_go`: workers leave alone what belongs to such a queue."""
-        self._held = [work for work in self._held if work[0].assigned is not assigned]
+        held, self._held = self._held, []
+        over = [work for work in held if work[0].assigned is assigned]
+        self._held = [work for work in held if work[0].assigned is not assigned]
         if self.caller.throttle is not None:
-            self.caller.throttle.take_back(assigned)
+            over += self.caller.throttle.take_back(assigned)
+        for work in over:
+            _leave(*work)
 
     def in_hand(self, assigned: AssignedQueue) -> bool:
         """See `ConsumeService.in_hand`."""
@@ -224,3 +235,11 @@ class ConcurrentService:
         await self.caller.close(patience)
         if self._send_back is not None:
             await self._send_back.close()
+
+
+def _leave(stretch: Stretch, payload: Payload) -> None:
+    """Of what was popped it counts how much is in somebody's hands."""
+    popped = stretch.assigned.messages
+    if isinstance(popped, PoppedMessages):
+        for message in payload if isinstance(payload, list) else [payload]:
+            popped.leave(message)

@@ -152,6 +152,11 @@ class ControlledConsumer(PullingConsumer):
         self._runtime.service.caller.resize(low, high)
 
     @property
+    def popped(self) -> frozenset[MessageQueue]:
+        """Queues whose messages are popped instead of pulled, because brokers say so; a queue id of -1 stands for all of a broker's."""
+        return self._runtime.popped if self._runtime is not None else frozenset()
+
+    @property
     def workers(self) -> int:
         """Workers now."""
         return self._runtime.service.caller.workers if self._runtime is not None else 0

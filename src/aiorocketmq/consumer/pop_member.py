@@ -98,6 +98,9 @@ class PopMember:
         await self._check_versions(self._subscriptions.topics)
         await self.instance.register_consumer(self)
         self._registered = True
+        # Again: what belongs to no client is forgotten at any moment.
+        if missing := [topic for topic in self._subscriptions.topics if self.instance.routes.entry(topic) is None]:
+            await self._routes.fetch(*missing)
         await check_filters(self.instance, self.group, self._subscriptions.all)
         check = self.group_check.run
         self.scheduler.every("compare subscriptions", CHECK_INTERVAL, lambda: check(self.subscriptions()), first=FIRST_CHECK)

@@ -83,6 +83,7 @@ class Popping:
         clocks: Learns the time at the brokers.
         ordered: Take messages in order.
         make_attempt: Makes the id of an ordered request.
+        queue_id: The queue of every source; -1 for all of them.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Popping:
         *,
         ordered: bool,
         make_attempt: Callable[[], str],
+        queue_id: int = -1,
     ) -> None:
         self.closed = False
         self.log = StateLog(logger)
@@ -103,6 +105,7 @@ class Popping:
         self._clocks = clocks
         self._ordered = ordered
         self._make_attempt = make_attempt
+        self._queue_id = queue_id
         self._sources: dict[tuple[str, str], Source] = {}
         self._turn = 0
         self._left: deque[ReceivedMessage] = deque()
@@ -254,8 +257,9 @@ class Popping:
         subscription = source.subscription
         try:
             messages = await self._api.pop(
-                subscription, source.broker_name, max_messages=limit, invisible=invisible, ordered=self._ordered, attempt=attempt
-            )
+                subscription, source.broker_name, max_messages=limit, invisible=invisible, ordered=self._ordered, attempt=attempt,
+                queue_id=self._queue_id,
+            )  # fmt: skip
         except BaseException:
             if attempt is not None:
                 source.attempts.append(attempt)
@@ -310,7 +314,9 @@ class Popping:
         """Wait for the broker's word. It goes on without anybody who waits: what is there is left there."""
         hold = ORDERED_LOOK if self._ordered else HOLD
         try:
-            answer = await self._api.notification(source.subscription, source.broker_name, wait=hold, ordered=self._ordered)
+            answer = await self._api.notification(
+                source.subscription, source.broker_name, wait=hold, ordered=self._ordered, queue_id=self._queue_id
+            )
         except RocketMQError as error:
             self._failed(source, error)
             logger.debug("broker %s does not tell of messages: %s", source.broker_name, error)

@@ -96,8 +96,12 @@ class PushConsumer(ControlledConsumer):
         stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         client_rebalance: False: a broker (from 5.0) says which queues fall to this member, by the name of `allocate`, `AVG` or
-            `AVG_BY_CIRCLE`; while none can, the members share the queues out by themselves, as with True. Neither for ordered consumers nor
-            for `BROADCASTING`.
+            `AVG_BY_CIRCLE`; while none can, the members share the queues out by themselves, as with True. It may also say that the
+            group pops (`mqadmin setConsumeMode`): then every member gets messages of all queues, and acknowledges each by itself. Neither
+            for ordered consumers nor for `BROADCASTING`.
+        pop_invisible_time: In a group that pops: seconds in which a listener has to end before others get the message, 5 to 300.
+        pop_threshold_for_queue: The same: unacknowledged messages of a broker, or of a queue, that stop popping, 1 to 65535.
+        pop_batch_nums: The same: messages per pop, 1 to 32.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
         message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
@@ -148,6 +152,9 @@ class PushConsumer(ControlledConsumer):
         stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         client_rebalance: bool = True,
+        pop_invisible_time: float | timedelta = 60.0,
+        pop_threshold_for_queue: int = 96,
+        pop_batch_nums: int = 32,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.health import ListenerHealth
     from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.consumer.push_popping import PushPops
     from aiorocketmq.consumer.service import ListeningService
     from aiorocketmq.consumer.settings import PushSettings
     from aiorocketmq.consumer.subscriptions import Subscriptions
+    from aiorocketmq.model.queue import MessageQueue
 
 OVERDUE_CHECKS: Final = 4
 """Looks for overdue listeners within one consume time-out."""
@@ -54,6 +56,7 @@ class PushRuntime(GroupMember):
     def __init__(self, instance: ClientInstance, settings: PushSettings, subscriptions: Subscriptions, *, made_at: float) -> None:
         self.settings = settings
         self._stop_until: float | None = None
+        self._pops: PushPops | None = None
         super().__init__(instance, settings, subscriptions, made_at=made_at)
 
     def _make_service(self) -> ListeningService:
@@ -87,17 +90,35 @@ class PushRuntime(GroupMember):
     def _watch(self) -> None:
         self.scheduler.every("overdue listeners", min(self.settings.consume_timeout / OVERDUE_CHECKS, 60.0), self.service.check_overdue)
 
+    def pop(self, topic: str, queues: frozenset[MessageQueue]) -> None:
+        """See `GroupMember.pop`."""
+        if self._pops is None and queues:
+            from aiorocketmq.consumer.push_popping import PushPops  # for groups that pop
+
+            self._pops = PushPops(self)
+        if self._pops is not None:
+            self._pops.assign(topic, queues)
+
+    @property
+    def popped(self) -> frozenset[MessageQueue]:
+        """What is popped instead of pulled."""
+        return self._pops.queues if self._pops is not None else frozenset()
+
     # --- while it runs ------------------------------------------------------------------------------------------------------------
 
     def pause_topic(self, topic: str) -> None:
         """Pull nothing of a topic, and begin no call for it."""
         self.subscriptions_table.pause(topic)
         self.pause(self.queues.owned_of(topic).values())
+        if self._pops is not None:
+            self._pops.pause(topic)
 
     def resume_topic(self, topic: str) -> None:
         """Go on with a topic, and with its messages that come again."""
         self.subscriptions_table.resume(topic)
         self.resume_queues(self.queues.owned_of(topic).values())
+        if self._pops is not None:
+            self._pops.resume(topic)
         self._go_on_with_retries()
 
     def _go_on_with_retries(self) -> None:
@@ -110,6 +131,8 @@ class PushRuntime(GroupMember):
         for topic in list(self.subscriptions_table.paused):
             self.subscriptions_table.resume(topic)
         self.resume_queues([assigned for assigned in self.queues.assigned.values() if assigned.paused])
+        if self._pops is not None:
+            self._pops.resume()
         self._go_on_with_retries()
         super().resume()
 
@@ -121,6 +144,12 @@ class PushRuntime(GroupMember):
             if not self.subscribes(topic):
                 self._go_on_with_retries()  # nobody holds its messages back any more
 
+    def close(self) -> None:
+        """See `GroupMember.close`."""
+        super().close()
+        if self._pops is not None:
+            self._pops.close()
+
     # --- the end ------------------------------------------------------------------------------------------------------------------
 
     async def _end_work(self, force: asyncio.Event) -> float:
@@ -130,6 +159,8 @@ class PushRuntime(GroupMember):
         until = self._stop_until
         await self._drain(force, until - clock())
         await self.service.close(FORCED_PATIENCE if force.is_set() else CANCEL_PATIENCE)
+        if self._pops is not None:
+            await self._pops.end()
         # A broker that does not answer must not hold up the stop for longer than the listeners were allowed to, and a moment.
         return clock() + (LEAVE_MIN if force.is_set() else min(max(until + LEAVE_MIN - clock(), LEAVE_MIN), LEAVE_MAX))
 
@@ -172,6 +203,7 @@ class PushRuntime(GroupMember):
         return ConsumerRunningInfo(
             properties=properties_of(self.settings, workers=self.service.caller.workers, made_at=self._made_at),
             subscription_set=list(self.subscriptions_table.all),
+            mq_pop_table=self._pops.info() if self._pops is not None else {},
             mq_table={queue: queue_info(assigned, ordered=self.settings.ordered) for queue, assigned in self.queues.assigned.items()},
             status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
             jstack=stacks() if jstack else None,

@@ -189,6 +189,9 @@ class PushSettings(ConsumerSettings):
 
     concurrency: int | tuple[int, int] = 20
     client_rebalance: bool = True
+    pop_invisible_time: float = 60.0
+    pop_threshold_for_queue: int = 96
+    pop_batch_nums: int = 32
     max_reconsume_times: int = -1
     consume_timeout: float = 15 * 60.0
     auto_commit: bool = True
@@ -207,6 +210,7 @@ class PushSettings(ConsumerSettings):
         self._check_client_rebalance()
         self._check_observers()
         self._check_numbers()
+        self._convert("pop_invisible_time", 5.0, 300.0)
         self._convert("consume_timeout", 0.001, float("inf"))
         self._convert("suspend_current_queue_time", 0.01, 30.0)
         self._convert("await_termination_when_shutdown", 0.0, float("inf"))
@@ -254,6 +258,8 @@ class PushSettings(ConsumerSettings):
         whole("concurrency", high, 1, 1000)
         if low > high:
             raise ConfigError(f"concurrency {self.concurrency!r} has its minimum above its maximum", hint="give (minimum, maximum)")
+        whole("pop_threshold_for_queue", self.pop_threshold_for_queue, 1, 65535)
+        whole("pop_batch_nums", self.pop_batch_nums, 1, 32)
         whole("max_reconsume_times", self.max_reconsume_times, -1, INT32_MAX)
         whole("consume_concurrently_max_span", self.consume_concurrently_max_span, 1, 65535)
         if self.rate_limit is not None:

@@ -315,3 +315,72 @@ class PolledQueue(ProcessQueue):
         if first == self._held:
             self._held = -1
         return True
+
+
+class PoppedMessages(ProcessQueue):
+    """The messages of one pop, each of which ends by itself: there is no offset to commit (Java: `PopProcessQueue`).
+
+    Attributes:
+        pop_time: When they were popped, in milliseconds since the epoch, by the broker's clock.
+    """
+
+    __slots__ = ("_ended", "_failed", "_left", "_open", "pop_time")
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        messages: Sequence[ReceivedMessage],
+        pop_time: int,
+        *,
+        left: Callable[[PoppedMessages], None],
+        ended: Callable[[ReceivedMessage], None],
+        failed: Callable[[ReceivedMessage, int], None],
+    ) -> None:
+        """Begin with all of them.
+
+        Args:
+            queue: What was popped.
+            messages: What came.
+            pop_time: See `pop_time`.
+            left: Called once for each message that is in nobody's hands any more.
+            ended: Called with each message that is consumed.
+            failed: Called with each one that is not, and the delay level that its listener wants.
+        """
+        super().__init__(queue, 0)
+        self.pop_time = pop_time
+        self.count = len(messages)
+        self._open: dict[int, ReceivedMessage] = {id(message): message for message in messages}
+        self._left = left
+        self._ended = ended
+        self._failed = failed
+
+    @property
+    def open(self) -> list[ReceivedMessage]:
+        """Those that are in somebody's hands."""
+        return list(self._open.values())
+
+    def leave(self, message: ReceivedMessage) -> bool:
+        """A message is in nobody's hands any more, whatever becomes of it; False when that is known."""
+        if self._open.pop(id(message), None) is None:
+            return False
+        self.count -= 1
+        self._left(self)
+        return True
+
+    def finish(self, message: ReceivedMessage) -> None:
+        """See `ProcessQueue.finish`."""
+        if self.leave(message) and not self.dropped:
+            self._ended(message)
+
+    def fail(self, message: ReceivedMessage, delay_level: int) -> None:
+        """A message is not consumed: it has to come again after a delay level, 0 for one by its tries, -1 for never."""
+        if self.leave(message) and not self.dropped:
+            self._failed(message, delay_level)
+
+    def is_unfinished(self, message: ReceivedMessage) -> bool:
+        """See `ProcessQueue.is_unfinished`."""
+        return id(message) in self._open
+
+    def drop(self) -> None:
+        """See `ProcessQueue.drop`: their time is over, they come again to whoever pops them. Some may still be in somebody's hands."""
+        self.closing = self.dropped = True

@@ -87,8 +87,12 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         stuck_after: Seconds without progress, 1 or more, after which `health()` calls a queue stuck that has messages.
         allocate: How queues are shared by the members; None is the average strategy. The same in all members.
         client_rebalance: False: a broker (from 5.0) says which queues fall to this member, by the name of `allocate`, `AVG` or
-            `AVG_BY_CIRCLE`; while none can, the members share the queues out by themselves, as with True. Neither for ordered consumers nor
-            for `BROADCASTING`.
+            `AVG_BY_CIRCLE`; while none can, the members share the queues out by themselves, as with True. It may also say that the
+            group pops (`mqadmin setConsumeMode`): then every member gets messages of all queues, and acknowledges each by itself. Neither
+            for ordered consumers nor for `BROADCASTING`.
+        pop_invisible_time: In a group that pops: seconds in which a listener has to end before others get the message, 5 to 300.
+        pop_threshold_for_queue: The same: unacknowledged messages of a broker, or of a queue, that stop popping, 1 to 65535.
+        pop_batch_nums: The same: messages per pop, 1 to 32.
         offset_store: Keeps the consumed offsets; None is the broker (clustering) or a file (broadcasting).
         local_offset_store_dir: Broadcasting: directory of the offset files; None is `~/.rocketmq_offsets`.
         message_queue_listener: Called with (topic, all queues, owned queues) when the assignment of a subscribed topic changes.
@@ -139,6 +143,9 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         stuck_after: float | timedelta = 60.0,
         allocate: AllocateStrategy | None = None,
         client_rebalance: bool = True,
+        pop_invisible_time: float | timedelta = 60.0,
+        pop_threshold_for_queue: int = 96,
+        pop_batch_nums: int = 32,
         offset_store: OffsetStore | None = None,
         local_offset_store_dir: str | Path | None = None,
         message_queue_listener: MessageQueueListener | None = None,
@@ -179,6 +186,9 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
                 stuck_after=stuck_after,
                 allocate=allocate,
                 client_rebalance=client_rebalance,
+                pop_invisible_time=pop_invisible_time,
+                pop_threshold_for_queue=pop_threshold_for_queue,
+                pop_batch_nums=pop_batch_nums,
                 offset_store=offset_store,
                 local_offset_store_dir=local_offset_store_dir,
                 message_queue_listener=message_queue_listener,
@@ -397,6 +407,11 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
             ClientClosedError: The consumer is not running.
         """
         self._run(self._async.resize, concurrency)
+
+    @property
+    def popped(self) -> frozenset[MessageQueue]:
+        """Queues whose messages are popped instead of pulled, because brokers say so; a queue id of -1 stands for all of a broker's."""
+        return self._async.popped
 
     @property
     def workers(self) -> int:

@@ -42,7 +42,7 @@ class Api:
         return [stored.popleft() for _ in range(min(max_messages, len(stored)))]
 
     async def notification(
-        self, subscription: SubscriptionData, broker_name: str, *, wait: float, ordered: bool
+        self, subscription: SubscriptionData, broker_name: str, *, wait: float, ordered: bool, queue_id: int
     ) -> NotificationResponseHeader:
         self.questions.append(broker_name)
         if broker_name in self.errors:

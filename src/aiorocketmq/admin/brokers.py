@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 from aiorocketmq.admin.life import AdminLife
 from aiorocketmq.admin.results import BrokerInfo
 from aiorocketmq.client.route import no_broker_left
+from aiorocketmq.core.route_table import endpoints_of, is_logical
 from aiorocketmq.errors import BrokerNotFoundError, ConfigError, PartialError, RocketMQError, TopicNotFoundError, broker_not_found
 from aiorocketmq.model.names import LMQ_PREFIX
 from aiorocketmq.model.queue import MessageQueue
@@ -86,21 +87,21 @@ class BrokerOperations(AdminLife):
 
     async def _addresses(self, topic: str) -> dict[str, str]:
         """Broker name → address for every broker that holds the topic; the master where it is up."""
-        route = await self._route(topic)
-        found = {}
-        for data in route.broker_datas:
-            if data.broker_addrs:
-                found[data.broker_name] = data.broker_addrs.get(MASTER_ID) or data.broker_addrs[min(data.broker_addrs)]
-        if not found:
-            raise BrokerNotFoundError(f"no broker of topic {topic!r} has an address", topic=topic, hint="check that the brokers run")
-        return found
+        return _addresses_of(topic, await self._route(topic))
 
     async def _address_of(self, queue: MessageQueue) -> str:
-        """Address of the broker that holds a queue; remembered until a request to it fails.
+        """Address of the broker that holds a queue; remembered until a request to it fails, if it is no logical queue, which moves.
 
         Raises:
             BrokerNotFoundError: It has no address in the topic's route.
         """
+        if is_logical(queue):
+            route = await self._route(queue.topic)
+            broker = endpoints_of(queue.topic, route).get(queue, queue.broker_name)
+            known = _addresses_of(queue.topic, route).get(broker)
+            if known is None:
+                raise broker_not_found(broker, topic=queue.topic)
+            return known
         known = self._queue_addresses.get((queue.topic, queue.broker_name))
         if known is None:
             light = queue.topic.startswith(LMQ_PREFIX)  # name servers do not know of these
@@ -155,3 +156,13 @@ class BrokerOperations(AdminLife):
             hint="`result` holds what the others answered",
             cause=first,
         )
+
+
+def _addresses_of(topic: str, route: TopicRouteData) -> dict[str, str]:
+    found = {}
+    for data in route.broker_datas:
+        if data.broker_addrs:
+            found[data.broker_name] = data.broker_addrs.get(MASTER_ID) or data.broker_addrs[min(data.broker_addrs)]
+    if not found:
+        raise BrokerNotFoundError(f"no broker of topic {topic!r} has an address", topic=topic, hint="check that the brokers run")
+    return found

@@ -131,7 +131,7 @@ class MessageOperations(BrokerOperations):
                 accept=PULL_CODES,
             )
             limits = PullMessageResponseHeader.from_ext(answer.ext_fields)
-            messages = self._decoded(answer.body, queue.broker_name, queue)
+            messages = self._decoded(answer.body, queue.broker_name, queue, limits.offset_delta or 0)
             if queue.topic.startswith(LMQ_PREFIX):
                 for message in messages:
                     message.place_in(queue.topic)
@@ -140,7 +140,7 @@ class MessageOperations(BrokerOperations):
 
         return await self._on_broker(queue, ask)
 
-    def _decoded(self, records: bytes, broker: str, queue: MessageQueue | None = None) -> list[ReceivedMessage]:
+    def _decoded(self, records: bytes, broker: str, queue: MessageQueue | None = None, offset_delta: int = 0) -> list[ReceivedMessage]:
         """The messages of an answer, with the names that users know."""
         config = self.config
         messages = decode_messages(
@@ -148,6 +148,7 @@ class MessageOperations(BrokerOperations):
             broker_name=broker,
             max_body=config.max_decompressed_length,
             queue=queue,
+            offset_delta=offset_delta,
             read_body=config.decode_read_body,
             decompress=config.decode_decompress_body,
         )

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiorocketmq.admin.brokers import BrokerOperations
 from aiorocketmq.admin.results import QueueStats, TopicStats, moment
+from aiorocketmq.core.route_table import subscribe_queues_of
 from aiorocketmq.errors import ConfigError, RouteError, TopicNotFoundError
 from aiorocketmq.model.checks import duration, flag, member, whole
 from aiorocketmq.model.enums import Permission
@@ -145,7 +146,7 @@ class TopicOperations(BrokerOperations):
         return await self._each(f"stats of topic {topic}", await self._addresses(topic), ask, join)
 
     async def queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """All queues of a topic that can be read, sorted.
+        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.
@@ -154,12 +155,7 @@ class TopicOperations(BrokerOperations):
         Cancelling it is safe.
         """
         route = await self.topic_route(topic)
-        return tuple(
-            MessageQueue(topic, data.broker_name, number)
-            for data in sorted(route.queue_datas, key=lambda data: data.broker_name)
-            if data.readable
-            for number in range(data.read_queue_nums)
-        )
+        return subscribe_queues_of(topic, route)
 
     async def _only_cluster(self, cluster: str | None, broker: str | None) -> str | None:
         if cluster is not None or broker is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiorocketmq.client.calls import RemoteCalls
+from aiorocketmq.core.route_table import is_logical
 from aiorocketmq.errors import BrokerError, OffsetNotFoundError, QueryNotFoundError
 from aiorocketmq.model.enums import MessageRequestMode
 from aiorocketmq.model.filters import SubscriptionData
@@ -286,7 +287,7 @@ class BrokerApi(RemoteCalls):
         )
         response = await self._ask(address, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header, queue, timeout)
         offset = SearchOffsetResponseHeader.from_ext(response.ext_fields).offset
-        if upper:
+        if upper or is_logical(queue):  # the offsets of a logical queue have gaps where it has moved
             return offset
         try:
             return await self._first_since(address, queue, timestamp, offset, timeout)

@@ -203,7 +203,7 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         return self._call(self._async.topic_stats, topic)
 
     def queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """All queues of a topic that can be read, sorted.
+        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
 
         Raises:
             TopicNotFoundError: The name server does not know the topic.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +34,7 @@ from aiorocketmq.errors import (
 )
 from aiorocketmq.model.enums import Permission, ServiceState
 from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
+from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
 from aiorocketmq.producer import Producer
 from aiorocketmq.protocol.bodies import (
     ClusterInfo,
@@ -517,3 +519,30 @@ async def test_what_is_no_argument_is_refused_by_name(world: AdminWorld) -> None
             with pytest.raises(UsageError, match=text):
                 await call
     assert not any(peer.of(RequestCode.UPDATE_AND_CREATE_TOPIC) for peer in world.brokers.values())
+
+
+@pytest.mark.feature("G12")
+@virtual_time
+async def test_a_logical_queue_is_asked_for_where_it_is(world: AdminWorld) -> None:
+    logical = [MessageQueue(TOPIC, "__syslo__global__", number) for number in range(2)]
+    for number, name in enumerate(world.brokers):
+        answer = partial(RemotingCommand.response, header={"offset": str(number + 7)})
+        for code in (RequestCode.GET_MAX_OFFSET, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP):
+            world.brokers[name].on(code, lambda request, _, answer=answer: answer(request))
+
+    def place(*names: str) -> None:
+        world.lead(TOPIC, "broker-a", "broker-b")
+        mappings = tuple(QueueMapping(name, "__global__", 2, 1, {number: 0}) for number, name in enumerate(names))
+        world.routes[TOPIC] = replace(world.routes[TOPIC], mappings=mappings)
+
+    async with AdminClient(NAME_SERVER) as admin:
+        place("broker-a", "broker-b")
+        assert await admin.queues(TOPIC) == tuple(logical)
+        assert [await admin.max_offset(queue) for queue in logical] == [7, 8]
+        place("broker-b", "broker-a")
+        assert [await admin.max_offset(queue) for queue in logical] == [8, 7]
+        assert await admin.search_offset(logical[0], 1.0) == 8, "it is not looked for in the gaps that moves leave"
+        assert world.brokers["broker-b"].of(RequestCode.PULL_MESSAGE) == []
+        place("broker-gone", "broker-a")
+        with pytest.raises(BrokerNotFoundError, match="broker-gone"):
+            await admin.max_offset(logical[0])

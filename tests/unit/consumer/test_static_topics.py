@@ -15,8 +15,8 @@ from aiorocketmq.protocol.command import RemotingCommand
 from tests.support.memory_transport import ScriptedPeer
 from tests.support.waiting import eventually
 from tests.unit.consumer.test_pulling import Seen
-from tests.unit.consumer.world import TOPIC, ScriptedBroker, consuming, record, virtual_time
-from tests.wire.world import MASTER
+from tests.unit.consumer.world import QUEUE, RETRY, TOPIC, ScriptedBroker, consuming, record, virtual_time
+from tests.wire.world import MASTER, route
 
 OTHER = "broker-b:10911"
 LOGICAL = [MessageQueue(TOPIC, "__syslo__global__", number) for number in range(2)]
@@ -167,3 +167,32 @@ async def test_a_broker_that_is_gone_leaves_the_queues_of_the_other_one_alone() 
     broker.other.refuse = True
     async with consuming(broker, seen):
         await eventually(lambda: seen.bodies == [b"0"], 5)
+
+
+@virtual_time
+async def test_the_broker_with_the_lowest_id_that_acts_for_its_master_is_used_like_one() -> None:
+    """Name servers then name a slave as broker 0, and its own id is in the route no more."""
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0")
+    slave = broker.world.make_broker(OTHER)
+    for code, answer in (
+        (PULL, broker._pull),
+        (SAVE, broker._update_offset),
+        (RequestCode.GET_CONSUMER_LIST_BY_GROUP, broker._consumer_list),
+    ):
+        slave.on(code, answer)
+    for topic in (TOPIC, RETRY):
+        broker.world.routes[topic] = route(1, addrs={0: MASTER, 1: OTHER})
+    async with consuming(broker, seen) as runtime:
+        await eventually(lambda: seen.bodies == [b"0"])
+        life = runtime.queues.assigned[QUEUE]
+        broker.peer.refuse = True
+        broker.peer.drop()
+        for topic in (TOPIC, RETRY):
+            broker.world.routes[topic] = route(1, addrs={0: OTHER})
+        await asyncio.sleep(35)  # the routes are looked at every 30 s
+        broker.append(b"1")
+        await eventually(lambda: seen.bodies == [b"0", b"1"], 5)
+        await asyncio.sleep(20)
+        assert runtime.queues.assigned[QUEUE] is life
+        assert "2" in {each.command.ext_fields["commitOffset"] for each in slave.of(SAVE) if each.command.ext_fields["topic"] == TOPIC}

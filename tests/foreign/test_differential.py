@@ -20,7 +20,7 @@ from tests.support.clusters import EmbeddedTestCluster, RealTestCluster
 SEQUENCES = int(os.environ.get("AIOROCKETMQ_SEQUENCES", "60"))
 SEED = int(os.environ.get("AIOROCKETMQ_SEED", "1"))
 LENGTH = 40
-_SIDE_BY_SIDE = 4
+_SIDE_BY_SIDE = 6
 _PAGE = Path(__file__).parents[2] / "docs" / "embedded-differences.md"
 
 
@@ -38,10 +38,15 @@ def test_each_difference_is_told() -> None:
 
 
 @pytest.mark.timeout(600 + SEQUENCES * 5)
-def test_the_embedded_broker_answers_as_a_real_one(newest_cluster: RealTestCluster, embedded: EmbeddedTestCluster) -> None:
+@pytest.mark.parametrize("transactions", [False, True], ids=["", "with transactions"])
+def test_the_embedded_broker_answers_as_a_real_one(
+    newest_cluster: RealTestCluster, embedded: EmbeddedTestCluster, transactions: bool
+) -> None:
+    seeds = range(SEED, SEED + (SEQUENCES if not transactions else max(1, SEQUENCES // 4)))
+
     def play(seed: int) -> str:
         stage = Stage(embedded.broker_address, newest_cluster.broker_address, newest_cluster.unique("d"), explain)
-        commands = generate(seed, LENGTH)
+        commands = generate(seed, LENGTH, transactions=transactions)
         played = stage.play(commands)
         if not played.unexplained:
             return ""
@@ -49,5 +54,5 @@ def test_the_embedded_broker_answers_as_a_real_one(newest_cluster: RealTestClust
         return report(seed, short, stage.play(short).unexplained or played.unexplained)
 
     with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="sequence") as players:
-        for found in players.map(play, range(SEED, SEED + SEQUENCES)):
+        for found in players.map(play, seeds):
             assert not found, found

@@ -168,6 +168,11 @@ class Peer:
             for key in [key for key in table if key[0] == topic]:
                 del table[key]
 
+    def ends(self, topic: str, queue_id: int) -> int:
+        """The next offset of a queue, as the server says at this moment."""
+        found = self.raw(Ask(GET_MAX_OFFSET, {"topic": self.name(topic), "queueId": queue_id})).header.get("extFields") or {}
+        return int(found.get("offset", -1))
+
     def expect_copy(self, place: int) -> None:
         """A message may have gone elsewhere than it was sent to, as one that was tried too often: find it there."""
         record = self.record(place)

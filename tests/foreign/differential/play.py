@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.foreign.differential import members, reading, sending, topics, watching
+from tests.foreign.differential import later, members, reading, sending, topics, watching
 from tests.foreign.differential.command import COMMANDS, Command, Plan
 from tests.foreign.differential.peer import Peer, Seen
 from tests.foreign.differential.topics import DeleteGroup, DeleteTopic, PutGroup, PutTopic
 
-FAMILIES = (sending, reading, topics, members, watching)
+FAMILIES = (sending, reading, topics, members, watching, later)
 """The modules whose commands are drawn."""
 
 
@@ -102,10 +102,11 @@ SETUP: tuple[Command, ...] = (
 )
 
 
-def generate(seed: object, length: int, kinds: Sequence[type[Command]] = COMMANDS) -> list[Command]:
-    """A sequence; the same for the same seed."""
+def generate(seed: object, length: int, *, transactions: bool = False) -> list[Command]:
+    """A sequence; the same for the same seed. A real broker keeps a processor busy from its first transaction on."""
     plan = Plan(random.Random(f"{seed}"))
-    weights = [kind.weight for kind in kinds]
+    kinds = COMMANDS
+    weights = [kind.weight or (12 if transactions else 0) for kind in kinds]
     found: list[Command] = []
     while len(found) < length:
         plan.number = len(found)

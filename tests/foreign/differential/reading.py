@@ -69,7 +69,7 @@ class Pull(Command):
             bytes_limit=plan.mostly(None, 0, 1, 100, 100_000, -1, chance=0.1),
         )  # fmt: skip
 
-    def play(self, peer: Peer) -> Seen:
+    def play(self, peer: Peer) -> Seen | list[Seen]:
         peer.settle(self.topic)
         return peer.ask(self.request(peer), record_body)
 

@@ -112,7 +112,11 @@ class Send(Command):
             default=plan.mostly("=TBW102", "t0", "nowhere", chance=0.1),
         )
 
-    def play(self, peer: Peer) -> Seen:
+    def play(self, peer: Peer) -> Seen | list[Seen]:
+        return self.send(peer)
+
+    def send(self, peer: Peer) -> Seen:
+        """Send it, and keep what was stored."""
         properties = dict(self.properties)
         if self.unique:
             properties["UNIQ_KEY"] = unique_id(peer, self.number)

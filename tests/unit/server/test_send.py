@@ -229,6 +229,8 @@ async def test_delays_to_the_millisecond(bench: BrokerBench, name: str, value: i
     assert await bench.bodies("t") == []
     await deliver(bench, 0.02)
     assert await bench.bodies("t") == [b"later"]
+    (message,) = decode_messages((await bench.pull("t")).body, broker_name="", max_body=0)
+    assert message.properties["TIMER_ENQUEUE_MS"] == str(NOW) and message.properties["TIMER_DEQUEUE_MS"] == str(bench.clock.ms)
 
 
 async def test_times_in_the_past_far_away_or_unreadable(bench: BrokerBench) -> None:

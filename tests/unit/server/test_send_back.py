@@ -9,8 +9,9 @@ from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
-from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader
-from aiorocketmq.protocol.message_codec import decode_message
+from aiorocketmq.protocol.headers_client import ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader
+from aiorocketmq.protocol.message_codec import BatchItem, decode_message
+from tests.support.records import encode_batch
 from tests.unit.server.harness import BrokerBench, settle
 
 GROUP = "workers"
@@ -110,6 +111,13 @@ async def test_retries_that_clients_send_themselves(bench: BrokerBench, times: i
     assert (bench.state.store.queue(DLQ, 0) is not None) is dead
     if dead:
         assert newest(bench, DLQ).properties["DELAY"] == "-1"
+
+
+async def test_an_empty_message_is_not_given_back(bench: BrokerBench) -> None:
+    header = SendMessageRequestHeader("p", "t", "TBW102", 4, 0, 0, 1, 0, "", reconsume_times=0, batch=True).to_v2()
+    stored = await bench.ask(RequestCode.SEND_BATCH_MESSAGE, header, encode_batch([BatchItem(0, b"", b"")]))
+    answer = await send_back(bench, OffsetMessageId.decode(stored.ext_fields["msgId"]).offset)
+    assert (answer.code, answer.remark) == (ResponseCode.SYSTEM_ERROR, "MESSAGE_ILLEGAL")
 
 
 async def test_the_answer_for_a_dead_message_names_the_queue_that_was_asked_for(bench: BrokerBench) -> None:

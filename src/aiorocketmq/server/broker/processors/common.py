@@ -27,6 +27,8 @@ _PARKING = frozenset({SCHEDULE_TOPIC, TIMER_TOPIC, names.HALF_TOPIC})
 
 Sent = Plain[SendMessageRequestHeader] | Plain[SendMessageRequestHeaderV2]
 """A request that brings a message, with either form of the header."""
+_ROOM_FOR_TIMES = props.MAX_PROPERTIES_LENGTH - 80
+"""Bytes of properties that leave room for the two times of a timer message."""
 _LONGEST_IMMUNITY = 10 * 365 * 24 * 3600
 
 _hashes = lru_cache(maxsize=4096)(names.java_hash)
@@ -171,6 +173,9 @@ def delivered(state: BrokerState, parked: ReceivedMessage) -> PendingMessage | N
         queue_id = choose_queue(config)  # the topic has shrunk meanwhile: not where nobody reads
     message = copy_of(parked, topic, queue_id)
     complete(message, properties)
+    if parked.topic == TIMER_TOPIC and len(message.properties) <= _ROOM_FOR_TIMES:
+        times = {props.TIMER_ENQUEUE_MS: str(parked.store_timestamp), props.TIMER_DEQUEUE_MS: str(state.now_ms())}
+        complete(message, {**properties, **times})
     return message
 
 

@@ -328,6 +328,8 @@ class SendProcessor:
         if record is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"look message by offset failed, {header.offset}")
         origin = decode_record(record)
+        if not origin.stored_body:  # as a batch may hold it
+            raise broker_error(ResponseCode.SYSTEM_ERROR, "MESSAGE_ILLEGAL")
         properties = dict(origin.properties)
         properties.setdefault(props.RETRY_TOPIC, origin.topic)
         properties.setdefault(props.ORIGIN_MESSAGE_ID, origin.offset_message_id)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aiorocketmq.model.receipt import Receipt
+from aiorocketmq.errors import ConfigError, ServiceNotAvailableError
+from aiorocketmq.model.receipt import Receipt, kind_of
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol.bodies import SubscriptionGroupConfig, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -27,6 +28,7 @@ from aiorocketmq.protocol.headers_pop import (
     PopMessageRequestHeader,
 )
 from aiorocketmq.protocol.message_codec import decode_messages
+from aiorocketmq.server import LocalCluster
 from aiorocketmq.server.broker.pop_waiting import MAX_PER_QUEUE
 from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, assert_memory_is_the_database, settle
 
@@ -66,8 +68,9 @@ def receipts(answer: RemotingCommand) -> list[Receipt]:
             made.append(Receipt.decode(message.properties["POP_CK"]))
             continue
         queue_id = message.queue.queue_id
-        start = starts["0", str(queue_id)]
-        made.append(Receipt(start, pop_time, invisible, revive_queue, "0", "broker-a", queue_id, message.queue_offset))
+        kind = kind_of(message.queue.topic)
+        start = starts[kind, str(queue_id)]
+        made.append(Receipt(start, pop_time, invisible, revive_queue, kind, "broker-a", queue_id, message.queue_offset))
     return made
 
 
@@ -407,6 +410,56 @@ async def test_a_commit_that_fails_brings_it_back_later(filled: BrokerBench) -> 
     assert filled.state.store.bounds(RETRY, 0)[1] == 0 and out(filled) == 1
     await pass_time(filled, 2)
     assert filled.state.store.bounds(RETRY, 0)[1] == 1 and out(filled) == 0
+
+
+async def test_a_damaged_message_does_not_keep_the_others_away(filled: BrokerBench, caplog: pytest.LogCaptureFixture) -> None:
+    await pop(filled)
+    store = filled.state.store
+    queue = store.queue("t", 0)
+    assert queue is not None
+    queue.skip(0, NOW)  # nothing is in memory
+    store._db.execute("UPDATE messages SET record = x'00' WHERE queue_offset = 1")
+    await pass_time(filled, 60)
+    assert await filled.bodies(RETRY) == [b"0", b"2"] and out(filled) == 0
+    assert "does not come back to g, it is damaged" in caplog.text
+
+
+async def test_a_store_that_cannot_be_read_now_loses_nothing(filled: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pop(filled)
+
+    def fail(*_: object) -> Any:
+        raise ServiceNotAvailableError("the store cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filled.state.store, "read", fail)
+        await pass_time(filled, 60)
+    assert out(filled) == 3
+    await pass_time(filled, 2)
+    assert out(filled) == 0 and await filled.bodies(RETRY) == [b"0", b"1", b"2"]
+
+
+async def test_a_message_that_is_full_to_the_brim_comes_back(bench: BrokerBench) -> None:
+    start(bench)
+    assert (await bench.send("t", b"x", default_topic_queue_nums=1, properties=f"a\x01{'b' * 32_600}\x02")).code == 0
+    await pop(bench)
+    await pass_time(bench, 60)
+    answer = await pop(bench)
+    assert bodies(answer) == [b"x"] and messages(answer)[0].reconsume_times == 1
+    assert receipts(answer)[0].kind == "1" and (await ack(bench, receipts(answer)[0])).code == 0
+    assert out(bench) == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("pop_threshold", 0), ("pop_retry_first", 101), ("pop_retry_v2", 1)])
+def test_settings_that_cannot_work(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        LocalCluster(**{name: value})  # type: ignore[arg-type]
+
+
+async def test_operators_change_how_retry_topics_are_popped(filled: BrokerBench) -> None:
+    assert (await filled.ask(RequestCode.UPDATE_BROKER_CONFIG, body=b"popFromRetryProbability=0\nenableRetryTopicV2=true")).code == 0
+    assert (filled.state.config.pop_retry_first, filled.state.config.pop_retry_v2) == (0, True)
+    refused = await filled.ask(RequestCode.UPDATE_BROKER_CONFIG, body=b"popFromRetryProbability=101")
+    assert refused.code == ResponseCode.INVALID_PARAMETER and "from 0 to 100" in (refused.remark or "")
 
 
 async def test_nothing_comes_back_of_what_is_gone(filled: BrokerBench) -> None:

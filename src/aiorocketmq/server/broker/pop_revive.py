@@ -7,10 +7,11 @@ back to the moment. Neither counts tries, nor moves anything to a dead-letter to
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Final
 
-from aiorocketmq.errors import RocketMQError
+from aiorocketmq.errors import ProtocolError, RocketMQError
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.receipt import NORMAL, kind_of
@@ -20,6 +21,8 @@ from aiorocketmq.server.broker.schedule import Done, Schedule
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.store.records import DueEntry, PendingMessage
 from aiorocketmq.server.store.taken import Overdue
+
+logger = logging.getLogger("aiorocketmq.server")
 
 REVIVE: Final = "pop"
 """Kind of due work: a message comes back."""
@@ -91,7 +94,12 @@ class Revive:
         state = self._state
         topic, group, _ = each.name
         record = self._record(each)
-        message = self._again(each, decode_record(record)) if record is not None else None
+        message = None
+        if record is not None:
+            try:
+                message = self._again(each, decode_record(record))
+            except ProtocolError as error:  # the others must not wait for it
+                logger.error("a message of %s:%d does not come back to %s, it is damaged: %s", topic, each.name[2], group, error)
         state.taken.give_back(each.name, each.taken)  # from here on nothing fails
         if message is None or record is None:
             return 0

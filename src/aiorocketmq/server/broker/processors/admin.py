@@ -44,8 +44,11 @@ from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request,
 from aiorocketmq.server.settings import format_settings, parse_settings
 
 _CHANGEABLE: Final = frozenset(
-    {"autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable", "useServerSideResetOffset"}
-)
+    {
+        "autoCreateTopicEnable", "autoCreateSubscriptionGroup", "brokerPermission", "longPollingEnable", "useServerSideResetOffset",
+        "enableRetryTopicV2", "popFromRetryProbability",
+    }
+)  # fmt: skip
 _FURTHER_SYSTEM_TOPICS: Final = ("RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC", "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC")
 """Names that real brokers keep for themselves, whether they have such a topic or not."""
 _FILTER_TYPES: Final = ("SINGLE_TAG", "MULTI_TAG")
@@ -310,10 +313,13 @@ class AdminProcessor:
             "enablePropertyFilter": "false",
             "flushDiskType": "SYNC_FLUSH" if config.flush == "sync" else "ASYNC_FLUSH",
             "listenPort": state.address.rpartition(":")[2],
+            "enablePopMessageThreshold": _text(config.pop_threshold is not None),
+            "enableRetryTopicV2": _text(config.pop_retry_v2),
             "longPollingEnable": _text(config.long_polling),
             "maxMessageSize": str(config.max_message_size),
             "messageDelayLevel": " ".join(f"{seconds:g}s" for seconds in config.delay_levels),
             "namesrvAddr": ";".join(config.name_servers),
+            "popFromRetryProbability": str(config.pop_retry_first),
             "regionId": config.region_id,
             "timerWheelEnable": "true",
             "useServerSideResetOffset": _text(config.server_side_reset),
@@ -330,10 +336,17 @@ class AdminProcessor:
         number = number_or_none(perm, 0, int(Permission.READ | Permission.WRITE | Permission.INHERIT))
         if number is None:
             raise broker_error(ResponseCode.INVALID_PARAMETER, f"brokerPermission {perm[:20]!r} is no permission")
+        retry_first = changes.get("popFromRetryProbability", str(config.pop_retry_first))
+        percent = number_or_none(retry_first, 0, 100)
+        if percent is None:
+            text = f"popFromRetryProbability {retry_first[:20]!r} is no number from 0 to 100"
+            raise broker_error(ResponseCode.INVALID_PARAMETER, text)
         changed, self._state.perm = number != self._state.perm, number
         config.auto_create_topics = changes.get("autoCreateTopicEnable", _text(config.auto_create_topics)) == "true"
         config.auto_create_groups = changes.get("autoCreateSubscriptionGroup", _text(config.auto_create_groups)) == "true"
         config.long_polling = changes.get("longPollingEnable", _text(config.long_polling)) == "true"
+        config.pop_retry_first = percent
+        config.pop_retry_v2 = changes.get("enableRetryTopicV2", _text(config.pop_retry_v2)) == "true"
         config.server_side_reset = changes.get("useServerSideResetOffset", _text(config.server_side_reset)) == "true"
         if not changed:
             return request.answer()

@@ -249,12 +249,15 @@ class PopProcessor:
         )
         properties = {**stored.properties}
         properties.setdefault(props.POP_CK, receipt.encode())
+        text = encode_text(props.encode_properties(properties))
+        if len(text) > props.MAX_PROPERTIES_LENGTH:
+            return record  # full to the brim: it goes as it is stored, as from brokers that never change the topic
         born_ip, born_port = stored.born_address
         store_ip, store_port = stored.store_address
         return encode_stored_message(
             pop.header.topic,
             stored.stored_body,
-            encode_text(props.encode_properties(properties)),
+            text,
             queue_id=queue_id,
             queue_offset=stored.queue_offset,
             commit_log_offset=stored.commit_log_offset,

@@ -60,7 +60,8 @@ class RealBroker:
             "storePathCommitLog": str(folder / "store" / "commitlog"),
         }
         if broker_id:
-            own |= {"brokerRole": "SLAVE", "slaveReadEnable": "true"}
+            # It hears who its master is when it registers, by default every 30 s.
+            own |= {"brokerRole": "SLAVE", "slaveReadEnable": "true", "registerNameServerPeriod": "10000"}
         self._conf = folder / "broker.conf"
         self._conf.write_text("".join(f"{key}={value}\n" for key, value in {**config, **own}.items()))
 

@@ -14,6 +14,7 @@ from aiorocketmq.cli.options import Common, run_async, until_terminated
 from aiorocketmq.cli.output import json_line, note
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.server import LocalCluster, ServerTLS
+from aiorocketmq.server.broker.broker import Broker
 
 server = App(
     name="server",
@@ -37,6 +38,7 @@ def run(
     host: str = "127.0.0.1",
     data_dir: Path | None = None,
     brokers: int = 1,
+    slaves: int = 0,
     flush: Literal["async", "sync"] = "async",
     topic: Annotated[list[str] | None, Parameter(negative=())] = None,
     auto_create_topics: bool = True,
@@ -57,6 +59,8 @@ def run(
         Directory that keeps messages, offsets and topics; without it everything is in memory.
     brokers:
         Number of brokers.
+    slaves:
+        Number of slaves that each of them has.
     flush:
         sync acknowledges a message only when it is on the disk for sure; async survives the end of the process, not of the machine.
     topic:
@@ -76,7 +80,15 @@ def run(
         raise ConfigError("--tls-key is given without --tls-cert", hint="give both, or neither")
     tls = ServerTLS(tls_cert, tls_key, os.environ.get("ROCKETMQ_TLS_KEY_PASSWORD")) if tls_cert is not None else None
     cluster = LocalCluster(
-        host=host, port=port, brokers=brokers, data_dir=data_dir, flush=flush, auto_create_topics=auto_create_topics, acl=acl, tls=tls
+        host=host,
+        port=port,
+        brokers=brokers,
+        slaves=slaves,
+        data_dir=data_dir,
+        flush=flush,
+        auto_create_topics=auto_create_topics,
+        acl=acl,
+        tls=tls,
     )
     try:
         run_async(until_terminated(_serve(cluster, topic or [], common, data_dir)))
@@ -88,17 +100,21 @@ def run(
         ) from None
 
 
+def _title(broker: Broker) -> str:
+    return f"{broker.name}:{broker.broker_id}" if broker.broker_id else broker.name
+
+
 async def _serve(cluster: LocalCluster, topics: list[str], common: Common, data_dir: Path | None) -> None:
     async with cluster:
         for name in topics:
             await cluster.create_topic(name, exist_ok=True)
         if common.output == "json":
-            addresses = {broker.name: broker.address for broker in cluster.brokers}
+            addresses = {_title(broker): broker.address for broker in cluster.brokers}
             json_line({"name_servers": cluster.name_servers, "brokers": addresses, "data_dir": str(data_dir) if data_dir else None})
         else:
             note(f"name server  {cluster.name_servers}")
             for broker in cluster.brokers:
-                note(f"{broker.name:<12} {broker.address}")
+                note(f"{_title(broker):<12} {broker.address}")
             note(f"data         {data_dir or 'in memory'}")
             note(f"Ctrl-C stops it; use it with  export NAMESRV_ADDR={cluster.name_servers}")
         await asyncio.get_running_loop().create_future()

@@ -3,7 +3,7 @@
     async with LocalCluster() as cluster:
         async with Producer(cluster.name_servers) as producer: ...
 
-It is no replacement of Apache RocketMQ: one process, no replication. What it answers is what a real cluster answers.
+It is no replacement of Apache RocketMQ: it all ends with one process. What it answers is what a real cluster answers.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ _MAX_PERM: Final = int(Permission.READ | Permission.WRITE | Permission.INHERIT)
 
 
 class LocalCluster:
-    """A name server and one or more master brokers in this process.
+    """A name server and brokers, masters and their slaves, in this process.
 
     Args:
         host: IP address or name to listen on. Anything but the loopback opens the cluster to the network, without any protection.
         port: Port of the name server; 0 takes a free one.
-        brokers: How many brokers; they are called `broker-a`, `broker-b`, ...
-        broker_port: Port of the first broker, the others take every tenth one after it; 0 takes free ones.
+        brokers: How many masters; they are called `broker-a`, `broker-b`, ...
+        slaves: How many slaves each of them has, 0 to 9. A slave has its master's name and a broker id from 1 on. It holds what its
+            master has acknowledged, serves reads, also while its master is away, and refuses what is to be written.
+        broker_port: Port of the first broker, the other masters take every tenth one after it, slaves those between; 0 takes free ones.
         data_dir: Folder for one database per broker; None keeps everything in memory.
         flush: With `data_dir`: `"async"`, what is acknowledged survives the end of the process; `"sync"`, also a power loss.
         auto_create_topics: Unknown topics are created when a producer sends to them.
@@ -68,6 +70,7 @@ class LocalCluster:
         host: str = "127.0.0.1",
         port: int = 0,
         brokers: int = 1,
+        slaves: int = 0,
         broker_port: int = 0,
         data_dir: str | Path | None = None,
         flush: Flush = "async",
@@ -81,6 +84,7 @@ class LocalCluster:
     ) -> None:
         refuse_unknown(broker_settings)
         whole("brokers", brokers, 1, 26)
+        whole("slaves", slaves, 0, 9)
         whole("port", port, 0, 65535)
         whole("broker_port", broker_port, 0, 65535)
         check_text("host", host)
@@ -105,14 +109,16 @@ class LocalCluster:
             BrokerConfig(
                 name=f"broker-{chr(ord('a') + index)}",
                 cluster=cluster_name,
-                port=broker_port + 10 * index if broker_port else 0,
-                path=self._folder / f"broker-{chr(ord('a') + index)}.db" if self._folder is not None else None,
+                broker_id=broker_id,
+                port=broker_port + 10 * index + broker_id if broker_port else 0,
+                path=self._folder / _file_name(index, broker_id) if self._folder is not None else None,
                 flush=flush,
                 auto_create_topics=auto_create_topics,
                 acl=rules,
                 tls=self._contexts,
                 **cast("Any", broker_settings),
             )
+            for broker_id in range(slaves + 1)
             for index in range(brokers)
         ]
         self._brokers: list[Broker] = []
@@ -130,7 +136,7 @@ class LocalCluster:
 
     @property
     def brokers(self) -> tuple[Broker, ...]:
-        """The brokers, with `name` and `address`."""
+        """The brokers, with `name`, `broker_id` and `address`; all masters, then the slaves."""
         return tuple(self._brokers)
 
     @property
@@ -140,8 +146,8 @@ class LocalCluster:
             raise ConfigError("the cluster was not started, so it has no name server", hint="use `async with LocalCluster() as cluster`")
         return self._name_server
 
-    def broker(self, name: str) -> Broker:
-        """The broker of this name.
+    def broker(self, name: str, broker_id: int = 0) -> Broker:
+        """The broker of this name: the master, or with another id than 0 one of its slaves.
 
         Raises:
             ConfigError: There is none, or the cluster was not started.
@@ -149,10 +155,11 @@ class LocalCluster:
         if self._name_server is None:
             raise ConfigError("the cluster was not started, so it has no brokers", hint="use `async with LocalCluster() as cluster`")
         for broker in self._brokers:
-            if broker.name == name:
+            if broker.name == name and broker.broker_id == broker_id:
                 return broker
         raise ConfigError(
-            f"the cluster has no broker {name!r}", hint=f"its brokers are {', '.join(broker.name for broker in self._brokers)}"
+            f"the cluster has no broker {name!r} with id {broker_id}",
+            hint=f"its brokers are {', '.join(f'{broker.name}:{broker.broker_id}' for broker in self._brokers)}",
         )
 
     async def start(self) -> None:
@@ -199,8 +206,10 @@ class LocalCluster:
         for config in self._configs:
             config.host = listen
             config.name_servers = (dialled,)
-            broker = Broker(config, advertised_host=advertised, now_ms=self._clock.now_ms)
+            master = self.broker(config.name) if config.broker_id else None
+            broker = Broker(config, advertised_host=advertised, now_ms=self._clock.now_ms, master=master)
             self._brokers.append(broker)
+        for broker in self._brokers:  # masters first: they have what their slaves take over
             await broker.start()
 
     async def stop(self) -> None:
@@ -265,41 +274,63 @@ class LocalCluster:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
 
-    async def kill_broker(self, name: str) -> None:
-        """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection."""
+    async def kill_broker(self, name: str, broker_id: int = 0) -> None:
+        """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection.
+
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
         self._check_loop()
         async with self._life:
-            await self.broker(name).kill()
+            await self.broker(name, broker_id).kill()
 
-    async def start_broker(self, name: str) -> None:
-        """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
+    async def stop_broker(self, name: str, broker_id: int = 0) -> None:
+        """Stop a broker in order, as for a restart: it says goodbye to the name server. Does nothing when it is stopped already.
+
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
         self._check_loop()
         async with self._life:
-            await self.broker(name).start()
+            await self.broker(name, broker_id).stop()
 
-    async def pause_broker(self, name: str) -> None:
+    async def start_broker(self, name: str, broker_id: int = 0) -> None:
+        """Start a broker again, on its port, with its store; it is known to the name server when this returns.
+
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
+        self._check_loop()
+        async with self._life:
+            await self.broker(name, broker_id).start()
+
+    async def pause_broker(self, name: str, broker_id: int = 0) -> None:
         """Let a broker hang, as a process that got SIGSTOP: its connections stay, and nothing is read, stored or answered.
 
         Does nothing while it is paused already. Clients see time-outs, and the name server goes on naming the broker.
 
         Args:
             name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
 
         Raises:
             ConfigError: There is no such broker.
             ClientStateError: It does not run.
         """
         self._check_loop()
-        self.broker(name).pause()
+        self.broker(name, broker_id).pause()
 
-    async def resume_broker(self, name: str) -> None:
+    async def resume_broker(self, name: str, broker_id: int = 0) -> None:
         """End a pause: the broker handles and answers what came meanwhile. Does nothing when it is not paused.
 
         Raises:
             ConfigError: There is no such broker.
         """
         self._check_loop()
-        self.broker(name).proceed()
+        self.broker(name, broker_id).proceed()
 
     async def advance(self, seconds: float | timedelta = 0.0) -> None:
         """Let time pass: what becomes due meanwhile, such as messages that were sent for later, is delivered now.
@@ -335,7 +366,7 @@ class LocalCluster:
             queues: Read and write queues on each broker.
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
-            brokers: Names of the brokers to have it; None takes all that run.
+            brokers: Names of the masters to have it; None takes all that run.
             exist_ok: True leaves the topic as it is on brokers that have it already, and creates it on the others.
 
         Raises:
@@ -375,7 +406,7 @@ class LocalCluster:
             queues: Read and write queues on each broker. Fewer than before hide the messages in the last ones, until there are more again.
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
-            brokers: Names of brokers that have it; None takes all that run and have it.
+            brokers: Names of masters that have it; None takes all that run and have it.
 
         Raises:
             ConfigError: A value cannot be, there is no such topic, it is the broker's own, or the cluster was not started.
@@ -401,7 +432,7 @@ class LocalCluster:
         if self._name_server is None:
             raise ConfigError("the cluster was not started, so it has no topics", hint="use `async with LocalCluster() as cluster`")
         if brokers is None:
-            chosen = [broker for broker in self._brokers if broker.running]
+            chosen = [broker for broker in self._brokers if broker.running and not broker.broker_id]
             if not chosen:
                 raise ClientStateError("none of the cluster's brokers runs", hint="start_broker() starts one again")
             return chosen
@@ -440,6 +471,11 @@ async def run_server(*, ready: Callable[[LocalCluster], None] | None = None, **s
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+
+
+def _file_name(index: int, broker_id: int) -> str:
+    name = f"broker-{chr(ord('a') + index)}"
+    return f"{name}-{broker_id}.db" if broker_id else f"{name}.db"
 
 
 async def _resolve(host: str) -> str:

@@ -23,13 +23,15 @@ __all__ = ["LocalCluster"]
 
 @final
 class LocalCluster(BlockingClient[AsyncLocalCluster]):
-    """A name server and one or more master brokers in this process.
+    """A name server and brokers, masters and their slaves, in this process.
 
     Args:
         host: IP address or name to listen on. Anything but the loopback opens the cluster to the network, without any protection.
         port: Port of the name server; 0 takes a free one.
-        brokers: How many brokers; they are called `broker-a`, `broker-b`, ...
-        broker_port: Port of the first broker, the others take every tenth one after it; 0 takes free ones.
+        brokers: How many masters; they are called `broker-a`, `broker-b`, ...
+        slaves: How many slaves each of them has, 0 to 9. A slave has its master's name and a broker id from 1 on. It holds what its
+            master has acknowledged, serves reads, also while its master is away, and refuses what is to be written.
+        broker_port: Port of the first broker, the other masters take every tenth one after it, slaves those between; 0 takes free ones.
         data_dir: Folder for one database per broker; None keeps everything in memory.
         flush: With `data_dir`: `"async"`, what is acknowledged survives the end of the process; `"sync"`, also a power loss.
         auto_create_topics: Unknown topics are created when a producer sends to them.
@@ -51,6 +53,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
         host: str = "127.0.0.1",
         port: int = 0,
         brokers: int = 1,
+        slaves: int = 0,
         broker_port: int = 0,
         data_dir: str | Path | None = None,
         flush: Flush = "async",
@@ -67,6 +70,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
                 host=host,
                 port=port,
                 brokers=brokers,
+                slaves=slaves,
                 broker_port=broker_port,
                 data_dir=data_dir,
                 flush=flush,
@@ -87,46 +91,66 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
 
     @property
     def brokers(self) -> tuple[Broker, ...]:
-        """The brokers, with `name` and `address`."""
+        """The brokers, with `name`, `broker_id` and `address`; all masters, then the slaves."""
         return self._async.brokers
 
-    def broker(self, name: str) -> Broker:
-        """The broker of this name.
+    def broker(self, name: str, broker_id: int = 0) -> Broker:
+        """The broker of this name: the master, or with another id than 0 one of its slaves.
 
         Raises:
             ConfigError: There is none, or the cluster was not started.
         """
-        return self._run(self._async.broker, name)
+        return self._run(self._async.broker, name, broker_id)
 
-    def kill_broker(self, name: str) -> None:
-        """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection."""
-        self._call(self._async.kill_broker, name)
+    def kill_broker(self, name: str, broker_id: int = 0) -> None:
+        """Let a broker die suddenly: its sockets are reset, and the name server notices the lost connection.
 
-    def start_broker(self, name: str) -> None:
-        """Start a broker again, on its port, with its store; it is known to the name server when this returns."""
-        self._call(self._async.start_broker, name)
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
+        self._call(self._async.kill_broker, name, broker_id)
 
-    def pause_broker(self, name: str) -> None:
+    def stop_broker(self, name: str, broker_id: int = 0) -> None:
+        """Stop a broker in order, as for a restart: it says goodbye to the name server. Does nothing when it is stopped already.
+
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
+        self._call(self._async.stop_broker, name, broker_id)
+
+    def start_broker(self, name: str, broker_id: int = 0) -> None:
+        """Start a broker again, on its port, with its store; it is known to the name server when this returns.
+
+        Args:
+            name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
+        """
+        self._call(self._async.start_broker, name, broker_id)
+
+    def pause_broker(self, name: str, broker_id: int = 0) -> None:
         """Let a broker hang, as a process that got SIGSTOP: its connections stay, and nothing is read, stored or answered.
 
         Does nothing while it is paused already. Clients see time-outs, and the name server goes on naming the broker.
 
         Args:
             name: Name of the broker.
+            broker_id: 0 for the master, more for one of its slaves.
 
         Raises:
             ConfigError: There is no such broker.
             ClientStateError: It does not run.
         """
-        self._call(self._async.pause_broker, name)
+        self._call(self._async.pause_broker, name, broker_id)
 
-    def resume_broker(self, name: str) -> None:
+    def resume_broker(self, name: str, broker_id: int = 0) -> None:
         """End a pause: the broker handles and answers what came meanwhile. Does nothing when it is not paused.
 
         Raises:
             ConfigError: There is no such broker.
         """
-        self._call(self._async.resume_broker, name)
+        self._call(self._async.resume_broker, name, broker_id)
 
     def advance(self, seconds: float | timedelta = 0.0) -> None:
         """Let time pass: what becomes due meanwhile, such as messages that were sent for later, is delivered now.
@@ -159,7 +183,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             queues: Read and write queues on each broker.
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
-            brokers: Names of the brokers to have it; None takes all that run.
+            brokers: Names of the masters to have it; None takes all that run.
             exist_ok: True leaves the topic as it is on brokers that have it already, and creates it on the others.
 
         Raises:
@@ -185,7 +209,7 @@ class LocalCluster(BlockingClient[AsyncLocalCluster]):
             queues: Read and write queues on each broker. Fewer than before hide the messages in the last ones, until there are more again.
             perm: Permission bits: 2 write, 4 read.
             order: Marks the topic as one for ordered messages.
-            brokers: Names of brokers that have it; None takes all that run and have it.
+            brokers: Names of masters that have it; None takes all that run and have it.
 
         Raises:
             ConfigError: A value cannot be, there is no such topic, it is the broker's own, or the cluster was not started.

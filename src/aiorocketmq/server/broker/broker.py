@@ -16,6 +16,7 @@ from aiorocketmq.remoting.channel import Channel
 from aiorocketmq.remoting.server import RemotingServer
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.faults import Fault, Faults
+from aiorocketmq.server.broker.following import Follower, Followers, as_slave
 from aiorocketmq.server.broker.metadata import SCHEDULE_TOPIC
 from aiorocketmq.server.broker.pop_reminders import Reminders
 from aiorocketmq.server.broker.pop_revive import Revive
@@ -57,9 +58,17 @@ class Broker:
         config: Settings.
         advertised_host: IP address under which clients reach it; None takes the one it listens on.
         now_ms: Wall clock in milliseconds.
+        master: The broker that it follows, for a slave.
     """
 
-    def __init__(self, config: BrokerConfig, *, advertised_host: str | None = None, now_ms: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        advertised_host: str | None = None,
+        now_ms: Callable[[], int] = wall_clock_ms,
+        master: Broker | None = None,
+    ) -> None:
         self.config = config
         self.faults = Faults()
         self._advertised_host = advertised_host or config.host
@@ -76,10 +85,18 @@ class Broker:
         self._ending: RemotingServer | None = None
         self._held: list[Callable[[], None]] | None = None
         self._memory: sqlite3.Connection | None = None
+        self._master = master
+        self.followers = Followers()
+        self._follower: Follower | None = None
 
     @property
     def name(self) -> str:
         return self.config.name
+
+    @property
+    def broker_id(self) -> int:
+        """0 for a master, more for a slave."""
+        return self.config.broker_id
 
     @property
     def running(self) -> bool:
@@ -137,8 +154,12 @@ class Broker:
         self._revive.start()
         self._retention.start()
         self._expire_clients()
+        if self._follower is not None and self._master is not None:
+            self._master.followers.join(self._follower)
+            self._follower.start()
+        self.followers.tell()
         await self._registration.start()
-        logger.info("broker %s listens on %s", self.name, self.address)
+        logger.info("broker %s:%d listens on %s", self.name, self.broker_id, self.address)
 
     def _assemble(self, server: RemotingServer) -> None:
         """Make everything that lives from one start to the next stop."""
@@ -187,6 +208,10 @@ class Broker:
             AssignmentProcessor(state, TopicQueues(state, registration.ask, registration.spawn)),
         )
         rows = [row for processor in processors for row in processor.operations()]
+        if self._master is not None:
+            self._follower = Follower(state, partial(_running_state, self._master))
+            rows = as_slave(rows)
+        self.followers.attach(state.store)
         if state.access is None:
             table = RequestTable(rows, undo=state.store.revoke)
         else:
@@ -261,6 +286,8 @@ class Broker:
             return
         self._held = []
         server.pause()
+        if self._follower is not None:
+            self._follower.stop()
         state.polling.pause()
         for service in (self._schedule, self._retention):
             if service is not None:
@@ -280,6 +307,8 @@ class Broker:
         if self._server is not None:
             self._server.proceed()
         self.state.polling.proceed()
+        if self._follower is not None:
+            self._follower.start()
         if self._schedule is not None and self._retention is not None:
             self._schedule.proceed()
             self._retention.start()
@@ -300,6 +329,7 @@ class Broker:
             self._registration.drop()
         if self._state is not None and not self._state.store.closed:
             self._memory = self._state.store.abandon()
+        self._stop_following()
         self._held = self._timer = None
         self._disassemble()
 
@@ -311,6 +341,7 @@ class Broker:
 
     def _quiet(self) -> None:
         self._held = None
+        self._stop_following()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -326,11 +357,17 @@ class Broker:
     def _disassemble(self) -> None:
         self._ending = None
         self._state = None
+        self._follower = None
         self._registration = None
         self._schedule = None
         self._revive = None
         self._retention = None
         self._topics = None
+
+    def _stop_following(self) -> None:
+        if self._follower is not None and self._master is not None:
+            self._follower.stop()
+            self._master.followers.leave(self._follower)
 
     def _expire_clients(self) -> None:
         if self._state is not None:
@@ -409,6 +446,10 @@ class Broker:
             self._state.clients.channel_closed(channel)
         else:
             self._held.append(partial(self._state.clients.channel_closed, channel))
+
+
+def _running_state(broker: Broker) -> BrokerState | None:
+    return broker._state  # also while it stops: what it commits then is acknowledged, too
 
 
 def wake_pulls(state: BrokerState, queue: QueueLog, messages: list[PendingMessage]) -> None:

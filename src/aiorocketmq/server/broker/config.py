@@ -35,7 +35,7 @@ _LONGEST_NAME: Final = 127
 
 _DURATIONS: Final = (
     "timer_max_delay", "transaction_timeout", "transaction_check_interval", "client_expiry", "client_scan_interval", "register_interval",
-    "lock_expiry", "retention_interval",
+    "lock_expiry", "retention_interval", "slave_sync_interval",
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class BrokerConfig:
     Attributes:
         name: Broker name.
         cluster: Cluster name.
-        broker_id: 0 for a master; this server has masters only.
+        broker_id: 0 for a master, more for a slave of the master of its name.
         host: Address to listen on and to be known by.
         port: Port to listen on; 0 takes a free one, which is kept for the broker's life.
         name_servers: Addresses (`host:port`) to register with.
@@ -81,6 +81,7 @@ class BrokerConfig:
         retention_age: Seconds for which messages are kept; None keeps them for ever. Java's `fileReservedTime`.
         retention_bytes: Bytes of stored messages beyond which the oldest leave; None for any number.
         retention_interval: Seconds between two looks for messages that may leave.
+        slave_sync_interval: Seconds between two moments at which a slave takes over its master's consumer offsets.
         long_polling: False answers pulls that find nothing after one second at most.
         server_side_reset: Members hear of new offsets by the answer to their next pull; False asks them to set them, as 4.x brokers do.
             Java's `useServerSideResetOffset`.
@@ -121,6 +122,7 @@ class BrokerConfig:
     retention_age: float | None = 72 * 3600.0
     retention_bytes: int | None = None
     retention_interval: float = 10.0
+    slave_sync_interval: float = 10.0
     long_polling: bool = True
     server_side_reset: bool = True
     pop_threshold: int | None = None
@@ -182,6 +184,7 @@ class BrokerSettings(TypedDict, total=False):
     retention_age: Duration | None
     retention_bytes: int | None
     retention_interval: Duration
+    slave_sync_interval: Duration
     long_polling: bool
     server_side_reset: bool
     pop_threshold: int | None

@@ -33,14 +33,13 @@ from typing import Final, Literal
 
 from aiorocketmq.errors import MessageIllegalError, ProtocolError, RocketMQError, ServiceNotAvailableError
 from aiorocketmq.protocol.message_codec import encode_stored_message
-from aiorocketmq.server.store.queries import Queries
+from aiorocketmq.server.store.copies import Copies
 from aiorocketmq.server.store.records import (
     Changes,
     DueEntry,
     PendingMessage,
     Placed,
     QueueLog,
-    RecentMessages,
     StoredRecord,
 )
 from aiorocketmq.server.store.schema import open_database, unusable
@@ -58,7 +57,7 @@ _MANY_TO_GO: Final = 8192
 Arrival = Callable[[QueueLog, list[PendingMessage]], None]
 
 
-class Store(Queries, Writes):
+class Store(Copies, Writes):
     """Messages, offsets, schedule and settings of one broker.
 
     All methods belong to one event loop's thread. Writing methods return at once; what they wrote is visible to reading methods after
@@ -81,20 +80,20 @@ class Store(Queries, Writes):
         flush: Flush = "async",
         recent_bytes: int = 8 * 1024 * 1024,
     ) -> None:
-        Queries.__init__(self)
+        Copies.__init__(self, recent_bytes)
         Writes.__init__(self)
         self._path = path
         self._sync = flush == "sync" and path is not None
         self.store_host = store_host
         self._now_ms = now_ms
-        self._recent = RecentMessages(recent_bytes)
-        self._next_queue_key = 1
         self._committing: asyncio.Future[tuple[Placed | None, str | None]] | None = None
         self._failed = ""
         self._refusing = False
         self._executor: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_arrival: Arrival = lambda queue, messages: None
+        self.on_commit: Callable[[], None] | None = None
+        """Called after each commit, before anybody is told of it."""
         self.drops = 0
         """Topics dropped so far."""
         self.inject_error: str = ""
@@ -345,6 +344,8 @@ class Store(Queries, Writes):
         arrived: dict[QueueLog, list[PendingMessage]] = {}
         if error is None and placed is not None:
             arrived = self._publish(changes, placed)
+            if self.on_commit is not None:
+                _call(self.on_commit)
         for message in changes.messages:
             if message.done is not None:
                 refused = message.error if message.unit is None else message.unit.error

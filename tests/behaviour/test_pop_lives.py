@@ -1,12 +1,17 @@
-"""The same random lives of POP groups on the embedded server and on a real 5.5.0: both answer the same, line by line."""
+"""The same random lives of POP groups on the embedded server and on a real 5.5.0: both answer the same, line by line. And lives in which
+the embedded broker is killed now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
+from pathlib import Path
 
 import pytest
 
+import aiorocketmq as rmq
+from aiorocketmq.server import LocalCluster
 from tests.support import raw_remoting
 from tests.support.clusters import Cluster, EmbeddedTestCluster
 from tests.support.pop_script import SHORT_MS, Line, Player, Wire, play, write_life
@@ -59,3 +64,35 @@ async def test_a_real_broker_answers_the_same(newest_cluster: Cluster) -> None:
         for each in (wire, real):
             each.close()
         ours.stop()
+
+
+@pytest.mark.feature("H1", "H2", "H3")
+async def test_nothing_is_lost_or_comes_again_when_the_embedded_broker_is_killed(tmp_path: Path) -> None:
+    count, rounds, kills, chance = 600, 0, 0, random.Random(SEED)
+    done: set[bytes] = set()
+    async with LocalCluster(data_dir=tmp_path) as cluster:
+        await cluster.create_topic("killed", queues=3)
+        async with rmq.Producer(cluster.name_servers, group="killed") as producer:
+            for first in range(0, count, 30):
+                await producer.send_batch([rmq.Message("killed", b"%d" % number) for number in range(first, first + 30)])
+        consumer = rmq.PopConsumer(cluster.name_servers, group="killed", topics=["killed"], start_from=rmq.StartFrom.FIRST)
+        async with asyncio.timeout(60.0), consumer:
+            while len(done) < count:
+                try:
+                    messages = await consumer.receive(wait=0.5, invisible=5.0)
+                    assert done.isdisjoint(message.body for message in messages), "acknowledged, and came again"
+                    some = [message for message in messages if chance.random() < 0.7]
+                    if some:
+                        await consumer.ack(some)
+                    done.update(message.body for message in some)
+                except rmq.RocketMQError:
+                    await asyncio.sleep(0.02)  # it is being started
+                    continue
+                rounds += 1
+                if rounds % 4 == 0 and kills < 5:
+                    kills += 1
+                    await cluster.kill_broker("broker-a")
+                    await cluster.start_broker("broker-a")
+                if not messages:
+                    await cluster.advance(6)
+    assert kills == 5

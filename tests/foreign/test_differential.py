@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.foreign.differential.command import Command
 from tests.foreign.differential.known import RULES, explain
-from tests.foreign.differential.play import Stage, generate, report
+from tests.foreign.differential.play import Stage, generate, generate_for_name_server, report
 from tests.support.clusters import EmbeddedTestCluster, RealTestCluster
 
 SEQUENCES = int(os.environ.get("AIOROCKETMQ_SEQUENCES", "60"))
@@ -44,9 +45,24 @@ def test_the_embedded_broker_answers_as_a_real_one(
 ) -> None:
     seeds = range(SEED, SEED + (SEQUENCES if not transactions else max(1, SEQUENCES // 4)))
 
+    def commands_of(seed: int) -> list[Command]:
+        return generate(seed, LENGTH, transactions=transactions)
+
+    _compare(embedded.broker_address, newest_cluster.broker_address, newest_cluster, seeds, commands_of)
+
+
+@pytest.mark.timeout(600 + SEQUENCES * 5)
+def test_the_embedded_name_server_answers_as_a_real_one(newest_cluster: RealTestCluster, embedded: EmbeddedTestCluster) -> None:
+    def commands_of(seed: int) -> list[Command]:
+        return generate_for_name_server(seed, LENGTH)
+
+    _compare(embedded.name_servers, newest_cluster.name_servers, newest_cluster, range(SEED, SEED + SEQUENCES), commands_of)
+
+
+def _compare(ours: str, theirs: str, cluster: RealTestCluster, seeds: range, commands_of: Callable[[int], list[Command]]) -> None:
     def play(seed: int) -> str:
-        stage = Stage(embedded.broker_address, newest_cluster.broker_address, newest_cluster.unique("d"), explain)
-        commands = generate(seed, LENGTH, transactions=transactions)
+        stage = Stage(ours, theirs, cluster.unique("d"), explain)
+        commands = commands_of(seed)
         played = stage.play(commands)
         if not played.unexplained:
             return ""

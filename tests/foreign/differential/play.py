@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.foreign.differential import later, members, reading, sending, topics, watching
+from tests.foreign.differential import later, members, name_server, reading, sending, topics, watching
 from tests.foreign.differential.command import COMMANDS, Command, Plan
 from tests.foreign.differential.peer import Peer, Seen
 from tests.foreign.differential.topics import DeleteGroup, DeleteTopic, PutGroup, PutTopic
@@ -73,7 +73,7 @@ def _bring_back(command: Command, embedded: Any, real: Any, peers: tuple[Peer, P
     if not command.makes and all(ours.get("code", 0) == 0 and theirs.get("code", 0) == 0 for ours, theirs in pairs):
         return
     named = {getattr(command, "topic", ""), getattr(command, "group", "")}
-    for token in named & peers[0].absent:
+    for token in named & peers[0].absent if type(command) in COMMANDS else ():
         again = PutGroup(group=token) if token.startswith("g") else PutTopic(topic=token)
         for peer in peers:
             again.play(peer)
@@ -81,6 +81,9 @@ def _bring_back(command: Command, embedded: Any, real: Any, peers: tuple[Peer, P
 
 def _clean(peer: Peer, commands: Sequence[Command]) -> None:
     """A broker on which thousands of sequences are played must not fill up."""
+    if not any(type(command) in COMMANDS for command in commands):
+        peer.close()
+        return
     groups = {getattr(command, "group", None) or "g0" for command in commands}
     try:
         for topic in {*peer.made, *(prefix + group for prefix in ("%RETRY%", "%DLQ%") for group in groups)}:
@@ -103,17 +106,26 @@ SETUP: tuple[Command, ...] = (
 
 
 def generate(seed: object, length: int, *, transactions: bool = False) -> list[Command]:
-    """A sequence; the same for the same seed. A real broker keeps a processor busy from its first transaction on."""
+    """A sequence for brokers; the same for the same seed. A real one keeps a processor busy from its first transaction on."""
+    weights = [kind.weight or (12 if transactions else 0) for kind in COMMANDS]
+    return [*SETUP, *_drawn(seed, length, COMMANDS, weights)]
+
+
+def generate_for_name_server(seed: object, length: int) -> list[Command]:
+    """A sequence for name servers."""
+    kinds = name_server.COMMANDS
+    return _drawn(seed, length, kinds, [kind.weight for kind in kinds])
+
+
+def _drawn(seed: object, length: int, kinds: Sequence[type[Command]], weights: list[int]) -> list[Command]:
     plan = Plan(random.Random(f"{seed}"))
-    kinds = COMMANDS
-    weights = [kind.weight or (12 if transactions else 0) for kind in kinds]
     found: list[Command] = []
     while len(found) < length:
         plan.number = len(found)
         drawn = plan.random.choices(kinds, weights)[0].draw(plan)
         if drawn is not None:
             found.append(drawn)
-    return [*SETUP, *found]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +221,4 @@ def report(seed: object, commands: Sequence[Command], found: Sequence[Difference
     return f"sequence {seed}: the two servers differ after{steps}\n" + "".join(f"\n    {each}" for each in found)
 
 
-__all__ = ["FAMILIES", "Difference", "Played", "Stage", "differences", "generate", "report"]
+__all__ = ["FAMILIES", "Difference", "Played", "Stage", "differences", "generate", "generate_for_name_server", "report"]

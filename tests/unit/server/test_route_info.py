@@ -39,8 +39,11 @@ class Bench:
         timeout: int | None = None,
         queues: int = 4,
         zone: str | None = None,
+        acting: bool | None = None,
     ) -> tuple[str, str]:
-        header = RegisterBrokerRequestHeader(broker, address, "c1", "127.0.0.1:99", broker_id, timeout, zone_name=zone)
+        header = RegisterBrokerRequestHeader(
+            broker, address, "c1", "127.0.0.1:99", broker_id, timeout, zone_name=zone, enable_acting_master=acting
+        )
         configs = [TopicConfig(topic, queues, queues) for topic in topics]
         return self.routes.register(header, configs, DataVersion(counter=counter), channel)  # type: ignore[arg-type]
 
@@ -284,3 +287,46 @@ def test_a_value_that_cannot_be_stored_is_an_error_of_ours_and_not_shown(tmp_pat
         table.delete("n", "k")
     assert table.get("n", "k") == "v"
     table.close()
+
+
+def test_topics_of_a_first_slave_count_as_those_of_a_master(bench: Bench) -> None:
+    def perms(topic: str) -> list[int]:
+        answer = bench.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, {"topic": topic})
+        return [queue.perm for queue in decode_topic_route(answer.body).queue_datas] if answer.code == 0 else []
+
+    bench.register("t", "u", broker="old", address="127.0.0.1:4", broker_id=1)
+    assert perms("t") == [], "a slave that says nothing of acting"
+    bench.register("t", "u", broker_id=2, address="127.0.0.1:2", acting=False)
+    assert perms("t") == [6]
+    bench.register("v", "w", broker_id=3, address="127.0.0.1:3", acting=False)
+    assert perms("v") == [], "not the first"
+    bench.register("t", "v", "x", broker_id=2, address="127.0.0.1:2", acting=False)
+    assert perms("v") == [6], "with the same version only topics that are new"
+    bench.register("t", "u", broker="acts", broker_id=1, address="127.0.0.1:5", acting=True)
+    assert perms("u") == [4, 6]
+
+
+def test_nobody_writes_where_a_slave_acts_for_its_master(bench: Bench) -> None:
+    bench.register("t", "u", acting=True)
+    bench.register(broker_id=1, address="127.0.0.1:2", acting=True)
+    bench.routes.unregister("broker-a", 0, "127.0.0.1:1")
+    (queue,) = decode_topic_route(bench.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, {"topic": "t"}).body).queue_datas
+    assert queue.perm == 4
+    bench.routes.set_write_permission("broker-a", allow=True)
+    bench.routes.unregister("broker-a", 0, "127.0.0.1:1")
+    (queue,) = decode_topic_route(bench.ask(RequestCode.GET_ROUTEINFO_BY_TOPIC, {"topic": "t"}).body).queue_datas
+    assert queue.perm == 4, "a master that was gone says once more that it goes"
+
+
+def test_a_master_is_told_of_no_master(bench: Bench) -> None:
+    fields = {"brokerName": "b", "brokerAddr": "127.0.0.1:1", "clusterName": "c1", "haServerAddr": "127.0.0.1:9", "brokerId": "0"}
+    assert bench.ask(RequestCode.REGISTER_BROKER, fields).ext_fields == {}
+    slave = bench.ask(RequestCode.REGISTER_BROKER, fields | {"brokerAddr": "127.0.0.1:2", "brokerId": "1"})
+    assert slave.ext_fields == {"haServerAddr": "127.0.0.1:9", "masterAddr": "127.0.0.1:1"}
+
+
+def test_a_namespace_stays_when_its_last_value_goes(bench: Bench) -> None:
+    assert bench.ask(RequestCode.GET_KVLIST_BY_NAMESPACE, {"namespace": "n"}).code == ResponseCode.QUERY_NOT_FOUND
+    bench.values.put("n", "k", "v")
+    bench.values.delete("n", "k")
+    assert bench.ask(RequestCode.GET_KVLIST_BY_NAMESPACE, {"namespace": "n"}).code == 0

@@ -58,8 +58,10 @@ class KeyValueTable:
     def get(self, namespace: str, key: str) -> str | None:
         return self._table.get(namespace, {}).get(key)
 
-    def namespace(self, namespace: str) -> dict[str, str]:
-        return dict(self._table.get(namespace, {}))
+    def namespace(self, namespace: str) -> dict[str, str] | None:
+        """Everything in a namespace; None when there was never anything in it."""
+        table = self._table.get(namespace)
+        return dict(table) if table is not None else None
 
     def put(self, namespace: str, key: str, value: str) -> None:
         """Set a value; it is in the file when this returns.

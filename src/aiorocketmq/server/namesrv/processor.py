@@ -64,7 +64,7 @@ class Values(Protocol):
 
     def get(self, namespace: str, key: str) -> str | None: ...
 
-    def namespace(self, namespace: str) -> dict[str, str]: ...
+    def namespace(self, namespace: str) -> dict[str, str] | None: ...
 
     def put(self, namespace: str, key: str, value: str) -> None: ...
 
@@ -183,7 +183,9 @@ class NameServerProcessor:
             check(topic, "topicConfig")
         master, ha_address = self._routes.register(header, wrapper.topic_config_table.values(), wrapper.data_version, request.channel)
         order = self._values.namespace(ORDER_NAMESPACE)
-        return request.answer(header=RegisterBrokerResponseHeader(ha_address, master), body=KVTable(order).encode() if order else b"")
+        return request.answer(
+            header=RegisterBrokerResponseHeader(ha_address or None, master or None), body=KVTable(order).encode() if order else b""
+        )
 
     def _unregister(self, request: Plain[UnRegisterBrokerRequestHeader]) -> RemotingCommand:
         header = request.header
@@ -241,7 +243,7 @@ class NameServerProcessor:
     def _namespace(self, request: Plain[GetKVListByNamespaceRequestHeader]) -> RemotingCommand:
         header = request.header
         table = self._values.namespace(header.namespace)
-        if not table:
+        if table is None:
             raise broker_error(ResponseCode.QUERY_NOT_FOUND, f"No config item, Namespace: {header.namespace}")
         return request.answer(body=KVTable(table).encode())
 

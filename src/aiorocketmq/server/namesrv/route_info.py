@@ -98,10 +98,13 @@ class RouteInfo:
         if replaced is not None and replaced != header.broker_addr:
             self._live.pop(replaced, None)
         broker.addresses[header.broker_id] = header.broker_addr
-        leads = header.broker_id == MASTER_ID or (broker.acting_master and header.broker_id == min(broker.addresses))
-        if leads and (first or known is None or known.version != version):
+        # The topics of the first slave count, too: of every slave that says whether it acts for its master, as those from 5.x on do.
+        master_itself = header.broker_id == MASTER_ID
+        if master_itself or (header.enable_acting_master is not None and header.broker_id == min(broker.addresses)):
+            changed = first or known is None or known.version != version
             for topic in topics:
-                self._put_topic(header.broker_name, topic, master=header.broker_id == MASTER_ID)
+                if changed or header.broker_name not in self._topics.get(topic.topic_name, ()):
+                    self._put_topic(header.broker_name, topic, read_only=broker.acting_master and not master_itself)
         timeout = header.heartbeat_timeout_millis / 1000 if header.heartbeat_timeout_millis else DEFAULT_TIMEOUT
         self._live[header.broker_addr] = _Live(header.broker_name, channel, self._now(), timeout, version, header.ha_server_addr)
         if known is None:
@@ -112,8 +115,8 @@ class RouteInfo:
         live_master = self._live.get(master)
         return master, live_master.ha_address if live_master is not None else ""
 
-    def _put_topic(self, broker: str, topic: TopicConfig, *, master: bool) -> None:
-        perm = topic.perm if master else topic.perm & ~int(Permission.WRITE)
+    def _put_topic(self, broker: str, topic: TopicConfig, *, read_only: bool) -> None:
+        perm = topic.perm & ~int(Permission.WRITE) if read_only else topic.perm
         self._topics.setdefault(topic.topic_name, {})[broker] = QueueData(
             broker, topic.read_queue_nums, topic.write_queue_nums, perm, topic.topic_sys_flag
         )
@@ -130,14 +133,17 @@ class RouteInfo:
         """A broker leaves."""
         self._live.pop(address, None)
         broker = self._brokers.get(broker_name)
-        if broker is None or broker.addresses.get(broker_id) != address:
+        if broker is None:
             return
-        del broker.addresses[broker_id]
-        logger.info("name server: broker %s:%d at %s is gone", broker_name, broker_id, address)
+        if broker.addresses.get(broker_id) == address:
+            del broker.addresses[broker_id]
+            logger.info("name server: broker %s:%d at %s is gone", broker_name, broker_id, address)
         if not broker.addresses:
             del self._brokers[broker_name]
             for topic in [topic for topic, queues in self._topics.items() if broker_name in queues]:
                 self._drop_queues(topic, broker_name)
+        elif broker.acting_master and MASTER_ID not in broker.addresses:
+            self.set_write_permission(broker_name, allow=False)  # a slave acts for the master: nobody writes there
 
     def _drop_queues(self, topic: str, broker_name: str) -> None:
         queues = self._topics[topic]

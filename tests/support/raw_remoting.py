@@ -56,13 +56,16 @@ def exchange(
     return answer.get("extFields") or {}, frame[4 + header_length :]
 
 
-def create_topic(broker: str, topic: str, *, queues: int = 4, perm: int = 6, order: bool = False, attributes: str = "") -> None:
-    """Create or change a topic on one broker; attributes look like `+queue.type=BatchCQ`."""
+def create_topic(
+    broker: str, topic: str, *, queues: int = 4, write: int | None = None, perm: int = 6, order: bool = False, attributes: str = ""
+) -> None:
+    """Create or change a topic on one broker, with as many queues to write to unless told otherwise; attributes look like
+    `+queue.type=BatchCQ`."""
     fields = {
         "topic": topic,
         "defaultTopic": "TBW102",
         "readQueueNums": str(queues),
-        "writeQueueNums": str(queues),
+        "writeQueueNums": str(queues if write is None else write),
         "perm": str(perm),
         "topicFilterType": "SINGLE_TAG",
         "topicSysFlag": "0",

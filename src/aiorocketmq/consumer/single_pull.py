@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiorocketmq.client.pull import PullAnswer, PullApi, PullOptions
 from aiorocketmq.consumer.send_back import restore_topic
+from aiorocketmq.core.route_table import is_logical
 from aiorocketmq.errors import ClientClosedError, RocketMQError
 from aiorocketmq.model.enums import PullStatus
 from aiorocketmq.model.filters import SubscriptionData
@@ -77,6 +78,10 @@ class SinglePulls:
         api = PullApi(
             instance.remoting, instance.routes, self._scheduler, instance.find_broker_address_in_subscribe, options, instance.config
         )  # fmt: skip
+        if is_logical(queue) and instance.routes.broker_of(queue) == queue.broker_name:  # of a topic that nobody has subscribed to
+            await instance.routes.update(queue.topic)
+            if self._closed:
+                raise self._over()
         outcome = _Outcome()
         call = api.call(queue, outcome)
         call.broker_id = self._broker_ids.get(queue, options.default_broker_id)

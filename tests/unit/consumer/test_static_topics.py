@@ -6,6 +6,9 @@ import asyncio
 
 import pytest
 
+from aiorocketmq.consumer.settings import PullSettings
+from aiorocketmq.consumer.single_pull import SinglePulls
+from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
@@ -196,3 +199,13 @@ async def test_the_broker_with_the_lowest_id_that_acts_for_its_master_is_used_li
         await asyncio.sleep(20)
         assert runtime.queues.assigned[QUEUE] is life
         assert "2" in {each.command.ext_fields["commitOffset"] for each in slave.of(SAVE) if each.command.ext_fields["topic"] == TOPIC}
+
+
+@virtual_time
+async def test_a_single_pull_finds_a_logical_queue_of_a_topic_that_nobody_has_subscribed_to() -> None:
+    broker = TwoBrokers()
+    broker.append(b"0")
+    async with broker.instance() as instance:
+        pulls = SinglePulls(instance, PullSettings(group="g"), instance.scheduler)
+        result = await pulls.pull(LOGICAL[0], 0, SubscriptionData(TOPIC), limit=0, size=0, wait=0.0, timeout=3.0)
+        assert [(message.body, message.queue) for message in result.messages] == [(b"0", LOGICAL[0])]

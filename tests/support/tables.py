@@ -76,7 +76,8 @@ MAY_HOLD = (
     "server.access.*", "server.broker.access.*",
     # Caches, and what was counted or told in the log.
     "client.manager.InstanceManager._loops", "client.scheduler.Scheduler.records", "client.statelog.StateLog.*", "client.stats.*",
-    "client.heartbeat.HeartbeatService.records", "consumer.progress.*",
+    "client.heartbeat.HeartbeatService.records", "consumer.progress.*", "consumer.patterns.TopicPatterns.*",
+    "consumer.push.PushConsumer._rates",
     "client.route.RouteService.*", "client.route.Departed.topics", "client.inner_producer.InnerProducer._topics",
     "remoting.event_loop.*", "sync.courier._Courier._token", "sync.courier._LoopSafeLogger._cache",
     "remoting.processing.Dispatcher.processors", "remoting.endpoint.SparseLog._seen", "remoting.peers.*", "remoting.name_servers.*.records",

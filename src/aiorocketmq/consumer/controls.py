@@ -84,6 +84,11 @@ class ControlledConsumer(PullingConsumer):
             runtime.resume_queues(queues)
 
     @property
+    def topics(self) -> frozenset[str]:
+        """The topics that have a listener now, by name or by pattern."""
+        return frozenset(listener.topic for listener in tuple(self._subscriptions.listeners))
+
+    @property
     def paused_topics(self) -> frozenset[str]:
         """The topics that are paused; `paused()` tells the queues."""
         return frozenset(self._subscriptions.paused)

@@ -408,25 +408,32 @@ class GroupMember(ABC):
         self.pulls.resume(self.queues.assigned.values())
         self.instance.rebalance.wake()
 
-    async def subscription_changed(self, topic: str) -> None:
-        """A topic was added, changed or removed: tell the brokers at once and share the queues out.
+    async def subscription_changed(self, *topics: str) -> None:
+        """Topics were added, changed or removed: tell the brokers at once and share the queues out.
 
         Raises:
             SubscriptionError: A broker cannot evaluate the new filter.
         """
-        subscription = self.subscriptions_table.get(topic)
-        if subscription is not None:
-            await self._routes.fetch(topic)
-            await check_filters(self.instance, self.group, [subscription])
-        else:
-            self._routes.forget(topic)
-            # Not left to the next round: what the queues hold belongs to a listener that is gone.
-            await self.rebalancer.drop_topic(topic)
+        table = self.subscriptions_table
+        subscriptions = [data for topic in topics if (data := table.get(topic)) is not None]
+        for subscription in subscriptions:
+            await self._routes.fetch(subscription.topic)
+        if subscriptions:
+            await check_filters(self.instance, self.group, subscriptions)
+        for topic in topics:
+            if table.get(topic) is None:
+                self._routes.forget(topic)
+                # Not left to the next round: what the queues hold belongs to a listener that is gone.
+                await self.rebalancer.drop_topic(topic)
         await self.instance.heartbeat.send_all(full=True)
-        if subscription is not None:
+        if subscriptions:
             await self._take_over_now()
         else:
             self.instance.rebalance.wake()
+
+    def topic_came(self, topic: str, since: int) -> None:
+        """A topic is about to be subscribed that did not exist at a time, milliseconds since the epoch: it is read from then on."""
+        self._routes.came(topic, since)
 
     async def check_exist(self, queues: Collection[MessageQueue]) -> None:
         """Look whether queues exist, as the name servers know them.

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from re import Pattern
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
+    from aiorocketmq.consumer.patterns import TopicPatterns
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
@@ -170,24 +172,27 @@ class PushConsumer(ControlledConsumer):
         self._observed = Observed(settings) if settings.observed else None
         self._runtime: PushRuntime | None = None
         self._rates = {} if settings.rate_limit is None else {None: settings.rate_limit}
+        self._patterns: TopicPatterns | None = None
         self._signalled = False
 
     # --- listeners --------------------------------------------------------------------------------------------------------------
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*") -> Callable[[One], One]: ...
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
 
-    def listen(self, topic: str, expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
-        """Decorate the listener of a topic.
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
+        """Decorate the listener of a topic, or of all topics whose names match a pattern.
 
         Args:
-            topic: Topic name.
+            topic: Topic name; or a compiled pattern, as in `re.compile("orders_.*")`, which has to match the whole name. Topics that come
+                later are found within `poll_name_server_interval` and, with `StartFrom.LAST`, read from then on; those that go are left.
+                Topics with listeners of their own, and those of brokers and groups, do not count. All members have the same patterns.
             expression: `*` for all messages, tags as in `TagA || TagB`, or `SQL("price > 10")`.
             batch: 1 calls the listener with one message; more, up to 1024, with a list of up to so many. What it returns is for all of
                 them, or a list with one answer for each, exceptions included, as of `asyncio.gather(..., return_exceptions=True)`.
@@ -198,7 +203,7 @@ class PushConsumer(ControlledConsumer):
             InvalidNameError: The topic has an illegal name.
             ClientStateError: The consumer is running: use `subscribe()`.
         """
-        if not isinstance(topic, str):
+        if not isinstance(topic, str | Pattern):
             raise ListenerError(
                 f"listen() got {name_of(topic)} for the name of a topic",
                 hint='decorate with @consumer.listen("topic"), its name in brackets',
@@ -208,18 +213,28 @@ class PushConsumer(ControlledConsumer):
                 f"listen({topic!r}) was called on a consumer that is {self.state.name}",
                 hint="on a running consumer await subscribe() instead",
             )
-        if self._subscriptions.listener(topic) is not None:
+        patterns = self._of_patterns() if isinstance(topic, Pattern) else ()
+        if topic in patterns or (isinstance(topic, str) and self._subscriptions.listener(self._namespace.unwrap(topic)) is not None):
             raise ConfigError(
                 f"topic {topic!r} has a listener already", hint="one listener per topic: join the filters as in 'TagA || TagB'"
             )
 
-        topic = self._namespace.unwrap(topic)
-
         def decorate(function: F) -> F:
-            self._subscriptions.add(self._listener(topic, function, batch), expression, epoch_ms(time.time))
+            if isinstance(topic, Pattern):
+                self._of_patterns().add(topic, function, expression, batch)
+                return function
+            name = self._namespace.unwrap(topic)
+            self._subscriptions.add(self._listener(name, function, batch), expression, epoch_ms(time.time))
             return function
 
         return decorate
+
+    def _of_patterns(self) -> TopicPatterns:
+        if self._patterns is None:
+            from aiorocketmq.consumer.patterns import TopicPatterns  # for those who want them
+
+            self._patterns = TopicPatterns(self._subscriptions, self._listener)
+        return self._patterns
 
     def _listener(self, topic: str, function: ListenerFunction, batch: int) -> Listener:
         listener = Listener(topic, function, batch)
@@ -255,16 +270,20 @@ class PushConsumer(ControlledConsumer):
         return decorate
 
     @overload
-    async def subscribe(self, topic: str, listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
+    async def subscribe(self, topic: str | Pattern[str], listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
 
     @overload
-    async def subscribe(self, topic: str, listener: BatchListener, expression: str | SQL | None = "*", *, batch: int) -> None: ...
+    async def subscribe(
+        self, topic: str | Pattern[str], listener: BatchListener, expression: str | SQL | None = "*", *, batch: int
+    ) -> None: ...
 
-    async def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
-        """Listen to one more topic, or give a topic another listener and filter, before the start or while running.
+    async def subscribe(
+        self, topic: str | Pattern[str], listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1
+    ) -> None:
+        """Listen to one more topic or pattern, or give it another listener and filter, before the start or while running.
 
         Args:
-            topic: Topic name.
+            topic: Topic name or pattern, as in `listen()`.
             listener: `def` or `async def` with one argument.
             expression: As in `listen()`.
             batch: As in `listen()`.
@@ -281,7 +300,12 @@ class PushConsumer(ControlledConsumer):
         """
         self._life.check_loop()
         self._life.check_not_stopped()
+        if isinstance(topic, Pattern):
+            await self._subscribe_pattern(topic, listener, expression, batch)
+            return
         topic = self._namespace.unwrap(topic)
+        if self._patterns is not None:
+            self._patterns.let_be(topic, subscribed=True)
         before = self._subscriptions.get(topic), self._subscriptions.listener(topic)
         self._subscriptions.add(self._listener(topic, listener, batch), expression, epoch_ms(time.time))
         logger.info("group %s subscribes topic %s with listener %s", self.group, topic, name_of(listener))
@@ -292,8 +316,22 @@ class PushConsumer(ControlledConsumer):
                 self._subscriptions.restore(topic, *before)
                 raise
 
-    async def unsubscribe(self, topic: str) -> None:
-        """Stop listening to a topic; does nothing when it has no listener. Its consumed offsets are saved.
+    async def _subscribe_pattern(
+        self, pattern: Pattern[str], listener: ListenerFunction, expression: str | SQL | None, batch: int
+    ) -> None:  # fmt: skip
+        patterns, runtime = self._of_patterns(), self._runtime
+        topics = patterns.add(pattern, listener, expression, batch)
+        logger.info("group %s subscribes topics that match %r with listener %s", self.group, pattern.pattern, name_of(listener))
+        if runtime is not None:
+            if topics:
+                await runtime.subscription_changed(*topics)
+            patterns.watch(runtime)
+            await patterns.look(runtime)
+
+    async def unsubscribe(self, topic: str | Pattern[str]) -> None:
+        """Stop listening to a topic or pattern; does nothing when it has no listener. What was consumed is saved.
+
+        A topic that a pattern has brought is left alone by all patterns until a pattern is added, or the topic subscribed.
 
         Raises:
             ClientClosedError: The consumer was stopped.
@@ -301,9 +339,15 @@ class PushConsumer(ControlledConsumer):
         """
         self._life.check_loop()
         self._life.check_not_stopped()
-        topic = self._namespace.unwrap(topic)
-        if self._subscriptions.remove(topic) and self._runtime is not None:
-            await self._runtime.subscription_changed(topic)
+        if isinstance(topic, Pattern):
+            gone = self._patterns.remove(topic) if self._patterns is not None else []
+        else:
+            topic = self._namespace.unwrap(topic)
+            if self._patterns is not None:
+                self._patterns.let_be(topic, subscribed=False)
+            gone = [topic] if self._subscriptions.remove(topic) else []
+        if gone and self._runtime is not None:
+            await self._runtime.subscription_changed(*gone)
 
     # --- life -------------------------------------------------------------------------------------------------------------------
 
@@ -329,7 +373,7 @@ class PushConsumer(ControlledConsumer):
         Cancelling it undoes what was begun. After a failure it can be called again.
         """
         self._life.check_not_stopped()
-        if not self._subscriptions.listeners:
+        if not self._subscriptions.listeners and not self._patterns:
             raise ListenerError(
                 f"consumer of group {self.group!r} has no listener", hint="decorate a function with @consumer.listen(topic)"
             )
@@ -343,6 +387,8 @@ class PushConsumer(ControlledConsumer):
         self._runtime = runtime = PushRuntime(instance, self._settings, self._subscriptions, made_at=self._made_at)
         for topic, rate in self._rates.items():
             runtime.service.caller.limit_rate(topic, rate)
+        if self._patterns:
+            await self._patterns.start(runtime)
         await runtime.start()
         logger.info("consumer group %s started on client %s", self.group, instance.client_id)
 

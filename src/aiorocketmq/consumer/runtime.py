@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.consumer.assigned import AssignedQueue
@@ -48,6 +49,7 @@ class PushRuntime(GroupMember):
     Attributes:
         service: Brings messages to listeners.
         send_back: Gives failed messages back; None in a broadcasting group.
+        on_round: Called when the queues are to be shared out: somebody may have found topics that are not known here.
     """
 
     service: ListeningService
@@ -57,6 +59,7 @@ class PushRuntime(GroupMember):
         self.settings = settings
         self._stop_until: float | None = None
         self._pops: PushPops | None = None
+        self.on_round: Callable[[], None] | None = None
         super().__init__(instance, settings, subscriptions, made_at=made_at)
 
     def _make_service(self) -> ListeningService:
@@ -136,13 +139,19 @@ class PushRuntime(GroupMember):
         self._go_on_with_retries()
         super().resume()
 
-    async def subscription_changed(self, topic: str) -> None:
+    async def subscription_changed(self, *topics: str) -> None:
         """See `GroupMember.subscription_changed`."""
         try:
-            await super().subscription_changed(topic)
+            await super().subscription_changed(*topics)
         finally:
-            if not self.subscribes(topic):
-                self._go_on_with_retries()  # nobody holds its messages back any more
+            if not all(map(self.subscribes, topics)):
+                self._go_on_with_retries()  # nobody holds their messages back any more
+
+    async def rebalance(self) -> bool:
+        """See `ConsumerPort.rebalance`."""
+        if self.on_round is not None:
+            self.on_round()
+        return await super().rebalance()
 
     def close(self) -> None:
         """See `GroupMember.close`."""

@@ -61,9 +61,13 @@ class Subscriptions:
         known = self._data.get(topic)
         data = build_subscription(topic, expression, max(version, known.version + 1) if known else version)
         self._data[topic] = data
+        self.begin(version)
+        return data
+
+    def begin(self, version: int) -> None:
+        """The consumer listens, whatever topics it has or will have: it gets its failed messages again."""
         if self.retry_topic is not None and self.retry_topic not in self._data:
             self._data[self.retry_topic] = build_subscription(self.retry_topic, None, version)
-        return data
 
     def restore(self, topic: str, data: SubscriptionData | None, listener: Listener | None) -> None:
         """Make a topic what it was before `add()`."""

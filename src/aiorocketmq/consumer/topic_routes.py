@@ -50,8 +50,12 @@ class TopicRoutes:
         self._unborn: dict[str, int] = {}
 
     def unborn_at(self, topic: str) -> int | None:
-        """When this consumer subscribed the topic, milliseconds since the epoch, if the topic did not exist then; else None."""
+        """A time at which the topic did not exist, milliseconds since the epoch, as that of its subscription; None if it did."""
         return self._unborn.get(topic)
+
+    def came(self, topic: str, since: int) -> None:
+        """The topic did not exist at a time, milliseconds since the epoch."""
+        self._unborn[topic] = since
 
     def forget(self, topic: str) -> None:
         """The topic is not subscribed any more."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from re import Pattern
 from typing import TYPE_CHECKING, Self, final, overload
 
 from aiorocketmq.config import ClientConfig, NameServers
@@ -373,6 +374,11 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         self._run(self._async.resume, *what)
 
     @property
+    def topics(self) -> frozenset[str]:
+        """The topics that have a listener now, by name or by pattern."""
+        return self._async.topics
+
+    @property
     def paused_topics(self) -> frozenset[str]:
         """The topics that are paused; `paused()` tells the queues."""
         return self._async.paused_topics
@@ -419,19 +425,21 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._async.workers
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None = "*") -> Callable[[One], One]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*") -> Callable[[One], One]: ...
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*", *, batch: int) -> Callable[[Many], Many]: ...
 
     @overload
-    def listen(self, topic: str, expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None, batch: int) -> Callable[[Many], Many]: ...
 
-    def listen(self, topic: str, expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
-        """Decorate the listener of a topic.
+    def listen(self, topic: str | Pattern[str], expression: str | SQL | None = "*", batch: int = 1) -> Callable[[F], F]:
+        """Decorate the listener of a topic, or of all topics whose names match a pattern.
 
         Args:
-            topic: Topic name.
+            topic: Topic name; or a compiled pattern, as in `re.compile("orders_.*")`, which has to match the whole name. Topics that come
+                later are found within `poll_name_server_interval` and, with `StartFrom.LAST`, read from then on; those that go are left.
+                Topics with listeners of their own, and those of brokers and groups, do not count. All members have the same patterns.
             expression: `*` for all messages, tags as in `TagA || TagB`, or `SQL("price > 10")`.
             batch: 1 calls the listener with one message; more, up to 1024, with a list of up to so many. What it returns is for all of
                 them, or a list with one answer for each, exceptions included, as of `asyncio.gather(..., return_exceptions=True)`.
@@ -461,16 +469,18 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._run(self._async.respond, topic, expression)
 
     @overload
-    def subscribe(self, topic: str, listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
+    def subscribe(self, topic: str | Pattern[str], listener: MessageListener, expression: str | SQL | None = "*") -> None: ...
 
     @overload
-    def subscribe(self, topic: str, listener: BatchListener, expression: str | SQL | None = "*", *, batch: int) -> None: ...
+    def subscribe(self, topic: str | Pattern[str], listener: BatchListener, expression: str | SQL | None = "*", *, batch: int) -> None: ...
 
-    def subscribe(self, topic: str, listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1) -> None:
-        """Listen to one more topic, or give a topic another listener and filter, before the start or while running.
+    def subscribe(
+        self, topic: str | Pattern[str], listener: ListenerFunction, expression: str | SQL | None = "*", *, batch: int = 1
+    ) -> None:
+        """Listen to one more topic or pattern, or give it another listener and filter, before the start or while running.
 
         Args:
-            topic: Topic name.
+            topic: Topic name or pattern, as in `listen()`.
             listener: `def` or `async def` with one argument.
             expression: As in `listen()`.
             batch: As in `listen()`.
@@ -485,8 +495,10 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """
         self._call(self._async.subscribe, topic, listener, expression, batch=batch)
 
-    def unsubscribe(self, topic: str) -> None:
-        """Stop listening to a topic; does nothing when it has no listener. Its consumed offsets are saved.
+    def unsubscribe(self, topic: str | Pattern[str]) -> None:
+        """Stop listening to a topic or pattern; does nothing when it has no listener. What was consumed is saved.
+
+        A topic that a pattern has brought is left alone by all patterns until a pattern is added, or the topic subscribed.
 
         Raises:
             ClientClosedError: The consumer was stopped.

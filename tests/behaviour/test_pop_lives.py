@@ -57,7 +57,9 @@ async def test_a_real_broker_answers_the_same(newest_cluster: Cluster) -> None:
             await asyncio.sleep(SHORT_MS / 1000)  # what was taken for a short time in order is free after it
             for seed in theirs.keys() - differences.keys():
                 player = theirs[seed]
-                await asyncio.to_thread(eventually_sync, lambda p=player, n=back[phase][seed]: p.came_back() == n, 60.0)
+                count = back[phase][seed]
+                told = f"{count} messages of life {seed}, phase {phase}, came back"
+                await asyncio.to_thread(eventually_sync, lambda p=player, n=count: p.came_back() == n, 60.0, message=told)
         assert not differences, "\n".join(differences.values())
     finally:
         raw_remoting.invoke(newest_cluster.broker_address, UPDATE_BROKER_CONFIG, body=b"popFromRetryProbability=20")

@@ -276,6 +276,7 @@ class Player:
         body, words = one
         fields = {**self._fields_of(words), "invisibleTime": invisible, "suspend": suspend}
         code, remark, ext, _ = self._wire.ask(CHANGE, fields)
+        time.sleep(0.002)  # two changes of one millisecond have the same receipt, and a real broker takes one for the other
         ordered = ext.get("reviveQid") == "999"
         if code == 0 and ext.get("popTime", "0") != "0" and not ordered:
             self._receipts[body] = [words[7], ext["popTime"], ext["invisibleTime"], ext["reviveQid"], *words[4:]]

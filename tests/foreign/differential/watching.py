@@ -68,7 +68,7 @@ class Everything(Command):
             return seen
         for name, table in seen["body"].items():
             if isinstance(table, dict):
-                own = {key: value for key, value in table.items() if f"{peer.scope}_" in key and not re.search("_(odd|new)[0-9]", key)}
+                own = {key: value for key, value in table.items() if f"{peer.scope}_" in key and not re.search("_(odd|new|back)[0-9]", key)}
                 seen["body"][name] = {key: sorted(value) if isinstance(value, list) else value for key, value in own.items()}
         seen["fields"] = dict.fromkeys(seen["fields"], "<count>")
         return seen

@@ -18,6 +18,7 @@ from aiorocketmq.protocol.bodies import (
     LockBatchResponseBody,
     ProducerData,
     SubscriptionGroupConfig,
+    TopicConfig,
     UnlockBatchRequestBody,
 )
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
@@ -299,6 +300,15 @@ async def test_views_and_queries(bench: BrokerBench) -> None:
     assert await find("k", begin=NOW + 1) == 0
     assert await find("k", end=NOW - 1) == 0
     assert await find("nothing") == 0
+
+
+async def test_a_retry_topic_is_ordered_as_long_as_the_group_wants_an_ordered_topic(bench: BrokerBench) -> None:
+    bench.state.topics.put(TopicConfig("ordered", 1, 1, order=True))
+    channel = FakeChannel()
+    for number, topic in enumerate(("t", "ordered", "t"), 1):
+        await beat(bench, channel, heartbeat("c", topic, version=number))
+        await settle()
+        assert bench.state.topics.require("%RETRY%g").order is (topic == "ordered")
 
 
 async def test_queries_answer_as_a_real_broker(bench: BrokerBench) -> None:

@@ -178,7 +178,7 @@ class Topics:
         return created
 
     def create_derived(self, topic: str, queues: int, *, unit: bool = False, order: bool = False) -> TopicConfig:
-        """The retry or dead-letter topic of a group, made when it is not there."""
+        """The retry or dead-letter topic of a group, made when it is not there; whether it is ordered it is told every time."""
         found = self._stored.latest(topic)
         if found is None:
             found = TopicConfig(
@@ -189,6 +189,9 @@ class Topics:
                 topic_sys_flag=UNIT_SUB_FLAG if unit else 0,
                 order=order,
             )
+            self.put(found)
+        elif found.order != order:
+            found = found.replace(order=order)
             self.put(found)
         return found
 

@@ -26,11 +26,7 @@ async def switch(cluster: Cluster, topic: str, group: str, mode: str) -> None:
     """Tell the broker how a group consumes a topic, as `mqadmin setConsumeMode` does."""
     body = SetMessageRequestModeRequestBody(topic, group, mode).encode()
     async with cluster.admin() as admin:
-        try:
-            await admin._calls().call(cluster.broker_address, RequestCode.SET_MESSAGE_REQUEST_MODE, body=body)
-        except rmq.UnsupportedRequestError:
-            assert not cluster.is_real
-            pytest.skip("the embedded broker does not share queues out yet")
+        await admin._calls().call(cluster.broker_address, RequestCode.SET_MESSAGE_REQUEST_MODE, body=body)
 
 
 async def pops(cluster: Cluster, consumer: rmq.PushConsumer, topic: str) -> None:

@@ -42,6 +42,10 @@ class Figures(Command):
         elif self.code == TOPICS_OF:
             del fields["topic"]
         seen = peer.ask(Ask(self.code, fields), json_body)
+        if self.code == CONSUME_STATS and isinstance(seen["body"], dict):
+            for queue, figures in seen["body"]["offsetTable"].items():
+                if any(queue.startswith(f"{peer.name(topic)}@") for topic in peer.gone):
+                    figures["pullOffset"] = "<some stay when a topic goes>"
         for name in ("groupList", "topicList", "consumeTimeSpanSet"):
             if isinstance(seen["body"], dict) and isinstance(seen["body"].get(name), list):
                 seen["body"][name].sort(key=lambda each: each if isinstance(each, str) else each["messageQueue"]["queueId"])

@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
+    from aiorocketmq.model.progress import QueueTimeSpan
     from aiorocketmq.model.pulled import PullResult
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
@@ -162,6 +163,7 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    "QueueTimeSpan": "model.progress",
     **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
@@ -225,6 +227,7 @@ __all__ = [
     "QueueProgress",
     "QueueRead",
     "QueueStats",
+    "QueueTimeSpan",
     "TopicStats",
     "User",
     # how clients are

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
 
 import pytest
 
@@ -15,6 +18,8 @@ from tests.support.push import Inbox, new_topic, numbered, send
 from tests.support.waiting import eventually
 
 FIRST = rmq.StartFrom.FIRST
+QUICK: Final = 0.05
+"""Seconds between rounds of rebalancing: a queue that begins anew waits for the next one."""
 END = -1
 
 
@@ -43,46 +48,51 @@ async def commits(cluster: Cluster, group: str, topic: str, offset: int) -> None
 @pytest.mark.parametrize("kind", ["async", "plain", "ordered"])
 async def test_group_goes_back_and_forward_as_it_is_told_while_its_listener_runs(cluster: Cluster, kind: str) -> None:
     async for _ in ways(cluster):
-        topic, group = await new_topic(cluster, "reset", 1), cluster.unique("g")
-        inbox, gate = Inbox(), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        settings = {"ordered": kind == "ordered", "concurrency": 1, "persist_consumer_offset_interval": 0.2}
-        consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, **settings)  # type: ignore[arg-type]
+        await back_and_forward(cluster, kind)
 
-        async def handle(message: rmq.ReceivedMessage, inbox: Inbox = inbox, gate: asyncio.Event = gate) -> None:
-            inbox.take(message)
-            if message.body == b"slow":
-                await gate.wait()
 
-        def handle_plain(message: rmq.ReceivedMessage, handle=handle, loop: asyncio.AbstractEventLoop = loop) -> None:  # type: ignore[no-untyped-def]
-            asyncio.run_coroutine_threadsafe(handle(message), loop).result()
+async def back_and_forward(cluster: Cluster, kind: str) -> None:
+    topic, group = await new_topic(cluster, "reset", 1), cluster.unique("g")
+    inbox, gate = Inbox(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=FIRST, ordered=kind == "ordered", concurrency=1, rebalance_min_interval=QUICK
+    )
 
-        await asyncio.to_thread(
-            raw_remoting.commit_offset, cluster.broker_address, group, topic, 0, 0
-        )  # brokers reset no group without one
-        await consumer.subscribe(topic, handle_plain if kind == "plain" else handle)
-        async with cluster.producer() as producer, consumer:
-            await send(producer, topic, numbered(6))
-            await inbox.has(6)
-            await send(producer, topic, [b"slow", b"behind"])
-            await inbox.has(7)
-            await reset(cluster, group, topic, 0)
-            await send(producer, topic, [b"newer"])  # a pull that the broker holds hears of it when it ends
-            gate.set()
-            await inbox.has(16)
-            assert inbox.bodies[7:] == [*numbered(6), b"slow", b"behind", b"newer"]
-            await commits(cluster, group, topic, 9)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        inbox.take(message)
+        if message.body == b"slow":
+            await gate.wait()
 
-            gate.clear()
-            await send(producer, topic, [b"slow", b"skipped", b"skipped"])
-            await inbox.has(17)
-            await reset(cluster, group, topic, END)
-            await send(producer, topic, [b"last"])
-            gate.set()
-            await inbox.has(18)
-            assert inbox.bodies[16:] == [b"slow", b"last"]
-            await commits(cluster, group, topic, 13)
-        assert len(inbox) == 18
+    def handle_plain(message: rmq.ReceivedMessage) -> None:
+        asyncio.run_coroutine_threadsafe(handle(message), loop).result()
+
+    await consumer.subscribe(topic, handle_plain if kind == "plain" else handle)
+    async with cluster.producer() as producer, consumer:
+        # Brokers reset no group that has no offset.
+        await asyncio.to_thread(raw_remoting.commit_offset, cluster.broker_address, group, topic, 0, 0)
+        await send(producer, topic, numbered(6))
+        await inbox.has(6)
+        await send(producer, topic, [b"slow", b"behind"])
+        await eventually(lambda: consumer.backlog == 2 and len(inbox) == 7)
+        await reset(cluster, group, topic, 0)
+        await send(producer, topic, [b"newer"])  # a pull that the broker holds hears of it when it ends
+        await eventually(lambda: consumer.backlog not in (2, 3), 30.0, message="the consumer has heard of it")
+        gate.set()
+        await inbox.has(16)
+        assert inbox.bodies[7:] == [*numbered(6), b"slow", b"behind", b"newer"]
+
+        gate.clear()
+        await send(producer, topic, [b"slow", b"skipped", b"skipped"])
+        await eventually(lambda: consumer.backlog == 3 and len(inbox) == 17)
+        await reset(cluster, group, topic, END)
+        await send(producer, topic, [b"last"])
+        await eventually(lambda: consumer.backlog <= 1, 30.0, message="the consumer has heard of it")
+        gate.set()
+        await inbox.has(18)
+        assert inbox.bodies[16:] == [b"slow", b"last"]
+    await commits(cluster, group, topic, 13)
+    assert len(inbox) == 18
 
 
 @pytest.mark.feature("F37", "N3")
@@ -111,3 +121,54 @@ async def test_lite_pull_consumer_goes_on_where_it_is_told_and_commits_nothing_o
             assert [message.body for message in again] == [*numbered(4), b"newer"]
             await consumer.commit(again[1])
             await commits(cluster, group, topic, 2 if not auto_commit else 4)
+
+
+@pytest.mark.feature("F38")
+@pytest.mark.parametrize("kind", ["push", "ordered", "lite"])
+async def test_program_goes_to_a_time_by_itself(cluster: Cluster, kind: str) -> None:
+    topic, group = await new_topic(cluster, "to_time", 2), cluster.unique("g")
+    inbox = Inbox()
+    consumer: rmq.PushConsumer | rmq.LitePullConsumer
+    if kind == "lite":
+        consumer = rmq.LitePullConsumer(cluster.name_servers, group=group, topics=[topic], start_from=FIRST)
+    else:
+        consumer = rmq.PushConsumer(
+            cluster.name_servers, group=group, start_from=FIRST, ordered=kind == "ordered", rebalance_min_interval=QUICK
+        )
+        consumer.listen(topic)(inbox.take)
+
+    async def take(count: int) -> list[bytes]:
+        """The next messages."""
+        if isinstance(consumer, rmq.LitePullConsumer):
+            return [(await anext(consumer)).body for _ in range(count)]
+        await inbox.has(count)
+        taken, inbox.messages = inbox.messages, []
+        return [message.body for message in taken]
+
+    async with cluster.producer() as producer, consumer:
+        queues = [rmq.MessageQueue(topic, cluster.broker_name, number) for number in range(2)]
+        await eventually(lambda: {queue for queue in consumer.assigned if queue.topic == topic} == set(queues))
+        for queue in queues:
+            await send(producer, topic, numbered(3), queue=queue)
+        assert sorted(await take(6)) == sorted(numbered(3) * 2)
+        await asyncio.sleep(0.01)
+        between = time.time()
+        await asyncio.sleep(0.01)
+        await send(producer, topic, [b"late"], queue=queues[1])
+        assert await take(1) == [b"late"]
+        assert await consumer.reset_offsets(between) == {queues[0]: 3, queues[1]: 3}
+        assert await take(1) == [b"late"]
+        assert await consumer.reset_offsets(datetime.fromtimestamp(0, UTC), topic=topic) == dict.fromkeys(queues, 0)
+        assert sorted(await take(7)) == sorted([*numbered(3) * 2, b"late"])
+        assert await consumer.reset_offsets(time.time() + 3600) == {queues[0]: 3, queues[1]: 4}
+        await send(producer, topic, [b"last"], queue=queues[0])
+        assert await take(1) == [b"last"]
+        for wrong in ("now", datetime(2026, 1, 1), time.time() * 1000, True):
+            with pytest.raises(rmq.ConfigError, match="at "):
+                await consumer.reset_offsets(wrong)  # type: ignore[arg-type]
+        with pytest.raises(rmq.ConfigError, match="is not consumed here"):
+            await consumer.reset_offsets(0, topic="elsewhere")
+    with pytest.raises(rmq.ClientStateError):
+        await consumer.reset_offsets(0)
+    for number in range(2):
+        assert await asyncio.to_thread(raw_remoting.committed_offset, cluster.broker_address, group, topic, number) == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ from aiorocketmq.core.route_table import TopicPublishInfo
 from aiorocketmq.model.enums import ConsumeType, MessageModel, StartFrom
 from aiorocketmq.model.filters import SubscriptionData
 from aiorocketmq.model.queue import MessageQueue
+from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
-from aiorocketmq.protocol.bodies import ConsumerRunningInfo, HeartbeatData, encode_topic_route
+from aiorocketmq.protocol.bodies import ConsumeMessageDirectlyResult, ConsumerRunningInfo, HeartbeatData, encode_topic_route
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.remoting.client import RemotingClient
@@ -117,6 +118,7 @@ class FakeConsumer:
     rebalanced_at: list[float] = field(default_factory=list)
     persisted_at: list[float] = field(default_factory=list)
     adjusted_at: list[float] = field(default_factory=list)
+    reset_to: list[dict[MessageQueue, int]] = field(default_factory=list)
     failing: BaseException | None = None
     asked: int = 0
 
@@ -142,6 +144,15 @@ class FakeConsumer:
     def adjust_workers(self) -> None:
         self.adjusted_at.append(_now())
         self._fail()
+
+    def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
+        self.reset_to.append(dict(offsets))
+
+    def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
+        return {queue: offset for table in self.reset_to for queue, offset in table.items() if topic in (None, queue.topic)}
+
+    def consume_directly(self, message: ReceivedMessage) -> Awaitable[ConsumeMessageDirectlyResult] | None:
+        return None
 
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         return ConsumerRunningInfo(

@@ -5,7 +5,7 @@ Java: `MQProducerInner`, `MQConsumerInner`, `MQAdminExtInner`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiorocketmq.model.filters import SubscriptionData
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
-    from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+    from aiorocketmq.protocol.bodies_client import ConsumeMessageDirectlyResult, ConsumerRunningInfo
     from aiorocketmq.protocol.headers_client import CheckTransactionStateRequestHeader
 
 
@@ -101,6 +101,18 @@ class ConsumerPort(Protocol):
 
     def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
         """An operator wants the group to go on elsewhere; queues that this consumer does not have are left alone. Must not block."""
+        ...
+
+    def offsets(self, topic: str | None = None) -> Mapping[MessageQueue, int]:
+        """What is consumed of the queues that this consumer has, of one topic or of all."""
+        ...
+
+    def consume_directly(self, message: ReceivedMessage) -> Awaitable[ConsumeMessageDirectlyResult] | None:
+        """Call a listener with a message that belongs to no queue of this consumer; None when there are no listeners.
+
+        Raises:
+            RocketMQError: There is none for this message, or the consumer stops; when it is awaited.
+        """
         ...
 
     def adjust_workers(self) -> None:

@@ -1,4 +1,4 @@
-"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features C3, F37, N1-N3, N5, N7.
+"""Answers what brokers ask of this client (Java: `ClientRemotingProcessor`). Features C3, F37, F39, F41, N1-N7.
 
 Codes without a processor are answered by the remoting layer with code 3.
 """
@@ -16,12 +16,14 @@ from aiorocketmq.client.statelog import StateLog
 from aiorocketmq.config import ClientConfig
 from aiorocketmq.model import properties as props
 from aiorocketmq.model.namespace import Namespace
-from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo, ResetOffsetBody
+from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo, GetConsumerStatusBody, ResetOffsetBody
 from aiorocketmq.protocol.codes import CURRENT_VERSION, RequestCode, ResponseCode, version_name
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.headers_client import (
     CheckTransactionStateRequestHeader,
+    ConsumeMessageDirectlyResultRequestHeader,
     GetConsumerRunningInfoRequestHeader,
+    GetConsumerStatusRequestHeader,
     NotifyConsumerIdsChangedRequestHeader,
     ResetOffsetRequestHeader,
 )
@@ -69,6 +71,8 @@ class ClientProcessor:
         self._remoting.register_processor(RequestCode.CHECK_TRANSACTION_STATE, self.check_transaction_state)
         self._remoting.register_processor(RequestCode.NOTIFY_CONSUMER_IDS_CHANGED, self.notify_consumer_ids_changed)
         self._remoting.register_processor(RequestCode.RESET_CONSUMER_CLIENT_OFFSET, self.reset_offsets)
+        self._remoting.register_processor(RequestCode.GET_CONSUMER_STATUS_FROM_CLIENT, self.consumer_status)
+        self._remoting.register_processor(RequestCode.CONSUME_MESSAGE_DIRECTLY, self.consume_directly)
         self._remoting.register_processor(RequestCode.GET_CONSUMER_RUNNING_INFO, self.consumer_running_info)
         self._remoting.register_processor(RequestCode.PUSH_REPLY_MESSAGE_TO_CLIENT, self.reply_message)
 
@@ -112,13 +116,40 @@ class ClientProcessor:
         header = GetConsumerRunningInfoRequestHeader.from_ext(request.ext_fields)
         consumer = self._find_consumer(self._names.unwrap(header.consumer_group))
         if consumer is None:
-            text = f"consumer group {header.consumer_group} is not on this client"
-            return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, text)
+            return self._not_here(request, header.consumer_group)
         info = consumer.running_info(bool(header.jstack_enable))
         info.properties["PROP_NAMESERVER_ADDR"] = "".join(f"{address};" for address in sorted(self._remoting.name_servers))
         info.properties["PROP_CONSUME_TYPE"] = consumer.consume_type.value
         info.properties["PROP_CLIENT_VERSION"] = version_name(CURRENT_VERSION)
         return RemotingCommand.response(request, body=_as_brokers_know_it(info, self._names).encode())
+
+    def consumer_status(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        """221: what a consumer has consumed of a topic, for `mqadmin getConsumerStatus`; nothing where the group is not here."""
+        header = GetConsumerStatusRequestHeader.from_ext(request.ext_fields)
+        consumer = self._find_consumer(self._names.unwrap(header.group))
+        offsets = consumer.offsets(self._names.unwrap(header.topic)) if consumer is not None else {}
+        body = GetConsumerStatusBody({self._names.wrap_queue(queue): offset for queue, offset in offsets.items()})
+        return RemotingCommand.response(request, body=body.encode())
+
+    async def consume_directly(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
+        """309: an operator hands one stored message to a listener, and gets to know what became of it."""
+        header = ConsumeMessageDirectlyResultRequestHeader.from_ext(request.ext_fields)
+        consumer = self._find_consumer(self._names.unwrap(header.consumer_group))
+        if consumer is None:
+            return self._not_here(request, header.consumer_group)
+        message = decode_message(request.body, broker_name=header.broker_name or "", max_body=self._max_body)
+        self._names.unwrap_messages((message,))
+        text = "broker %s hands %r to group %s"
+        logger.info(text, channel.address, message, consumer.group)
+        consumed = consumer.consume_directly(message)
+        if consumed is None:
+            text = f"consumer group {header.consumer_group} has no listeners on this client: it asks for its messages"
+            return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, text)
+        return RemotingCommand.response(request, body=(await consumed).encode())
+
+    @staticmethod
+    def _not_here(request: RemotingCommand, group: str) -> RemotingCommand:
+        return RemotingCommand.response(request, ResponseCode.SYSTEM_ERROR, f"consumer group {group} is not on this client")
 
     def reply_message(self, request: RemotingCommand, channel: Channel) -> RemotingCommand:
         """326: the reply to a request of this client. One that nobody waits for any more is told to the log, and taken all the same."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
     from aiorocketmq.consumer.member import GroupMember
     from aiorocketmq.model.namespace import Namespace
+    from aiorocketmq.model.progress import QueueTimeSpan
 
 S = TypeVar("S", bound=ConsumerSettings)
 
@@ -146,6 +147,12 @@ class GroupConsumer(Watched):
         return frozenset(self._runtime.queues.assigned) if self._runtime is not None else frozenset()
 
     @property
+    def user_info(self) -> dict[str, str]:
+        """What the program tells operators of this consumer, for example its release: `mqadmin consumerStatus` shows it. Put in what you
+        like; it is read when somebody asks."""
+        return self._settings.user_info
+
+    @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return dict(self._runtime.group_check.conflicts) if self._runtime is not None else {}
@@ -212,6 +219,21 @@ class GroupConsumer(Watched):
         member, queue = self._running(), self._own(queue)
         return await member.instance.broker_api.search_offset(await member.master_of(queue), queue, milliseconds("at", at))
 
+    async def time_spans(self, topic: str) -> dict[MessageQueue, QueueTimeSpan]:
+        """How old the messages of a topic's queues are, and those that this group has still to consume.
+
+        Args:
+            topic: Topic name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            RocketMQError: A broker did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        from aiorocketmq.consumer.times import time_spans_of  # for those who ask
+
+        return await time_spans_of(self._running(), self._namespace.unwrap(topic), await self.queues(topic))
+
     def _own(self, queue: object) -> MessageQueue:
         """A queue that a user gave, under the names of this consumer's namespace.
 
@@ -242,6 +264,38 @@ class PullingConsumer(GroupConsumer):
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""
         topic = self._namespace.unwrap(topic) if topic is not None else None
         return self._runtime.offsets(topic) if self._runtime is not None else {}
+
+    async def reset_offsets(self, at: datetime | float, *, topic: str | None = None) -> dict[MessageQueue, int]:
+        """Go on with the messages that were stored at a time or later, forward or backward.
+
+        It is about the queues that this consumer has now: other members go on as they are, unless each calls it. Messages that are being
+        consumed count no more: they come again, or are skipped, as the time says. The offsets are saved when this returns, but for a broker
+        that is slow, or when a listener has called it: then a little later. Messages that wait for another try are not touched.
+
+        Args:
+            at: An aware datetime, or seconds since the epoch; in the future it means the end.
+            topic: This topic alone; None takes all.
+
+        Returns:
+            Where the queues go on.
+
+        Raises:
+            ConfigError: It is no time, or the topic is not consumed here.
+            RocketMQError: A broker cannot tell where a queue has to go on; nothing is changed then.
+            ClientStateError: The consumer does not run.
+        """
+        member, timestamp = self._running(), milliseconds("at", at)
+        topics = {queue.topic for queue in member.queues.assigned} - {member.subscriptions_table.retry_topic}
+        if topic is not None:
+            name = self._namespace.unwrap(topic)
+            if not member.subscribes(name) and name not in topics:
+                raise ConfigError(
+                    f"topic {topic!r} is not consumed here", hint=f"this consumer has {', '.join(sorted(topics)) or 'no queue'}"
+                )
+            topics = {name}
+        from aiorocketmq.consumer.times import go_to_time  # for those who ask
+
+        return await go_to_time(member, timestamp, topics, wait=not getattr(self, "in_listener", False))
 
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""

@@ -14,11 +14,9 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.member import FIRST_ROUND, GroupMember
 from aiorocketmq.consumer.polling import PollService, polled
 from aiorocketmq.consumer.queues import SAVE_TIME, Reason
-from aiorocketmq.consumer.running_info import common_properties, queue_info, stacks
 from aiorocketmq.core.process_queue import PolledQueue
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import ConsumeType
-from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
@@ -127,25 +125,13 @@ class LitePullMember(GroupMember):
     def adjust_workers(self) -> None:
         """See `ConsumerPort.adjust_workers`: there are none."""
 
-    def running_info(self, jstack: bool) -> ConsumerRunningInfo:
-        """See `ConsumerPort.running_info`."""
-        topics = self.subscriptions_table.topics
-        return ConsumerRunningInfo(
-            properties=common_properties(self.settings, made_at=self._made_at)
-            | {
-                "autoCommit": str(self.settings.auto_commit).lower(),
-                "autoCommitIntervalMillis": str(round(self.settings.auto_commit_interval * 1000)),
-                "pullThresholdForAll": str(self.settings.pull_threshold_for_all),
-                "consumeMaxSpan": str(self.settings.consume_max_span),
-            },
-            subscription_set=list(self.subscriptions_table.all),
-            mq_table={queue: queue_info(assigned, ordered=False) for queue, assigned in self.queues.assigned.items()},
-            status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
-            jstack=stacks() if jstack else None,
-        )
+    def _properties(self) -> dict[str, str]:
+        from aiorocketmq.consumer.running_info import lite_properties  # for those who ask
 
-    def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
-        """See `GroupMember._begin_anew`: no listener has to end, so the queues stay here, paused ones paused."""
+        return lite_properties(self.settings)
+
+    def begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
+        """See `GroupMember.begin_anew`: no listener has to end, so the queues stay here, paused ones paused."""
         owned = {queue: self.queues.assigned[queue] for queue in offsets if queue in self.queues.assigned}
         for queue, assigned in owned.items():
             self._go_on_at(assigned, offsets[queue])

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiorocketmq.client.scheduler import Scheduler
@@ -23,7 +23,7 @@ from aiorocketmq.consumer.pulling import Pulls
 from aiorocketmq.consumer.queue_locks import QueueLocks
 from aiorocketmq.consumer.queues import GIVE_UP_WAIT, QueueTable
 from aiorocketmq.consumer.rebalance import Rebalancer
-from aiorocketmq.consumer.saving import OffsetSaver, by_broker
+from aiorocketmq.consumer.saving import OffsetSaver
 from aiorocketmq.consumer.start_offset import Committed, StartOffsets
 from aiorocketmq.consumer.store_choice import store_of
 from aiorocketmq.consumer.taking import FirstOffsets, TakeOver
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aiorocketmq.consumer.settings import ConsumerSettings
     from aiorocketmq.consumer.subscriptions import Subscriptions
     from aiorocketmq.model.received import ReceivedMessage
-    from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+    from aiorocketmq.protocol.bodies_client import ConsumeMessageDirectlyResult, ConsumerRunningInfo
 
 LEAVE_MIN: Final = 1.0
 LEAVE_MAX: Final = 5.0
@@ -89,9 +89,7 @@ class GroupMember(ABC):
         self.loop = asyncio.get_running_loop()
         self.subscriptions_table = subscriptions
         self.scheduler = scheduler = Scheduler(f"consumer {settings.group}")
-        self.joined = False
-        self.greeted = False
-        self.stopping = False
+        self.joined = self.greeted = self.stopping = False
         self._settings = settings
         self._settled = asyncio.Event()
         self._settling: asyncio.Task[None] | None = None
@@ -101,9 +99,7 @@ class GroupMember(ABC):
         self.saver = saver = OffsetSaver(self.store, scheduler, settings.group, instance.routes.broker_of)
         self.queues = table = QueueTable(scheduler, self.service, saver, locks, instance.rebalance.wake, self._make_messages)
         self._locks = LockKeeper(table, scheduler) if locks is not None else None
-        self.pulls = Pulls(
-            instance, settings, subscriptions, scheduler, self.service, moved=self._moved, lock_lost=self.lock_lost
-        )  # fmt: skip
+        self.pulls = Pulls(instance, settings, subscriptions, scheduler, self.service, moved=self._moved, lock_lost=self.lock_lost)
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         hand_over = HandOver(0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT)
         self._routes = TopicRoutes(instance, subscriptions, settings.group)
@@ -163,9 +159,13 @@ class GroupMember(ABC):
     def adjust_workers(self) -> None:
         """See `ConsumerPort.adjust_workers`."""
 
-    @abstractmethod
-    def running_info(self, jstack: bool) -> ConsumerRunningInfo:
-        """See `ConsumerPort.running_info`."""
+    def _properties(self) -> dict[str, str]:
+        """What the running info of this kind of consumer says besides what that of all says."""
+        return {}
+
+    def consume_directly(self, message: ReceivedMessage) -> Awaitable[ConsumeMessageDirectlyResult] | None:
+        """See `ConsumerPort.consume_directly`; those without listeners cannot."""
+        return None
 
     # --- what its parts tell each other -------------------------------------------------------------------------------------------
 
@@ -183,13 +183,13 @@ class GroupMember(ABC):
             deleted: What is below that was there and is not any more; else offsets were reset, or the broker has lost messages.
         """
         if not deleted:
-            self._begin_anew({assigned.queue: offset})
+            self.begin_anew({assigned.queue: offset})
             return
         # What was pulled before the broker deleted it, and what is in hand, is all that is left of it.
         assigned.messages.advance(offset)
         self.pulls.adopt(assigned)
 
-    def _begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
+    def begin_anew(self, offsets: Mapping[MessageQueue, int]) -> list[asyncio.Task[None]]:
         """Go on elsewhere with some of the queues; gives back what is over when that is saved."""
         return self.queues.reset(offsets)
 
@@ -348,10 +348,17 @@ class GroupMember(ABC):
         """See `ConsumerPort.persist_offsets`."""
         await self.queues.persist()
 
+    def running_info(self, jstack: bool) -> ConsumerRunningInfo:
+        """See `ConsumerPort.running_info`."""
+        from aiorocketmq.consumer.running_info import info_of  # for those who ask
+
+        own, owned, made_at = self._properties(), self.queues.assigned, self._made_at
+        return info_of(self.instance, self._settings, self.subscriptions_table, owned, own, made_at=made_at, jstack=jstack)
+
     def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
         """See `ConsumerPort.reset_offsets`."""
         if not self.stopping:
-            self._begin_anew(offsets)
+            self.begin_anew(offsets)
 
     def own_health(self) -> Own:
         """See `Watched._own_health`."""
@@ -502,16 +509,11 @@ class GroupMember(ABC):
     async def lag(self) -> dict[MessageQueue, int]:
         """How many messages the owned queues hold behind what is consumed; raises as `ends()`."""
 
-        async def of_broker(queues: list[MessageQueue]) -> dict[MessageQueue, int]:
-            return {queue: await self.instance.broker_api.max_offset(await self.master_of(queue), queue) for queue in queues}
+        async def end_of(queue: MessageQueue) -> int:
+            return await self.instance.broker_api.max_offset(await self.master_of(queue), queue)
 
-        works = {broker: of_broker(own) for broker, own in by_broker(self.queues.assigned, self.instance.routes.broker_of).items()}
-        found: dict[MessageQueue, int] = {}
-        for outcome in (await self.scheduler.gather("lag", works)).values():
-            if isinstance(outcome, Exception):
-                raise outcome
-            found |= outcome
         owned = self.queues.assigned
+        found = await self.saver.of_each("lag", list(owned), end_of)
         return {queue: max(0, end - owned[queue].messages.consumed) for queue, end in found.items() if queue in owned}
 
 

@@ -219,6 +219,12 @@ class PopConsumer(Watched):
         return self._runtime.own_health()
 
     @property
+    def user_info(self) -> dict[str, str]:
+        """What the program tells operators of this consumer, for example its release: `mqadmin consumerStatus` shows it. Put in what you
+        like; it is read when somebody asks."""
+        return self._settings.user_info
+
+    @property
     def group(self) -> str:
         """The consumer group."""
         return self._settings.group

@@ -187,19 +187,22 @@ class PopMember:
     def reset_offsets(self, offsets: Mapping[MessageQueue, int]) -> None:
         """See `ConsumerPort.reset_offsets`: brokers go on elsewhere by themselves."""
 
+    def offsets(self, topic: str | None = None) -> Mapping[MessageQueue, int]:
+        """See `ConsumerPort.offsets`: brokers have them."""
+        return {}
+
+    def consume_directly(self, message: ReceivedMessage) -> None:
+        """See `ConsumerPort.consume_directly`: there are no listeners."""
+
     def adjust_workers(self) -> None:
         """See `ConsumerPort.adjust_workers`: there are none."""
 
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         """See `ConsumerPort.running_info`."""
-        from aiorocketmq.consumer.running_info import common_properties, stacks  # for those who ask
+        from aiorocketmq.consumer.running_info import info_of, pop_properties  # for those who ask
 
-        return ConsumerRunningInfo(
-            properties=common_properties(self._settings, made_at=self._made_at)
-            | {"popInvisibleTime": str(round(self._settings.invisible * 1000)), "PROP_CONSUMEORDERLY": str(self._settings.ordered).lower()},
-            subscription_set=list(self._subscriptions.all),
-            jstack=stacks() if jstack else None,
-        )
+        settings, made_at = self._settings, self._made_at
+        return info_of(self.instance, settings, self._subscriptions, {}, pop_properties(settings), made_at=made_at, jstack=jstack)
 
     def own_health(self) -> Own:
         """See `Watched._own_health`."""

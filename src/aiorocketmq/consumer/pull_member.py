@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from aiorocketmq.consumer.member import GroupMember
-from aiorocketmq.consumer.running_info import common_properties, stacks
 from aiorocketmq.consumer.schedule import Plan, Schedule
 from aiorocketmq.consumer.single_pull import SinglePulls
 from aiorocketmq.model.enums import ConsumeType
-from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from aiorocketmq.consumer.taking import FirstOffsets
     from aiorocketmq.errors import RocketMQError
     from aiorocketmq.model.queue import MessageQueue
+    from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
 
 
 logger = logging.getLogger("aiorocketmq.consumer")
@@ -111,14 +110,9 @@ class PullMember(GroupMember):
 
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         """See `ConsumerPort.running_info`; as Java's, it tells of no queue: nothing is pulled ahead."""
-        topics = self.subscriptions_table.topics
-        return ConsumerRunningInfo(
-            properties=common_properties(self.settings, made_at=self._made_at),
-            subscription_set=list(self.subscriptions_table.all),
-            mq_table={},
-            status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
-            jstack=stacks() if jstack else None,
-        )
+        info = super().running_info(jstack)
+        info.mq_table = {}
+        return info
 
     # --- queues and offsets ---------------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.consumer.assigned import AssignedQueue
@@ -16,12 +16,13 @@ from aiorocketmq.consumer.member import LEAVE_MAX, LEAVE_MIN, GroupMember
 from aiorocketmq.consumer.send_back import SendBack
 from aiorocketmq.model.enums import ConsumeType
 from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.protocol.bodies_client import ConsumerRunningInfo
+from aiorocketmq.protocol.bodies_client import ConsumeMessageDirectlyResult, ConsumerRunningInfo
 
 if TYPE_CHECKING:
     from aiorocketmq.client.examine import Own
     from aiorocketmq.client.health import ListenerHealth
     from aiorocketmq.client.instance import ClientInstance
+    from aiorocketmq.consumer.direct import DirectCalls
     from aiorocketmq.consumer.push_popping import PushPops
     from aiorocketmq.consumer.service import ListeningService
     from aiorocketmq.consumer.settings import PushSettings
@@ -60,6 +61,7 @@ class PushRuntime(GroupMember):
         self._stop_until: float | None = None
         self._pops: PushPops | None = None
         self.on_round: Callable[[], None] | None = None
+        self._direct: DirectCalls | None = None
         super().__init__(instance, settings, subscriptions, made_at=made_at)
 
     def _make_service(self) -> ListeningService:
@@ -167,7 +169,10 @@ class PushRuntime(GroupMember):
             self._stop_until = clock() + self.settings.await_termination_when_shutdown
         until = self._stop_until
         await self._drain(force, until - clock())
-        await self.service.close(FORCED_PATIENCE if force.is_set() else CANCEL_PATIENCE)
+        patience = FORCED_PATIENCE if force.is_set() else CANCEL_PATIENCE
+        if self._direct is not None:
+            await self._direct.close(patience)
+        await self.service.close(patience)
         if self._pops is not None:
             await self._pops.end()
         # A broker that does not answer must not hold up the stop for longer than the listeners were allowed to, and a moment.
@@ -178,7 +183,7 @@ class PushRuntime(GroupMember):
         await super()._end()
 
     async def _drain(self, force: asyncio.Event, limit: float) -> None:
-        drained = self.scheduler.spawn("drain", self.service.drain())
+        drained = self.scheduler.spawn("drain", self._drained())
         forced = self.scheduler.spawn("force", force.wait())
         await asyncio.wait([drained, forced], timeout=max(limit, 0.0), return_when=asyncio.FIRST_COMPLETED)
         if not drained.done():
@@ -187,9 +192,14 @@ class PushRuntime(GroupMember):
             task.cancel()
         await asyncio.wait([drained, forced])
 
+    async def _drained(self) -> None:
+        await self.service.drain()
+        if self._direct is not None:
+            await self._direct.idle()
+
     def in_listener(self) -> bool:
         """Whether the running task or thread is a worker of this consumer: a listener that waits for the stop would wait for itself."""
-        return self.service.caller.is_worker()
+        return self.service.caller.is_worker() or (self._direct is not None and self._direct.is_worker())
 
     # --- ConsumerPort -------------------------------------------------------------------------------------------------------------
 
@@ -205,18 +215,25 @@ class PushRuntime(GroupMember):
 
     def running_info(self, jstack: bool) -> ConsumerRunningInfo:
         """See `ConsumerPort.running_info`."""
-        from aiorocketmq.consumer.running_info import properties_of, queue_info, stacks  # for those who ask
-
         self._report_stats()
-        topics = self.subscriptions_table.topics
-        return ConsumerRunningInfo(
-            properties=properties_of(self.settings, workers=self.service.caller.workers, made_at=self._made_at),
-            subscription_set=list(self.subscriptions_table.all),
-            mq_pop_table=self._pops.info() if self._pops is not None else {},
-            mq_table={queue: queue_info(assigned, ordered=self.settings.ordered) for queue, assigned in self.queues.assigned.items()},
-            status_table={topic: self.instance.stats.consume_status(self.group, topic) for topic in topics},
-            jstack=stacks() if jstack else None,
-        )
+        info = super().running_info(jstack)
+        if self._pops is not None:
+            info.mq_pop_table = self._pops.info()
+        return info
+
+    def _properties(self) -> dict[str, str]:
+        from aiorocketmq.consumer.running_info import push_properties  # for those who ask
+
+        batch = max((listener.batch for listener in self.subscriptions_table.listeners), default=1)
+        return push_properties(self.settings, workers=self.service.caller.workers, batch=batch)
+
+    def consume_directly(self, message: ReceivedMessage) -> Awaitable[ConsumeMessageDirectlyResult]:
+        """See `ConsumerPort.consume_directly`."""
+        if self._direct is None:
+            from aiorocketmq.consumer.direct import DirectCalls  # for those who ask
+
+            self._direct = DirectCalls(self.settings, self.subscriptions_table, self.scheduler)
+        return self._direct.consume(message)
 
     def own_health(self) -> Own:
         """See `Watched._own_health`."""

@@ -113,6 +113,22 @@ class OffsetSaver:
             if isinstance(outcome, Exception):
                 raise outcome
 
+    async def of_each(
+        self, name: str, queues: Iterable[MessageQueue], ask: Callable[[MessageQueue], Awaitable[int]]
+    ) -> dict[MessageQueue, int]:
+        """Ask something of each of some queues, all brokers at the same time; raises the first error of one of them."""
+
+        async def of_broker(own: list[MessageQueue]) -> dict[MessageQueue, int]:
+            return {queue: await ask(queue) for queue in own}
+
+        found: dict[MessageQueue, int] = {}
+        works = {broker: of_broker(own) for broker, own in by_broker(queues, self._broker_of).items()}
+        for outcome in (await self._scheduler.gather(name, works)).values():
+            if isinstance(outcome, Exception):
+                raise outcome
+            found |= outcome
+        return found
+
     async def persist_all(self, queues: Collection[MessageQueue], deadline: float) -> None:
         """Save the offsets of all queues of the consumer where they have changed; never raises.
 

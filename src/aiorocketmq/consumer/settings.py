@@ -68,6 +68,7 @@ class ConsumerSettings:
     local_offset_store_dir: str | Path | None = None
     message_queue_listener: MessageQueueListener | None = None
     hooks: tuple[Any, ...] = ()
+    user_info: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_group(self.group)

@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     )
     from aiorocketmq.model.filters import SQL
     from aiorocketmq.model.message import Message
+    from aiorocketmq.model.progress import QueueTimeSpan
     from aiorocketmq.model.pulled import PullResult
     from aiorocketmq.model.queue import MessageQueue
     from aiorocketmq.model.received import ReceivedMessage
@@ -168,6 +169,7 @@ _HOMES = {
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
     **dict.fromkeys(_RESULTS, "admin.results"),
+    "QueueTimeSpan": "model.progress",
     **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
     **dict.fromkeys(_CONSUME_HOOKS, "consumer.hooks"),
@@ -231,6 +233,7 @@ __all__ = [
     "QueueProgress",
     "QueueRead",
     "QueueStats",
+    "QueueTimeSpan",
     "TopicStats",
     "User",
     # how clients are

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
     from aiorocketmq.consumer.hooks import ConsumeHook, FilterHook
+    from aiorocketmq.model.progress import QueueTimeSpan
 
 __all__ = ["PushConsumer"]
 
@@ -263,6 +264,13 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         return self._async.assigned
 
     @property
+    def user_info(self) -> dict[str, str]:
+        """What the program tells operators of this consumer, for example its release: `mqadmin consumerStatus` shows it. Put in what you
+        like; it is read when somebody asks.
+        """
+        return self._async.user_info
+
+    @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return self._async.subscription_conflicts
@@ -320,6 +328,19 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
         """
         return self._call(self._async.search_offset, queue, at)
 
+    def time_spans(self, topic: str) -> dict[MessageQueue, QueueTimeSpan]:
+        """How old the messages of a topic's queues are, and those that this group has still to consume.
+
+        Args:
+            topic: Topic name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            RocketMQError: A broker did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.time_spans, topic)
+
     @property
     def flow_control(self) -> FlowControl:
         """How often pulls were held back, by reason."""
@@ -333,6 +354,27 @@ class PushConsumer(BlockingConsumer[AsyncPushConsumer]):
     def offsets(self, topic: str | None = None) -> dict[MessageQueue, int]:
         """What is consumed and will be saved: queue → next offset, of one topic or of all."""
         return self._run(self._async.offsets, topic)
+
+    def reset_offsets(self, at: datetime | float, *, topic: str | None = None) -> dict[MessageQueue, int]:
+        """Go on with the messages that were stored at a time or later, forward or backward.
+
+        It is about the queues that this consumer has now: other members go on as they are, unless each calls it. Messages that are being
+        consumed count no more: they come again, or are skipped, as the time says. The offsets are saved when this returns, but for a broker
+        that is slow, or when a listener has called it: then a little later. Messages that wait for another try are not touched.
+
+        Args:
+            at: An aware datetime, or seconds since the epoch; in the future it means the end.
+            topic: This topic alone; None takes all.
+
+        Returns:
+            Where the queues go on.
+
+        Raises:
+            ConfigError: It is no time, or the topic is not consumed here.
+            RocketMQError: A broker cannot tell where a queue has to go on; nothing is changed then.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.reset_offsets, at, topic=topic)
 
     def failed_queues(self) -> dict[MessageQueue, Exception]:
         """Queues that are not consumed any more because of a damaged message, with the reason."""

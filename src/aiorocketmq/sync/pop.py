@@ -182,6 +182,13 @@ class PopConsumer(BlockingClient[AsyncPopConsumer]):
         return self._start(timeout=timeout)
 
     @property
+    def user_info(self) -> dict[str, str]:
+        """What the program tells operators of this consumer, for example its release: `mqadmin consumerStatus` shows it. Put in what you
+        like; it is read when somebody asks.
+        """
+        return self._async.user_info
+
+    @property
     def group(self) -> str:
         """The consumer group."""
         return self._async.group

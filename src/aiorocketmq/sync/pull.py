@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiorocketmq.client.health import Health, PingResult
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.model.progress import QueueTimeSpan
 
 __all__ = ["PullConsumer"]
 
@@ -186,6 +187,13 @@ class PullConsumer(BlockingScheduled[AsyncPullConsumer]):
         return self._async.assigned
 
     @property
+    def user_info(self) -> dict[str, str]:
+        """What the program tells operators of this consumer, for example its release: `mqadmin consumerStatus` shows it. Put in what you
+        like; it is read when somebody asks.
+        """
+        return self._async.user_info
+
+    @property
     def subscription_conflicts(self) -> dict[str, str]:
         """Topics that another member of the group subscribes in another way, with what differs; also logged, once each."""
         return self._async.subscription_conflicts
@@ -242,6 +250,19 @@ class PullConsumer(BlockingScheduled[AsyncPullConsumer]):
             ClientStateError: The consumer does not run.
         """
         return self._call(self._async.search_offset, queue, at)
+
+    def time_spans(self, topic: str) -> dict[MessageQueue, QueueTimeSpan]:
+        """How old the messages of a topic's queues are, and those that this group has still to consume.
+
+        Args:
+            topic: Topic name.
+
+        Raises:
+            TopicNotFoundError: There is no such topic.
+            RocketMQError: A broker did not answer, or answered with an error.
+            ClientStateError: The consumer does not run.
+        """
+        return self._call(self._async.time_spans, topic)
 
     def send_back(self, message: ReceivedMessage, delay_level: int = 0, *, group: str | None = None) -> None:
         """Put a message that could not be handled into the retry topic of the group: it comes again from there.

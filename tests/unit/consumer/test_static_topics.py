@@ -125,8 +125,11 @@ async def test_messages_have_the_logical_queue_and_its_offsets() -> None:
         header = {"suggestWhichBrokerId": "0", "nextBeginOffset": "101", "minOffset": "0", "maxOffset": "101", "offsetDelta": "100"}
         return RemotingCommand.response(request, header=header, body=record(TOPIC, 0, b"x"))
 
+    async def take(message: ReceivedMessage) -> None:
+        messages.append(message)
+
     broker.peer.on(PULL, answer)
-    async with consuming(broker, messages.append) as runtime:
+    async with consuming(broker, take) as runtime:
         await eventually(lambda: messages)
         assert (messages[0].queue, messages[0].queue_offset) == (LOGICAL[0], 100)
         await eventually(lambda: runtime.offsets(TOPIC).get(LOGICAL[0]) == 101)
@@ -155,7 +158,7 @@ async def test_a_failed_message_of_a_logical_queue_goes_to_the_retry_topic_itsel
     broker = TwoBrokers()
     broker.append(b"0")
 
-    def fail(message: object) -> None:
+    async def fail(message: object) -> None:
         raise ZeroDivisionError
 
     async with consuming(broker, fail):

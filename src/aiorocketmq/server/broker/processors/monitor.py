@@ -148,7 +148,8 @@ class MonitorProcessor:
                 span.max_time_stamp = queue.last_store_timestamp
                 consumed = state.store.store_timestamp_at(queue, committed - 1) if committed > 0 else span.min_time_stamp
                 span.consume_time_stamp = consumed
-                span.delay_time = max(0, state.now_ms() - consumed) if committed < queue.next_offset else 0
+                if committed < queue.next_offset:
+                    span.delay_time = max(0, state.now_ms() - state.store.store_timestamp_at(queue, max(committed, queue.min_offset)))
             spans.append(span)
         return request.answer(body=QueryConsumeTimeSpanBody(spans).encode())
 

@@ -1,7 +1,7 @@
 """One of two masters is killed under load: its slave serves what it holds, the other master takes what is sent, and nothing is lost.
 
-By default on the newest release with a SYNC_MASTER, alone; `AIOROCKETMQ_CLUSTERS=all` also runs an ASYNC_MASTER, the last 4.x, and a second
-member that joins the group while the master is away.
+It takes two minutes, most of them until a new slave knows its topics, and runs with `AIOROCKETMQ_CLUSTERS=all`: both roles of a master, both
+releases, and a second member that joins the group while the master is away.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ PAIR = "broker-b"
 ALL = os.environ.get("AIOROCKETMQ_CLUSTERS") == "all"
 WARM = 2.0
 BACKLOG = 0.5
-DOWN = 12.0 if ALL else 4.0
+DOWN = 12.0
 AFTER = 2.0
 QUEUES = 4
 SYNC, ASYNC = "SYNC_MASTER", "ASYNC_MASTER"
-CASES = [(version, role) for version in java.VERSIONS for role in (SYNC, ASYNC)] if ALL else [(java.NEWEST, SYNC)]
+CASES = [(version, role) for version in java.VERSIONS for role in (SYNC, ASYNC)]
+pytestmark = pytest.mark.skipif(not ALL, reason="AIOROCKETMQ_CLUSTERS=all runs it: it takes two minutes")
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ async def test_a_slave_serves_while_its_master_is_away(pair: Pair) -> None:
             assert backlog
             await eventually(lambda: backlog <= history.delivered.keys(), 30.0, message="the slave serves what it holds")
             read = max(history.delivered[number] for number in backlog) - killed
-            if ALL:
-                await second.start()
+            await second.start()
             await asyncio.sleep(max(0.0, killed + DOWN - time.monotonic()))
             starting = time.monotonic()
             await asyncio.to_thread(pair.master.start)

@@ -1,7 +1,7 @@
 """One of two masters is killed under load: its slave serves what it holds, the other master takes what is sent, and nothing is lost.
 
-It takes two minutes, most of them until a new slave knows its topics, and runs with `AIOROCKETMQ_CLUSTERS=all`: both roles of a master, both
-releases, and a second member that joins the group while the master is away.
+It takes two minutes, most of them until a new slave knows its topics, and runs with `AIOROCKETMQ_CLUSTERS=all`: both roles of a master,
+both releases, and a second member that joins the group while the master is away.
 """
 
 from __future__ import annotations

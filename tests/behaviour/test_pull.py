@@ -12,6 +12,7 @@ import pytest
 
 import aiorocketmq as rmq
 import aiorocketmq.sync
+from tests.behaviour.stored import stored
 from tests.support.clusters import Cluster
 from tests.support.push import DELIVERY, new_topic, numbered, send
 from tests.support.waiting import eventually
@@ -35,6 +36,7 @@ async def test_a_queue_is_read_pull_by_pull_and_its_offset_kept(cluster: Cluster
     topic, group = await new_topic(cluster, "pulled", 1), cluster.unique("g")
     async with cluster.producer() as producer, pulling(cluster, group, topic) as consumer:
         await send(producer, topic, numbered(10))
+        await stored(cluster, topic, 10)
         (queue,) = consumer.assigned
         assert await consumer.committed(queue) is None
         assert (await consumer.min_offset(queue), await consumer.max_offset(queue)) == (0, 10)
@@ -59,6 +61,7 @@ async def test_what_a_pull_meets(cluster: Cluster) -> None:
         (queue,) = await consumer.queues(topic)
         await send(producer, topic, [b"1"], tag="red")
         await send(producer, topic, [b"2"], tag="blue")
+        await stored(cluster, topic, 2)
         blue = await consumer.pull(queue, 0, expression="blue")
         assert ([message.body for message in blue], blue.next_offset) == ([b"2"], 2)
         wide = await consumer.pull(queue, 0, expression=rmq.SQL("TAGS = 'blue'"))
@@ -149,6 +152,7 @@ async def test_a_message_is_sent_back_to_the_retry_topic_of_a_group(cluster: Clu
     topic, group, other = await new_topic(cluster, "back", 1), cluster.unique("g"), cluster.unique("h")
     async with cluster.producer() as producer, pulling(cluster, group, topic) as consumer, pulling(cluster, other) as theirs:
         await send(producer, topic, numbered(3))
+        await stored(cluster, topic, 3)
         (queue,) = consumer.assigned
         first, second, third = await consumer.pull(queue, 0)
         await consumer.send_back(first, 1)
@@ -329,6 +333,7 @@ async def test_a_group_that_broadcasts_keeps_its_offsets_in_a_file(cluster: Clus
     fields = {"message_model": rmq.MessageModel.BROADCASTING, "local_offset_store_dir": tmp_path}
     async with cluster.producer() as producer, pulling(cluster, group, topic, **fields) as consumer:
         await send(producer, topic, numbered(4))
+        await stored(cluster, topic, 4)
         assert len(consumer.assigned) == 2
         queue = min(consumer.assigned)
         assert await consumer.committed(queue) is None

@@ -13,6 +13,7 @@ import pytest
 
 import aiorocketmq as rmq
 from aiorocketmq.consumer import LocalFileOffsetStore, ReadOffset
+from tests.behaviour.stored import stored
 from tests.support import raw_remoting
 from tests.support.clusters import Cluster
 from tests.support.push import Gate, Inbox, new_topic, numbered, owns, send
@@ -278,6 +279,7 @@ async def test_a_consumer_that_has_started_misses_nothing_that_is_sent_then(clus
         if exists:
             await cluster.create_topic(topic, queues=4)
             await send(producer, topic, [b"old"] * 8)
+            await stored(cluster, topic, 8)
         consumer = rmq.PushConsumer(cluster.name_servers, group=cluster.unique("g"), start_from=rmq.StartFrom.LAST)
         consumer.listen(topic)(inbox.take)
         async with consumer:
@@ -394,6 +396,7 @@ async def test_changes_of_the_assignment_are_told(cluster: Cluster) -> None:
             await owns(second, topic, 1)
             await owns(first, topic, 1)
         await owns(first, topic, 2)
+        await eventually(lambda: changes[-1] == (2, 2))  # a queue is owned a moment before it is told
         await first.unsubscribe(topic)
         await owns(first, topic, 0)
     assert changes == [(2, 2), (2, 1), (2, 2), (0, 0)]

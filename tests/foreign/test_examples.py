@@ -77,7 +77,9 @@ class Family:
         consumers: Its examples; each gets all of them where nothing else is said.
         topics: Topics that exist before.
         fits: Consumer → what its output has to show.
-        consumers_first: They run before anything is sent; else after all was sent.
+        consumers_first: Their pulls wait before anything is sent; else they run after all was sent.
+        told: What the producer prints for each message.
+        asks: The topic that consumers pull, and how many queues of it, where that is not the first of `topics`.
     """
 
     producer: str
@@ -87,6 +89,7 @@ class Family:
     fits: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
     consumers_first: bool = True
     told: str = "sendStatus=SEND_OK"
+    asks: tuple[str, int] | None = None
 
 
 def lines(text: str, count: int) -> Callable[[str], bool]:
@@ -128,7 +131,14 @@ WITH_FIXED_PORT = (
         consumers_first=False,
         told="send success",
     ),
-    Family("lmq.LMQProducer", 128, ("lmq.LMQPullConsumer",), ("TopicLMQParent",), {"lmq.LMQPullConsumer": messages(1)}),
+    Family(
+        "lmq.LMQProducer",
+        128,
+        ("lmq.LMQPullConsumer",),
+        ("TopicLMQParent",),
+        {"lmq.LMQPullConsumer": messages(1)},
+        asks=("%LMQ%123", 1),
+    ),
     Family(
         "rpc.RequestProducer",
         1,
@@ -146,8 +156,11 @@ async def check(program: LineProgram, cluster: LocalCluster, family: Family) -> 
     examples = Examples(program, cluster)
     for topic in family.topics:
         await cluster.create_topic(topic, exist_ok=True)
-    if family.consumers_first:
+    if family.consumers_first and family.consumers:
         await examples.run(*family.consumers)
+        polling, (topic, queues) = cluster.brokers[0].state.polling, family.asks or (family.topics[0], 4)
+        # Some of them begin at the end of their queues.
+        await eventually(lambda: all(polling.waiting(topic, queue) for queue in range(queues)), 60.0)
     await examples.run(family.producer)
     sent = await examples.prints(family.producer, lines(family.told, family.sent))
     if not family.consumers_first:

@@ -58,6 +58,8 @@ def unfinished(value: object) -> str:
     if isinstance(value, asyncio.Future | concurrent.futures.Future):
         return "" if value.done() else "a future is open"
     if isinstance(value, threading.Thread):
+        if value is not threading.current_thread() and value.is_alive():
+            value.join(1.0)  # one that ends has the time of a busy machine for that
         return "a thread goes on" if value.is_alive() else ""
     return ""
 

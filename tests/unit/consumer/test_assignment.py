@@ -325,6 +325,7 @@ async def test_mode_of_the_queues_comes_with_them(monkeypatch: pytest.MonkeyPatc
         assert dict(popped)[TOPIC] == frozenset()
 
 
+@pytest.mark.feature("H11", "G11")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

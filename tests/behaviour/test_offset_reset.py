@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
@@ -93,6 +93,35 @@ async def back_and_forward(cluster: Cluster, kind: str) -> None:
         assert inbox.bodies[16:] == [b"slow", b"last"]
     await commits(cluster, group, topic, 13)
     assert len(inbox) == 18
+
+
+@pytest.mark.feature("F37", "N3")
+@pytest.mark.parametrize("ordered", [False, True], ids=["concurrent", "ordered"])
+async def test_reset_that_comes_while_an_earlier_pull_is_out_is_not_lost(cluster: Cluster, ordered: bool) -> None:
+    """Brokers of 5.x tell of a reset once, to whichever pull ends next: also to one that this client has given up."""
+    async for _ in ways(cluster):
+        await told_to_a_pull_that_was_given_up(cluster, ordered=ordered)
+
+
+async def told_to_a_pull_that_was_given_up(cluster: Cluster, *, ordered: bool) -> None:
+    topic, group = await new_topic(cluster, "reset_told_once", 1), cluster.unique("g")
+    inbox = Inbox()
+    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, ordered=ordered, rebalance_min_interval=QUICK)
+    consumer.listen(topic)(inbox.take)
+    queue = rmq.MessageQueue(topic, cluster.broker_name, 0)
+    async with cluster.producer() as producer, consumer:
+        await asyncio.to_thread(raw_remoting.commit_offset, cluster.broker_address, group, topic, 0, 0)
+        await send(producer, topic, numbered(4))
+        await inbox.has(4)
+        await asyncio.sleep(1.0)  # the broker holds a pull by now
+        await consumer.reset_offsets(datetime.now(UTC) + timedelta(hours=1))  # gives it up, and pulls anew
+        await eventually(lambda: queue in consumer.assigned)
+        await reset(cluster, group, topic, 0)
+        await send(producer, topic, [b"newer"])
+        await inbox.has(9, timeout=40.0)
+        bodies = inbox.bodies[4:]
+        assert [body for body in bodies if body != b"newer"] == numbered(4)
+    await commits(cluster, group, topic, 5)
 
 
 @pytest.mark.feature("F37", "N3")

@@ -45,9 +45,7 @@ STALLED_AFTER: Final = 60.0
 WATCH_INTERVAL: Final = 5.0
 """Seconds between two looks of the watchdog."""
 
-
 logger = logging.getLogger("aiorocketmq.client")
-
 
 _STATUS: Final = {
     int(ResponseCode.SUCCESS): PullStatus.FOUND,
@@ -228,7 +226,7 @@ class PullCall:
     """
 
     __slots__ = (
-        "_api", "_channel", "_commit_offset", "_hooked", "_lite", "_loop_time", "_max_messages", "_observer", "_offset", "_opaque",
+        "_api", "_channel", "_commit_offset", "_hooked", "_late", "_lite", "_loop_time", "_max_messages", "_observer", "_offset", "_opaque",
         "_sent_at", "_subscription", "_suspend", "_template", "broker", "broker_id", "in_flight", "logical", "queue",
     )  # fmt: skip
 
@@ -246,6 +244,7 @@ class PullCall:
         self._max_messages = 0
         self._lite = False
         self._hooked: tuple[str, RemotingCommand] | None = None
+        self._late: Callable[[RemotingCommand], None] | None = None
         self._channel: Channel | None = None
         self._opaque = 0
         self._offset = 0
@@ -304,9 +303,10 @@ class PullCall:
                 self._channel.forget(self._opaque)
                 self._channel = None
 
-    def abandon(self) -> None:
-        """The last pull of this queue was sent: nothing is told any more, whatever comes. `send()` must not be called again."""
+    def abandon(self, late: Callable[[RemotingCommand], None]) -> None:
+        """The last pull of this queue was sent: what comes is told to `late` alone. `send()` must not be called again."""
         self.in_flight = False
+        self._late = late
 
     def decode(self, result: PullAnswer, subscription: SubscriptionData) -> list[ReceivedMessage]:
         """The messages of a result that match the subscription's tags (the broker compares hashes only, F17).
@@ -438,6 +438,8 @@ class PullCall:
     def on_response(self, command: RemotingCommand) -> None:
         """The answer came (`ResponseWaiter`)."""
         if not self.in_flight:
+            if self._late is not None:
+                self._late(command)
             return
         self.in_flight = False
         self._channel = None

@@ -99,16 +99,18 @@ class GroupMember(ABC):
         self.saver = saver = OffsetSaver(self.store, scheduler, settings.group, instance.routes.broker_of)
         self.queues = table = QueueTable(scheduler, self.service, saver, locks, instance.rebalance.wake, self._make_messages)
         self._locks = LockKeeper(table, scheduler) if locks is not None else None
-        self.pulls = Pulls(instance, settings, subscriptions, scheduler, self.service, moved=self._moved, lock_lost=self.lock_lost)
+        self.pulls = Pulls(
+            instance, settings, subscriptions, scheduler, self.service,
+            moved=self._moved, reset=self.reset_offsets, lock_lost=self.lock_lost,
+        )  # fmt: skip
         # What another member of this kind needs at most: the notice, the minimum interval of its rounds, the end of its listeners.
         hand_over = HandOver(0.0 if settings.ordered else NOTICE_TIME + instance.config.rebalance_min_interval + GIVE_UP_WAIT)
         self._routes = TopicRoutes(instance, subscriptions, settings.group)
         self._committed = Committed(instance, self.store, settings.group)
         start_offsets = self._make_start_offsets(made_at)
-        ask_again = instance.rebalance.wake_later
         self._take_over = take_over = TakeOver(
             table, scheduler, hand_over, locks, start_offsets,
-            adopt=self._adopt, ask_again=ask_again, broker_of=instance.routes.broker_of,
+            adopt=self._adopt, ask_again=instance.rebalance.wake_later, broker_of=instance.routes.broker_of,
         )  # fmt: skip
         self.rebalancer = Rebalancer(
             instance, settings, scheduler, table, hand_over, take_over,
@@ -222,8 +224,7 @@ class GroupMember(ABC):
         self._watch()
         if self._locks is not None:
             self._locks.start()
-        check = self.group_check.run
-        self.scheduler.every("compare subscriptions", CHECK_INTERVAL, lambda: check(self.subscriptions()), first=FIRST_CHECK)
+        self.scheduler.every("compare subscriptions", CHECK_INTERVAL, lambda: self.group_check.run(self.subscriptions()), first=FIRST_CHECK)
         self.scheduler.every("look for progress", self.progress.interval, self.progress.look)
         self._routes.watch(self.scheduler)
         # From here on: a broker's notice that the group has a new member may overtake its answer to the heartbeat.

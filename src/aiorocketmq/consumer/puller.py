@@ -17,7 +17,10 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, SubscriptionError
 from aiorocketmq.model.enums import PullStatus
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.parsing import number_or_none
+from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.protocol.codes import ResponseCode
+from aiorocketmq.protocol.command import RemotingCommand
 
 if TYPE_CHECKING:
     from aiorocketmq.client.statelog import StateLog
@@ -44,6 +47,9 @@ HELD_AFTER: Final = 0.5
 """Seconds after which a pull without an answer is one that the broker holds: errors come at once."""
 DAMAGED_TRIES: Final = 3
 DAMAGED_DELAY: Final = 1.0
+
+OFFSET_RESET: Final = "OFFSET_RESET"
+"""What brokers of 5.x remark when a group's offset was reset."""
 
 logger = logging.getLogger("aiorocketmq.consumer")
 
@@ -96,6 +102,10 @@ class PullOwner(Protocol):
 
     def offset_illegal(self, assigned: AssignedQueue, offset: int, *, deleted: bool) -> None:
         """The broker has nothing at the offset asked for, which is below its lowest one with `deleted`; go on at `offset` instead (F33)."""
+        ...
+
+    def offset_reset(self, queue: MessageQueue, offset: int) -> None:
+        """The group has to go on elsewhere with a queue that may have begun anew here since its last pull."""
         ...
 
     def subscription_unknown(self) -> None:
@@ -156,11 +166,18 @@ class QueuePuller:
         self.pull()
 
     def stop(self) -> None:
-        """Pull no more; the answer to the pull in flight is ignored."""
+        """Pull no more; the answer to the pull in flight is ignored, unless it says that the group's offset was reset."""
         self._stopped = True
-        self._call.abandon()
+        self._call.abandon(self._late)
         self._assigned.messages.on_low_water = None
         self._owner.pull_service.unwatch(self)
+
+    def _late(self, answer: RemotingCommand) -> None:
+        """A broker tells of a reset once, to whoever pulls the queue: the one that it was told has to see to it."""
+        if answer.code == ResponseCode.PULL_OFFSET_MOVED and answer.remark == OFFSET_RESET and not self._call.logical:
+            offset = number_or_none(answer.ext_fields.get("nextBeginOffset", ""), 0)
+            if offset is not None:
+                self._owner.offset_reset(self._assigned.queue, offset)
 
     def restart(self) -> None:
         """Give up the pull in flight, and pull anew (`PullTask`)."""

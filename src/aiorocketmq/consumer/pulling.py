@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiorocketmq.client.pull import PullApi, PullOptions
@@ -12,6 +12,7 @@ from aiorocketmq.consumer.assigned import AssignedQueue
 from aiorocketmq.consumer.puller import FlowControl, QueuePuller, Thresholds
 from aiorocketmq.errors import ClientClosedError
 from aiorocketmq.model.filters import SubscriptionData
+from aiorocketmq.model.queue import MessageQueue
 
 if TYPE_CHECKING:
     from aiorocketmq.client.instance import ClientInstance
@@ -40,6 +41,7 @@ class Pulls:
         scheduler: Makes the tasks.
         service: Takes the messages.
         moved: Called with what `PullOwner.offset_illegal()` gets.
+        reset: Called with where the group has to go on.
         lock_lost: Called when the lock of an ordered queue has run out.
 
     Attributes:
@@ -56,6 +58,7 @@ class Pulls:
         service: ConsumeService,
         *,
         moved: Moved,
+        reset: Callable[[Mapping[MessageQueue, int]], None],
         lock_lost: Callable[[], None],
     ) -> None:
         self.settings = settings
@@ -67,6 +70,7 @@ class Pulls:
         self.error_delay = instance.config.pull_time_delay_when_exception
         self.lock_lost = lock_lost
         self._moved = moved
+        self._reset = reset
         self._instance = instance
         self._subscriptions = subscriptions
         self._scheduler = scheduler
@@ -138,6 +142,11 @@ class Pulls:
         text = "%s: not at offset %d, says the broker, but at %d: it has nothing there, or offsets were reset"
         self.pull_log.note(logging.WARNING, f"moved {assigned.queue}", text, assigned.queue, assigned.puller.next_offset, offset)
         self._moved(assigned, offset, deleted=deleted)
+
+    def offset_reset(self, queue: MessageQueue, offset: int) -> None:
+        """See `PullOwner.offset_reset`."""
+        logger.info("%s: a broker has told that its offset was reset to %d when nobody waited for that pull any more", queue, offset)
+        self._reset({queue: offset})
 
     def subscription_unknown(self) -> None:
         """See `PullOwner.subscription_unknown`; one heartbeat for all queues that ask at the same time."""

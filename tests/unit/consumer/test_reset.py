@@ -10,7 +10,7 @@ from aiorocketmq.model.received import ReceivedMessage
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import to_json
 from aiorocketmq.protocol.bodies import ResetOffsetBody
-from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from tests.support.memory_transport import PeerConnection
 from tests.unit.consumer.test_pulling import SETTLED, Seen
@@ -160,3 +160,25 @@ async def test_other_queues_and_members_are_left_alone() -> None:
         broker.members = [CLIENT_ID]
         runtime.close()
         runtime.reset_offsets({QUEUE: 0})
+
+
+@pytest.mark.feature("F37")
+@pytest.mark.parametrize("remark", ["OFFSET_RESET", "the offset is too small", None])
+@virtual_time
+async def test_reset_that_is_told_to_a_pull_which_was_given_up_counts(remark: str | None) -> None:
+    """A broker of 5.x tells of it once, by the next answer to any pull of the queue."""
+    broker, seen = ScriptedBroker(), Seen()
+    broker.append(b"0", b"1", b"2")
+    async with consuming(broker, seen) as runtime:
+        await asyncio.sleep(SETTLED)
+        given_up = broker.parked()
+        runtime.reset_offsets({QUEUE: 3})
+        await asyncio.sleep(SETTLED)
+        assert len(broker.parked()) > len(given_up) > 0
+        request, connection = given_up[0]
+        answer = broker.pull_answer(request, ResponseCode.PULL_OFFSET_MOVED, 1)
+        answer.remark = remark
+        connection.send(answer)
+        await asyncio.sleep(SETTLED)
+        assert seen.bodies == [b"0", b"1", b"2", *([b"1", b"2"] if remark == "OFFSET_RESET" else [])]
+    assert broker.offsets[TOPIC] == 3

@@ -91,6 +91,10 @@ class ScriptedBroker:
             if answer is not None:
                 connection.send(answer)
 
+    def parked(self, topic: str = TOPIC) -> list[tuple[RemotingCommand, PeerConnection]]:
+        """The pulls that wait for messages, those that the client has given up among them."""
+        return list(self._parked[topic])
+
     @property
     def pulls(self) -> list[RemotingCommand]:
         """The pulls of `TOPIC` so far."""

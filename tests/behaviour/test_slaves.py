@@ -11,8 +11,10 @@ import pytest
 
 import aiorocketmq as rmq
 import aiorocketmq.sync
+from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.server import LocalCluster
+from aiorocketmq.server.store.records import PendingMessage
 from tests.faults.load import History, Load
 from tests.support import raw_remoting
 from tests.support.waiting import eventually
@@ -155,6 +157,46 @@ async def test_topics_groups_and_offsets_of_the_master_come_to_the_slave() -> No
         assert await kept("TOOLS_CONSUMER", 0) == 3
 
 
+async def test_what_was_deleted_and_how_groups_consume_follows_too() -> None:
+    async with LocalCluster(slaves=1, slave_sync_interval=0.2) as cluster:
+        master, slave = cluster.broker("broker-a"), cluster.broker("broker-a", 1)
+        await cluster.create_topic("orders", queues=1)
+        for group in ("workers", "others"):
+            body = json.dumps({"groupName": group}).encode()
+            await asyncio.to_thread(raw_remoting.invoke, master.address, RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, {}, body)
+            await asyncio.to_thread(raw_remoting.commit_offset, master.address, group, "orders", 0, 17)
+        mode = json.dumps({"topic": "orders", "consumerGroup": "workers", "mode": "POP", "popShareQueueNum": 1}).encode()
+        await asyncio.to_thread(raw_remoting.invoke, master.address, RequestCode.SET_MESSAGE_REQUEST_MODE, {}, mode)
+        offsets = slave.state.offsets
+        await eventually(lambda: offsets.query("workers", "orders", 0) == offsets.query("others", "orders", 0) == 17)
+        await eventually(lambda: slave.state.request_modes.get("orders", "workers").pop_share_queue_num == 1)
+
+        fields = {"groupName": "workers", "cleanOffset": "true"}
+        await asyncio.to_thread(raw_remoting.invoke, master.address, RequestCode.DELETE_SUBSCRIPTIONGROUP, fields)
+        await eventually(lambda: slave.state.groups.get("workers") is None)
+        await eventually(lambda: offsets.query("workers", "orders", 0) == -1)
+        assert offsets.query("others", "orders", 0) == 17
+        await delete(cluster, "orders")
+        await eventually(lambda: offsets.query("others", "orders", 0) == -1)
+
+
+async def test_what_a_master_acknowledges_is_on_its_slave_whatever_that_does(tmp_path: Path) -> None:
+    """Also while the slave has something of its own to write: its commits are done when its master tells its callers."""
+    async with (
+        LocalCluster(slaves=1, data_dir=tmp_path, flush="sync") as cluster,
+        rmq.Producer(cluster.name_servers, group="p") as producer,
+    ):
+        slave = cluster.broker("broker-a", 1)
+        await cluster.create_topic("orders", queues=1)
+        for number in range(60):
+            commit = asyncio.to_thread(raw_remoting.commit_offset, slave.address, "TOOLS_CONSUMER", "orders", 0, number)
+            committing = asyncio.ensure_future(commit)
+            for _ in range(3):
+                result = await producer.send(rmq.Message("orders", b"x"))
+                assert slave.state.store.bounds("orders", 0)[1] == result.queue_offset + 1
+            await committing
+
+
 async def test_a_topic_that_begins_anew_does_so_on_the_slave() -> None:
     queue = rmq.MessageQueue("orders", "broker-a", 0)
     async with LocalCluster(slaves=1) as cluster, rmq.Producer(cluster.name_servers, group="p") as producer:
@@ -182,13 +224,19 @@ async def test_a_topic_that_begins_anew_does_so_on_the_slave() -> None:
             "[REJECTREQUEST]system busy, start flow control for a while",
         ),
         (
+            RequestCode.SEND_REPLY_MESSAGE_V2,
+            SEND | {"b": "DefaultCluster_REPLY_TOPIC"},
+            ResponseCode.SYSTEM_BUSY,
+            "[REJECTREQUEST]system busy, start flow control for a while",
+        ),
+        (
             RequestCode.END_TRANSACTION,
             {"producerGroup": "p", "tranStateTableOffset": "0", "commitLogOffset": "0", "commitOrRollback": "8", "msgId": "x"},
             ResponseCode.SLAVE_NOT_AVAILABLE,
             "",
         ),
     ],
-    ids=["send", "send_back", "end_transaction"],
+    ids=["send", "send_back", "reply", "end_transaction"],
 )
 async def test_what_is_to_be_written_is_refused_as_by_a_real_slave(
     request_code: RequestCode, fields: dict[str, str], code: ResponseCode, remark: str
@@ -199,6 +247,16 @@ async def test_what_is_to_be_written_is_refused_as_by_a_real_slave(
             await asyncio.to_thread(raw_remoting.exchange, cluster.broker("broker-a", 1).address, request_code, fields, b"x")
         assert refused.value.code == code
         assert str(refused.value) == f"code {int(code)}: {remark}"
+
+
+async def test_nothing_but_its_masters_messages_is_stored_by_a_slave() -> None:
+    async with LocalCluster(slaves=1) as cluster:
+        store = cluster.broker("broker-a", 1).state.store
+        outcome: list[Exception | None] = []
+        store.append(PendingMessage("orders", 0, b"x", b"", done=lambda message, error: outcome.append(error)))
+        await eventually(lambda: bool(outcome))
+        assert isinstance(outcome[0], ServiceNotAvailableError)
+        assert store.bounds("orders", 0) == (0, 0)
 
 
 def test_the_blocking_twin_has_slaves_too() -> None:

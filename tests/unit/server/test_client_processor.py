@@ -106,6 +106,23 @@ async def test_the_retry_topic_comes_with_the_first_heartbeat(bench: BrokerBench
     assert "%RETRY%g" in bench.changed_topics
 
 
+async def test_the_retry_topic_comes_without_queues_where_the_group_is_to_have_none(bench: BrokerBench) -> None:
+    bench.state.groups.put(SubscriptionGroupConfig("g", retry_queue_nums=0))
+    await beat(bench, FakeChannel(), heartbeat("a", "t"))
+    await settle()
+    assert bench.state.topics.require("%RETRY%g").write_queue_nums == 0
+
+
+async def test_a_lost_member_is_told_of_where_others_are_not(bench: BrokerBench) -> None:
+    bench.state.groups.put(SubscriptionGroupConfig("quiet", notify_consumer_ids_changed_enable=False))
+    first, second = FakeChannel(), FakeChannel("127.0.0.1:2")
+    await beat(bench, first, heartbeat("a", "t", group="quiet"))
+    await beat(bench, second, heartbeat("b", "t", group="quiet"))
+    assert notices(first) == []
+    bench.state.clients.channel_closed(second)  # type: ignore[arg-type]
+    assert notices(first) == ["quiet"]
+
+
 async def test_the_last_heartbeat_decides_the_groups_topics(bench: BrokerBench) -> None:
     first, second = FakeChannel(), FakeChannel()
     await beat(bench, first, heartbeat("a", "t1", "t2"))

@@ -48,7 +48,9 @@ GOOD: dict[str, str] = {
 }  # fmt: skip
 """A value for every field that some request needs, by its name in Python."""
 BODIES: dict[int, Any] = {
-    RequestCode.UPDATE_AND_CREATE_TOPIC_LIST: bodies.CreateTopicListRequestBody([bodies.TopicConfig("more", attributes={"a": "b"})]),
+    RequestCode.UPDATE_AND_CREATE_TOPIC_LIST: bodies.CreateTopicListRequestBody(
+        [bodies.TopicConfig("more", attributes={"+message.type": "FIFO"})]
+    ),
     RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: bodies.SubscriptionGroupConfig("readers", attributes={"a": "b"}),
     RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: bodies.SubscriptionGroupList([bodies.SubscriptionGroupConfig("readers")]),
     RequestCode.HEART_BEAT: bodies.HeartbeatData(

@@ -17,7 +17,7 @@ from tests.unit.server.harness import FakeChannel
 class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
-        self.clients = ClientRegistry(lambda: self.now, 120.0, lambda group: None)
+        self.clients = ClientRegistry(lambda: self.now, 120.0, lambda group, lost=False: None)
 
     def beat(self, channel: FakeChannel, fingerprint: int, group: str = "g") -> bool:
         """One heartbeat; True when the broker calls the subscription changed."""

@@ -16,7 +16,7 @@ from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import DeleteTopicRequestHeader
-from aiorocketmq.protocol.headers_client import ResetOffsetRequestHeader
+from aiorocketmq.protocol.headers_client import ResetOffsetRequestHeader, UpdateConsumerOffsetRequestHeader
 from aiorocketmq.protocol.headers_pop import (
     AckMessageRequestHeader,
     BatchAck,
@@ -30,7 +30,7 @@ from aiorocketmq.protocol.headers_pop import (
 from aiorocketmq.protocol.message_codec import decode_messages
 from aiorocketmq.server import LocalCluster
 from aiorocketmq.server.broker.pop_waiting import MAX_PER_QUEUE
-from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, assert_memory_is_the_database, settle
+from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, MakeBench, assert_memory_is_the_database, pull_header, settle
 
 pytestmark = pytest.mark.feature("H1")
 
@@ -330,6 +330,8 @@ async def test_batches_that_say_nothing_or_too_much(filled: BrokerBench) -> None
     assert (await batch(whole.replace(bit_set="%"))).code == 0, "no bits at all, to Python's reader"
     assert (await batch(whole.replace(bit_set="A"))).code == ResponseCode.SYSTEM_ERROR
     assert (await batch(whole.replace(topic="nowhere"), whole.replace(queue_id=7))).code == 0
+    vast = await batch(whole.replace(bit_set=base64.b64encode(b"\xff" * 300_000).decode()))
+    assert vast.code == ResponseCode.INVALID_PARAMETER
     much = whole.replace(bit_set=base64.b64encode(b"\xff" * 3000).decode())
     refused = await batch(*[much] * 4)
     assert refused.code == ResponseCode.INVALID_PARAMETER and "65536" in (refused.remark or "")
@@ -472,6 +474,48 @@ async def test_nothing_comes_back_of_what_is_gone(filled: BrokerBench) -> None:
     await pass_time(filled, 61)
     assert filled.state.store.bounds(RETRY, 0) == (0, 0)
     assert bodies(await pop(filled)) == [b"new"]
+
+
+@pytest.mark.parametrize("what", ["pop", "ack", "many", "change", "pull", "commit"])
+async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: BrokerBench, what: str) -> None:
+    answer = await pop(filled, max_msg_nums=1, order=what in ("ack", "many"))
+    one = receipts(answer)[0]
+    await settle()
+    gone = FakeChannel()
+    delete = RemotingCommand.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader("t"))
+    assert filled.handle(delete, gone) is None
+    many = BatchAckMessageRequestBody("broker-a", [BatchAck("g", "t", "0", 0, 0, 999, one.pop_time, 60_000, "AQ==")])
+    code, header, body = {
+        "pop": (RequestCode.POP_MESSAGE, pop_header(), b""),
+        "ack": (RequestCode.ACK_MESSAGE, AckMessageRequestHeader("g", "t", 0, one.encode(), 0), b""),
+        "many": (RequestCode.BATCH_ACK_MESSAGE, RpcHeader(), many.encode()),
+        "change": (RequestCode.CHANGE_MESSAGE_INVISIBLETIME, ChangeInvisibleTimeRequestHeader("g", "t", 0, one.encode(), 0, 9), b""),
+        "pull": (RequestCode.PULL_MESSAGE, pull_header("t", group="g", commit=2), b""),
+        "commit": (RequestCode.UPDATE_CONSUMER_OFFSET, UpdateConsumerOffsetRequestHeader("g", "t", 0, 2), b""),
+    }[what]
+    filled.handle(RemotingCommand.request(code, header, body), FakeChannel())
+    await settle()
+    assert [reply.code for reply in gone.replies] == [0]
+    for table in ("pop_taken", "pop_queues", "consumer_offsets"):
+        assert filled.state.store.select(f"SELECT * FROM {table}") == [], table
+    assert filled.state.taken.next_due() is None
+    await filled.send("t", b"new", default_topic_queue_nums=1)
+    assert filled.state.offsets.query("g", "t", 0) == -1
+    assert bodies(await pop(filled)) == [b"new"]
+    assert_memory_is_the_database(filled)
+
+
+async def test_what_an_older_file_has_left_behind_does_not_keep_the_broker_busy(make_bench: MakeBench, tmp_path: Path) -> None:
+    path = tmp_path / "broker.db"
+    bench = make_bench(path=path)
+    bench.state.store.write("INSERT INTO pop_taken VALUES (7, 0, 1, 0, 2, 0)", ())
+    await settle()
+    assert bench.state.taken.next_due() is None
+    await bench.close()
+    again = make_bench(path=path)
+    await settle()
+    assert again.state.store.select("SELECT * FROM pop_taken") == []
+    await again.close()
 
 
 async def test_a_topic_takes_its_retry_topics_with_it(filled: BrokerBench) -> None:

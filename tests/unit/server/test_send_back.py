@@ -97,6 +97,11 @@ async def test_refusals(bench: BrokerBench) -> None:
     assert (await send_back(bench, offset + 1)).code == ResponseCode.SYSTEM_ERROR
     bench.state.groups.put(SubscriptionGroupConfig(GROUP, retry_queue_nums=0))
     assert (await send_back(bench, offset)).code == 0
+    bench.state.groups.put(SubscriptionGroupConfig(GROUP))
+    bench.state.topics.put(TopicConfig(RETRY, 1, 1, perm=4))
+    answer = await send_back(bench, offset)
+    assert (answer.code, answer.remark) == (ResponseCode.NO_PERMISSION, f"the topic[{RETRY}] sending message is forbidden")
+    bench.state.topics.put(TopicConfig(RETRY, 1, 1))
     bench.state.perm = 4
     assert (await send_back(bench, offset)).code == ResponseCode.NO_PERMISSION
     await settle()

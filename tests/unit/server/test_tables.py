@@ -215,6 +215,26 @@ async def test_a_list_with_one_illegal_topic_creates_none(bench: BrokerBench) ->
     assert_memory_is_the_database(bench)
 
 
+async def test_a_list_changes_attributes_as_a_single_topic_does(bench: BrokerBench) -> None:
+    bench.state.topics.put(TopicConfig("t", 8, 8, attributes={"message.type": "FIFO"}))
+
+    async def ask(*topics: TopicConfig) -> int:
+        body = CreateTopicListRequestBody(list(topics)).encode()
+        return (await bench.ask(RequestCode.UPDATE_AND_CREATE_TOPIC_LIST, None, body)).code
+
+    new = TopicConfig("new", 2, 2, attributes={"+message.type": "DELAY"})
+    assert await ask(TopicConfig("t", 2, 2), new) == 0
+    assert bench.state.topics.require("t").attributes == {"message.type": "FIFO"}
+    assert bench.state.topics.require("new").attributes == {"message.type": "DELAY"}
+    nonsense, mixed = ({"nonsense": "x"}, ResponseCode.SYSTEM_ERROR), ({"+message.type": "MIXED"}, ResponseCode.INVALID_PARAMETER)
+    for attributes, code in (nonsense, mixed):
+        assert await ask(TopicConfig("other", 2, 2), TopicConfig("u", 2, 2, attributes=attributes)) == code
+    assert "other" not in bench.state.topics and "u" not in bench.state.topics
+    assert await ask(new.replace(attributes={"-message.type": ""})) == 0
+    assert bench.state.topics.require("new").attributes == {}
+    assert_memory_is_the_database(bench)
+
+
 async def test_request_17_keeps_attributes_alone(bench: BrokerBench) -> None:
     bench.state.topics.put(TopicConfig("t", 8, 8, topic_sys_flag=2, attributes={"message.type": "FIFO"}))
     header = {

@@ -37,6 +37,8 @@ REFUSED: Final[dict[int, tuple[ResponseCode, str]]] = {
     RequestCode.SEND_MESSAGE_V2: _FLOW_CONTROL,
     RequestCode.SEND_BATCH_MESSAGE: _FLOW_CONTROL,
     RequestCode.CONSUMER_SEND_MSG_BACK: _FLOW_CONTROL,
+    RequestCode.SEND_REPLY_MESSAGE: _FLOW_CONTROL,
+    RequestCode.SEND_REPLY_MESSAGE_V2: _FLOW_CONTROL,
     RequestCode.END_TRANSACTION: (ResponseCode.SLAVE_NOT_AVAILABLE, ""),
     RequestCode.POP_MESSAGE: _FLOW_CONTROL,
     RequestCode.ACK_MESSAGE: _FLOW_CONTROL,
@@ -73,11 +75,14 @@ class Follower:
         self._master = master
         self._topics: DataVersion | None = None
         self._groups: DataVersion | None = None
+        self._names: set[str] = set()  # of the master's groups
+        self._modes = -1
         self._again: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
         self._failed = False
         state.store.on_copied = self._wake
+        state.store.follows = True
 
     def start(self) -> None:
         """Take over what the master has, and go on with it."""
@@ -92,6 +97,7 @@ class Follower:
             if timer is not None:
                 timer.cancel()
         self._again = self._timer = None
+        self._names = set()
 
     def follow(self) -> None:
         """The master has committed something, or has come back: take it over."""
@@ -118,19 +124,31 @@ class Follower:
         self.follow()
 
     def _take_tables(self, source: BrokerState) -> None:
-        """Topics and groups, when the master's have changed."""
+        """Topics, groups and ways of consuming, when the master's have changed."""
         state = self._state
         if source.topics.version != self._topics:
             self._topics = source.topics.version
             kept = {topic.topic_name for topic in source.topics}
             for topic in [topic.topic_name for topic in state.topics if topic.topic_name not in kept]:
                 state.topics.delete(topic)
+                state.offsets.drop(topic=topic)
             for config in [config for config in source.topics if state.topics.get(config.topic_name) != config]:
                 state.topics.put(config)
         if source.groups.version != self._groups:
             self._groups = source.groups.version
+            names = {group.group_name for group in source.groups}
+            for name in [group.group_name for group in state.groups if group.group_name not in names]:
+                state.groups.delete(name)
+            offsets = {group for _, group, _ in source.offsets.items()}
+            for name in self._names - names - offsets:
+                state.offsets.drop(group=name)
+            self._names = names
             for group in [group for group in source.groups if state.groups.get(group.group_name) != group]:
                 state.groups.put(group)
+        if source.request_modes.version != self._modes:
+            self._modes = source.request_modes.version
+            for mode in source.request_modes:
+                state.request_modes.put(mode)
 
     def _synchronize(self) -> None:
         """Take over consumer offsets, now and every so often; those of groups that the master does not know stay."""

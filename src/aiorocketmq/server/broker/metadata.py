@@ -118,6 +118,17 @@ class Topics:
             raise missing_topic(topic)
         return found
 
+    def require_latest(self, topic: str) -> TopicConfig:
+        """As `latest`, for those who write something about a topic: one that is just being deleted is none any more.
+
+        Raises:
+            BrokerError: Code 17, the topic does not exist.
+        """
+        found = self.latest(topic)
+        if found is None:
+            raise missing_topic(topic)
+        return found
+
     def is_system(self, topic: str) -> bool:
         """True for topics that the broker owns: they are neither created nor deleted from outside."""
         config = self._config

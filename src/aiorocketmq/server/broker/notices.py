@@ -34,10 +34,11 @@ class MemberNotices:
         self._groups = groups
         self._waiting: dict[str, asyncio.TimerHandle] = {}
 
-    def changed(self, group: ConsumerGroup) -> None:
-        """The group has other members or topics than before."""
+    def changed(self, group: ConsumerGroup, *, lost: bool = False) -> None:
+        """The group has other members or topics than before; a member that was `lost`, without a goodbye, is told of in any case."""
         config = self._groups.get(group.name)
-        if group.message_model is MessageModel.BROADCASTING or (config is not None and not config.notify_consumer_ids_changed_enable):
+        silent = config is not None and not config.notify_consumer_ids_changed_enable and not lost
+        if group.message_model is MessageModel.BROADCASTING or silent:
             return
         if len(group.members) <= MANY:
             self._tell(group)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import SubscriptionData
@@ -62,6 +62,12 @@ class ConsumerGroup:
         return changed
 
 
+class GroupChanged(Protocol):
+    """Told of a consumer group whose members or topics changed, and whether that is as a connection was lost."""
+
+    def __call__(self, group: ConsumerGroup, *, lost: bool = False) -> None: ...
+
+
 class ClientRegistry:
     """Tables of connected clients.
 
@@ -71,7 +77,7 @@ class ClientRegistry:
         on_group_changed: Called with a consumer group whose members or topics changed.
     """
 
-    def __init__(self, now: Callable[[], float], expiry: float, on_group_changed: Callable[[ConsumerGroup], None]) -> None:
+    def __init__(self, now: Callable[[], float], expiry: float, on_group_changed: GroupChanged) -> None:
         self._now = now
         self._expiry = expiry
         self._on_group_changed = on_group_changed
@@ -213,7 +219,7 @@ class ClientRegistry:
         if group is None or (group.members.pop(channel, None) is None and not told):
             return
         if group.members:
-            self._on_group_changed(group)
+            self._on_group_changed(group, lost=not told)
         else:
             del self._consumers[group_name]
             self._fingerprints.pop(group_name, None)

@@ -23,7 +23,9 @@ class RequestModes:
     """
 
     def __init__(self, store: Store) -> None:
-        self._stored = StoredTable(store, _KIND, lambda mode: mode.encode().decode(), lambda text: Mode.decode(text.encode()), _nothing)
+        self._stored = StoredTable(store, _KIND, lambda mode: mode.encode().decode(), _decoded, self._changed)
+        self.version = 0
+        """Changes so far: nobody but slaves is told, members ask in their next round."""
 
     def load(self) -> None:
         """Read the database."""
@@ -41,6 +43,9 @@ class RequestModes:
         """Set a mode with the commit of this tick."""
         self._stored.put(f"{mode.topic}{_SEPARATOR}{mode.consumer_group}", mode)
 
+    def _changed(self, _: str) -> None:
+        self.version += 1
 
-def _nothing(_: str) -> None:
-    """Nobody is told: members ask in their next round."""
+
+def _decoded(text: str) -> Mode:
+    return Mode.decode(text.encode())

@@ -94,6 +94,9 @@ class Store(Copies, Writes):
         self.on_arrival: Arrival = lambda queue, messages: None
         self.on_commit: Callable[[], None] | None = None
         """Called after each commit, before anybody is told of it."""
+        self.follows = False
+        """Its messages are those of another store: none are stored but by `take_over()`, and no commit leaves the loop's thread, because
+        whoever tells the other's callers has to find this one ready."""
         self.drops = 0
         """Topics dropped so far."""
         self.inject_error: str = ""
@@ -191,7 +194,7 @@ class Store(Copies, Writes):
             self._finish(changes, None, "the broker is stopped")
             self._go_on()
             return
-        if self._loop is None or not (self._sync or len(changes.messages) > _MANY or self._many_go(changes)):
+        if self._loop is None or self.follows or not (self._sync or len(changes.messages) > _MANY or self._many_go(changes)):
             self._finish(changes, *self._commit(changes))
             self._go_on()
             return
@@ -296,6 +299,8 @@ class Store(Copies, Writes):
         """Write everything but what is refused by itself; or the reason why nothing was written. May run on the store's own thread."""
         if self._failed:
             return None, self._failed
+        if self.follows and changes.messages:
+            return None, "the store follows another one: nothing else may be stored in it"
         database = self._db
         try:
             while True:

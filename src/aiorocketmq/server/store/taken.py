@@ -76,7 +76,8 @@ class TakenMessages:
         """Told of the time at which messages come back, after the commit that lets them go out."""
 
     def load(self) -> None:
-        """Read which queues are known."""
+        """Read which queues are known; what is out of a queue that is not comes back to nobody."""
+        self._store.write("DELETE FROM pop_taken WHERE queue NOT IN (SELECT id FROM pop_queues)", ())
         rows = self._store.select("SELECT id, consumer_group, topic, queue_id FROM pop_queues")
         self._keys = {(topic, group, queue_id): key for key, group, topic, queue_id in rows}
         self._next_key = max(self._keys.values(), default=0) + 1
@@ -150,8 +151,8 @@ class TakenMessages:
 
     def next_due(self) -> int | None:
         """When the next message comes back, in milliseconds since the epoch; None when none is out."""
-        ((due,),) = self._store.select("SELECT min(due) FROM pop_taken")
-        return int(due) if due is not None else None
+        rows = self._store.select("SELECT due FROM pop_taken JOIN pop_queues ON id = queue ORDER BY due LIMIT 1")
+        return int(rows[0][0]) if rows else None
 
     def forget_topic(self, topic: str) -> None:
         """The topic is gone, and with it what was out: to be called after the commit that says so."""

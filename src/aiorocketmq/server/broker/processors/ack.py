@@ -93,7 +93,7 @@ class AckProcessor:
     def _checked(self, request: Acked | Changed) -> tuple[int, int]:
         """Bounds of the queue that is meant."""
         header, state = request.header, self._state
-        topic = state.topics.require(header.topic)
+        topic = state.topics.require_latest(header.topic)
         if not 0 <= header.queue_id < topic.read_queue_nums:
             text = (
                 f"queueId[{header.queue_id}] is illegal, topic:[{header.topic}] topicConfig.readQueueNums:[{topic.read_queue_nums}] "
@@ -133,13 +133,14 @@ class AckProcessor:
         for each in body.acks:
             topic = self._topic_of(each)
             queue = self._state.store.queue(topic, each.queue_id)
-            if queue is None:
+            if queue is None or self._state.topics.latest(topic) is None:
                 continue
-            for offset in _offsets(each):
-                room -= 1
-                if room < 0:
-                    text = f"the request acknowledges more than {_MOST_ACKS} messages: send several"
-                    raise broker_error(ResponseCode.INVALID_PARAMETER, text, topic=topic)
+            bits = _bits(each)
+            room -= bits.bit_count()
+            if room < 0:
+                text = f"the request acknowledges more than {_MOST_ACKS} messages: send several"
+                raise broker_error(ResponseCode.INVALID_PARAMETER, text, topic=topic)
+            for offset in _offsets(each.start_offset, bits):
                 if not queue.min_offset <= offset <= queue.next_offset:
                     continue
                 if each.revive_queue_id == ORDERED:
@@ -210,14 +211,19 @@ def _receipt(text: str) -> Receipt:
         raise broker_error(ResponseCode.SYSTEM_ERROR, error.message) from None
 
 
-def _offsets(ack: BatchAck) -> Iterator[int]:
-    """The offsets that a set of bits names."""
+def _bits(ack: BatchAck) -> int:
+    """Which messages are meant, one bit for each."""
     try:
-        bits = int.from_bytes(base64.b64decode(ack.bit_set), "little")
+        return int.from_bytes(base64.b64decode(ack.bit_set), "little")
     except (binascii.Error, ValueError):
         text = f"the bits {ack.bit_set[:40]!r} of messages to acknowledge are no base64"
         raise broker_error(ResponseCode.SYSTEM_ERROR, text, topic=ack.topic) from None
-    while bits:
-        lowest = bits & -bits
-        yield ack.start_offset + lowest.bit_length() - 1
-        bits ^= lowest
+
+
+def _offsets(start: int, bits: int) -> Iterator[int]:
+    """The offsets that a set of bits names, byte by byte: steps on the whole number would cost its length each."""
+    for place, byte in enumerate(bits.to_bytes((bits.bit_length() + 7) // 8, "little")):
+        while byte:
+            lowest = byte & -byte
+            yield start + place * 8 + lowest.bit_length() - 1
+            byte ^= lowest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiorocketmq.errors import RocketMQError, broker_error
@@ -149,9 +149,6 @@ class AdminProcessor:
         if header.topic_filter_type not in _FILTER_TYPES:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"topicFilterType = [{header.topic_filter_type}] value invalid")
         self._check_name(header.topic)
-        changes = attributes.read_changes(header.attributes or "")
-        if changes.get(f"+{attributes.MESSAGE_TYPE}") == attributes.MIXED:
-            raise broker_error(ResponseCode.INVALID_PARAMETER, "MIXED message type is not supported.")
         self._put_checked(
             TopicConfig(
                 topic_name=header.topic,
@@ -161,13 +158,24 @@ class AdminProcessor:
                 topic_filter_type=header.topic_filter_type,
                 topic_sys_flag=header.topic_sys_flag or 0,
                 order=header.order,
-                attributes=attributes.changed(known.attributes if known is not None else None, changes),
+                attributes=self._attributes(known, attributes.read_changes(header.attributes or "")),
             )
         )
         self._answer_when_stored(request, registered=True)
 
+    def _attributes(self, known: TopicConfig | None, changes: Mapping[str, str]) -> dict[str, str]:
+        """The attributes of a topic after some changes; it keeps those that are not named."""
+        if changes.get(f"+{attributes.MESSAGE_TYPE}") == attributes.MIXED:
+            raise broker_error(ResponseCode.INVALID_PARAMETER, "MIXED message type is not supported.")
+        return attributes.changed(known.attributes if known is not None else None, changes)
+
     def _put_topics(self, request: Request[RpcHeader, CreateTopicListRequestBody]) -> None:
-        self._put_checked(*request.body.topic_config_list)
+        known = self._state.topics.latest
+        changed: list[TopicConfig] = []
+        for topic in request.body.topic_config_list:
+            old = known(topic.topic_name)
+            changed.append(topic.replace(attributes=self._attributes(old, topic.attributes)))
+        self._put_checked(*changed)
         self._answer_when_stored(request, registered=True)
 
     def _put_checked(self, *topics: TopicConfig) -> None:
@@ -308,7 +316,7 @@ class AdminProcessor:
             "brokerId": str(config.broker_id),
             "brokerName": config.name,
             "brokerPermission": str(state.perm),
-            "brokerRole": "ASYNC_MASTER",
+            "brokerRole": "SLAVE" if config.broker_id else "ASYNC_MASTER",
             "defaultTopicQueueNums": str(config.default_topic_queues),
             "enablePropertyFilter": "false",
             "flushDiskType": "SYNC_FLUSH" if config.flush == "sync" else "ASYNC_FLUSH",

@@ -168,9 +168,8 @@ class ClientProcessor:
             logger.warning("broker %s: a heartbeat names the group %s, which does not exist", state.config.name, consumer.group_name)
             return False
         ordered = any((topic := state.topics.get(each.topic)) is not None and topic.order for each in consumer.subscription_data_set)
-        if group.retry_queue_nums > 0:
-            retry = names.retry_topic(consumer.group_name)
-            state.topics.create_derived(retry, group.retry_queue_nums, unit=consumer.unit_mode, order=ordered)
+        retry = names.retry_topic(consumer.group_name)
+        state.topics.create_derived(retry, group.retry_queue_nums, unit=consumer.unit_mode, order=ordered)
         return True
 
     def _unregister(self, request: Plain[UnregisterClientRequestHeader]) -> RemotingCommand:
@@ -227,7 +226,7 @@ class ClientProcessor:
         state = self._state
         if state.groups.get(header.consumer_group) is None:
             raise broker_error(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"Group {header.consumer_group} not exist!")
-        if state.topics.get(header.topic) is None:
+        if state.topics.latest(header.topic) is None:
             raise broker_error(ResponseCode.TOPIC_NOT_EXIST, f"Topic {header.topic} not exist!", topic=header.topic)
         if not state.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset):
             return request.answer(remark="Offset has been previously reset")

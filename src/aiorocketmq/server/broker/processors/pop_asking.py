@@ -60,7 +60,7 @@ def checked_topic(state: BrokerState, request: Asked) -> TopicConfig:
         BrokerError: The topic, the queue or the group does not exist, or may not be read.
     """
     header = request.header
-    topic = state.topics.require(header.topic)
+    topic = state.topics.require_latest(header.topic)
     if not topic.perm & _READ:
         raise broker_error(ResponseCode.NO_PERMISSION, f"the topic[{header.topic}] peeking message is forbidden", topic=header.topic)
     if header.queue_id >= topic.read_queue_nums:

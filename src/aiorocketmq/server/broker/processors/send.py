@@ -14,6 +14,7 @@ from typing import Any, Final
 from aiorocketmq.errors import BrokerError, ProtocolError, RocketMQError, broker_error
 from aiorocketmq.model import names
 from aiorocketmq.model import properties as props
+from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.parsing import INT32_MAX, number_or_none
 from aiorocketmq.model.recall import RecallHandle
 from aiorocketmq.protocol.bodies import TopicConfig
@@ -44,6 +45,7 @@ from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Resource
 from aiorocketmq.server.store.keys import recall_key
 from aiorocketmq.server.store.records import DELAY, PendingMessage
 
+_WRITE: Final = int(Permission.WRITE)
 _V3_4_9: Final = 121
 """Clients from this version on may say how often a message is tried (1.6)."""
 _LARGE_BATCH: Final = 256 * 1024
@@ -324,6 +326,9 @@ class SendProcessor:
         if group.retry_queue_nums <= 0:
             return request.answer()
         retry = state.topics.create_derived(names.retry_topic(header.group), group.retry_queue_nums, unit=header.unit_mode)
+        if not retry.perm & _WRITE:
+            text = f"the topic[{retry.topic_name}] sending message is forbidden"
+            raise broker_error(ResponseCode.NO_PERMISSION, text, topic=retry.topic_name)
         record = state.store.record_at(header.offset)
         if record is None:
             raise broker_error(ResponseCode.SYSTEM_ERROR, f"look message by offset failed, {header.offset}")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import aiorocketmq as rmq
+from aiorocketmq.model.enums import MessageRequestMode
 from aiorocketmq.protocol.bodies_client import SetMessageRequestModeRequestBody
 from aiorocketmq.protocol.codes import RequestCode
 from tests.behaviour.stored import stored
@@ -22,7 +23,7 @@ def pusher(cluster: Cluster, group: str, **fields: Any) -> rmq.PushConsumer:
     return rmq.PushConsumer(cluster.name_servers, group=group, **{"start_from": FIRST, "client_rebalance": False, **fields})
 
 
-async def switch(cluster: Cluster, topic: str, group: str, mode: str) -> None:
+async def switch(cluster: Cluster, topic: str, group: str, mode: MessageRequestMode) -> None:
     """Tell the broker how a group consumes a topic, as `mqadmin setConsumeMode` does."""
     body = SetMessageRequestModeRequestBody(topic, group, mode).encode()
     async with cluster.admin() as admin:
@@ -55,7 +56,7 @@ async def test_a_group_is_switched_to_pop_and_back_while_it_consumes(cluster: Cl
         await owns(consumer, topic, 4)
         await send(producer, topic, numbered(20))
         await inbox.has(19)
-        await switch(cluster, topic, group, "POP")
+        await switch(cluster, topic, group, MessageRequestMode.POP)
         consumer.instance.rebalance.wake()
         await pops(cluster, consumer, topic)
         assert not [queue for queue in consumer.assigned if queue.topic == topic]
@@ -63,7 +64,7 @@ async def test_a_group_is_switched_to_pop_and_back_while_it_consumes(cluster: Cl
         await inbox.has(40)
         again = {message.body: message for message in inbox.messages}[b"37"]
         assert (again.topic, again.reconsume_times) == (topic, 1)
-        await switch(cluster, topic, group, "PULL")
+        await switch(cluster, topic, group, MessageRequestMode.PULL)
         consumer.instance.rebalance.wake()
         await owns(consumer, topic, 4)
         assert consumer.popped == frozenset()
@@ -88,7 +89,7 @@ async def test_a_slow_listener_holds_popping_back_and_what_is_too_late_comes_aga
             await release.wait()
 
     async with cluster.producer() as producer:
-        await switch(cluster, topic, group, "POP")
+        await switch(cluster, topic, group, MessageRequestMode.POP)
         await send(producer, topic, numbered(12))
         async with consumer:
             await eventually(lambda: len(tries) == 4, DELIVERY)
@@ -122,7 +123,7 @@ async def test_a_stop_gives_back_and_what_fails_too_often_is_a_dead_letter(clust
             raise ValueError("never")
 
     async with cluster.producer() as producer:
-        await switch(cluster, topic, group, "POP")
+        await switch(cluster, topic, group, MessageRequestMode.POP)
         await send(producer, topic, numbered(5))
         async with first:
             await begun.has(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ import aiorocketmq.sync
 from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.server import LocalCluster
+from aiorocketmq.server.broker import following
+from aiorocketmq.server.store.copies import Copied
 from aiorocketmq.server.store.records import PendingMessage
+from aiorocketmq.server.store.store import Store
 from tests.faults.load import History, Load
 from tests.support import raw_remoting
 from tests.support.waiting import eventually
@@ -124,6 +128,41 @@ async def test_a_slave_that_was_away_catches_up_and_wakes_who_waits(tmp_path: Pa
         assert time.monotonic() - began < 5.0
         assert b"news" in body
         assert fields["suggestWhichBrokerId"] == "0"
+
+
+async def test_a_slave_that_is_far_behind_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_TURN", 0.0)
+    monkeypatch.setattr(following, "_STEP", 4)
+    turn, turns = 0, list[int]()
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def taken(store: Store, copies: Sequence[Copied]) -> None:
+        turns.append(turn)
+        take_over(store, copies)
+
+    take_over = Store.take_over
+    async with LocalCluster(slaves=1) as cluster, rmq.Producer(cluster.name_servers, group="p") as producer:
+        await cluster.create_topic("orders", queues=1)
+        await cluster.stop_broker("broker-a", 1)
+        for number in range(40):
+            await producer.send(rmq.Message("orders", b"%d" % number))
+        monkeypatch.setattr(Store, "take_over", taken)
+        counting = asyncio.create_task(count())
+        await cluster.start_broker("broker-a", 1)
+        store = cluster.broker("broker-a", 1).state.store
+        assert store.bounds("orders", 0) == (0, 40), "whoever starts it finds everything there"
+        assert len(turns) >= 10
+        assert len(set(turns)) >= len(turns) - 1, "two at its start"
+        turns.clear()
+        await producer.send_batch([rmq.Message("orders", b"x") for _ in range(8)])
+        assert store.bounds("orders", 0) == (0, 48), "what is acknowledged from then on is there at once"
+        assert len(turns) == 2 and len(set(turns)) == 1
+        counting.cancel()
 
 
 async def test_topics_groups_and_offsets_of_the_master_come_to_the_slave() -> None:
@@ -257,6 +296,20 @@ async def test_nothing_but_its_masters_messages_is_stored_by_a_slave() -> None:
         await eventually(lambda: bool(outcome))
         assert isinstance(outcome[0], ServiceNotAvailableError)
         assert store.bounds("orders", 0) == (0, 0)
+
+
+async def test_each_broker_tells_its_part() -> None:
+    async def parts(cluster: LocalCluster) -> list[str]:
+        bodies = [
+            await asyncio.to_thread(raw_remoting.exchange, broker.address, RequestCode.GET_BROKER_CONFIG, {}) for broker in cluster.brokers
+        ]
+        lines = [line for _, body in bodies for line in body.decode().splitlines()]
+        return [line for line in lines if line.startswith("brokerRole")]
+
+    async with LocalCluster(slaves=1) as cluster:
+        assert await parts(cluster) == ["brokerRole=SYNC_MASTER", "brokerRole=SLAVE"]
+    async with LocalCluster() as cluster:
+        assert await parts(cluster) == ["brokerRole=ASYNC_MASTER"]
 
 
 def test_the_blocking_twin_has_slaves_too() -> None:

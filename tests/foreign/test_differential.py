@@ -15,7 +15,10 @@ import pytest
 
 from tests.foreign.differential.command import Command
 from tests.foreign.differential.known import RULES, explain
-from tests.foreign.differential.play import Stage, generate, generate_for_name_server, report
+from tests.foreign.differential.later import SendBack
+from tests.foreign.differential.play import SETUP, Stage, generate, generate_for_name_server, report
+from tests.foreign.differential.sending import Send
+from tests.foreign.differential.watching import ALL_TOPICS, Everything
 from tests.support.clusters import EmbeddedTestCluster, RealTestCluster
 
 SEQUENCES = int(os.environ.get("AIOROCKETMQ_SEQUENCES", "60"))
@@ -36,6 +39,18 @@ def embedded() -> Iterator[EmbeddedTestCluster]:
 def test_each_difference_is_told() -> None:
     told = re.findall(r"^\| \*\*(.+?)\*\* \|", _PAGE.read_text(), re.MULTILINE)
     assert sorted(told) == sorted(rule.name for rule in RULES)
+
+
+def test_what_a_refused_send_back_leaves_on_a_real_broker_is_on_both(
+    newest_cluster: RealTestCluster, embedded: EmbeddedTestCluster
+) -> None:
+    stage = Stage(embedded.broker_address, newest_cluster.broker_address, newest_cluster.unique("d"), explain)
+    for group in ("g0", "g1"):
+        refused = SendBack(number=2, sent=1, group=group, shift=1 << 40)
+        commands: list[Command] = [*SETUP, Send(number=1, topic="t0"), refused, Everything(number=3, code=ALL_TOPICS)]
+        played = stage.play(commands)
+        assert not played.unexplained, report(group, commands, played.unexplained)
+        assert played.commands == len(commands)
 
 
 @pytest.mark.timeout(600 + SEQUENCES * 5)

@@ -84,7 +84,7 @@ class Peer:
         """Topics that were deleted once: a real broker still finds what was in them by id and key, the embedded one keeps nothing."""
         self.made: set[str] = set()
         """Topics to take away at the end."""
-        self.absent: set[str] = {"t0", "t1", "t2", "g0", "g1", "%RETRY%g0", "%DLQ%g0"}
+        self.absent: set[str] = {"t0", "t1", "t2", "g0", "g1", "%RETRY%g0", "%RETRY%g1", "%DLQ%g0"}
         """Topics and groups that are not there: a real broker makes some when it refuses a request, the embedded one does not."""
         self._lines: dict[str, Line] = {}
         self._ends: dict[tuple[str, int], int] = {}

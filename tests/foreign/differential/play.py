@@ -73,6 +73,8 @@ def _bring_back(command: Command, embedded: Any, real: Any, peers: tuple[Peer, P
     if not command.makes and all(ours.get("code", 0) == 0 and theirs.get("code", 0) == 0 for ours, theirs in pairs):
         return
     named = {getattr(command, "topic", ""), getattr(command, "group", "")}
+    if isinstance(command, later.SendBack):
+        named.add(f"%RETRY%{command.group}")
     for token in named & peers[0].absent if type(command) in COMMANDS else ():
         again = PutGroup(group=token) if token.startswith("g") else PutTopic(topic=token)
         for peer in peers:

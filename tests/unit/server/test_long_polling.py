@@ -272,6 +272,32 @@ async def test_what_was_woken_in_a_pause_is_answered_at_its_end_and_not_at_its_d
 
 
 @virtual_time
+@pytest.mark.parametrize("why", ["gone", "closed", "deaf"])
+async def test_one_that_was_chosen_and_does_not_look_hands_the_turn_on(why: str) -> None:
+    bench = Bench()
+    first = FakeChannel()
+    pull = bench.park("first", owner=first)
+    for name in ("second", "third"):
+        bench.park(name)
+    bench.polling.pause()
+    assert bench.polling.wake_some("t", 0, 1, [0]) == 1
+    if why == "gone":
+        bench.polling.cancel(pull)
+    elif why == "closed":
+        first.reading, first.closed = False, True
+    else:
+        first.reading = False
+    bench.polling.proceed()
+    assert bench.answered == ["second"]
+    first.reading = True
+    await asyncio.sleep(1)
+    assert bench.answered == (["second", "first"] if why == "deaf" else ["second"])
+    await asyncio.sleep(30)
+    assert "third" in bench.answered
+    bench.assert_empty()
+
+
+@virtual_time
 async def test_a_stopped_service_has_no_timer_left() -> None:
     bench = Bench()
     deaf = FakeChannel()

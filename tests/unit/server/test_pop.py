@@ -476,7 +476,7 @@ async def test_nothing_comes_back_of_what_is_gone(filled: BrokerBench) -> None:
     assert bodies(await pop(filled)) == [b"new"]
 
 
-@pytest.mark.parametrize("what", ["pop", "ack", "many", "change", "pull", "commit"])
+@pytest.mark.parametrize("what", ["pop", "ack", "many", "change", "pull", "commit", "reset"])
 async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: BrokerBench, what: str) -> None:
     answer = await pop(filled, max_msg_nums=1, order=what in ("ack", "many"))
     one = receipts(answer)[0]
@@ -492,6 +492,7 @@ async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: Broker
         "change": (RequestCode.CHANGE_MESSAGE_INVISIBLETIME, ChangeInvisibleTimeRequestHeader("g", "t", 0, one.encode(), 0, 9), b""),
         "pull": (RequestCode.PULL_MESSAGE, pull_header("t", group="g", commit=2), b""),
         "commit": (RequestCode.UPDATE_CONSUMER_OFFSET, UpdateConsumerOffsetRequestHeader("g", "t", 0, 2), b""),
+        "reset": (RequestCode.INVOKE_BROKER_TO_RESET_OFFSET, ResetOffsetRequestHeader("t", "g", 0, True, 0, 2), b""),
     }[what]
     filled.handle(RemotingCommand.request(code, header, body), FakeChannel())
     await settle()
@@ -503,6 +504,49 @@ async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: Broker
     assert filled.state.offsets.query("g", "t", 0) == -1
     assert bodies(await pop(filled)) == [b"new"]
     assert_memory_is_the_database(filled)
+
+
+async def test_nothing_is_left_of_a_retry_topic_that_goes_while_it_is_popped(filled: BrokerBench) -> None:
+    await pop(filled)
+    await pass_time(filled, 61)
+    for _ in range(20):  # whichever topic is looked at first
+        filled.handle(RemotingCommand.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader(RETRY)), FakeChannel())
+        filled.handle(RemotingCommand.request(RequestCode.POP_MESSAGE, pop_header()), FakeChannel())
+        await settle()
+        for table, column in (("pop_queues", "topic"), ("consumer_offsets", "topic")):
+            assert filled.state.store.select(f"SELECT * FROM {table} WHERE {column} = ?", RETRY) == [], table
+        assert out(filled) == 0
+        await filled.send("t", b"new")
+        await pop(filled)
+        await pass_time(filled, 61)
+        assert filled.state.store.bounds(RETRY, 0) == (0, 1)
+    assert_memory_is_the_database(filled)
+
+
+async def test_nothing_comes_back_of_a_topic_that_goes(filled: BrokerBench) -> None:
+    await pop(filled)
+    filled.clock.advance(61)
+    filled.handle(RemotingCommand.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader("t")), FakeChannel())
+    filled.schedule.look()
+    await settle(8)
+    assert RETRY not in filled.state.topics
+    assert filled.state.store.bounds(RETRY, 0) == (0, 0)
+    assert out(filled) == 0
+
+
+@pytest.mark.parametrize("queue_id", [-1, 0, 1])
+async def test_what_comes_back_wakes_who_waits_wherever_that_is(filled: BrokerBench, queue_id: int) -> None:
+    filled.state.topics.put(filled.state.topics.require("t").replace(read_queue_nums=2))
+    await settle()
+    assert bodies(await pop(filled)) == [b"0", b"1", b"2"]
+    waiting = FakeChannel()
+    header = pop_header(queue_id=queue_id, poll_time=100_000, born_time=filled.state.clients_ms())
+    assert filled.handle(RemotingCommand.request(RequestCode.POP_MESSAGE, header), waiting) is None
+    await settle()
+    assert waiting.replies == []
+    await pass_time(filled, 61)
+    (answer,) = waiting.replies
+    assert bodies(answer) == [b"0", b"1", b"2"]
 
 
 async def test_what_an_older_file_has_left_behind_does_not_keep_the_broker_busy(make_bench: MakeBench, tmp_path: Path) -> None:

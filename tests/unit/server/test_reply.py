@@ -8,8 +8,9 @@ from aiorocketmq.errors import ConnectionLostError
 from aiorocketmq.protocol.bodies import HeartbeatData, ProducerData
 from aiorocketmq.protocol.codes import RequestCode, ResponseCode
 from aiorocketmq.protocol.command import RemotingCommand
+from aiorocketmq.protocol.headers_admin import DeleteTopicRequestHeader
 from aiorocketmq.protocol.headers_client import ReplyMessageRequestHeader, SendMessageRequestHeader
-from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, settle
+from tests.unit.server.harness import NOW, BrokerBench, FakeChannel, assert_memory_is_the_database, settle
 
 TOPIC = "DefaultCluster_REPLY_TOPIC"
 PROPERTIES = "CORRELATION_ID\x01c\x02REPLY_TO_CLIENT\x01me\x02MSG_TYPE\x01reply\x02"
@@ -72,6 +73,17 @@ async def test_a_reply_that_nobody_takes_is_stored_and_its_sender_is_told(bench:
     )
     assert answer.ext_fields["queueOffset"] == "0"
     assert await bench.bodies(TOPIC) == [b"pong"]
+
+
+@pytest.mark.feature("D6")
+async def test_a_reply_to_a_topic_that_goes_is_refused(bench: BrokerBench) -> None:
+    assert (await bench.send("t", b"x")).code == 0
+    bench.handle(RemotingCommand.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader("t")), FakeChannel())
+    refused = bench.handle(RemotingCommand.request(RequestCode.SEND_REPLY_MESSAGE_V2, reply("t").to_v2(), b"pong"), FakeChannel())
+    assert refused is not None and refused.code == ResponseCode.TOPIC_NOT_EXIST
+    await settle()
+    assert bench.state.store.bounds("t", 0) == (0, 0)
+    assert_memory_is_the_database(bench)
 
 
 @pytest.mark.feature("D6")

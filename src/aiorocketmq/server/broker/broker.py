@@ -157,6 +157,7 @@ class Broker:
         if self._follower is not None and self._master is not None:
             self._master.followers.join(self._follower)
             self._follower.start()
+            await self._follower.caught_up()
         self.followers.tell()
         await self._registration.start()
         logger.info("broker %s:%d listens on %s", self.name, self.broker_id, self.address)

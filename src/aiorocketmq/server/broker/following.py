@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -28,6 +29,8 @@ logger = logging.getLogger("aiorocketmq.server")
 
 _STEP: Final = 512
 """Messages that are taken over at a time."""
+_TURN: Final = 0.02
+"""Seconds of work in one turn of the loop, but for a last step that takes longer, while a slave that has begun is behind its master."""
 _BUSY: Final = 0.01
 """Seconds until the next try while one of the stores commits on its own thread."""
 
@@ -81,14 +84,20 @@ class Follower:
         self._timer: asyncio.TimerHandle | None = None
         self._running = False
         self._failed = False
+        self._behind = True
+        self._rests = asyncio.Event()
         state.store.on_copied = self._wake
         state.store.follows = True
 
     def start(self) -> None:
         """Take over what the master has, and go on with it."""
-        self._running = True
+        self._running = self._behind = True
         self.follow()
         self._synchronize()
+
+    async def caught_up(self) -> None:
+        """Returns when the slave has what its master has, or does not follow it now: that is away, or something failed."""
+        await self._rests.wait()
 
     def stop(self) -> None:
         """Take nothing over until the next `start()`."""
@@ -97,27 +106,43 @@ class Follower:
             if timer is not None:
                 timer.cancel()
         self._again = self._timer = None
+        self._rests.set()
         self._names = set()
 
     def follow(self) -> None:
-        """The master has committed something, or has come back: take it over."""
+        """The master has committed something, or has come back: take it over, before anybody is told of it.
+
+        Only a slave that is behind since it began, or since it failed, takes over turn by turn: there may be any number of messages.
+        """
+        delay = self._advance()
+        if delay is None:
+            self._rests.set()
+        elif self._again is None:
+            self._rests.clear()
+            self._again = asyncio.get_running_loop().call_later(delay, self._try_again)
+
+    def _advance(self) -> float | None:
+        """Take over what there is; seconds until the rest is, None when nothing is left to do."""
         source, own = self._master(), self._state.store
         if not self._running or source is None or source.store.closed or own.closed:
-            return
+            return None
         if source.store.committing or own.committing:
-            if self._again is None:
-                self._again = asyncio.get_running_loop().call_later(_BUSY, self._try_again)
-            return
+            return _BUSY
         try:
+            stop = time.thread_time() + _TURN
             while copies := source.store.stored_from(own.next_physical_offset, _STEP):
                 own.take_over(copies)
+                if self._behind and time.thread_time() >= stop:
+                    return 0.0
+            self._behind = False
             self._take_tables(source)
         except RocketMQError as error:
             if not self._failed:
                 logger.error("slave %d of %s cannot follow: %s", self._state.config.broker_id, self._state.config.name, error)
-            self._failed = True
-            return
+            self._failed = self._behind = True
+            return None
         self._failed = False
+        return None
 
     def _try_again(self) -> None:
         self._again = None

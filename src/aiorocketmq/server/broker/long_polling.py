@@ -57,9 +57,10 @@ class ParkedPull:
         resume: Carries the pull out again and answers whatever comes of it.
         owner: The connection it came on; None for a pull without one.
         done: True once it was carried out or cancelled.
+        chosen: True when it was woken in place of others, who have to look when it does not.
     """
 
-    __slots__ = ("codes", "deadline", "done", "owner", "place", "resume", "wants", "woken")
+    __slots__ = ("chosen", "codes", "deadline", "done", "owner", "place", "resume", "wants", "woken")
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class ParkedPull:
         self.owner = owner
         self.place: tuple[str, int] | None = None
         self.woken = False
+        self.chosen = False
         self.done = False
 
     def lets_through(self, codes: Set[int], properties: Sequence[bytes], stop: float) -> bool:
@@ -162,7 +164,7 @@ class LongPolling:
 
     def wake(self, topic: str, queue_id: int | None = None) -> None:
         """Carry out all pulls of a topic (or one of its queues) again: an offset was reset, or the topic changed."""
-        for each in list(self._queues.get(topic, ())) if queue_id is None else [queue_id]:
+        for each in self.queues(topic) if queue_id is None else [queue_id]:
             self._wake(self._parked.get((topic, each), ()))
 
     def wake_some(self, topic: str, queue_id: int, count: int, tags_codes: Iterable[int], properties: Sequence[bytes] = ()) -> int:
@@ -176,6 +178,13 @@ class LongPolling:
         Returns:
             How many there were.
         """
+        found = self._choose(topic, queue_id, count, tags_codes, properties)
+        self._wake(found)
+        return len(found)
+
+    def _choose(
+        self, topic: str, queue_id: int, count: int, tags_codes: Iterable[int] = (), properties: Sequence[bytes] = ()
+    ) -> list[ParkedPull]:
         codes = set(tags_codes)
         stop = time.thread_time() + _TURN
         found: list[ParkedPull] = []
@@ -186,12 +195,25 @@ class LongPolling:
             if not pull.woken and (not codes or pull.lets_through(codes, properties, stop)):
                 (found if pull.owner is None or pull.owner.writable else unread).append(pull)
         found += unread[: count - len(found)]
-        self._wake(found)
-        return len(found)
+        for pull in found:
+            pull.chosen = True
+        return found
+
+    def _hand_on(self, pull: ParkedPull) -> None:
+        """One that was chosen does not look, or not now: another one has to."""
+        if pull.chosen and pull.place is not None:
+            pull.chosen = False
+            for other in self._choose(*pull.place, 1):
+                other.woken = True
+                self._woken.append(other)
 
     def waits(self, topic: str) -> bool:
         """Whether any pull of a topic is parked."""
         return topic in self._queues
+
+    def queues(self, topic: str) -> list[int]:
+        """Queue ids at which pulls of a topic are parked."""
+        return list(self._queues.get(topic, ()))
 
     def waiting(self, topic: str, queue_id: int) -> int:
         """How many pulls are parked there."""
@@ -238,12 +260,14 @@ class LongPolling:
         while self._woken and budget and time.thread_time() < stop:
             pull = self._woken.popleft()
             if pull.done:
+                self._hand_on(pull)
                 continue
             if pull.owner is not None and not pull.owner.writable:
                 if pull.owner.closed:
                     self._remove(pull)
                 else:
                     self._unread.append(pull)
+                self._hand_on(pull)
                 continue
             budget -= 1
             self._remove(pull)

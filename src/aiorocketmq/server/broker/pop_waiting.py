@@ -72,6 +72,12 @@ class PopWaiting:
         for each in {ALL, queue_id}:
             self._polling.wake_some(place, each, count, tags_codes, properties)
 
+    def wake_each(self, topic: str, group: str) -> None:
+        """Let one of those that want any queue look again, and one of each queue: the message is one that every pop looks for."""
+        place = self._place(topic, group)
+        for queue_id in self._polling.queues(place):
+            self._polling.wake_some(place, queue_id, 1, ())
+
     def wake_group(self, topic: str, group: str) -> None:
         """Let everybody of a group look again."""
         self._polling.wake(self._place(topic, group))

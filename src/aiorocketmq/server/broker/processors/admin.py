@@ -316,7 +316,7 @@ class AdminProcessor:
             "brokerId": str(config.broker_id),
             "brokerName": config.name,
             "brokerPermission": str(state.perm),
-            "brokerRole": "SLAVE" if config.broker_id else "ASYNC_MASTER",
+            "brokerRole": "SLAVE" if config.broker_id else "SYNC_MASTER" if state.store.on_commit is not None else "ASYNC_MASTER",
             "defaultTopicQueueNums": str(config.default_topic_queues),
             "enablePropertyFilter": "false",
             "flushDiskType": "SYNC_FLUSH" if config.flush == "sync" else "ASYNC_FLUSH",

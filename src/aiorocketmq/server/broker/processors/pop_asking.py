@@ -108,13 +108,18 @@ def queues(
     retry = names.pop_retry_topic(group, asked, v2=config.pop_retry_v2 and chance % 2 == 1)
     first = chance < config.pop_retry_first
     if first and not ordered:
-        yield from _all_of(state, state.topics.get(retry), chance, choose)
+        yield from _all_of(state, _standing(state, retry), chance, choose)
     if queue_id < 0:
         yield from _all_of(state, topic, chance, choose)
     else:
         yield asked, queue_id
     if not first and not ordered:
-        yield from _all_of(state, state.topics.get(retry), chance, choose)
+        yield from _all_of(state, _standing(state, retry), chance, choose)
+
+
+def _standing(state: BrokerState, topic: str) -> TopicConfig | None:
+    """A topic that is there, and not just being deleted: what was taken out of it then would be left behind."""
+    return state.topics.latest(topic) if topic in state.topics else None
 
 
 def _all_of(state: BrokerState, topic: TopicConfig | None, chance: int, choose: Callable[[int], int]) -> Iterator[tuple[str, int]]:

@@ -20,10 +20,10 @@ async def main() -> None:
     async with LocalCluster(acl=ACL) as cluster:
         async with rmq.AdminClient(cluster.name_servers, credentials=admin) as administration:
             for topic in ("orders", "salaries"):
-                await administration.create_topic(topic)
-            await administration.create_user("audit", "secret-of-audit")
-            await administration.put_policy("audit", "Topic:*", ["Get"])
-            print("users:", ", ".join(user.name for user in await administration.users()))
+                await administration.topics.create(topic)
+            await administration.acl.users.create("audit", "secret-of-audit")
+            await administration.acl.rules.put("audit", "Topic:*", ["Get"])
+            print("users:", ", ".join(user.name for user in await administration.acl.users.list()))
 
         async with rmq.Producer(cluster.name_servers, group="shop", credentials=shop) as producer:
             print("orders:", (await producer.send(rmq.Message("orders", b"coffee"))).status.name)

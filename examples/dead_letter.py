@@ -11,12 +11,12 @@ GROUP = "dead_letter_workers"
 
 async def dead_letters(admin: rmq.AdminClient) -> list[rmq.ReceivedMessage]:
     try:
-        stats = await admin.topic_stats(f"%DLQ%{GROUP}")
+        stats = await admin.topics.stats(f"%DLQ%{GROUP}")
     except rmq.TopicNotFoundError:
         return []  # it comes to life with its first message
     found: list[rmq.ReceivedMessage] = []
     for queue, state in stats.queues.items():
-        found += (await admin.read_queue(queue, state.min_offset)).messages
+        found += (await admin.messages.read(queue, state.min_offset)).messages
     return found
 
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
+        AlreadyExistsError,
         AuthenticationError,
         BrokerBusyError,
         BrokerError,
@@ -162,7 +163,7 @@ _HOMES = {
     "TransactionProducer": "producer.transaction",
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
-    **dict.fromkeys(_RESULTS, "admin.results"),
+    **_RESULTS,
     "QueueTimeSpan": "model.progress",
     **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
@@ -259,6 +260,7 @@ __all__ = [
     # errors
     "AccessDeniedError",
     "AccessError",
+    "AlreadyExistsError",
     "AuthenticationError",
     "BrokerBusyError",
     "BrokerError",

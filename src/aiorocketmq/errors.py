@@ -5,6 +5,7 @@
     │   ├── ConfigError (ValueError)             a configuration field has a value that cannot work
     │   ├── InvalidMessageError (ValueError)     a message is refused: empty, too large, reserved property, ...
     │   ├── InvalidNameError (ValueError)        a topic or group name is not legal
+    │   ├── AlreadyExistsError                   what was to be created is there
     │   ├── ReceiptError                         a message cannot be acknowledged: it is not ours, or not any more
     │   ├── ListenerError                        a listener was declared or answered in a way that cannot work
     │   └── ClientStateError                     used before start, after stop, started after a failed start
@@ -63,17 +64,17 @@ from aiorocketmq.error_root import RocketMQError, discreet, fresh
 from aiorocketmq.wording import one_line
 
 __all__ = [
-    "AccessDeniedError", "AccessError", "AuthenticationError", "BrokerBusyError", "BrokerError", "BrokerNotFoundError",
-    "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError", "ConnectionLostError", "ConsumerNotOnlineError",
-    "CredentialsError", "ExpiredTokenError", "ForkedClientError", "GroupAlreadyRegisteredError", "GroupNotExistError",
-    "InvalidMessageError", "InvalidNameError", "InvalidParameterError", "ListenerError", "MessageIllegalError", "MessageRefusedError",
-    "MissingCredentialsError", "NoAnswerError", "NoNameServerError", "NoPermissionError", "NotSupportedByBrokerError",
-    "OffsetNotFoundError", "PartialError", "ProtocolError", "QueryNotFoundError", "ReceiptError", "RefusedError", "RemotingError",
-    "ReplyTimeoutError", "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError", "SendError", "SendRefusedError",
-    "SendTimeoutError", "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError", "TLSError", "TooManyRequestsError",
-    "TopicNotExistError", "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError", "UnsupportedRequestError", "UsageError",
-    "WindowFullError", "WrongProtocolError", "WrongSignatureError", "broker_error", "broker_not_found", "discreet", "fresh",
-    "send_error_kind",
+    "AccessDeniedError", "AccessError", "AlreadyExistsError", "AuthenticationError", "BrokerBusyError", "BrokerError",
+    "BrokerNotFoundError", "ClientClosedError", "ClientStateError", "ConfigError", "ConnectError", "ConnectionLostError",
+    "ConsumerNotOnlineError", "CredentialsError", "ExpiredTokenError", "ForkedClientError", "GroupAlreadyRegisteredError",
+    "GroupNotExistError", "InvalidMessageError", "InvalidNameError", "InvalidParameterError", "ListenerError", "MessageIllegalError",
+    "MessageRefusedError", "MissingCredentialsError", "NoAnswerError", "NoNameServerError", "NoPermissionError",
+    "NotSupportedByBrokerError", "OffsetNotFoundError", "PartialError", "ProtocolError", "QueryNotFoundError", "ReceiptError",
+    "RefusedError", "RemotingError", "ReplyTimeoutError", "RequestTimeoutError", "RocketMQError", "RouteError", "SendDeniedError",
+    "SendError", "SendRefusedError", "SendTimeoutError", "SendUnreachableError", "ServiceNotAvailableError", "SubscriptionError",
+    "TLSError", "TooManyRequestsError", "TopicNotExistError", "TopicNotFoundError", "UnknownAccessKeyError", "UnreachableError",
+    "UnsupportedRequestError", "UsageError", "WindowFullError", "WrongProtocolError", "WrongSignatureError", "broker_error",
+    "broker_not_found", "discreet", "fresh", "send_error_kind",
 ]  # fmt: skip
 
 
@@ -582,6 +583,10 @@ class WindowFullError(RocketMQError):
 
     retriable = True
     hint = "await some of the returned futures, or use `await producer.send()`, which waits for room"
+
+
+class AlreadyExistsError(UsageError):
+    """What was to be created is there already; nothing was changed."""
 
 
 class ReceiptError(UsageError):

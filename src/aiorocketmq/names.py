@@ -20,11 +20,27 @@ STRATEGIES = (
     "AllocateSticky",
 )  # fmt: skip
 """Ways to share queues, besides the usual one."""
-RESULTS = (
-    "BrokerInfo", "ClientConnection", "ConsumeProgress", "GroupConnections", "Policy", "QueueProgress", "QueueRead", "QueueStats",
-    "TopicStats", "User",
-)  # fmt: skip
-"""What administration tells."""
+RESULTS = {
+    "BrokerInfo": "admin.results.brokers",
+    "ClientConnection": "admin.results.groups",
+    "ConsumeProgress": "admin.results.groups",
+    "GroupConnections": "admin.results.groups",
+    "Policy": "admin.results.access",
+    "QueueProgress": "admin.results.groups",
+    "QueueRead": "admin.results.messages",
+    "QueueStats": "admin.results.topics",
+    "TopicStats": "admin.results.topics",
+    "User": "admin.results.access",
+}
+"""What administration tells, and where each record is: with its family."""
+ADMIN = {
+    **RESULTS,
+    "AdminClient": "admin.admin",
+    "GroupSettings": "admin.results.groups",
+    "Partial": "admin.partial",
+    "TopicSettings": "admin.results.topics",
+}
+"""Names of the package `aiorocketmq.admin`."""
 
 
 def find(package: str, name: str, home: str | None) -> object:

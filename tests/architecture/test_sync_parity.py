@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cached_property
 
 import pytest
 
@@ -83,6 +84,28 @@ def test_a_twin_never_speaks_of_await(name: str) -> None:
 def test_a_twin_gives_no_coroutine(name: str) -> None:
     kind = getattr(aiorocketmq.sync, name)
     assert [word for word, value in public(kind).items() if inspect.iscoroutinefunction(value)] == []
+
+
+def families(client: object) -> dict[str, object]:
+    """The families of an admin client and those within them, by their path."""
+    found: dict[str, object] = {}
+    for word, value in vars(type(client)).items():
+        if isinstance(value, cached_property):
+            family = found[word] = getattr(client, word)
+            found.update({f"{word}.{inner}": each for inner, each in families(family).items()})
+    return found
+
+
+def test_the_families_of_the_admin_client_are_the_same_in_both() -> None:
+    ours, theirs = families(aiorocketmq.sync.AdminClient("a:1")), families(aiorocketmq.AdminClient("a:1"))
+    assert list(ours) == list(theirs) and "acl.users" in ours
+    for path, family in ours.items():
+        mine, twin = public(type(family)), public(type(theirs[path]))
+        assert set(mine) == set(twin), path
+        for word, value in mine.items():
+            assert inspect.signature(value) == inspect.signature(twin[word]), f"{path}.{word}"  # type: ignore[arg-type]
+            assert not inspect.iscoroutinefunction(value) and inspect.iscoroutinefunction(twin[word]), f"{path}.{word}"
+            assert "Cancelling" not in (inspect.getdoc(value) or ""), f"{path}.{word}"
 
 
 def test_a_twin_inherits_from_the_twin_of_what_its_class_inherits_from() -> None:

@@ -43,7 +43,7 @@ async def right() -> None:
         await producer.start(timeout=SECOND)
         pinged: rmq.PingResult = await producer.ping(timeout=0.5)
     async with rmq.AdminClient("a:1", mq_client_api_timeout=0.5) as admin:
-        info: tuple[rmq.BrokerInfo, ...] = await admin.cluster_info()
+        info: tuple[rmq.BrokerInfo, ...] = await admin.clusters.brokers()
     consumer = rmq.PushConsumer("a:1", group="g", unit_name="u", poll_name_server_interval=SECOND)
     consumer.listen("one")(one)
     consumer.listen("many", batch=8)(many)

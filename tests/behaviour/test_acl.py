@@ -41,7 +41,7 @@ def name(guarded: GuardedCluster) -> str:
 def topics(guarded: GuardedCluster) -> None:
     with aiorocketmq.sync.AdminClient(guarded.name_servers, credentials=ADMIN, mq_client_api_timeout=20.0) as admin:
         for topic in (ALLOWED, "forbidden"):
-            admin.create_topic(topic, queues=4)
+            admin.topics.create(topic, queues=4)
 
 
 def producer(cluster: GuardedCluster, **fields: Any) -> rmq.Producer:
@@ -167,7 +167,7 @@ async def test_wrong_credentials_are_told_at_once_and_not_tried_again(
             assert credentials is None or credentials.secret_key not in repr(error) + str(error)
     async with rmq.AdminClient(guarded.name_servers, credentials=credentials, mq_client_api_timeout=20.0) as admin:
         with pytest.raises(kind):
-            await admin.topic_stats(ALLOWED)
+            await admin.topics.stats(ALLOWED)
     consumer = rmq.PushConsumer(guarded.name_servers, group=ALLOWED, credentials=credentials, mq_client_api_timeout=20.0)
     consumer.listen(ALLOWED)(print)
     with pytest.raises(kind, match="from "):
@@ -188,7 +188,7 @@ async def test_what_no_policy_allows_is_denied(guarded: GuardedCluster) -> None:
         await sender.send(rmq.Message(ALLOWED, b"the producer goes on"))
     async with rmq.AdminClient(guarded.name_servers, credentials=USER, mq_client_api_timeout=20.0) as admin:
         with pytest.raises(rmq.AccessError):
-            await admin.create_topic(f"{ALLOWED}-by-a-user")
+            await admin.topics.create(f"{ALLOWED}-by-a-user")
 
 
 @pytest.mark.feature("M2")
@@ -316,9 +316,9 @@ async def test_signed_queries_by_key_and_by_id_work(guarded: GuardedCluster) -> 
         sent = await sender.send(rmq.Message(ALLOWED, key.encode(), keys=key))
 
         async def found() -> bool:
-            return bool(await admin.query_messages(ALLOWED, key))
+            return bool(await admin.messages.query(ALLOWED, key))
 
         await eventually(found, 60.0)
         assert sent.offset_message_id is not None
         for message_id in (sent.message_id, sent.offset_message_id):
-            assert (await admin.view_message(ALLOWED, message_id)).body == key.encode()
+            assert (await admin.messages.view(ALLOWED, message_id)).body == key.encode()

@@ -34,37 +34,37 @@ async def test_users_and_policies_are_made_listed_changed_and_deleted(guarded: G
     async with admin_of(guarded) as admin:
         if guarded.kind == LAST_OF_4:
             with pytest.raises(rmq.NotSupportedByBrokerError, match=r"no users and policies"):
-                await admin.create_user(name, "secret-of-somebody")
+                await admin.acl.users.create(name, "secret-of-somebody")
             return
-        await admin.create_user(name, "secret-of-somebody")
-        assert await admin.users(name) == (rmq.User(name, False, True),)
+        await admin.acl.users.create(name, "secret-of-somebody")
+        assert await admin.acl.users.list(name) == (rmq.User(name, False, True),)
         with pytest.raises(rmq.NoPermissionError, match="existed"):
-            await admin.create_user(name, "secret-of-somebody")
-        await admin.update_user(name, super_user=True, enabled=False)
-        assert await admin.users(name) == (rmq.User(name, True, False),)
-        assert {ADMIN.access_key, USER.access_key, name} <= {user.name for user in await admin.users()}
+            await admin.acl.users.create(name, "secret-of-somebody")
+        await admin.acl.users.update(name, super_user=True, enabled=False)
+        assert await admin.acl.users.list(name) == (rmq.User(name, True, False),)
+        assert {ADMIN.access_key, USER.access_key, name} <= {user.name for user in await admin.acl.users.list()}
 
         with pytest.raises(rmq.NoPermissionError):
-            await admin.put_policy("nobody-at-all", "Topic:orders", ["Pub"])
+            await admin.acl.rules.put("nobody-at-all", "Topic:orders", ["Pub"])
         for actions in ([], ["Any"]):
             with pytest.raises(rmq.NoPermissionError):
-                await admin.put_policy(name, "Topic:orders", actions)
-        await admin.put_policy(name, "Topic:orders", ["Pub", "Get"], sources=["127.0.0.1", "10.0.0.0/8"])
-        await admin.put_policy(name, "Group:workers*", ["Sub"], allowed=False)
-        await admin.put_policy(name, "Topic:*", ["Get"], default=True)
-        found = {policy.resource: policy for policy in await admin.policies(name)}
+                await admin.acl.rules.put(name, "Topic:orders", actions)
+        await admin.acl.rules.put(name, "Topic:orders", ["Pub", "Get"], sources=["127.0.0.1", "10.0.0.0/8"])
+        await admin.acl.rules.put(name, "Group:workers*", ["Sub"], allowed=False)
+        await admin.acl.rules.put(name, "Topic:*", ["Get"], default=True)
+        found = {policy.resource: policy for policy in await admin.acl.rules.list(name)}
         assert found["Topic:orders"] == rmq.Policy(name, "Topic:orders", ("Pub", "Get"), True, ("127.0.0.1", "10.0.0.0/8"), False)
         assert found["Group:workers*"] == rmq.Policy(name, "Group:workers*", ("Sub",), False, (), False)
         assert found["Topic:*"] == rmq.Policy(name, "Topic:*", ("Get",), True, (), True)
-        await admin.put_policy(name, "Topic:orders", ["Sub"])
-        await admin.delete_policy(name, "Group:workers*")
-        found = {policy.resource: policy for policy in await admin.policies(name)}
+        await admin.acl.rules.put(name, "Topic:orders", ["Sub"])
+        await admin.acl.rules.delete(name, "Group:workers*")
+        found = {policy.resource: policy for policy in await admin.acl.rules.list(name)}
         assert sorted(found) == ["Topic:*", "Topic:orders"]
         assert found["Topic:orders"].actions == ("Sub",)
-        await admin.delete_policy(name)
-        assert await admin.policies(name) == ()
-        await admin.delete_user(name)
-        assert await admin.users(name) == ()
+        await admin.acl.rules.delete(name)
+        assert await admin.acl.rules.list(name) == ()
+        await admin.acl.users.delete(name)
+        assert await admin.acl.users.list(name) == ()
 
 
 @pytest.mark.feature("M8", "M9")
@@ -74,8 +74,8 @@ async def test_changes_reach_a_running_producer(guarded: GuardedCluster) -> None
     name, topic = f"user-{uuid.uuid4().hex[:8]}", f"of-users-{uuid.uuid4().hex[:8]}"
     keys = rmq.Credentials(name, "secret-of-somebody")
     async with admin_of(guarded) as admin:
-        await admin.create_topic(topic)
-        await admin.create_user(name, keys.secret_key)
+        await admin.topics.create(topic)
+        await admin.acl.users.create(name, keys.secret_key)
         async with rmq.Producer(guarded.name_servers, group="of-users", credentials=keys, send_msg_timeout=20.0) as producer:
 
             async def ends_in(kind: type[Exception] | None) -> bool:
@@ -86,19 +86,19 @@ async def test_changes_reach_a_running_producer(guarded: GuardedCluster) -> None
                 return kind is None
 
             await eventually(lambda: ends_in(rmq.AccessDeniedError), 60.0)
-            await admin.put_policy(name, f"Topic:{topic}", ["Pub"])
+            await admin.acl.rules.put(name, f"Topic:{topic}", ["Pub"])
             await eventually(lambda: ends_in(None), 60.0)
-            await admin.put_policy(name, f"Topic:{topic}", ["Pub"], allowed=False)
+            await admin.acl.rules.put(name, f"Topic:{topic}", ["Pub"], allowed=False)
             await eventually(lambda: ends_in(rmq.AccessDeniedError), 60.0)
-            await admin.put_policy(name, f"Topic:{topic}", ["Pub"], sources=["10.0.0.0/8"])
+            await admin.acl.rules.put(name, f"Topic:{topic}", ["Pub"], sources=["10.0.0.0/8"])
             await eventually(lambda: ends_in(rmq.AccessDeniedError), 60.0)
-            await admin.put_policy(name, f"Topic:{topic}", ["Pub"], sources=["127.0.0.0/8"])
+            await admin.acl.rules.put(name, f"Topic:{topic}", ["Pub"], sources=["127.0.0.0/8"])
             await eventually(lambda: ends_in(None), 60.0)
-            await admin.update_user(name, enabled=False)
+            await admin.acl.users.update(name, enabled=False)
             await eventually(lambda: ends_in(rmq.AuthenticationError), 60.0)
-            await admin.update_user(name, enabled=True, password="another-secret")
+            await admin.acl.users.update(name, enabled=True, password="another-secret")
             await eventually(lambda: ends_in(rmq.WrongSignatureError), 60.0)
-            await admin.delete_user(name)
+            await admin.acl.users.delete(name)
             await eventually(lambda: ends_in(rmq.UnknownAccessKeyError), 60.0)
 
 
@@ -106,5 +106,5 @@ async def test_changes_reach_a_running_producer(guarded: GuardedCluster) -> None
 async def test_brokers_without_access_control_say_so(cluster: Cluster) -> None:
     async with rmq.AdminClient(cluster.name_servers, mq_client_api_timeout=20.0) as admin:
         with pytest.raises(rmq.NotSupportedByBrokerError, match="no users and policies") as failed:
-            await admin.create_user("somebody", "secret-of-somebody")
+            await admin.acl.users.create("somebody", "secret-of-somebody")
         assert "authenticationEnabled" in failed.value.hint

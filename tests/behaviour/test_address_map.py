@@ -45,7 +45,7 @@ async def test_a_broker_that_advertises_an_unreachable_address_is_reached_by_the
         names = {cluster.name_servers: cluster.name_servers.replace("192.0.2.1", "127.0.0.1")}
         mapped = {f"192.0.2.1:{port}": f"127.0.0.1:{port}"} | names
         async with rmq.AdminClient(cluster.name_servers, address_map=mapped) as admin:
-            await admin.create_topic("orders", queues=1)
+            await admin.topics.create("orders", queues=1)
         async with rmq.Producer(cluster.name_servers, address_map=mapped) as producer:
             result = await producer.send(rmq.Message("orders", b"x"), timeout=20.0)
             assert result.ok

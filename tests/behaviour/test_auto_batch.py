@@ -135,7 +135,7 @@ async def test_what_cannot_be_batched_arrives_too(cluster: Cluster, requests: li
 def test_threads_share_batches(cluster: Cluster, requests: list[bool]) -> None:
     topic = cluster.unique("autosync")
     with cluster.sync_admin() as admin:
-        admin.create_topic(topic, queues=2)
+        admin.topics.create(topic, queues=2)
     with cluster.sync_producer(topics=[topic], auto_batch=True) as producer:
 
         def send(first: int) -> list[rmq.SendResult]:

@@ -81,12 +81,12 @@ async def test_no_secret_is_shown_by_a_working_or_failing_client_or_server(tmp_p
             await producer.send(rmq.Message("canary", b"x"))
             await asyncio.wait_for(got.wait(), 30.0)
             async with rmq.AdminClient(credentials=KEYS, **common) as admin:
-                await admin.create_user("more", NEW)
-                await admin.update_user("more", password=SECRET)
+                await admin.acl.users.create("more", NEW)
+                await admin.acl.users.update("more", password=SECRET)
                 with pytest.raises(rmq.NoPermissionError) as failed:
-                    await admin.create_user("more", NEW)
+                    await admin.acl.users.create("more", NEW)
                 check(failed.value)
-                assert shows(repr(await admin.users())) == []
+                assert shows(repr(await admin.acl.users.list())) == []
             for wrong in (rmq.Credentials("admin", NEW), rmq.Credentials("nobody", SECRET), rmq.Credentials("user", SECRET)):
                 async with rmq.Producer(group="wrong", credentials=wrong, **common) as other:
                     with pytest.raises(rmq.SendDeniedError) as denied:

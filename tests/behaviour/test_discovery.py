@@ -95,7 +95,7 @@ async def test_every_request_names_namespace_v2_and_every_route_query_the_zone(c
 async def test_in_zone_mode_brokers_of_other_zones_are_left_out(cluster: Cluster) -> None:
     topic = await new_topic(cluster, "zone")
     async with rmq.AdminClient(cluster.name_servers, zone="nowhere", zone_mode=True) as admin:
-        route = await admin.topic_route(topic)
+        route = await admin.topics.route(topic)
     if cluster.kind == "4.9.7":  # name servers before 5.0 know no zones
         assert route.queue_datas
         return
@@ -123,12 +123,12 @@ async def test_a_resolver_gives_the_name_servers_at_the_start_and_takes_clients_
         resolver = asynchronous if kind == "async" else plain
         async with cluster_admin(resolver) as admin:
             with pytest.raises(rmq.TopicNotFoundError):
-                await admin.topic_route(topic)
+                await admin.topics.route(topic)
             servers = there
 
             async def moved() -> bool:
                 try:
-                    return bool((await admin.topic_route(topic)).queue_datas)
+                    return bool((await admin.topics.route(topic)).queue_datas)
                 except rmq.RocketMQError:
                     return False
 

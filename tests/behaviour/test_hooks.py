@@ -361,7 +361,7 @@ def test_hooks_work_for_blocking_clients() -> None:
 def see_blocking_clients(name_servers: str) -> None:
     notes, watcher, topic = Notes(), Watcher(), "hooked"
     with aiorocketmq.sync.AdminClient(name_servers) as admin:
-        admin.create_topic(topic)
+        admin.topics.create(topic)
     consumer = aiorocketmq.sync.PushConsumer(name_servers, group="readers", start_from=rmq.StartFrom.FIRST, hooks=[watcher])
     consumer.listen(topic)(lambda message: None)
     with aiorocketmq.sync.Producer(name_servers, group="writers", hooks=[Gate(), notes]) as producer, consumer:

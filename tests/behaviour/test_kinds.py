@@ -39,14 +39,14 @@ async def light_queues_work(name_servers: str, topic: str) -> None:
             light_queue = rmq.MessageQueue(f"%LMQ%{name}", queue.broker_name, 0)
 
             async def read(light_queue: rmq.MessageQueue = light_queue, count: int = len(wanted)) -> tuple[rmq.ReceivedMessage, ...]:
-                found = (await admin.read_queue(light_queue, 0)).messages
+                found = (await admin.messages.read(light_queue, 0)).messages
                 return found if len(found) >= count else ()
 
             messages = await eventually(read, 20)
             assert [(message.body, message.queue_offset, message.topic) for message in messages] == [
                 (body, offset, topic) for offset, body in enumerate(wanted)
             ]
-            assert [message.body for message in (await admin.read_queue(light_queue, 1)).messages] == wanted[1:]
+            assert [message.body for message in (await admin.messages.read(light_queue, 1)).messages] == wanted[1:]
 
 
 @pytest.mark.feature("A21")

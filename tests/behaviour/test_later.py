@@ -70,10 +70,10 @@ async def test_days_pass_in_no_time_on_the_embedded_server() -> None:
         taken = await producer.send(rmq.Message("later", b"taken back", delay=3600))
         await producer.recall("later", str(taken.recall_handle))
         async with rmq.AdminClient(cluster.name_servers) as admin:
-            queues = await admin.queues("later")
+            queues = await admin.topics.queues("later")
 
             async def bodies() -> list[bytes]:
-                reads = [await admin.read_queue(queue, 0) for queue in queues]
+                reads = [await admin.messages.read(queue, 0) for queue in queues]
                 return sorted(message.body for read in reads for message in read.messages)
 
             await cluster.advance(7190)
@@ -91,5 +91,5 @@ def test_blocking_clients_take_back_too() -> None:
         assert producer.recall("later", str(taken.recall_handle)) == taken.message_id
         cluster.advance(3601)
         with sync.AdminClient(cluster.name_servers) as admin:
-            reads = [admin.read_queue(queue, 0) for queue in admin.queues("later")]
+            reads = [admin.messages.read(queue, 0) for queue in admin.topics.queues("later")]
         assert [message.message_id for read in reads for message in read.messages] == [kept.message_id]

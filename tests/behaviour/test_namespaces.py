@@ -242,16 +242,16 @@ async def test_admin_clients_and_blocking_clients_live_in_a_namespace(cluster: C
         return queue.topic, received
 
     async with rmq.AdminClient(cluster.name_servers, namespace=namespace, mq_client_api_timeout=20.0) as admin:
-        await admin.create_topic(topic, queues=1)
-        assert topic in await admin.topics()
-        assert not [name for name in await admin.topics() if "%" in name and not name.startswith("%")]
+        await admin.topics.create(topic, queues=1)
+        assert topic in await admin.topics.list()
+        assert not [name for name in await admin.topics.list() if "%" in name and not name.startswith("%")]
         queue_topic, received = await asyncio.to_thread(blocking)
         assert (queue_topic, received) == (topic, [topic] * 12)
-        (queue,) = await admin.queues(topic)
+        (queue,) = await admin.topics.queues(topic)
         assert queue.topic == topic
-        assert await admin.max_offset(queue) == 12
-        assert {message.topic for message in (await admin.read_queue(queue, 0)).messages} == {topic}
-        stats = await admin.topic_stats(topic)
+        assert await admin.offsets.max(queue) == 12
+        assert {message.topic for message in (await admin.messages.read(queue, 0)).messages} == {topic}
+        stats = await admin.topics.stats(topic)
         assert [each.topic for each in stats.queues] == [topic]
     async with rmq.AdminClient(cluster.name_servers, mq_client_api_timeout=20.0) as outside:
         assert f"{namespace}%{topic}" in await outside.topics()

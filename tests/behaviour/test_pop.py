@@ -197,6 +197,6 @@ async def test_tools_see_the_member(cluster: Cluster) -> None:
         return
     async with popper(cluster, group, topic) as consumer, cluster.admin() as admin:
         assert consumer.health().status is rmq.HealthStatus.HEALTHY
-        connections = await admin.group_connections(group)
+        connections = await admin.groups.clients(group)
         assert [each.client_id for each in connections.clients] == [consumer.client_id]
     await eventually(lambda: consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY)

@@ -25,7 +25,7 @@ def loop_threads() -> list[str]:
 def topic(cluster: Cluster) -> str:
     name = cluster.unique("sync")
     with cluster.sync_admin() as admin:
-        admin.create_topic(name, queues=2)
+        admin.topics.create(name, queues=2)
     return name
 
 
@@ -66,7 +66,7 @@ def test_64_threads_send_at_once_and_each_gets_its_own_result(cluster: Cluster, 
         places = {(result.queue, result.queue_offset) for result in results}
         assert len(places) == len({result.message_id for result in results}) == 64 * 20
         with cluster.sync_admin() as admin:
-            eventually_sync(lambda: admin.topic_stats(topic).messages == 64 * 20)
+            eventually_sync(lambda: admin.topics.stats(topic).messages == 64 * 20)
 
 
 def test_send_nowait_waits_for_room_instead_of_failing(cluster: Cluster, topic: str) -> None:

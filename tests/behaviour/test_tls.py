@@ -62,7 +62,7 @@ async def test_everything_goes_through_verified_connections(secured: Secured) ->
     bodies = {b"%d" % number * 1000 for number in range(20)}
     got: set[bytes] = set()
     async with rmq.AdminClient(secured.name_servers, tls=tls, mq_client_api_timeout=20.0) as admin:
-        await admin.create_topic(topic)
+        await admin.topics.create(topic)
     consumer = rmq.PushConsumer(secured.name_servers, group=topic, tls=tls, start_from=rmq.StartFrom.FIRST)
     consumer.listen(topic)(lambda message: got.add(message.body))
     async with consumer, rmq.Producer(secured.name_servers, group="secured", tls=tls, **PATIENT) as producer:

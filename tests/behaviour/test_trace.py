@@ -244,4 +244,4 @@ async def test_regions_are_those_of_the_brokers() -> None:
 
 async def _topics(cluster: LocalCluster) -> tuple[str, ...]:
     async with rmq.AdminClient(cluster.name_servers) as admin:
-        return await admin.topics()
+        return await admin.topics.list()

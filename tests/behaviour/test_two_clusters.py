@@ -21,7 +21,7 @@ async def test_two_clusters_in_one_process_do_not_meet(cluster: Cluster) -> None
     topic, group = await new_topic(cluster, "both", 2), cluster.unique("g")
     async with LocalCluster() as other:
         async with rmq.AdminClient(other.name_servers) as admin:
-            await admin.create_topic(topic, queues=2)
+            await admin.topics.create(topic, queues=2)
         inboxes = {cluster.name_servers: Inbox(), other.name_servers: Inbox()}
         async with AsyncExitStack() as stack:
             producers = {}
@@ -49,7 +49,7 @@ def test_blocking_clients_of_two_clusters_share_the_process(cluster: Cluster) ->
     with rmq.sync.LocalCluster() as other:
         for servers in (cluster.name_servers, other.name_servers):
             with rmq.sync.AdminClient(servers, mq_client_api_timeout=20.0) as admin:
-                admin.create_topic(topic, queues=1)
+                admin.topics.create(topic, queues=1)
         with (
             rmq.sync.Producer(cluster.name_servers, send_msg_timeout=20.0) as one,
             rmq.sync.Producer(other.name_servers, send_msg_timeout=20.0) as two,

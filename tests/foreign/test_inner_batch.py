@@ -45,8 +45,8 @@ async def test_batches_that_are_one_record_come_as_their_messages(newest_cluster
     assert [message.keys for message in inbox.messages[:2]] == [("a0",), ("a1",)]
     assert len({message.message_id for message in inbox.messages}) == 7
     async with newest_cluster.admin() as admin:
-        (queue,) = await admin.queues(topic)
-        inside = await admin.read_queue(queue, 2)  # in the middle of the first record
+        (queue,) = await admin.topics.queues(topic)
+        inside = await admin.messages.read(queue, 2)  # in the middle of the first record
         assert inside.messages[-1].body == b"b1" and inside.next_offset == 7
 
 

@@ -49,7 +49,7 @@ async def test_java_and_python_meet_in_a_namespace(cluster: Cluster, peer: LineP
         told = await received(peer, 2)  # one of them through the retry topic
         assert {(message["topic"], message["body"]) for message in told} == {(topic, text(b"python")), (topic, text(b"java"))}
     async with rmq.AdminClient(cluster.name_servers, namespace=namespace) as admin:
-        members = await admin.group_connections(group)
+        members = await admin.groups.clients(group)
         assert {data.topic for data in members.subscriptions} == {topic, f"%RETRY%{group}"}
 
 

@@ -22,7 +22,7 @@ async def test_mqadmin_finds_the_same_messages(cluster: Cluster, mqadmin: MqAdmi
             sent = await producer.send(rmq.Message(topic, f"body {number}".encode(), keys=["all", f"k{number}"], tag="TagA"))
 
         async def indexed() -> bool:
-            return len(await admin.query_messages(topic, "all")) == 4
+            return len(await admin.messages.query(topic, "all")) == 4
 
         await eventually(indexed, 30.0)
         for key in ("all", "k2"):
@@ -31,7 +31,7 @@ async def test_mqadmin_finds_the_same_messages(cluster: Cluster, mqadmin: MqAdmi
                 (row[0], int(row[1]), int(row[2])) for row in map(str.split, shown.splitlines()) if len(row) >= 3 and row[1].isdigit()
             }
             ours = {
-                (message.message_id, message.queue.queue_id, message.queue_offset) for message in await admin.query_messages(topic, key)
+                (message.message_id, message.queue.queue_id, message.queue_offset) for message in await admin.messages.query(topic, key)
             }
             assert ours == theirs, shown
         assert sent.offset_message_id is not None
@@ -39,6 +39,6 @@ async def test_mqadmin_finds_the_same_messages(cluster: Cluster, mqadmin: MqAdmi
             arguments = where if version == NEWEST or command == "queryMsgByUniqueKey" else where[:2]
             shown = await mqadmin(command, *arguments, "-i", message_id, version=version)
             told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in shown.splitlines())}
-            message = await admin.view_message(topic, message_id)
+            message = await admin.messages.view(topic, message_id)
             wanted = (message.topic, f"[{message.tag}]", str(message.queue.queue_id), str(message.queue_offset))
             assert (told["Topic"], told["Tags"], told["Queue ID"], told["Queue Offset"]) == wanted, shown

@@ -43,7 +43,7 @@ def embedded(authority: Authority) -> Iterator[EmbeddedTestCluster]:
 async def both_ways(peer: LineProgram, name_servers: str, topic: str, tls: rmq.TLS) -> None:
     """Java and Python send to each other, all of it signed and over TLS."""
     async with rmq.AdminClient(name_servers, credentials=ADMIN, tls=tls, mq_client_api_timeout=20.0) as admin:
-        await admin.create_topic(topic)
+        await admin.topics.create(topic)
     got: set[bytes] = set()
     consumer = rmq.PushConsumer(name_servers, group=f"{topic}-python", credentials=USER, tls=tls, start_from=rmq.StartFrom.FIRST)
     consumer.listen(topic)(lambda message: got.add(message.body))
@@ -107,8 +107,8 @@ async def test_mqadmin_sees_and_changes_users_of_the_embedded_server(mqadmin: Mq
         listed = await mqadmin("listAcl", *where)
         assert "User:by-mqadmin" in listed and "Topic:allowed*" in listed, listed
         async with rmq.AdminClient(cluster.name_servers, credentials=ADMIN) as admin:
-            assert rmq.User("by-mqadmin", False, True) in await admin.users()
+            assert rmq.User("by-mqadmin", False, True) in await admin.acl.users.list()
             policy = rmq.Policy("by-mqadmin", "Topic:allowed*", ("Pub", "Get"), True, (), False)
-            assert await admin.policies("by-mqadmin") == (policy,)
+            assert await admin.acl.rules.list("by-mqadmin") == (policy,)
     finally:
         await asyncio.to_thread(cluster.stop)

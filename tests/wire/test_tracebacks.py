@@ -59,8 +59,8 @@ CALLS: dict[str, Callable[[str], Awaitable[None]]] = {
     "send_oneway": lambda address: send(address, lambda producer: producer.send_oneway(MESSAGE, timeout=0.5)),
     "send_batch": lambda address: send(address, lambda producer: producer.send_batch([MESSAGE], timeout=0.5)),
     "queues": lambda address: send(address, lambda producer: producer.fetch_publish_message_queues("orders")),
-    "create_topic": lambda address: administer(address, lambda admin: admin.create_topic("orders")),
-    "cluster_info": lambda address: administer(address, lambda admin: admin.cluster_info()),
+    "create_topic": lambda address: administer(address, lambda admin: admin.topics.create("orders")),
+    "cluster_info": lambda address: administer(address, lambda admin: admin.clusters.brokers()),
 }
 
 
@@ -79,7 +79,7 @@ def sync_send(address: str) -> None:
 
 def sync_create(address: str) -> None:
     with sync.AdminClient(address) as admin:
-        admin.create_topic("orders")
+        admin.topics.create("orders")
 
 
 @pytest.mark.feature("P9")

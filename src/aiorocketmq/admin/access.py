@@ -7,16 +7,19 @@ Every broker keeps its own users and policies: changes go to all masters, and wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from aiorocketmq.admin.brokers import BrokerOperations
-from aiorocketmq.admin.results import Policy, User
-from aiorocketmq.errors import BrokerError, ConfigError, NotSupportedByBrokerError, ProtocolError, UnsupportedRequestError
+from aiorocketmq.admin.kernel import Family, Kernel
+from aiorocketmq.admin.operation import Operation, Where, nothing
+from aiorocketmq.admin.results.access import Policy, User
+from aiorocketmq.errors import BrokerError, ConfigError, NotSupportedByBrokerError, ProtocolError, RocketMQError, UnsupportedRequestError
 from aiorocketmq.model.checks import flag
 from aiorocketmq.protocol import fastjson
 from aiorocketmq.protocol.beans import Bean, from_json
 from aiorocketmq.protocol.bodies_access import AclInfo, PolicyEntryInfo, PolicyInfo, UserInfo
 from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.command import RemotingCommand
 from aiorocketmq.protocol.header import Header
 from aiorocketmq.protocol.headers_access import (
     AclRequestHeader,
@@ -32,10 +35,44 @@ _NOT_SET_UP: Final = "An system error occurred"
 """What a 5.x broker without its providers says."""
 
 
-class AccessOperations(BrokerOperations):
-    """What an admin client does with users and policies of ACL 2.0 (brokers from 5.3 on, and the embedded server)."""
+def _explain(error: BrokerError, broker: str) -> RocketMQError | None:
+    if not isinstance(error, UnsupportedRequestError) and _NOT_SET_UP not in error.remark:
+        return None
+    return NotSupportedByBrokerError(
+        f"broker {broker!r} has no users and policies of ACL 2.0: {error.message}",
+        feature="ACL 2.0",
+        broker=broker,
+        hint="that needs a broker of version 5.3 or newer with authenticationEnabled=true and its providers",
+        cause=error,
+    )
 
-    async def create_user(self, name: str, password: str, *, super_user: bool = False, enabled: bool = True) -> None:
+
+def _read(kind: type[_B]) -> Callable[[RemotingCommand], list[_B]]:
+    def read(response: RemotingCommand) -> list[_B]:
+        if not response.body:
+            return []
+        found = fastjson.loads(response.body)
+        if not isinstance(found, list):
+            raise ProtocolError(f"the answer is a {type(found).__name__}, not a list")
+        return [from_json(kind, each, f"{kind.__name__}[{number}]") for number, each in enumerate(found)]
+
+    return read
+
+
+_ALL: Final = Where.MASTERS
+_CREATE_USER: Final = Operation("create a user", RequestCode.AUTH_CREATE_USER, _ALL, nothing, explain=_explain)
+_UPDATE_USER: Final = Operation("update a user", RequestCode.AUTH_UPDATE_USER, _ALL, nothing, explain=_explain)
+_DELETE_USER: Final = Operation("delete a user", RequestCode.AUTH_DELETE_USER, _ALL, nothing, explain=_explain)
+_LIST_USERS: Final = Operation("users", RequestCode.AUTH_LIST_USER, _ALL, _read(UserInfo), explain=_explain)
+_PUT_POLICY: Final = Operation("put a policy", RequestCode.AUTH_UPDATE_ACL, _ALL, nothing, explain=_explain)
+_DELETE_POLICY: Final = Operation("delete a policy", RequestCode.AUTH_DELETE_ACL, _ALL, nothing, explain=_explain)
+_LIST_POLICIES: Final = Operation("policies", RequestCode.AUTH_LIST_ACL, _ALL, _read(AclInfo), explain=_explain)
+
+
+class Users(Family):
+    """What an admin client does with users of ACL 2.0 (brokers from 5.3 on, and the embedded server)."""
+
+    async def create(self, name: str, password: str, *, super_user: bool = False, enabled: bool = True) -> None:
         """Create a user on all brokers.
 
         Args:
@@ -53,25 +90,23 @@ class AccessOperations(BrokerOperations):
         Cancelling it leaves it open whether it was done.
         """
         user = _user(name, password, super_user, enabled)
-        await self._change("create a user", RequestCode.AUTH_CREATE_USER, UserRequestHeader(name), user)
+        await _change(self._kernel, _CREATE_USER, UserRequestHeader(name), user)
 
-    async def update_user(
-        self, name: str, *, password: str | None = None, super_user: bool | None = None, enabled: bool | None = None
-    ) -> None:
-        """Change what is given of a user, and nothing else; arguments and errors as in `create_user()`."""
+    async def update(self, name: str, *, password: str | None = None, super_user: bool | None = None, enabled: bool | None = None) -> None:
+        """Change what is given of a user, and nothing else; arguments and errors as in `create()`."""
         user = _user(name, password, super_user, enabled)
-        await self._change("update a user", RequestCode.AUTH_UPDATE_USER, UserRequestHeader(name), user)
+        await _change(self._kernel, _UPDATE_USER, UserRequestHeader(name), user)
 
-    async def delete_user(self, name: str) -> None:
-        """Delete a user with its policies; nothing happens where there is none. Errors as in `create_user()`."""
-        await self._change("delete a user", RequestCode.AUTH_DELETE_USER, UserRequestHeader(_name(name)))
+    async def delete(self, name: str) -> None:
+        """Delete a user with its policies; nothing happens where there is none. Errors as in `create()`."""
+        await _change(self._kernel, _DELETE_USER, UserRequestHeader(_name(name)))
 
-    async def users(self, name_part: str = "") -> tuple[User, ...]:
-        """The users whose names hold a text, by name. Passwords are not told. Errors as in `create_user()`.
+    async def list(self, name_part: str = "") -> tuple[User, ...]:
+        """The users whose names hold a text, by name. Passwords are not told. Errors as in `create()`.
 
         Cancelling it is safe.
         """
-        found = await self._list("users", RequestCode.AUTH_LIST_USER, ListUsersRequestHeader(name_part or None), UserInfo)
+        found = await _listed(self._kernel, _LIST_USERS, ListUsersRequestHeader(name_part or None))
         users: dict[str, User] = {}
         for user in found:
             if user.username:
@@ -79,7 +114,11 @@ class AccessOperations(BrokerOperations):
                 users[user.username] = User(user.username, kind == "super", status == "enable")
         return tuple(users[name] for name in sorted(users))
 
-    async def put_policy(
+
+class Rules(Family):
+    """What an admin client does with policies: what users may do to topics, groups and clusters."""
+
+    async def put(
         self,
         user: str,
         resource: str,
@@ -114,22 +153,22 @@ class AccessOperations(BrokerOperations):
         entry = PolicyEntryInfo(resource, [*actions], [*sources], "Allow" if allowed else "Deny")
         subject = f"User:{_name(user)}"
         acl = AclInfo(subject, [PolicyInfo("Default" if default else "Custom", [entry])])
-        await self._change("put a policy", RequestCode.AUTH_UPDATE_ACL, AclRequestHeader(subject), acl)
+        await _change(self._kernel, _PUT_POLICY, AclRequestHeader(subject), acl)
 
-    async def delete_policy(self, user: str, resource: str | None = None, *, default: bool = False) -> None:
-        """Delete what was said of a resource, or all policies of a user (None). Errors as in `put_policy()`."""
+    async def delete(self, user: str, resource: str | None = None, *, default: bool = False) -> None:
+        """Delete what was said of a resource, or all policies of a user (None). Errors as in `put()`."""
         flag("default", default)
         kind = "Default" if default else "Custom"
         header = DeleteAclRequestHeader(f"User:{_name(user)}", kind if resource is not None else None, resource)
-        await self._change("delete a policy", RequestCode.AUTH_DELETE_ACL, header)
+        await _change(self._kernel, _DELETE_POLICY, header)
 
-    async def policies(self, user_part: str = "", resource_part: str = "") -> tuple[Policy, ...]:
-        """All policies of users and resources that hold these texts, by user and resource. Errors as in `create_user()`.
+    async def list(self, user_part: str = "", resource_part: str = "") -> tuple[Policy, ...]:
+        """All policies of users and resources that hold these texts, by user and resource. Errors as in `put()`.
 
         Cancelling it is safe.
         """
         header = ListAclRequestHeader(user_part or None, resource_part or None)
-        found = await self._list("policies", RequestCode.AUTH_LIST_ACL, header, AclInfo)
+        found = await _listed(self._kernel, _LIST_POLICIES, header)
         policies = {
             (user, kind, entry.resource): Policy(
                 user,
@@ -147,39 +186,33 @@ class AccessOperations(BrokerOperations):
         }
         return tuple(policies[key] for key in sorted(policies))
 
-    async def _change(self, what: str, code: int, header: Header, body: Bean | None = None) -> None:
-        data = body.encode() if body is not None else b""
 
-        async def ask(name: str, address: str) -> None:
-            await self._ask(name, address, code, header, data)
+class Access(Family):
+    """What an admin client does with ACL 2.0."""
 
-        def join(answers: Mapping[str, None]) -> None:
-            return None
+    @cached_property
+    def users(self) -> Users:
+        """Users."""
+        return Users(self._kernel)
 
-        await self._each(what, await self._masters(), ask, join)
+    @cached_property
+    def rules(self) -> Rules:
+        """What they may do."""
+        return Rules(self._kernel)
 
-    async def _ask(self, broker: str, address: str, code: int, header: Header, body: bytes = b"") -> bytes:
-        try:
-            return (await self._calls().call(address, code, header, body, broker=broker)).body
-        except BrokerError as error:
-            if not isinstance(error, UnsupportedRequestError) and _NOT_SET_UP not in error.remark:
-                raise
-            raise NotSupportedByBrokerError(
-                f"broker {broker!r} has no users and policies of ACL 2.0: {error.message}",
-                feature="ACL 2.0",
-                broker=broker,
-                hint="that needs a broker of version 5.3 or newer with authenticationEnabled=true and its providers",
-                cause=error,
-            ) from None
 
-    async def _list(self, what: str, code: int, header: Header, kind: type[_B]) -> list[_B]:
-        async def ask(name: str, address: str) -> list[_B]:
-            return _listed(await self._ask(name, address, code, header), kind)
+async def _change(kernel: Kernel, operation: Operation[None], header: Header, body: Bean | None = None) -> None:
+    data = body.encode() if body is not None else b""
+    (await kernel.ask(operation, header, data)).joined(_nothing)
 
-        def join(answers: Mapping[str, list[_B]]) -> list[_B]:
-            return [each for found in answers.values() for each in found]
 
-        return await self._each(what, await self._masters(), ask, join)
+def _nothing(answers: Mapping[str, None]) -> None:
+    """There is nothing to tell of what was done."""
+
+
+async def _listed(kernel: Kernel, operation: Operation[list[_B]], header: Header) -> list[_B]:
+    found = await kernel.ask(operation, header)
+    return found.joined(lambda answers: [each for listed in answers.values() for each in listed])
 
 
 def _user(name: str, password: str | None, super_user: bool | None, enabled: bool | None) -> UserInfo:
@@ -198,12 +231,3 @@ def _name(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"user {name!r} is no name", hint="give a text that is not empty")
     return name
-
-
-def _listed(data: bytes, kind: type[_B]) -> list[_B]:
-    if not data:
-        return []
-    found = fastjson.loads(data)
-    if not isinstance(found, list):
-        raise ProtocolError(f"the answer is a {type(found).__name__}, not a list")
-    return [from_json(kind, each, f"{kind.__name__}[{number}]") for number, each in enumerate(found)]

@@ -1,168 +1,135 @@
-"""Clusters and brokers: who is there, and where requests go (Java: the cluster part of `DefaultMQAdminExtImpl`)."""
+"""Brokers: settings, state, and whether anything is sent to them (Java: the broker part of `DefaultMQAdminExtImpl`). Feature Q28."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
 
-from aiorocketmq.admin.life import AdminLife
-from aiorocketmq.admin.results import BrokerInfo
-from aiorocketmq.client.route import no_broker_left
-from aiorocketmq.core.route_table import endpoints_of, is_logical
-from aiorocketmq.errors import BrokerNotFoundError, ConfigError, PartialError, RocketMQError, TopicNotFoundError, broker_not_found
-from aiorocketmq.model.names import LMQ_PREFIX
-from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import MASTER_ID, TopicRouteData
+from aiorocketmq.admin.kernel import Family
+from aiorocketmq.admin.operation import Operation, Where, body, header, nothing
+from aiorocketmq.admin.partial import Partial
+from aiorocketmq.admin.settings import settings_body
+from aiorocketmq.errors import ConfigError
+from aiorocketmq.protocol.bodies import KVTable
+from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.headers_admin import (
+    AddWritePermOfBrokerRequestHeader,
+    AddWritePermOfBrokerResponseHeader,
+    WipeWritePermOfBrokerRequestHeader,
+    WipeWritePermOfBrokerResponseHeader,
+)
+from aiorocketmq.protocol.settings import read_settings
 
-_TOPICS_REMEMBERED: Final = 1000
-T = TypeVar("T")
-R = TypeVar("R")
+_GET: Final = Operation("settings of broker", RequestCode.GET_BROKER_CONFIG, Where.MASTERS, lambda response: read_settings(response.body))
+_SET: Final = Operation("change settings of broker", RequestCode.UPDATE_BROKER_CONFIG, Where.MASTERS, nothing)
+_STATUS: Final = Operation("state of broker", RequestCode.GET_BROKER_RUNTIME_INFO, Where.MASTERS, body(KVTable))
+_DRAIN: Final = Operation(
+    "drain broker", RequestCode.WIPE_WRITE_PERM_OF_BROKER, Where.NAME_SERVERS, header(WipeWritePermOfBrokerResponseHeader)
+)
+_UNDRAIN: Final = Operation(
+    "undrain broker", RequestCode.ADD_WRITE_PERM_OF_BROKER, Where.NAME_SERVERS, header(AddWritePermOfBrokerResponseHeader)
+)
 
 
-class BrokerOperations(AdminLife):
-    """What an admin client does with clusters and brokers."""
+class BrokerConfig(Family):
+    """The settings of brokers."""
 
-    async def cluster_info(self) -> tuple[BrokerInfo, ...]:
-        """All brokers that the name server knows, sorted by cluster and name.
+    async def get(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, str]]:
+        """All settings of masters, by broker (26).
+
+        Args:
+            cluster: Of this cluster; None for all.
+            broker: Broker name, or `host:port` (a slave has one of its own): of this one alone.
+
+        Returns:
+            Name of the broker → its settings, by name.
 
         Raises:
-            NoNameServerError: No name server can be reached.
-            RocketMQError: The name server did not answer, or answered with an error.
+            ConfigError: The cluster is unknown, or the broker is none of it.
+            RocketMQError: It is not known who is to be asked.
 
         Cancelling it is safe.
         """
-        info = await self._name_servers().cluster_info()
-        clusters = {name: cluster for cluster, names in info.cluster_addr_table.items() for name in names}
-        brokers = [
-            BrokerInfo(clusters.get(name, data.cluster), name, dict(sorted(data.broker_addrs.items())))
-            for name, data in info.broker_addr_table.items()
-        ]
-        return tuple(sorted(brokers, key=lambda broker: (broker.cluster, broker.name)))
+        return await self._kernel.ask(_GET, about=broker or cluster or "", cluster=cluster, broker=broker)
 
-    async def _masters(self, cluster: str | None = None, broker: str | None = None) -> dict[str, str]:
-        """Broker name → address of the masters of a cluster, or of the one broker.
-
-        Raises:
-            ConfigError: There is no such cluster, or the broker is none of it.
-            BrokerNotFoundError: There is no such broker, or no master is up.
-        """
-        for name, value in (("cluster", cluster), ("broker", broker)):
-            if value is not None and (not isinstance(value, str) or not value):
-                raise ConfigError(f"{name} {value!r} is no name", hint=f"give the {name}'s name, or leave it out")
-        if broker is not None and ":" in broker and cluster is None:
-            return {broker: broker}
-        brokers = await self.cluster_info()
-        if cluster is not None:
-            known = sorted({info.cluster for info in brokers})
-            brokers = tuple(info for info in brokers if info.cluster == cluster)
-            if not brokers:
-                raise ConfigError(f"cluster {cluster!r} is unknown", hint=f"the name server knows {', '.join(known) or 'no cluster'}")
-        if broker is not None:
-            chosen = tuple(info for info in brokers if info.name == broker or broker in info.addresses.values())
-            if cluster is not None and not chosen:
-                members = ", ".join(info.name for info in brokers)
-                raise ConfigError(f"broker {broker!r} is not in cluster {cluster!r}", hint=f"leave cluster out, or name one of {members}")
-            if ":" in broker:
-                return {broker: broker}
-            brokers = chosen
-        masters = {info.name: info.master for info in brokers if info.master is not None}
-        if not masters:
-            if broker is not None:
-                raise broker_not_found(broker, master=True)
-            raise BrokerNotFoundError("no broker has a master address at the name server", hint="check that the brokers run")
-        return masters
-
-    async def _route(self, topic: str) -> TopicRouteData:
-        """The route of a topic now; where it was known before, brokers that are gone are told from a topic that never was."""
-        try:
-            route = await self._name_servers().topic_route(topic)
-        except TopicNotFoundError as error:
-            if topic in self._brokers_of:
-                raise no_broker_left(topic, self._brokers_of[topic]) from None
-            raise self._instance().routes.lost(topic, error) from None
-        while len(self._brokers_of) >= _TOPICS_REMEMBERED:
-            del self._brokers_of[next(iter(self._brokers_of))]
-        self._brokers_of[topic] = tuple(data.broker_name for data in route.broker_datas)
-        return route
-
-    async def _addresses(self, topic: str) -> dict[str, str]:
-        """Broker name → address for every broker that holds the topic; the master where it is up."""
-        return _addresses_of(topic, await self._route(topic))
-
-    async def _address_of(self, queue: MessageQueue) -> str:
-        """Address of the broker that holds a queue; remembered until a request to it fails, if it is no logical queue, which moves.
-
-        Raises:
-            BrokerNotFoundError: It has no address in the topic's route.
-        """
-        if is_logical(queue):
-            route = await self._route(queue.topic)
-            broker = endpoints_of(queue.topic, route).get(queue, queue.broker_name)
-            known = _addresses_of(queue.topic, route).get(broker)
-            if known is None:
-                raise broker_not_found(broker, topic=queue.topic)
-            return known
-        known = self._queue_addresses.get((queue.topic, queue.broker_name))
-        if known is None:
-            light = queue.topic.startswith(LMQ_PREFIX)  # name servers do not know of these
-            found = await self._masters(broker=queue.broker_name) if light else await self._addresses(queue.topic)
-            for name, address in found.items():
-                self._queue_addresses[queue.topic, name] = address
-            known = found.get(queue.broker_name)
-        if known is None:
-            raise broker_not_found(queue.broker_name, topic=queue.topic)
-        return known
-
-    @staticmethod
-    def _check_queue(queue: object) -> None:
-        if not isinstance(queue, MessageQueue):
-            raise ConfigError(
-                f"queue {queue!r} is no MessageQueue", hint="take one of queues(topic), or MessageQueue(topic, broker, number)"
-            )
-
-    async def _each(
-        self,
-        name: str,
-        addresses: Mapping[str, str],
-        ask: Callable[[str, str], Coroutine[Any, Any, T]],
-        join: Callable[[Mapping[str, T]], R],
-    ) -> R:
-        """Ask several brokers at once, and join their answers.
+    async def set(self, values: Mapping[str, str], *, cluster: str | None = None, broker: str | None = None) -> Partial[None]:
+        """Change settings of masters while they run (25).
 
         Args:
-            name: What is done, for the names of the tasks and for errors.
-            addresses: Broker name → address.
-            ask: Called with broker name and address.
-            join: Makes the result from broker name → answer.
+            values: Name → new value, as the broker writes them.
+            cluster: Of this cluster.
+            broker: Broker name, or `host:port`: of this one alone.
+
+        Returns:
+            Which brokers have taken them, and what went wrong at the others.
 
         Raises:
-            PartialError: Some failed; it has the joined answers of the others.
-            RocketMQError: All failed: the first error, by broker name.
+            ConfigError: Neither a cluster nor a broker is named, a setting is none, or the cluster is unknown.
+            RocketMQError: It is not known who is to be asked.
+
+        Cancelling it may leave some brokers changed.
         """
-        works = {broker: ask(broker, address) for broker, address in sorted(addresses.items())}
-        outcomes = await self._instance().scheduler.gather(name, works)
-        answers = {broker: outcome for broker, outcome in outcomes.items() if not isinstance(outcome, Exception)}
-        errors = {broker: outcome for broker, outcome in outcomes.items() if isinstance(outcome, Exception)}
-        if not errors:
-            return join(answers)
-        first = next(iter(errors.values()))
-        if not answers or not all(isinstance(error, RocketMQError) for error in errors.values()):
-            raise first
-        told = "; ".join(f"{broker}: {error}" for broker, error in errors.items())
-        raise PartialError(
-            f"{name}: {len(errors)} of {len(outcomes)} brokers failed: {told}",
-            result=join(answers),
-            errors=errors,
-            hint="`result` holds what the others answered",
-            cause=first,
-        )
+        if cluster is None and broker is None:
+            raise ConfigError("neither cluster nor broker is given", hint="name whose settings change")
+        data = settings_body(values)
+        return await self._kernel.ask(_SET, None, data, about=broker or cluster or "", cluster=cluster, broker=broker)
 
 
-def _addresses_of(topic: str, route: TopicRouteData) -> dict[str, str]:
-    found = {}
-    for data in route.broker_datas:
-        if data.broker_addrs:
-            found[data.broker_name] = data.broker_addrs.get(MASTER_ID) or data.broker_addrs[min(data.broker_addrs)]
-    if not found:
-        raise BrokerNotFoundError(f"no broker of topic {topic!r} has an address", topic=topic, hint="check that the brokers run")
-    return found
+class Brokers(Family):
+    """What an admin client does with brokers."""
+
+    @cached_property
+    def config(self) -> BrokerConfig:
+        """Their settings."""
+        return BrokerConfig(self._kernel)
+
+    async def status(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, str]]:
+        """What brokers tell of their state: versions, rates, what is stored (28).
+
+        Args:
+            cluster: Of the masters of this cluster; None for all.
+            broker: Broker name, or `host:port` (a slave has one of its own): of this one alone.
+
+        Returns:
+            Name of the broker → what it tells, by name.
+
+        Raises:
+            ConfigError: The cluster is unknown, or the broker is none of it.
+            RocketMQError: It is not known who is to be asked.
+
+        Cancelling it is safe.
+        """
+        found = await self._kernel.ask(_STATUS, about=broker or cluster or "", cluster=cluster, broker=broker)
+        return found.map(lambda answer: dict(sorted(answer.table.items())))
+
+    async def drain(self, broker: str) -> Partial[int]:
+        """Let nothing be sent to a broker any more: every name server takes the write permission of its topics away (205).
+
+        Consumers go on. A broker that registers anew gets it back from name servers of 4.x.
+
+        Args:
+            broker: Broker name.
+
+        Returns:
+            Address of the name server → how many topics it was.
+
+        Raises:
+            ConfigError: It is no name.
+            RocketMQError: No name server is known.
+
+        Cancelling it may leave some name servers changed; calling it again is safe.
+        """
+        found = await self._kernel.ask(_DRAIN, WipeWritePermOfBrokerRequestHeader(_name(broker)), about=broker)
+        return found.map(lambda answer: answer.wipe_topic_count)
+
+    async def undrain(self, broker: str) -> Partial[int]:
+        """Let be sent to a broker again (327); arguments and errors as of `drain()`."""
+        found = await self._kernel.ask(_UNDRAIN, AddWritePermOfBrokerRequestHeader(_name(broker)), about=broker)
+        return found.map(lambda answer: answer.add_topic_count)
+
+
+def _name(broker: str) -> str:
+    if not isinstance(broker, str) or not broker or ":" in broker:
+        raise ConfigError(f"broker {broker!r} is no name", hint="give a broker's name, as clusters.brokers() tells it")
+    return broker

@@ -431,13 +431,13 @@ class DeadLetter(Scene):
 async def read_all(admin: AdminClient, topic: str) -> list[ReceivedMessage]:
     """Everything in a small topic; empty while the topic does not exist."""
     try:
-        stats = await admin.topic_stats(topic)
+        stats = await admin.topics.stats(topic)
     except TopicNotFoundError:
         return []
     found: list[ReceivedMessage] = []
     for queue, state in stats.queues.items():
         if state.messages:
-            found += (await admin.read_queue(queue, state.min_offset)).messages
+            found += (await admin.messages.read(queue, state.min_offset)).messages
     return found
 
 

@@ -33,9 +33,9 @@ def lag(group: str, /, *, topic: str | None = None, cluster: Cluster | None = No
 
     async def work() -> tuple[ConsumeProgress, int]:
         async with AdminClient(config=cluster.config()) as admin:
-            progress = await admin.consume_progress(group, topic=topic)
+            progress = await admin.groups.lag(group, topic=topic)
             try:
-                members = len((await admin.group_connections(group)).clients)
+                members = len((await admin.groups.clients(group)).clients)
             except ConsumerNotOnlineError:
                 members = 0
             return progress, members

@@ -121,9 +121,9 @@ async def _tail(topic: str, start: Start, expression: str | SQL, count: int | No
 
 async def starting_offsets(admin: AdminClient, topic: str, start: Start) -> dict[MessageQueue, int]:
     """The offset to begin with on every queue of the topic."""
-    stats = (await admin.topic_stats(topic)).queues
+    stats = (await admin.topics.stats(topic)).queues
     if start.at is not None:
-        found = await asyncio.gather(*(admin.search_offset(queue, start.at) for queue in stats))
+        found = await asyncio.gather(*(admin.offsets.search(queue, start.at) for queue in stats))
         return dict(zip(stats, found, strict=True))
     if start.last is None:
         return {queue: state.min_offset if start.begin else state.max_offset for queue, state in stats.items()}
@@ -139,7 +139,7 @@ async def _last(admin: AdminClient, queue: MessageQueue, low: int, high: int, co
     offset = max(low, high - count)
     found: list[ReceivedMessage] = []
     while offset < high:
-        read = await admin.read_queue(queue, offset)
+        read = await admin.messages.read(queue, offset)
         found += read.messages
         if read.next_offset <= offset:
             break
@@ -177,7 +177,7 @@ class _Sink:
 async def _follow(admin: AdminClient, queue: MessageQueue, offset: int, expression: str | SQL, sink: _Sink) -> None:
     while True:
         try:
-            read = await admin.read_queue(queue, offset, expression=expression, wait=_WAIT)
+            read = await admin.messages.read(queue, offset, expression=expression, wait=_WAIT)
         except RemotingError:
             await asyncio.sleep(_RETRY)  # the broker restarts: the client connects again by itself
             continue
@@ -186,9 +186,9 @@ async def _follow(admin: AdminClient, queue: MessageQueue, offset: int, expressi
 
 
 async def _read_to_end(admin: AdminClient, queue: MessageQueue, offset: int, expression: str | SQL, sink: _Sink) -> None:
-    end = await admin.max_offset(queue)
+    end = await admin.offsets.max(queue)
     while offset < end:
-        read = await admin.read_queue(queue, offset, expression=expression)
+        read = await admin.messages.read(queue, offset, expression=expression)
         sink.take([message for message in read.messages if message.queue_offset < end])
         if read.next_offset <= offset:
             return

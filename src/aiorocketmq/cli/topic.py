@@ -48,10 +48,10 @@ def list_topics(*, all_kinds: Annotated[bool, Parameter(name="--all", negative=(
     async def work() -> tuple[list[str], set[str]]:
         async with AdminClient(config=cluster.config()) as admin:
             # The name server lists clusters and brokers as topics, because brokers register topics of these names.
-            brokers = await admin.cluster_info()
+            brokers = await admin.clusters.brokers()
             clusters = {broker.cluster for broker in brokers}
             owned = {broker.name for broker in brokers} | clusters | {f"{cluster}_REPLY_TOPIC" for cluster in clusters}
-            return list(await admin.topics()), owned
+            return list(await admin.topics.list()), owned
 
     names, owned = run_async(work())
     rows = [{"topic": name, "kind": "system" if name in owned else kind_of(name)} for name in names]
@@ -96,7 +96,7 @@ def create(
 
     async def work() -> tuple[str, ...]:
         async with AdminClient(config=cluster.config()) as admin:
-            return await admin.create_topic(topic, queues=queues, permission=_PERMISSIONS[permission], cluster=target, broker=broker)
+            return await admin.topics.create(topic, queues=queues, permission=_PERMISSIONS[permission], cluster=target, broker=broker)
 
     brokers = run_async(work())
     rows = [{"topic": topic, "broker": name, "queues": queues, "permission": permission} for name in brokers]
@@ -121,7 +121,7 @@ def route(topic: str, /, *, cluster: Cluster | None = None) -> None:
 
     async def work() -> list[dict[str, object]]:
         async with AdminClient(config=cluster.config()) as admin:
-            found = await admin.topic_route(topic)
+            found = await admin.topics.route(topic)
         brokers = {data.broker_name: data for data in found.broker_datas}
         return [
             {
@@ -159,7 +159,7 @@ def stats(topic: str, /, *, cluster: Cluster | None = None) -> None:
 
     async def work() -> list[dict[str, object]]:
         async with AdminClient(config=cluster.config()) as admin:
-            found = await admin.topic_stats(topic)
+            found = await admin.topics.stats(topic)
         return [
             {
                 "broker": queue.broker_name,

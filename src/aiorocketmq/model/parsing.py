@@ -181,3 +181,8 @@ def without_user(text: str) -> str:
 
 def _shown(text: str) -> str:
     return repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]!r}..."
+
+
+def moment(milliseconds: int) -> datetime | None:
+    """A time that a server tells; 0 and below mean that there is none."""
+    return time_or_none(milliseconds) if milliseconds > 0 else None

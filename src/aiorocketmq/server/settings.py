@@ -1,6 +1,6 @@
-"""Settings of a running server as text, `name=value` by line (Java: `Configuration`, `MixAll.string2Properties`).
+"""Which settings of a running server may be changed from outside (Java: `Configuration`).
 
-What may be changed from outside is a short list of switches. No request can change a path, a command or an address: that is how remote
+It is a short list of switches. No request can change a path, a command or an address: that is how remote
 code execution came into name servers and brokers (CVE-2023-33246, CVE-2023-37582).
 """
 
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from aiorocketmq.errors import ProtocolError, broker_error
+from aiorocketmq.errors import broker_error
 from aiorocketmq.protocol.codes import ResponseCode
-
-
-def format_settings(settings: Mapping[str, str]) -> bytes:
-    """One line each, in order of their names."""
-    return "".join(f"{name}={settings[name]}\n" for name in sorted(settings)).encode()
+from aiorocketmq.protocol.settings import read_settings
 
 
 def parse_settings(body: bytes, known: Mapping[str, str], changeable: Set[str]) -> dict[str, str]:
@@ -24,19 +20,8 @@ def parse_settings(body: bytes, known: Mapping[str, str], changeable: Set[str]) 
         BrokerError: Code 16, one of them may not be changed; nothing is to be changed then.
         ProtocolError: The text cannot be read.
     """
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"the settings are not UTF-8: {error}") from None
     changes: dict[str, str] = {}
-    for line in text.splitlines():
-        line = line.strip()
-        if not line or line.startswith(("#", "!")):
-            continue
-        name, separator, value = line.partition("=")
-        name, value = name.strip(), value.strip()
-        if not separator or not name:
-            raise ProtocolError(f"the settings hold the line {line[:80]!r}, which is not name=value")
+    for name, value in read_settings(body).items():
         if known.get(name) == value:
             continue
         if name not in changeable:

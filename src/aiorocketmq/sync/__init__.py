@@ -24,7 +24,7 @@ from aiorocketmq.names import TRANSACTIONS as _TRANSACTIONS
 from aiorocketmq.names import find as _find
 
 if TYPE_CHECKING:
-    from aiorocketmq.admin.results import (
+    from aiorocketmq.admin import (
         BrokerInfo,
         ClientConnection,
         ConsumeProgress,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from aiorocketmq.errors import (
         AccessDeniedError,
         AccessError,
+        AlreadyExistsError,
         AuthenticationError,
         BrokerBusyError,
         BrokerError,
@@ -168,7 +169,7 @@ _HOMES = {
     "TransactionProducer": "sync.transaction",
     **dict.fromkeys(_TRANSACTIONS, "model.transactions"),
     **dict.fromkeys(_DECISIONS, "producer.decisions"),
-    **dict.fromkeys(_RESULTS, "admin.results"),
+    **_RESULTS,
     "QueueTimeSpan": "model.progress",
     **dict.fromkeys(_HEALTH, "client.health"),
     **dict.fromkeys(_SEND_HOOKS, "producer.hooks"),
@@ -265,6 +266,7 @@ __all__ = [
     # errors
     "AccessDeniedError",
     "AccessError",
+    "AlreadyExistsError",
     "AuthenticationError",
     "BrokerBusyError",
     "BrokerError",

@@ -5,18 +5,13 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Self, final
 
 from aiorocketmq.admin.admin import AdminClient as AsyncAdminClient
-from aiorocketmq.admin.results import BrokerInfo, ConsumeProgress, GroupConnections, Policy, QueueRead, TopicStats, User
 from aiorocketmq.config import ClientConfig, NameServers
-from aiorocketmq.model.enums import Permission, ServiceState
-from aiorocketmq.model.filters import SQL
-from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.received import ReceivedMessage
-from aiorocketmq.model.route import TopicRouteData
+from aiorocketmq.model.enums import ServiceState
 from aiorocketmq.sync.base import BlockingClient
 
 if TYPE_CHECKING:
@@ -25,13 +20,21 @@ if TYPE_CHECKING:
     from aiorocketmq.client.health import Health, PingResult
     from aiorocketmq.client.state_watch import StateListener
     from aiorocketmq.config.fields import ClientFields
+    from aiorocketmq.sync.admin_access import Access
+    from aiorocketmq.sync.admin_brokers import Brokers
+    from aiorocketmq.sync.admin_clusters import Clusters
+    from aiorocketmq.sync.admin_groups import Groups
+    from aiorocketmq.sync.admin_messages import Messages
+    from aiorocketmq.sync.admin_name_servers import NameServerFamily
+    from aiorocketmq.sync.admin_offsets import Offsets
+    from aiorocketmq.sync.admin_topics import Topics
 
 __all__ = ["AdminClient"]
 
 
 @final
 class AdminClient(BlockingClient[AsyncAdminClient]):
-    """Administration of a cluster: topics, groups, messages, brokers, users and policies. Shares the connections of other clients here.
+    """Administration of a cluster, by families: `admin.topics`, `admin.groups`, ... Shares the connections of other clients here.
 
     Args:
         name_servers: `a:9876;b:9876`, a list, or a `rocketmq://` URL; None takes `NAMESRV_ADDR`, then the HTTP address service.
@@ -45,8 +48,8 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
 
     Example:
         with AdminClient("127.0.0.1:9876") as admin:
-            admin.create_topic("orders", queues=8)
-            print((admin.topic_stats("orders")).messages)
+            admin.topics.create("orders", queues=8)
+            print((admin.topics.stats("orders")).messages)
     """
 
     def __init__(
@@ -100,6 +103,62 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
         """
         return self._health()
 
+    @cached_property
+    def topics(self) -> Topics:
+        """Topics: create, change, delete, list, route, statistics."""
+        from aiorocketmq.sync.admin_topics import Topics
+
+        return Topics(self, self._async.topics)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Consumer groups: lag and members."""
+        from aiorocketmq.sync.admin_groups import Groups
+
+        return Groups(self, self._async.groups)
+
+    @cached_property
+    def offsets(self) -> Offsets:
+        """Offsets of queues: the ends, and those of a time."""
+        from aiorocketmq.sync.admin_offsets import Offsets
+
+        return Offsets(self, self._async.offsets)
+
+    @cached_property
+    def messages(self) -> Messages:
+        """Messages: read from queues, found by keys and ids."""
+        from aiorocketmq.sync.admin_messages import Messages
+
+        return Messages(self, self._async.messages)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """Clusters and their brokers."""
+        from aiorocketmq.sync.admin_clusters import Clusters
+
+        return Clusters(self, self._async.clusters)
+
+    @cached_property
+    def brokers(self) -> Brokers:
+        """Brokers: settings, state, write permission."""
+        from aiorocketmq.sync.admin_brokers import Brokers
+
+        return Brokers(self, self._async.brokers)
+
+    @cached_property
+    def name_servers(self) -> NameServerFamily:
+        """Name servers: settings, and the table of values that they keep."""
+        from aiorocketmq.sync.admin_name_servers import NameServerFamily
+
+        return NameServerFamily(self, self._async.name_servers)
+
+    @cached_property
+    def acl(self) -> Access:
+        """Users and rules of ACL 2.0."""
+        from aiorocketmq.sync.admin_access import Access
+
+        return Access(self, self._async.acl)
+
     @property
     def state(self) -> ServiceState:
         """Where the client is in its life."""
@@ -118,281 +177,3 @@ class AdminClient(BlockingClient[AsyncAdminClient]):
             RocketMQError: The instance cannot start.
         """
         return self._start(timeout=timeout)
-
-    def cluster_info(self) -> tuple[BrokerInfo, ...]:
-        """All brokers that the name server knows, sorted by cluster and name.
-
-        Raises:
-            NoNameServerError: No name server can be reached.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.cluster_info)
-
-    def create_topic(
-        self,
-        topic: str,
-        *,
-        queues: int = 4,
-        permission: Permission = Permission.READ | Permission.WRITE,
-        cluster: str | None = None,
-        broker: str | None = None,
-        order: bool = False,
-        attributes: Mapping[str, str] | None = None,
-        wait: float | timedelta = 10.0,
-    ) -> tuple[str, ...]:
-        """Create a topic on the masters of a cluster, or change the one that is there (17).
-
-        Args:
-            topic: Name, 1 to 127 characters of `%|a-zA-Z0-9_-`.
-            queues: Queues on each broker, to read and to write, 1 to 65535.
-            permission: What clients may do.
-            cluster: Cluster on whose masters it is created; None takes the only one there is, or that of `broker`.
-            broker: Broker name, or `host:port`, when it is to be on this one alone; it must be one of `cluster` where that is given.
-            order: Mark it as a topic of ordered messages.
-            attributes: Attributes for 5.x brokers, for example `{"message.type": "FIFO"}`.
-            wait: Seconds to wait until the name server routes to it everywhere; brokers register it within moments. 0 does not wait.
-
-        Returns:
-            Names of the brokers that have it.
-
-        Raises:
-            InvalidNameError: The name is not legal, or reserved.
-            ConfigError: A number is out of range, or the cluster is unknown, or there are several and none is named, or the broker is
-                not in it.
-            RouteError: The name server did not learn of it within `wait`; the topic exists all the same.
-            PartialError: Some brokers refused, or could not be reached; its `result` names those that have the topic.
-            RocketMQError: All refused, or could not be reached.
-        """
-        return self._call(
-            self._async.create_topic,
-            topic,
-            queues=queues,
-            permission=permission,
-            cluster=cluster,
-            broker=broker,
-            order=order,
-            attributes=attributes,
-            wait=wait,
-        )
-
-    def topics(self) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them.
-
-        Raises:
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.topics)
-
-    def topic_route(self, topic: str) -> TopicRouteData:
-        """Which brokers hold a topic, with how many queues.
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.topic_route, topic)
-
-    def topic_stats(self, topic: str) -> TopicStats:
-        """Offsets of every queue of a topic, over all brokers.
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the queues of the others.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.topic_stats, topic)
-
-    def queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.queues, topic)
-
-    def consume_progress(self, group: str, *, topic: str | None = None) -> ConsumeProgress:
-        """How far a group has come on every queue, over all brokers, and how many messages wait for it.
-
-        Args:
-            group: Consumer group.
-            topic: This topic alone; None takes every topic of which the group has offsets, its retry topic among them.
-
-        Raises:
-            GroupNotExistError: No broker has an offset of the group.
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the queues of the others.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.consume_progress, group, topic=topic)
-
-    def group_connections(self, group: str) -> GroupConnections:
-        """Who is connected in a consumer group, over all brokers.
-
-        Raises:
-            ConsumerNotOnlineError: No member is connected anywhere.
-            PartialError: Some brokers failed; its `result` has what the others know.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.group_connections, group)
-
-    def max_offset(self, queue: MessageQueue) -> int:
-        """The offset that the next message of a queue will get (30).
-
-        Raises:
-            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
-        """
-        return self._call(self._async.max_offset, queue)
-
-    def min_offset(self, queue: MessageQueue) -> int:
-        """The offset of the oldest message that a queue still stores (31).
-
-        Raises:
-            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
-        """
-        return self._call(self._async.min_offset, queue)
-
-    def search_offset(self, queue: MessageQueue, at: datetime | float) -> int:
-        """The offset of the first message of a queue that was stored at a time or after it (29).
-
-        Args:
-            queue: The queue.
-            at: An aware datetime, or seconds since the epoch.
-
-        Returns:
-            The offset; the queue's maximum when nothing is that new. The store times of the messages around the broker's own answer
-            decide: 4.x brokers tell the nearest message, and never the maximum.
-
-        Raises:
-            ConfigError: It is no time, or a datetime without a time zone.
-            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
-        """
-        return self._call(self._async.search_offset, queue, at)
-
-    def earliest_store_time(self, queue: MessageQueue) -> datetime | None:
-        """When the oldest message that a queue still has was stored (32); None when it has none.
-
-        Raises:
-            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
-        """
-        return self._call(self._async.earliest_store_time, queue)
-
-    def read_queue(
-        self, queue: MessageQueue, offset: int, *, count: int = 32, expression: str | SQL = "*", wait: float | timedelta = 0.0
-    ) -> QueueRead:
-        """Read messages of a queue without a group: nobody's offsets move (11).
-
-        Args:
-            queue: The queue; queue 0 of the topic `%LMQ%name` on a broker is its light queue of that name.
-            offset: First offset wanted; one that does not exist any more, or not yet, gives an empty result whose `next_offset` does.
-            count: Messages at most, 1 to 32 (brokers give no more).
-            expression: `*`, tags joined by `||`, or `SQL(...)`.
-            wait: Seconds that the broker may wait for a message when there is none.
-
-        Raises:
-            ConfigError: A number is out of range.
-            RocketMQError: The queue's broker is unknown, did not answer, or answered with an error.
-        """
-        return self._call(self._async.read_queue, queue, offset, count=count, expression=expression, wait=wait)
-
-    def query_messages(
-        self, topic: str, key: str, *, count: int = 64, since: datetime | float | None = None, until: datetime | float | None = None
-    ) -> tuple[ReceivedMessage, ...]:
-        """The messages of a topic that have a key, from all its brokers, in the order they were stored (12).
-
-        Brokers note keys a moment after they have stored a message.
-
-        Args:
-            topic: The topic.
-            key: One of the message's `keys`.
-            count: Messages of each broker at most, 1 to 1024, the newest ones; brokers may give fewer (64 by default).
-            since: Stored then or later: an aware datetime, or seconds since the epoch. None goes back as far as messages are stored.
-            until: Stored then or earlier.
-
-        Returns:
-            The messages; empty when there is none.
-
-        Raises:
-            ConfigError: The key is no key, a number or a time is none, or `since` is after `until`.
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the messages of the others.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.query_messages, topic, key, count=count, since=since, until=until)
-
-    def view_message(self, topic: str, message_id: str) -> ReceivedMessage:
-        """One message by its id (33, 12): that of its sender, or that of the broker that stores it.
-
-        Args:
-            topic: Its topic.
-            message_id: `message_id` or `offset_message_id` of a message or of a send result.
-
-        Returns:
-            The message; the one that was stored first where a send was tried again.
-
-        Raises:
-            ConfigError: The id is no text, or empty.
-            QueryNotFoundError: No broker has it, not yet, or not any more.
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed, and the others do not have it.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.view_message, topic, message_id)
-
-    def create_user(self, name: str, password: str, *, super_user: bool = False, enabled: bool = True) -> None:
-        """Create a user on all brokers.
-
-        Args:
-            name: Its name: the access key of its credentials.
-            password: Its secret key.
-            super_user: It may do everything.
-            enabled: False makes one that is refused until it is enabled.
-
-        Raises:
-            NoPermissionError: There is such a user, or whoever asks may not do this.
-            PartialError: Some brokers failed.
-            NotSupportedByBrokerError: The brokers have no ACL 2.0, or it is off.
-            RocketMQError: No broker did it.
-        """
-        self._call(self._async.create_user, name, password, super_user=super_user, enabled=enabled)
-
-    def update_user(self, name: str, *, password: str | None = None, super_user: bool | None = None, enabled: bool | None = None) -> None:
-        """Change what is given of a user, and nothing else; arguments and errors as in `create_user()`."""
-        self._call(self._async.update_user, name, password=password, super_user=super_user, enabled=enabled)
-
-    def delete_user(self, name: str) -> None:
-        """Delete a user with its policies; nothing happens where there is none. Errors as in `create_user()`."""
-        self._call(self._async.delete_user, name)
-
-    def users(self, name_part: str = "") -> tuple[User, ...]:
-        """The users whose names hold a text, by name. Passwords are not told. Errors as in `create_user()`."""
-        return self._call(self._async.users, name_part)
-
-    def put_policy(
-        self, user: str, resource: str, actions: Iterable[str], *, allowed: bool = True, sources: Iterable[str] = (), default: bool = False
-    ) -> None:
-        """Say what a user may do to a resource; what was said of that resource before is replaced.
-
-        Args:
-            user: Name of the user.
-            resource: `Topic:orders`, `Topic:orders*` for all names that begin so, `Topic:*`; the same with `Group:` and `Cluster:`.
-            actions: Some of Pub, Sub, Create, Update, Delete, Get, List, or All.
-            allowed: False denies them.
-            sources: IP addresses and networks from which this holds; none for all.
-            default: Ask this only where no other policy of the user fits.
-
-        Raises:
-            ConfigError: A value cannot be.
-            NoPermissionError: There is no such user, a value is refused, or whoever asks may not do this.
-            PartialError: Some brokers failed.
-            RocketMQError: No broker did it.
-        """
-        self._call(self._async.put_policy, user, resource, actions, allowed=allowed, sources=sources, default=default)
-
-    def delete_policy(self, user: str, resource: str | None = None, *, default: bool = False) -> None:
-        """Delete what was said of a resource, or all policies of a user (None). Errors as in `put_policy()`."""
-        self._call(self._async.delete_policy, user, resource, default=default)
-
-    def policies(self, user_part: str = "", resource_part: str = "") -> tuple[Policy, ...]:
-        """All policies of users and resources that hold these texts, by user and resource. Errors as in `create_user()`."""
-        return self._call(self._async.policies, user_part, resource_part)

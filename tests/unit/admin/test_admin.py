@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from aiorocketmq.admin import AdminClient, ConsumeProgress, QueueProgress, QueueStats
-from aiorocketmq.admin.results import moment
+from aiorocketmq.admin import AdminClient, ConsumeProgress, QueueProgress, QueueStats, TopicSettings
 from aiorocketmq.client import manager
 from aiorocketmq.client.instance import ClientInstance
 from aiorocketmq.config import ClientConfig
@@ -33,6 +32,7 @@ from aiorocketmq.errors import (
     UsageError,
 )
 from aiorocketmq.model.enums import Permission, ServiceState
+from aiorocketmq.model.parsing import moment
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, QueueMapping, TopicRouteData
 from aiorocketmq.producer import Producer
@@ -42,6 +42,7 @@ from aiorocketmq.protocol.bodies import (
     ConsumerConnection,
     ConsumeStats,
     OffsetWrapper,
+    TopicConfig,
     TopicOffset,
     TopicStatsTable,
 )
@@ -108,7 +109,7 @@ async def test_a_topic_is_created_on_every_master_and_awaited_in_the_route(world
     asyncio.get_running_loop().call_later(0.5, world.lead, TOPIC, "broker-a")
     asyncio.get_running_loop().call_later(1.0, world.lead, TOPIC, "broker-a", "broker-b")
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.create_topic(TOPIC, attributes={"message.type": "FIFO"}, order=True) == ("broker-a", "broker-b")
+        assert await admin.topics.create(TOPIC, attributes={"message.type": "FIFO"}, order=True) == ("broker-a", "broker-b")
         assert 0.99 <= asyncio.get_running_loop().time() < 1.3
     for peer in world.brokers.values():
         (request,) = peer.of(RequestCode.UPDATE_AND_CREATE_TOPIC)
@@ -124,8 +125,8 @@ async def test_a_route_that_never_comes_is_said_so(world: AdminWorld) -> None:
     world.lead(TOPIC, "broker-a")
     async with AdminClient(NAME_SERVER) as admin:
         with pytest.raises(RouteError, match="was created, but the name server does not route to it everywhere after 2 s"):
-            await admin.create_topic(TOPIC, wait=2.0)
-        assert await admin.create_topic(TOPIC, wait=0, permission=Permission.READ) == ("broker-a", "broker-b")
+            await admin.topics.create(TOPIC, wait=2.0, exist_ok=True)
+        assert await admin.topics.create(TOPIC, wait=0, permission=Permission.READ, exist_ok=True) == ("broker-a", "broker-b")
 
 
 @virtual_time
@@ -134,18 +135,18 @@ async def test_several_clusters_ask_for_a_name(world: AdminWorld) -> None:
     world.brokers["broker-c"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
     async with AdminClient(NAME_SERVER) as admin:
         with pytest.raises(ConfigError, match=r"2 clusters.*one, two"):
-            await admin.create_topic(TOPIC, wait=0)
-        assert await admin.create_topic(TOPIC, cluster="two", wait=0) == ("broker-c",)
-        assert await admin.create_topic(TOPIC, broker="broker-c", wait=0) == ("broker-c",)
-        assert await admin.create_topic(TOPIC, broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
-        assert await admin.create_topic(TOPIC, cluster="two", broker="broker-c", wait=0) == ("broker-c",)
-        assert await admin.create_topic(TOPIC, cluster="two", broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
+            await admin.topics.create(TOPIC, wait=0)
+        assert await admin.topics.create(TOPIC, cluster="two", wait=0) == ("broker-c",)
+        assert await admin.topics.create(TOPIC, broker="broker-c", wait=0) == ("broker-c",)
+        assert await admin.topics.create(TOPIC, broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
+        assert await admin.topics.create(TOPIC, cluster="two", broker="broker-c", wait=0) == ("broker-c",)
+        assert await admin.topics.create(TOPIC, cluster="two", broker="broker-c.two:10911", wait=0) == ("broker-c.two:10911",)
         asked = len(world.brokers["broker-c"].of(RequestCode.UPDATE_AND_CREATE_TOPIC))
         for broker in ("broker-c", "broker-c.two:10911", "nobody"):
             with pytest.raises(ConfigError, match=f"broker '{broker}' is not in cluster 'one'.*broker-a, broker-b"):
-                await admin.create_topic(TOPIC, cluster="one", broker=broker, wait=0)
+                await admin.topics.create(TOPIC, cluster="one", broker=broker, wait=0)
         assert len(world.brokers["broker-c"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)) == asked == 5
-        brokers = await admin.cluster_info()
+        brokers = await admin.clusters.brokers()
     assert [(broker.cluster, broker.name, broker.master) for broker in brokers] == [
         ("one", "broker-a", "broker-a.one:10911"),
         ("one", "broker-b", "broker-b.one:10911"),
@@ -159,7 +160,7 @@ async def test_a_cluster_without_masters_is_no_place_for_a_topic(world: AdminWor
         world.table[name] = BrokerData("one", name, {1: f"{name}-slave:10911"})
     async with AdminClient(NAME_SERVER) as admin:
         with pytest.raises(BrokerNotFoundError, match="master"):
-            await admin.create_topic(TOPIC)
+            await admin.topics.create(TOPIC)
 
 
 @virtual_time
@@ -167,15 +168,15 @@ async def test_a_broker_that_refuses_does_not_hide_what_the_others_did(world: Ad
     world.brokers["broker-a"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC, ResponseCode.NO_PERMISSION, "not you")
     world.brokers["broker-b"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
     async with AdminClient(NAME_SERVER) as admin:
-        with pytest.raises(PartialError, match=r"1 of 2 brokers failed: broker-a: .*not you") as caught:
-            await admin.create_topic(TOPIC)
+        with pytest.raises(PartialError, match=r"1 of 2 servers failed: broker-a: .*not you") as caught:
+            await admin.topics.create(TOPIC)
         assert caught.value.result == ("broker-b",)
         assert [*caught.value.errors] == ["broker-a"] and isinstance(caught.value.errors["broker-a"], NoPermissionError)
         copied = pickle.loads(pickle.dumps(caught.value))
         assert copied.result == ("broker-b",) and str(copied) == str(caught.value)
         world.brokers["broker-b"].answer(RequestCode.UPDATE_AND_CREATE_TOPIC, ResponseCode.SYSTEM_ERROR, "nor me")
         with pytest.raises(NoPermissionError, match="broker-a: not you"):  # all failed: the first error as it is
-            await admin.create_topic(TOPIC)
+            await admin.topics.create(TOPIC)
     assert len(world.brokers["broker-b"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)) == 2
 
 
@@ -191,11 +192,11 @@ async def test_what_the_other_brokers_told_is_not_thrown_away(world: AdminWorld)
     answering.answer(RequestCode.GET_CONSUMER_CONNECTION_LIST, body=members.encode())
     async with AdminClient(NAME_SERVER) as admin:
         with pytest.raises(PartialError) as stats:
-            await admin.topic_stats(TOPIC)
+            await admin.topics.stats(TOPIC)
         with pytest.raises(PartialError) as progress:
-            await admin.consume_progress("workers")
+            await admin.groups.lag("workers")
         with pytest.raises(PartialError) as connections:
-            await admin.group_connections("workers")
+            await admin.groups.clients("workers")
     assert stats.value.result.messages == 7
     assert progress.value.result.lag == 3
     assert [client.client_id for client in connections.value.result.clients] == ["c1"]
@@ -209,7 +210,7 @@ async def test_a_group_that_one_broker_does_not_know_is_on_the_other(world: Admi
     stats = ConsumeStats({MessageQueue(TOPIC, "broker-b", 0): OffsetWrapper(10, 7, 9, 5000)}, 1.5)
     world.brokers["broker-b"].answer(RequestCode.GET_CONSUME_STATS, body=stats.encode())
     async with AdminClient(NAME_SERVER) as admin:
-        assert (await admin.consume_progress("workers")).lag == 3
+        assert (await admin.groups.lag("workers")).lag == 3
 
 
 class _Log:
@@ -259,7 +260,7 @@ async def test_search_offset_is_the_first_message_since_then(world: AdminWorld, 
     world.lead(TOPIC, "broker-a")
     log = _Log(world.brokers["broker-a"], STORED, guesses[rule], first)
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), wanted / 1000) == right
+        assert await admin.offsets.search(MessageQueue(TOPIC, "broker-a", 0), wanted / 1000) == right
     assert log.reads <= (2 if rule == "lower bound" else 5)
 
 
@@ -268,24 +269,24 @@ async def test_search_offset_in_an_empty_queue(world: AdminWorld) -> None:
     world.lead(TOPIC, "broker-a")
     _Log(world.brokers["broker-a"], [], lambda _: 7, 7)
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), 5.0) == 7
+        assert await admin.offsets.search(MessageQueue(TOPIC, "broker-a", 0), 5.0) == 7
         for at in (float("nan"), float("inf"), True, "now", None):
             with pytest.raises(ConfigError, match="is no time"):
-                await admin.search_offset(MessageQueue(TOPIC, "broker-a", 0), at)  # type: ignore[arg-type]
+                await admin.offsets.search(MessageQueue(TOPIC, "broker-a", 0), at)  # type: ignore[arg-type]
 
 
 @virtual_time
 async def test_a_topic_whose_brokers_are_gone_is_not_an_unknown_one(world: AdminWorld) -> None:
     world.lead(TOPIC, "broker-a", "broker-b")
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.topic_route(TOPIC)
+        assert await admin.topics.route(TOPIC)
         del world.routes[TOPIC]
-        for call in (admin.topic_route, admin.topic_stats, admin.queues):
+        for call in (admin.topics.route, admin.topics.stats, admin.topics.queues):
             with pytest.raises(BrokerNotFoundError, match="none of its brokers, 'broker-a', 'broker-b'") as caught:
                 await call(TOPIC)
             assert "create the topic first" not in str(caught.value)
         with pytest.raises(TopicNotFoundError, match="create the topic first"):
-            await admin.topic_route("never")
+            await admin.topics.route("never")
 
 
 @virtual_time
@@ -333,7 +334,7 @@ async def test_statistics_of_all_brokers_are_joined(world: AdminWorld) -> None:
         table = TopicStatsTable({MessageQueue(TOPIC, name, 0): TopicOffset(number, 10, number * 1000)})
         peer.answer(RequestCode.GET_TOPIC_STATS_INFO, body=table.encode())
     async with AdminClient(NAME_SERVER) as admin:
-        stats = await admin.topic_stats(TOPIC)
+        stats = await admin.topics.stats(TOPIC)
     assert stats.queues == {
         MessageQueue(TOPIC, "broker-a", 0): QueueStats(0, 10, None),
         MessageQueue(TOPIC, "broker-b", 0): QueueStats(1, 10, datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
@@ -348,7 +349,7 @@ async def test_a_slave_stands_in_for_a_master_that_is_down(world: AdminWorld) ->
     world.lead(TOPIC, "broker-a")
     slave.answer(RequestCode.GET_TOPIC_STATS_INFO, body=TopicStatsTable().encode())
     async with AdminClient(NAME_SERVER) as admin:
-        assert (await admin.topic_stats(TOPIC)).messages == 0
+        assert (await admin.topics.stats(TOPIC)).messages == 0
 
 
 @virtual_time
@@ -361,8 +362,8 @@ async def test_progress_and_members_are_joined_over_brokers(world: AdminWorld) -
     members = ConsumerConnection([Connection("c1", "192.0.2.7:5", "PYTHON", 479)], {}, "CONSUME_NEWLY", "CLUSTERING", None)
     online.answer(RequestCode.GET_CONSUMER_CONNECTION_LIST, body=members.encode())
     async with AdminClient(NAME_SERVER) as admin:
-        progress = await admin.consume_progress("workers")
-        connections = await admin.group_connections("workers")
+        progress = await admin.groups.lag("workers")
+        connections = await admin.groups.clients("workers")
     state = QueueProgress(10, 7, 9, datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC))
     assert progress == ConsumeProgress("workers", {MessageQueue(TOPIC, name, 0): state for name in world.brokers}, 3.0)
     assert (progress.lag, state.lag, state.in_flight, progress.topics) == (6, 3, 2, (TOPIC,))
@@ -376,19 +377,26 @@ async def test_a_group_without_offsets_is_an_error(world: AdminWorld) -> None:
         peer.answer(RequestCode.GET_CONSUME_STATS, body=ConsumeStats().encode())
     async with AdminClient(NAME_SERVER) as admin:
         with pytest.raises(GroupNotExistError, match="no broker has an offset of group 'nobody'"):
-            await admin.consume_progress("nobody")
+            await admin.groups.lag("nobody")
 
 
 @virtual_time
 async def test_a_changed_topic_is_awaited_until_the_route_has_the_change(world: AdminWorld) -> None:
+    config = TopicConfig(TOPIC, 4, 4, attributes={"a": "b", "c": "d"})
     for peer in world.brokers.values():
         peer.answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
+        peer.answer(RequestCode.GET_TOPIC_CONFIG, body=config.encode())
     world.lead(TOPIC, "broker-a", "broker-b", queues=4)
     asyncio.get_running_loop().call_later(0.5, lambda: world.lead(TOPIC, "broker-a", "broker-b", queues=8))
     async with AdminClient(NAME_SERVER) as admin:
-        await admin.create_topic(TOPIC, queues=8)
+        updated = await admin.topics.update(TOPIC, queues=8, attributes={"a": None, "e": "f"})
+        assert updated.require()["broker-b"] == TopicSettings(
+            TOPIC, 8, 8, Permission.READ | Permission.WRITE, order=False, attributes={"c": "d", "e": "f"}
+        )
+        (put,) = world.brokers["broker-a"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)
+        assert put.command.ext_fields["attributes"] == "-a,+e=f"
         assert 0.49 <= asyncio.get_running_loop().time() < 0.8, "the old route leads to both brokers, but not to the new queues"
-        assert len(await admin.queues(TOPIC)) == 16
+        assert len(await admin.topics.queues(TOPIC)) == 16
 
 
 @virtual_time
@@ -403,7 +411,7 @@ async def test_a_read_that_waits_for_messages_gets_an_answer_that_comes_late(wor
 
     world.brokers["broker-a"].on(RequestCode.PULL_MESSAGE, lambda request, _: hold(request))
     async with AdminClient(NAME_SERVER, mq_client_api_timeout=3.0) as admin:
-        read = await admin.read_queue(MessageQueue(TOPIC, "broker-a", 0), 0, wait=10.0)
+        read = await admin.messages.read(MessageQueue(TOPIC, "broker-a", 0), 0, wait=10.0)
         assert [message.body for message in read.messages] == [b"late"]
 
 
@@ -416,8 +424,8 @@ async def test_a_read_with_a_filter_gives_what_matches_though_brokers_compare_ha
     world.brokers["broker-a"].answer(RequestCode.PULL_MESSAGE, header=limits, body=b"".join(records))
     queue = MessageQueue(TOPIC, "broker-a", 0)
     async with AdminClient(NAME_SERVER) as admin:
-        assert [message.body for message in (await admin.read_queue(queue, 0, expression="Aa")).messages] == [b"wanted"]
-        assert [message.body for message in (await admin.read_queue(queue, 0)).messages] == list(bodies.values())
+        assert [message.body for message in (await admin.messages.read(queue, 0, expression="Aa")).messages] == [b"wanted"]
+        assert [message.body for message in (await admin.messages.read(queue, 0)).messages] == list(bodies.values())
 
 
 @virtual_time
@@ -425,7 +433,7 @@ async def test_queues_that_cannot_be_read_are_not_listed(world: AdminWorld) -> N
     datas = (QueueData("broker-b", 2, 2, int(Permission.WRITE)), QueueData("broker-a", 1, 3, int(Permission.READ)))
     world.routes[TOPIC] = TopicRouteData(datas, tuple(world.table.values()))
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.queues(TOPIC) == (MessageQueue(TOPIC, "broker-a", 0),)
+        assert await admin.topics.queues(TOPIC) == (MessageQueue(TOPIC, "broker-a", 0),)
 
 
 @virtual_time
@@ -434,7 +442,7 @@ async def test_a_broker_that_moved_is_looked_up_again_after_a_failure(world: Adm
     queue = MessageQueue(TOPIC, "broker-a", 0)
     world.brokers["broker-a"].answer(RequestCode.GET_MAX_OFFSET, header={"offset": "5"})
     async with AdminClient(NAME_SERVER) as admin:
-        assert await admin.max_offset(queue) == 5
+        assert await admin.offsets.max(queue) == 5
         world.brokers["broker-a"].refuse = True
         world.brokers["broker-a"].drop()
         moved = world.make_broker("moved:10911")
@@ -442,12 +450,12 @@ async def test_a_broker_that_moved_is_looked_up_again_after_a_failure(world: Adm
         world.table["broker-a"] = BrokerData("one", "broker-a", {0: "moved:10911"})
         world.lead(TOPIC, "broker-a")
         with pytest.raises(RemotingError):
-            await admin.max_offset(queue)
-        assert await admin.max_offset(queue) == 6
+            await admin.offsets.max(queue)
+        assert await admin.offsets.max(queue) == 6
         with pytest.raises(BrokerNotFoundError, match="broker-z"):
-            await admin.max_offset(MessageQueue(TOPIC, "broker-z", 0))
+            await admin.offsets.max(MessageQueue(TOPIC, "broker-z", 0))
         with pytest.raises(ConfigError, match="time zone"):
-            await admin.search_offset(queue, datetime(2026, 1, 1))
+            await admin.offsets.search(queue, datetime(2026, 1, 1))
 
 
 def test_times_of_the_wire() -> None:
@@ -499,21 +507,21 @@ async def test_what_is_no_argument_is_refused_by_name(world: AdminWorld) -> None
     async with AdminClient(NAME_SERVER) as made:
         admin: Any = made
         calls: list[tuple[str, Any]] = [
-            *(("^queue .* is no MessageQueue", call(odd)) for odd in ODD for call in (admin.max_offset, admin.min_offset)),
-            *(("queue .* is no MessageQueue", admin.read_queue(odd, 0)) for odd in ODD),
-            *(("queue .* is no MessageQueue", admin.search_offset(odd, 0)) for odd in ODD),
-            *(("^at ", admin.search_offset(queue, odd)) for odd in (*ODD, True, float("nan"), float("inf"), 10**20)),
-            *(("^offset ", admin.read_queue(queue, odd)) for odd in (*ODD, 1.5, -1, 2**63)),
-            *(("^count ", admin.read_queue(queue, 0, count=odd)) for odd in (*ODD, 0, 33, 1.5)),
-            *(("^wait ", admin.read_queue(queue, 0, wait=odd)) for odd in (*ODD, -1, 61, float("nan"))),
-            *(("^permission ", admin.create_topic(TOPIC, permission=odd)) for odd in (*ODD, 6, float("nan"))),
-            *(("^broker ", admin.create_topic(TOPIC, broker=odd)) for odd in ("", 5, b"b", ["b"])),
-            *(("^cluster ", admin.create_topic(TOPIC, cluster=odd)) for odd in ("", 5, b"b", ["b"])),
-            *(("^order ", admin.create_topic(TOPIC, order=odd)) for odd in (*ODD, 1)),
-            *(("^wait ", admin.create_topic(TOPIC, wait=odd)) for odd in (*ODD, -1, float("nan"))),
-            *(("^queues ", admin.create_topic(TOPIC, queues=odd)) for odd in (*ODD, True, 0, 65536, 1.5)),
-            *(("^attributes ", admin.create_topic(TOPIC, attributes=odd)) for odd in attributes),
-            *(("^topic ", admin.consume_progress("workers", topic=odd)) for odd in ("", "a b", 5, b"t")),
+            *(("^queue .* is no MessageQueue", call(odd)) for odd in ODD for call in (admin.offsets.max, admin.offsets.min)),
+            *(("queue .* is no MessageQueue", admin.messages.read(odd, 0)) for odd in ODD),
+            *(("queue .* is no MessageQueue", admin.offsets.search(odd, 0)) for odd in ODD),
+            *(("^at ", admin.offsets.search(queue, odd)) for odd in (*ODD, True, float("nan"), float("inf"), 10**20)),
+            *(("^offset ", admin.messages.read(queue, odd)) for odd in (*ODD, 1.5, -1, 2**63)),
+            *(("^count ", admin.messages.read(queue, 0, count=odd)) for odd in (*ODD, 0, 33, 1.5)),
+            *(("^wait ", admin.messages.read(queue, 0, wait=odd)) for odd in (*ODD, -1, 61, float("nan"))),
+            *(("^permission ", admin.topics.create(TOPIC, permission=odd)) for odd in (*ODD, 6, float("nan"))),
+            *(("^broker ", admin.topics.create(TOPIC, broker=odd)) for odd in ("", 5, b"b", ["b"])),
+            *(("^cluster ", admin.topics.create(TOPIC, cluster=odd)) for odd in ("", 5, b"b", ["b"])),
+            *(("^order ", admin.topics.create(TOPIC, order=odd)) for odd in (*ODD, 1)),
+            *(("^wait ", admin.topics.create(TOPIC, wait=odd)) for odd in (*ODD, -1, float("nan"))),
+            *(("^queues ", admin.topics.create(TOPIC, queues=odd)) for odd in (*ODD, True, 0, 65536, 1.5)),
+            *(("^attributes ", admin.topics.create(TOPIC, attributes=odd)) for odd in attributes),
+            *(("^topic ", admin.groups.lag("workers", topic=odd)) for odd in ("", "a b", 5, b"t")),
         ]  # fmt: skip
         for text, call in calls:
             with pytest.raises(UsageError, match=text):
@@ -537,12 +545,12 @@ async def test_a_logical_queue_is_asked_for_where_it_is(world: AdminWorld) -> No
 
     async with AdminClient(NAME_SERVER) as admin:
         place("broker-a", "broker-b")
-        assert await admin.queues(TOPIC) == tuple(logical)
-        assert [await admin.max_offset(queue) for queue in logical] == [7, 8]
+        assert await admin.topics.queues(TOPIC) == tuple(logical)
+        assert [await admin.offsets.max(queue) for queue in logical] == [7, 8]
         place("broker-b", "broker-a")
-        assert [await admin.max_offset(queue) for queue in logical] == [8, 7]
-        assert await admin.search_offset(logical[0], 1.0) == 8, "it is not looked for in the gaps that moves leave"
+        assert [await admin.offsets.max(queue) for queue in logical] == [8, 7]
+        assert await admin.offsets.search(logical[0], 1.0) == 8, "it is not looked for in the gaps that moves leave"
         assert world.brokers["broker-b"].of(RequestCode.PULL_MESSAGE) == []
         place("broker-gone", "broker-a")
         with pytest.raises(BrokerNotFoundError, match="broker-gone"):
-            await admin.max_offset(logical[0])
+            await admin.offsets.max(logical[0])

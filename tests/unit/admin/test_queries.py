@@ -35,7 +35,7 @@ async def test_what_shares_only_the_hash_of_a_key_is_left_out(world: AdminWorld)
     world.brokers["broker-a"].answer(RequestCode.QUERY_MESSAGE, body=b"".join(mixed))
     world.brokers["broker-b"].answer(RequestCode.QUERY_MESSAGE, body=record(TOPIC, 1, b"early", b"KEYS\x01a key\x02", stored_at=2))
     async with AdminClient(NAME_SERVER) as admin:
-        assert [message.body for message in await admin.query_messages(TOPIC, "key", since=1.5, until=2, count=7)] == [b"early", b"late"]
+        assert [message.body for message in await admin.messages.query(TOPIC, "key", since=1.5, until=2, count=7)] == [b"early", b"late"]
     (request,) = world.brokers["broker-a"].of(RequestCode.QUERY_MESSAGE)
     fields = request.command.ext_fields
     assert (fields["key"], fields["maxNum"], fields["beginTimestamp"], fields["endTimestamp"]) == ("key", "7", "1500", "2000")
@@ -47,12 +47,12 @@ async def test_what_one_broker_found_is_kept_when_another_fails(world: AdminWorl
     world.brokers["broker-a"].answer(RequestCode.QUERY_MESSAGE, body=record(TOPIC, 3, b"found", b"KEYS\x01key\x02"))
     world.brokers["broker-b"].answer(RequestCode.QUERY_MESSAGE, ResponseCode.NO_PERMISSION, "not you")
     async with AdminClient(NAME_SERVER) as admin:
-        with pytest.raises(PartialError, match=r"1 of 2 brokers failed: broker-b: .*not you") as caught:
-            await admin.query_messages(TOPIC, "key")
+        with pytest.raises(PartialError, match=r"1 of 2 servers failed: broker-b: .*not you") as caught:
+            await admin.messages.query(TOPIC, "key")
         assert [message.body for message in caught.value.result] == [b"found"]
         world.brokers["broker-a"].answer(RequestCode.QUERY_MESSAGE, ResponseCode.NO_PERMISSION, "nor you")
         with pytest.raises(NoPermissionError):
-            await admin.query_messages(TOPIC, "key")
+            await admin.messages.query(TOPIC, "key")
 
 
 @virtual_time
@@ -64,7 +64,7 @@ async def test_an_id_never_leads_to_an_address_of_its_own_and_its_mark_is_not_se
     async with AdminClient(NAME_SERVER) as admin:
         for text, asked in ((OffsetMessageId("10.9.9.9", 80, 5000).encode(), 0), (OffsetMessageId("10.9.9.9", 10911, 5000).encode(), 1)):
             with pytest.raises(QueryNotFoundError, match=text):
-                await admin.view_message(TOPIC, text)
+                await admin.messages.view(TOPIC, text)
             for broker in world.brokers.values():
                 assert len(broker.of(RequestCode.VIEW_MESSAGE_BY_ID)) == asked
         for broker in world.brokers.values():
@@ -80,12 +80,12 @@ async def test_the_record_at_an_offset_is_taken_only_if_it_has_the_id(world: Adm
     world.brokers["broker-a"].answer(RequestCode.VIEW_MESSAGE_BY_ID, body=b"no record")
     world.brokers["broker-b"].answer(RequestCode.VIEW_MESSAGE_BY_ID, body=record(TOPIC, 5, b"body"))
     async with AdminClient(NAME_SERVER) as admin:
-        assert (await admin.view_message(TOPIC, OffsetMessageId("127.0.0.1", 10911, 5000).encode().lower())).body == b"body"
+        assert (await admin.messages.view(TOPIC, OffsetMessageId("127.0.0.1", 10911, 5000).encode().lower())).body == b"body"
         with pytest.raises(QueryNotFoundError):
-            await admin.view_message(TOPIC, OffsetMessageId("127.0.0.2", 10911, 5000).encode())
+            await admin.messages.view(TOPIC, OffsetMessageId("127.0.0.2", 10911, 5000).encode())
         world.brokers["broker-b"].answer(RequestCode.VIEW_MESSAGE_BY_ID, ResponseCode.NO_PERMISSION, "not you")
         with pytest.raises(NoPermissionError):
-            await admin.view_message(TOPIC, OffsetMessageId("127.0.0.1", 10911, 5000).encode())
+            await admin.messages.view(TOPIC, OffsetMessageId("127.0.0.1", 10911, 5000).encode())
 
 
 @virtual_time
@@ -97,7 +97,7 @@ async def test_of_a_send_that_was_tried_again_the_first_is_viewed(world: AdminWo
         body=record(TOPIC, 9, b"hash", b"UNIQ_KEY\x01X\x02") + record(TOPIC, 1, b"first", properties, stored_at=4),
     )
     async with AdminClient(NAME_SERVER) as admin:
-        assert (await admin.view_message(TOPIC, "ABC")).body == b"first"
+        assert (await admin.messages.view(TOPIC, "ABC")).body == b"first"
         world.lead(TOPIC)
         with pytest.raises(BrokerNotFoundError):
-            await admin.view_message(TOPIC, "ABC")
+            await admin.messages.view(TOPIC, "ABC")

@@ -51,9 +51,10 @@ def test_tail_that_sorts_prints_no_more_than_its_count(printed: list[object]) ->
 async def test_tail_pauses_while_the_broker_is_away_and_loses_nothing(printed: list[object]) -> None:
     class Admin:
         def __init__(self) -> None:
+            self.messages = self
             self.asked: list[tuple[float, int]] = []
 
-        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+        async def read(self, queue: MessageQueue, offset: int, **_: object) -> Any:
             self.asked.append((asyncio.get_running_loop().time(), offset))
             if 2 <= len(self.asked) <= 4:
                 raise ConnectError("nobody there", address="broker-a:1")
@@ -73,10 +74,13 @@ async def test_tail_begins_with_the_newest_messages_of_all_queues_together() -> 
     stored = {queues[0]: [1, 2, 3, 10, 11], queues[1]: [4, 12], queues[2]: []}
 
     class Admin:
-        async def topic_stats(self, topic: str) -> Any:
+        def __init__(self) -> None:
+            self.messages = self.topics = self
+
+        async def stats(self, topic: str) -> Any:
             return SimpleNamespace(queues={queue: SimpleNamespace(min_offset=0, max_offset=len(times)) for queue, times in stored.items()})
 
-        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+        async def read(self, queue: MessageQueue, offset: int, **_: object) -> Any:
             assert offset >= 0
             found = [
                 SimpleNamespace(queue=queue, queue_offset=at, store_timestamp=stored[queue][at]) for at in range(offset, len(stored[queue]))
@@ -91,10 +95,13 @@ async def test_tail_begins_with_the_newest_messages_of_all_queues_together() -> 
 @virtual_time
 async def test_tail_that_does_not_follow_stops_where_the_queue_ended_when_it_began(printed: list[object]) -> None:
     class Admin:
-        async def max_offset(self, queue: MessageQueue) -> int:
+        def __init__(self) -> None:
+            self.messages = self.offsets = self
+
+        async def max(self, queue: MessageQueue) -> int:
             return 3
 
-        async def read_queue(self, queue: MessageQueue, offset: int, **_: object) -> Any:
+        async def read(self, queue: MessageQueue, offset: int, **_: object) -> Any:
             # More has come meanwhile: an answer may hold it, too.
             messages = [SimpleNamespace(queue_offset=number, store_timestamp=number) for number in range(offset, offset + 2)]
             return SimpleNamespace(messages=messages, next_offset=offset + 2)

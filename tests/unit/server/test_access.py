@@ -186,9 +186,9 @@ async def test_accounts_of_acl_1_are_obeyed() -> None:
         assert await sends(cluster, "a", rmq.Credentials("near", "not even its secret")) is None
         assert await sends(cluster, "a", rmq.Credentials("app", "wrong")) is rmq.WrongSignatureError
         async with rmq.AdminClient(cluster.name_servers, credentials=rmq.Credentials("app", SECRET)) as admin:
-            assert (await admin.topic_stats("a")).topic == "a"
+            assert (await admin.topics.stats("a")).topic == "a"
             with pytest.raises(rmq.AccessDeniedError):
-                await admin.create_topic("c")
+                await admin.topics.create("c")
     async with LocalCluster(acl={"accounts": accounts, "globalWhiteRemoteAddresses": ["127.0.0.1"]}) as cluster:
         await cluster.create_topic("a")
         assert await sends(cluster, "a", None) is None
@@ -200,9 +200,9 @@ async def test_users_of_the_wire_are_kept_and_those_of_the_file_are_as_it_says(t
     async with LocalCluster(acl={"users": [ADMIN, APP]}, data_dir=tmp_path) as cluster:
         await cluster.create_topic("a")
         async with rmq.AdminClient(cluster.name_servers, credentials=keys) as admin:
-            await admin.create_user("more", "secret-of-more")
-            await admin.put_policy("more", "Topic:a", ["Pub"])
-            await admin.update_user("app", password="changed", super_user=True)
+            await admin.acl.users.create("more", "secret-of-more")
+            await admin.acl.rules.put("more", "Topic:a", ["Pub"])
+            await admin.acl.users.update("app", password="changed", super_user=True)
             assert await sends(cluster, "a", rmq.Credentials("app", "changed")) is None
     async with LocalCluster(acl={"users": [ADMIN, APP]}, data_dir=tmp_path) as cluster:
         assert await sends(cluster, "a", rmq.Credentials("more", "secret-of-more")) is None
@@ -242,10 +242,10 @@ async def test_what_the_file_does_not_say_any_more_does_not_hold_any_more(tmp_pa
             outcomes.append(await sends(cluster, "a", app))
             async with rmq.AdminClient(cluster.name_servers, credentials=keys) as admin:
                 if number == 0:  # what was made over the wire is nobody's but the wire's
-                    await admin.create_user("more", SECRET)
-                    await admin.put_policy("more", "Topic:a", ["Pub"])
+                    await admin.acl.users.create("more", SECRET)
+                    await admin.acl.rules.put("more", "Topic:a", ["Pub"])
                 if number == 1:
-                    await admin.put_policy("app", "Topic:b", ["Pub"])
+                    await admin.acl.rules.put("app", "Topic:b", ["Pub"])
             assert await sends(cluster, "a", rmq.Credentials("more", SECRET)) is None
     assert outcomes == [None, rmq.AccessDeniedError, rmq.UnknownAccessKeyError, rmq.AccessDeniedError]
 
@@ -269,9 +269,9 @@ async def test_a_user_who_is_made_again_has_none_of_the_rights_of_before() -> No
     async with LocalCluster(acl={"users": [ADMIN]}) as cluster:
         await cluster.create_topic("a")
         async with rmq.AdminClient(cluster.name_servers, credentials=keys) as admin:
-            await admin.create_user("more", SECRET)
-            await admin.put_policy("more", "Topic:a", ["Pub"])
+            await admin.acl.users.create("more", SECRET)
+            await admin.acl.rules.put("more", "Topic:a", ["Pub"])
             assert await sends(cluster, "a", more) is None
-            await admin.delete_user("more")
-            await admin.create_user("more", SECRET)
+            await admin.acl.users.delete("more")
+            await admin.acl.users.create("more", SECRET)
             assert await sends(cluster, "a", more) is rmq.AccessDeniedError

@@ -85,7 +85,7 @@ CALLS = [
     producer.stop,
     lambda: producer.send(message),
     rmq.Producer(ADDRESS, group="new").start,
-    rmq.AdminClient(ADDRESS).topics,
+    rmq.AdminClient(ADDRESS).topics.list,
 ]
 sys.modules["last"] = Last()  # goes when the modules are cleared: no other thread runs any more
 """

@@ -47,9 +47,10 @@ from aiorocketmq.protocol.headers_admin import (
     WipeWritePermOfBrokerResponseHeader,
 )
 from aiorocketmq.protocol.headers_client import GetRouteInfoRequestHeader
+from aiorocketmq.protocol.settings import format_settings
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
 from aiorocketmq.server.namesrv.route_info import RouteInfo
-from aiorocketmq.server.settings import format_settings, parse_settings
+from aiorocketmq.server.settings import parse_settings
 
 ORDER_NAMESPACE: Final = "ORDER_TOPIC_CONFIG"
 _STRICT_JSON_VERSION: Final = 401

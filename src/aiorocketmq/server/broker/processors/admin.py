@@ -36,12 +36,13 @@ from aiorocketmq.protocol.headers_admin import (
     GetSubscriptionGroupConfigRequestHeader,
     GetTopicConfigRequestHeader,
 )
+from aiorocketmq.protocol.settings import format_settings
 from aiorocketmq.server.broker import attributes
 from aiorocketmq.server.broker.processors.monitor import MonitorProcessor
 from aiorocketmq.server.broker.processors.operators import OperatorProcessor
 from aiorocketmq.server.broker.state import BrokerState
 from aiorocketmq.server.dispatch import Action, Need, Operation, Plain, Request, Resource, operation
-from aiorocketmq.server.settings import format_settings, parse_settings
+from aiorocketmq.server.settings import parse_settings
 
 _CHANGEABLE: Final = frozenset(
     {

@@ -63,13 +63,13 @@ async def test_users_see_their_own_names_and_brokers_those_of_the_namespace(clus
         assert {queue.topic for queue in consumer.offsets(topic)} == {topic}
         assert consumer.group == group
         async with rmq.AdminClient(cluster.name_servers) as outside:
-            members = await outside.group_connections(f"{namespace}%{group}")
+            members = await outside.groups.clients(f"{namespace}%{group}")
             assert {data.topic for data in members.subscriptions} == {f"{namespace}%{topic}", f"%RETRY%{namespace}%{group}"}
             assert [client.client_id for client in members.clients] == [consumer.client_id]
             with pytest.raises(rmq.ConsumerNotOnlineError):
-                await outside.group_connections(group)
+                await outside.groups.clients(group)
     async with rmq.AdminClient(cluster.name_servers, namespace=namespace) as inside:
-        progress = await inside.consume_progress(group)
+        progress = await inside.groups.lag(group)
         assert {queue.topic for queue in progress.queues} <= {topic, f"%RETRY%{group}"}
         assert sum(state.consumer_offset for queue, state in progress.queues.items() if queue.topic == topic) == 6
     with pytest.raises(rmq.TopicNotFoundError) as caught:
@@ -91,7 +91,7 @@ async def test_the_endpoint_of_an_instance_gives_the_namespace(cluster: Cluster)
         await inbox.has(1)
         assert inbox.messages[0].topic == topic
     async with rmq.AdminClient(cluster.name_servers) as outside:
-        assert (await outside.topic_stats(f"{namespace}%{topic}")).messages == 1
+        assert (await outside.topics.stats(f"{namespace}%{topic}")).messages == 1
 
 
 @pytest.mark.feature("L11", "F23", "F24")
@@ -117,7 +117,7 @@ async def test_failed_messages_come_again_and_are_buried_in_their_namespace(clus
     assert dead.messages[0].topic == f"%DLQ%{group}"
     assert dead.messages[0].origin_topic == dead.messages[0].to_message().topic == topic
     async with rmq.AdminClient(cluster.name_servers) as outside:
-        found = await outside.topics()
+        found = await outside.topics.list()
         assert f"%RETRY%{namespace}%{group}" in found and f"%DLQ%{namespace}%{group}" in found
         assert f"%RETRY%{group}" not in found
 
@@ -254,4 +254,4 @@ async def test_admin_clients_and_blocking_clients_live_in_a_namespace(cluster: C
         stats = await admin.topics.stats(topic)
         assert [each.topic for each in stats.queues] == [topic]
     async with rmq.AdminClient(cluster.name_servers, mq_client_api_timeout=20.0) as outside:
-        assert f"{namespace}%{topic}" in await outside.topics()
+        assert f"{namespace}%{topic}" in await outside.topics.list()

@@ -146,7 +146,7 @@ async def test_all_kinds_start_without_a_name_server_and_work_when_it_is_there(w
     elif isinstance(client, rmq.Producer):
         assert await client.fetch_publish_message_queues(TOPIC)
     else:
-        assert (await client.topic_route(TOPIC)).queue_datas
+        assert (await client.topics.route(TOPIC)).queue_datas
     await client.stop()
     nothing_is_left(world)
 
@@ -268,7 +268,7 @@ async def test_clients_live_on_when_others_cancel_every_task_of_the_loop(world: 
     if isinstance(client, rmq.Producer):
         assert await client.fetch_publish_message_queues(TOPIC)
     elif isinstance(client, rmq.AdminClient):
-        assert (await client.topic_route(TOPIC)).queue_datas
+        assert (await client.topics.route(TOPIC)).queue_datas
     else:
         assert len(client.assigned) == 2
     await client.stop()

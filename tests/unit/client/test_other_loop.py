@@ -42,7 +42,7 @@ PRELUDE = """
         if kind == "producer":
             await client.send(rmq.Message("orders", b"x"))
         elif kind == "admin":
-            await client.topic_route("orders")
+            await client.topics.route("orders")
 """
 CLOSED = """
     asyncio.run(use())
@@ -110,7 +110,7 @@ USED = """
             if kind == "producer":
                 await client.send(rmq.Message("orders", b"x"))
             else:
-                await client.topic_route("orders")
+                await client.topics.route("orders")
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use())

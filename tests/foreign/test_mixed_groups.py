@@ -113,7 +113,7 @@ async def play(cluster: Cluster, kind: str, folder: Path) -> tuple[Crowd, int]:
                         await more_consumed(crowd, 50)
                 await in_peace(crowd, traffic, owners=kind != "pop")
             await crowd.end_all("leave")
-            progress = await admin.consume_progress(group, topic=topic)
+            progress = await admin.groups.lag(group, topic=topic)
             if kind != "pop":
                 assert progress.lag == 0, "members that leave commit what they have consumed"
         finally:

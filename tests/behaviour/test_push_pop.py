@@ -27,7 +27,7 @@ async def switch(cluster: Cluster, topic: str, group: str, mode: MessageRequestM
     """Tell the broker how a group consumes a topic, as `mqadmin setConsumeMode` does."""
     body = SetMessageRequestModeRequestBody(topic, group, mode).encode()
     async with cluster.admin() as admin:
-        await admin._calls().call(cluster.broker_address, RequestCode.SET_MESSAGE_REQUEST_MODE, body=body)
+        await admin._kernel.calls.call(cluster.broker_address, RequestCode.SET_MESSAGE_REQUEST_MODE, body=body)
 
 
 async def pops(cluster: Cluster, consumer: rmq.PushConsumer, topic: str) -> None:

@@ -9,7 +9,19 @@ from aiorocketmq.model.enums import ConsumeType, MessageModel
 from aiorocketmq.model.filters import SQL, build_subscription
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import BrokerData, QueueData, TopicRouteData
-from aiorocketmq.protocol import bodies, bodies_admin, bodies_client, fastjson
+from aiorocketmq.protocol import (
+    admin_access,
+    admin_brokers,
+    admin_ha,
+    admin_lite,
+    admin_queues,
+    admin_topics,
+    bodies,
+    bodies_access,
+    bodies_admin,
+    bodies_client,
+    fastjson,
+)
 from aiorocketmq.protocol.beans import Bean
 from aiorocketmq.protocol.record import fields_of
 
@@ -18,7 +30,10 @@ ROUTE = TopicRouteData(
     (QueueData("broker-a", 8, 4, 6, 0), QueueData("broker-b", 8, 4, 2, 1)),
     (BrokerData("c", "broker-a", {0: "1.2.3.4:5", 1: "1.2.3.4:6"}, True), BrokerData("c", "broker-b", {0: "1.2.3.5:5"})),
 )
-ALL = [getattr(bodies, name) for name in (*bodies_client.__all__, *bodies_admin.__all__)]
+MODULES = (
+    bodies_client, bodies_admin, bodies_access, admin_access, admin_brokers, admin_ha, admin_lite, admin_queues, admin_topics,
+)  # fmt: skip
+ALL = [getattr(module, name) for module in MODULES for name in module.__all__]
 BEANS = [item for item in ALL if isinstance(item, type) and issubclass(item, Bean)]
 
 

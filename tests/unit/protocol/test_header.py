@@ -7,7 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiorocketmq.errors import ConfigError, ProtocolError
-from aiorocketmq.protocol import headers_admin, headers_client
+from aiorocketmq.protocol import (
+    admin_access,
+    admin_brokers,
+    admin_containers,
+    admin_ha,
+    admin_lite,
+    admin_topics,
+    headers_access,
+    headers_admin,
+    headers_client,
+    headers_pop,
+)
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.header import Header, RpcHeader, TopicHeader, camel_case, parse_int, wire
 from aiorocketmq.protocol.limits import Between, Limit, Text
@@ -16,7 +27,18 @@ from aiorocketmq.protocol.record import MISSING, fields_of
 ALL = sorted(
     {
         item
-        for module in (headers_client, headers_admin)
+        for module in (
+            headers_client,
+            headers_admin,
+            headers_access,
+            headers_pop,
+            admin_access,
+            admin_brokers,
+            admin_containers,
+            admin_ha,
+            admin_lite,
+            admin_topics,
+        )
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, Header) and item not in (Header, RpcHeader, TopicHeader)
     },

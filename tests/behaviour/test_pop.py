@@ -9,6 +9,7 @@ import pytest
 
 import aiorocketmq as rmq
 import aiorocketmq.sync
+from aiorocketmq.consumer.start_offset import Committed
 from aiorocketmq.model.receipt import Receipt
 from tests.support.clusters import Cluster
 from tests.support.popping import lacks_pop, popper, receive_all
@@ -96,6 +97,40 @@ async def test_a_late_unknown_or_foreign_message_is_refused_before_anything_is_s
         message.set_property("POP_CK", "1 2 3")
         with pytest.raises(rmq.ReceiptError, match="the receipt '1 2 3' is none"):
             await consumer.ack(message)
+
+
+@pytest.mark.feature("H1")
+async def test_a_group_begins_once_though_it_hears_of_the_topic_again_meanwhile(
+    embedded_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, group = await new_topic(embedded_cluster, "begin", 1), embedded_cluster.unique("g")
+    reads: list[rmq.MessageQueue] = []
+    sent = asyncio.Event()
+
+    async def stored(self: Committed, queue: rmq.MessageQueue) -> int:
+        found = await read(self, queue)
+        reads.append(queue)
+        if len(reads) > 1:
+            await sent.wait()
+            return found
+        entry = self._instance.routes.entry(topic)
+        assert entry is not None
+        self._instance.clients.route_changed(topic, entry)  # as when a second broker has the topic now
+        for _ in range(50):
+            if len(reads) > 1:
+                break
+            await asyncio.sleep(0.002)
+        return found
+
+    read = Committed.stored
+    monkeypatch.setattr(Committed, "stored", stored)
+    async with popper(embedded_cluster, group, topic, start_from=rmq.StartFrom.LAST) as consumer, embedded_cluster.producer() as producer:
+        await send(producer, topic, [b"first"])
+        sent.set()
+        (message,) = await consumer.receive(wait=DELIVERY)
+        assert message.body == b"first"
+        await consumer.ack(message)
+    assert len(reads) == 1
 
 
 @pytest.mark.feature("H1", "H5")

@@ -81,6 +81,7 @@ class PopMember:
         )  # fmt: skip
         self._prepared: set[MessageQueue] = set()
         self._preparing: asyncio.Task[None] | None = None
+        self._beginning = asyncio.Lock()
         self._registered = False
 
     # --- life ---------------------------------------------------------------------------------------------------------------------
@@ -248,7 +249,14 @@ class PopMember:
         self._follow()
 
     async def _prepare(self) -> bool:
-        """Let the group begin where it was told to, on queues that it does not know; brokers themselves know first and last only."""
+        """Let the group begin where it was told to, on queues that it does not know; brokers themselves know first and last only.
+
+        One at a time: another one, as for a route that has changed meanwhile, would find a later end of the same queue, and commit it.
+        """
+        async with self._beginning:
+            return await self._prepare_new()
+
+    async def _prepare_new(self) -> bool:
         fresh_queues = [queue for queue in self._queues() if queue not in self._prepared]
         known = {queue.topic for queue in self._prepared}
         by_broker: dict[str, list[MessageQueue]] = {}

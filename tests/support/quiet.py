@@ -38,7 +38,15 @@ _FREEZE_EVERY: Final = 100
 _SELDOM: Final = 200_000
 """Objects made between two collections of the interpreter's own: hardly a test makes so many, and so none of what one leaves is gone by
 chance before it is looked for."""
-_OF_THE_SESSION: Final = ("embedded-cluster", "cluster-start", "asyncio_", "pytest_timeout", "Peer-reader", "rocketmq-store")
+_OF_THE_SESSION: Final = (
+    "embedded-cluster",
+    "cluster-start",
+    "asyncio_",
+    "pytest_timeout",
+    "Peer-reader",
+    "Suite-reader",
+    "rocketmq-store",
+)
 """Names of threads that the session itself, or the executor of a loop that lives as long as it, has started."""
 
 _FAILED = pytest.StashKey[bool]()

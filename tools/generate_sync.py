@@ -62,6 +62,7 @@ class Target:
 
 FAMILY = "BlockingFamily"
 FAMILIES = (
+    ("topic_order", "TopicOrder"),
     ("topics", "Topics"),
     ("groups", "Groups"),
     ("offsets", "Offsets"),
@@ -289,7 +290,8 @@ class Generator:
                 twin = f"from {OUTPUT_PACKAGE}.admin_{module.rpartition('.')[2]} import {returns}"
                 self.typed.add(twin)
                 self.typed.discard(home)
-                body = f"{twin}\n\n        return {returns}(self, {call})"
+                client = "self._client" if target.base == FAMILY else "self"
+                body = f"{twin}\n\n        return {returns}({client}, {call})"
             else:
                 body = f"return {returns}(self._client, {call})"
         elif "property" in decorators:

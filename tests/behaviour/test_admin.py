@@ -22,6 +22,7 @@ from aiorocketmq import (
     MessageQueue,
     Permission,
     Producer,
+    ProtocolError,
     PushConsumer,
     ReceivedMessage,
     StartFrom,
@@ -329,3 +330,72 @@ async def test_ping_tells_who_is_there(cluster: Cluster, admin: AdminClient) -> 
     assert result.ok and set(result.brokers) == {info.name for info in await admin.clusters.brokers()}
     async with cluster.producer() as producer:
         assert (await producer.ping()).ok
+
+
+@pytest.mark.feature("Q21", "Q22")
+async def test_lists_of_topics_agree_with_each_other(cluster: Cluster, admin: AdminClient) -> None:
+    topic = await cluster.create_topic(cluster.unique("admin_lists"), queues=2)
+    (home,) = await admin.topics.clusters(topic)
+    assert home in await admin.clusters.list()
+    assert topic in await admin.topics.list(cluster=home)
+    assert set(await admin.topics.list(cluster=home)) <= set(await admin.topics.list())
+    with pytest.raises(ConfigError, match="cluster 'nosuch' is unknown"):
+        await admin.topics.list(cluster="nosuch")
+    with pytest.raises(TopicNotFoundError):
+        await admin.topics.clusters("nosuch")
+    own = (await admin.topics.system()).require()[cluster.broker_name]
+    assert "TBW102" in own and "SCHEDULE_TOPIC_XXXX" in own and topic not in own
+    every = (await admin.topics.all_settings()).require()[cluster.broker_name]
+    assert {topic: every[topic]} == {topic: (await admin.topics.settings(topic)).require()[cluster.broker_name]}
+    assert every == (await admin.topics.all_settings(broker=cluster.broker_name)).require()[cluster.broker_name]
+    assert set(every) >= {"TBW102", topic}
+
+
+@pytest.mark.feature("Q21", "Q25")
+async def test_the_groups_of_a_topic_are_those_that_consume_it(cluster: Cluster, admin: AdminClient) -> None:
+    topic, group = await cluster.create_topic(cluster.unique("admin_by_who"), queues=1), cluster.unique("admin_by_who")
+    assert await admin.topics.groups(topic) == ()
+    consumer = PushConsumer(cluster.name_servers, group=group)
+
+    @consumer.listen(topic)
+    async def handle(message: ReceivedMessage) -> None: ...
+
+    async with consumer:
+
+        async def known() -> bool:
+            return group in await admin.topics.groups(topic)
+
+        await eventually(known, 20)
+    with pytest.raises(TopicNotFoundError):
+        await admin.topics.groups("nosuch")
+
+
+@pytest.mark.feature("Q21")
+async def test_order_settings_are_kept_by_the_name_servers(cluster: Cluster, admin: AdminClient) -> None:
+    topic = await cluster.create_topic(cluster.unique("admin_order"), queues=2, order=True)
+    assert await admin.topics.order.get(topic) is None
+    assert (await admin.topics.order.set(topic, {cluster.broker_name: 2, "broker-z": 1})).ok
+    assert await admin.topics.order.get(topic) == {cluster.broker_name: 2, "broker-z": 1}
+    assert (await admin.topics.route(topic)).order_topic_conf == f"broker-z:1;{cluster.broker_name}:2" or cluster.broker_name < "broker-z"
+    assert (await admin.topics.order.delete(topic)).ok
+    assert await admin.topics.order.get(topic) is None
+    assert (await admin.topics.order.delete(topic)).ok
+    for queues in ({}, {"": 1}, {"a:b": 1}, {"a": 0}, None):
+        with pytest.raises(ConfigError):
+            await admin.topics.order.set(topic, queues)  # type: ignore[arg-type]
+    await admin.name_servers.kv.put("ORDER_TOPIC_CONFIG", topic, "a:b:c")
+    with pytest.raises(ProtocolError, match="order settings of topic"):
+        await admin.topics.order.get(topic)
+    await admin.topics.order.delete(topic)
+
+
+@pytest.mark.feature("Q21")
+async def test_a_topic_goes_from_one_place_alone(cluster: Cluster, admin: AdminClient) -> None:
+    topic = await cluster.create_topic(cluster.unique("admin_one_place"), queues=1)
+    assert (await admin.topics.delete_route(topic)).ok
+    assert cluster.broker_name in (await admin.topics.all_settings()).require()
+    assert topic in (await admin.topics.all_settings()).require()[cluster.broker_name], "the broker has it still"
+    assert set(await admin.topics.delete(topic, broker=cluster.broker_name)) <= {cluster.broker_name}
+    assert topic not in (await admin.topics.all_settings()).require()[cluster.broker_name]
+    with pytest.raises(ConfigError, match="belongs to the broker"):
+        await admin.topics.delete_route("TBW102")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.admin.kernel import Family
 from aiorocketmq.admin.operation import Operation, Where, body, nothing
 from aiorocketmq.admin.partial import Partial
 from aiorocketmq.admin.results.topics import QueueStats, TopicSettings, TopicStats
+from aiorocketmq.admin.topic_parts import READ_WRITE, all_configs, brokers_with, configs_of, settings_of, until_routed
 from aiorocketmq.core.route_table import subscribe_queues_of
 from aiorocketmq.errors import (
     AlreadyExistsError,
     ConfigError,
-    NotSupportedByBrokerError,
-    RouteError,
     TopicNotExistError,
-    TopicNotFoundError,
 )
 from aiorocketmq.model.checks import duration, flag, member, whole
 from aiorocketmq.model.enums import Permission
@@ -26,41 +24,48 @@ from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, check_topic, is_syste
 from aiorocketmq.model.parsing import moment
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
-from aiorocketmq.protocol.bodies import TopicConfig, TopicConfigWrapper, TopicStatsTable
+from aiorocketmq.protocol.bodies import GroupList, TopicConfig, TopicList, TopicStatsTable
 from aiorocketmq.protocol.codes import RequestCode
+from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     CreateTopicRequestHeader,
     DeleteTopicFromNamesrvRequestHeader,
     DeleteTopicRequestHeader,
-    GetAllTopicConfigRequestHeader,
-    GetTopicConfigRequestHeader,
+    GetTopicsByClusterRequestHeader,
     GetTopicStatsInfoRequestHeader,
+    QueryTopicConsumeByWhoRequestHeader,
 )
 
-_LOOK_AGAIN: Final = 0.1
-"""Seconds between two looks for a new topic in the route."""
+if TYPE_CHECKING:
+    from aiorocketmq.admin.topic_order import TopicOrder
+
 _MAX_QUEUES: Final = 65535
-_READ_WRITE: Final = Permission.READ | Permission.WRITE
 
 _PUT: Final = Operation("put topic", RequestCode.UPDATE_AND_CREATE_TOPIC, Where.MASTERS, nothing)
 _DELETE: Final = Operation("delete topic", RequestCode.DELETE_TOPIC_IN_BROKER, Where.MASTERS, nothing)
 _DELETE_ROUTE: Final = Operation("delete the route of topic", RequestCode.DELETE_TOPIC_IN_NAMESRV, Where.NAME_SERVERS, nothing)
-_CONFIG: Final = Operation(
-    "settings of topic", RequestCode.GET_TOPIC_CONFIG, Where.HOLDERS, body(TopicConfig), absent=(TopicNotExistError,)
-)
-_CONFIGS: Final = Operation("settings of topics", RequestCode.GET_ALL_TOPIC_CONFIG, Where.MASTERS, body(TopicConfigWrapper))
+_OF_CLUSTER: Final = Operation("topics of cluster", RequestCode.GET_TOPICS_BY_CLUSTER, Where.NAME_SERVER, body(TopicList))
+_SYSTEM: Final = Operation("topics of brokers", RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Where.MASTERS, body(TopicList))
+_GROUPS: Final = Operation("groups of topic", RequestCode.QUERY_TOPIC_CONSUME_BY_WHO, Where.HOLDERS, body(GroupList))
 _STATS: Final = Operation("stats of topic", RequestCode.GET_TOPIC_STATS_INFO, Where.HOLDERS, body(TopicStatsTable))
 
 
 class Topics(Family):
     """What an admin client does with topics."""
 
+    @cached_property
+    def order(self) -> TopicOrder:
+        """Which queues of ordered topics producers send to."""
+        from aiorocketmq.admin.topic_order import TopicOrder
+
+        return TopicOrder(self._kernel)
+
     async def create(
         self,
         topic: str,
         *,
         queues: int = 4,
-        permission: Permission = _READ_WRITE,
+        permission: Permission = READ_WRITE,
         cluster: str | None = None,
         broker: str | None = None,
         order: bool = False,
@@ -104,28 +109,18 @@ class Topics(Family):
         changes = _attributes({} if attributes is None else attributes, new=True)
         kernel = self._kernel
         masters = await kernel.masters(await kernel.only_cluster(cluster, broker), broker)
-        there = await self._there(topic, masters)
+        there = await brokers_with(kernel, topic, masters)
         if there and not exist_ok:
             places = ", ".join(f"{name} with {count} queues" for name, count in sorted(there.items()))
             raise AlreadyExistsError(
                 f"topic {topic!r} exists on {places}", hint="update() changes a topic; exist_ok=True creates it where it is missing"
             )
-        header = CreateTopicRequestHeader(
-            topic=topic,
-            default_topic=AUTO_CREATE_TOPIC_KEY,
-            read_queue_nums=queues,
-            write_queue_nums=queues,
-            perm=int(permission),
-            topic_filter_type="SINGLE_TAG",
-            topic_sys_flag=0,
-            order=order,
-            attributes=changes,
-        )
+        config = TopicConfig(topic, queues, queues, int(permission), order=order)
         missing = {name: address for name, address in masters.items() if name not in there}
-        done = await kernel.ask(_PUT, header, topic=topic, targets=missing)
+        done = await kernel.ask(_PUT, _header(config, changes), topic=topic, targets=missing)
         made = done.joined(lambda answers: tuple(sorted({*answers, *there})))
         if patience > 0:
-            await self._until_routed("was created", topic, dict.fromkeys(missing.values(), queues), patience)
+            await until_routed(kernel, "was created", topic, dict.fromkeys(missing.values(), queues), patience)
         return made
 
     async def update(
@@ -178,49 +173,38 @@ class Topics(Family):
             raise ConfigError("nothing is to be changed", hint="give queues=, permission=, order= or attributes=")
         kernel = self._kernel
         targets = await (kernel.holders(topic) if broker is None else kernel.masters(None, broker))
-        known = await self._settings(topic, targets)
+        known = await configs_of(kernel, topic, targets)
         if not known.answers and not known.errors:
             raise TopicNotExistError(f"no broker has topic {topic!r}", topic=topic, hint="create it, or check the name")
-        new: dict[str, TopicSettings] = {}
-        done: dict[str, TopicSettings] = {}
-        errors = dict(known.errors)
-        for name, now in known.answers.items():
-            new[name] = TopicSettings(
-                topic,
-                read_queues or queues or now.read_queues,
-                write_queues or queues or now.write_queues,
-                now.permission if permission is None else permission,
-                now.order if order is None else order,
-                _changed(now.attributes, attributes),
+
+        async def change(name: str, address: str) -> TopicSettings:
+            now = known.answers[name]
+            new = now.replace(
+                topic_name=topic,
+                read_queue_nums=read_queues or queues or now.read_queue_nums,
+                write_queue_nums=write_queues or queues or now.write_queue_nums,
+                perm=now.perm if permission is None else int(permission),
+                order=now.order if order is None else order,
+                attributes=_changed(now.attributes, attributes),
             )
-        for name, settings in new.items():
-            header = CreateTopicRequestHeader(
-                topic=topic,
-                default_topic=AUTO_CREATE_TOPIC_KEY,
-                read_queue_nums=settings.read_queues,
-                write_queue_nums=settings.write_queues,
-                perm=int(settings.permission),
-                topic_filter_type="SINGLE_TAG",
-                topic_sys_flag=0,
-                order=settings.order,
-                attributes=changes,
-            )
-            put = await kernel.ask(_PUT, header, topic=topic, targets={name: targets[name]})
-            errors.update(put.errors)
-            if put.ok:
-                done[name] = settings
+            await kernel.ask_one(_PUT, name, address, _header(new, changes), topic=topic)
+            return settings_of(topic, new)
+
+        put = await kernel.gather(f"update topic {topic}", {name: targets[name] for name in known.answers}, change)
+        done, errors = put.answers, {**known.errors, **put.errors}
         if patience > 0:
-            await self._until_routed(
-                "was changed", topic, {targets[name]: settings.read_queues for name, settings in done.items()}, patience
+            await until_routed(
+                kernel, "was changed", topic, {targets[name]: settings.read_queues for name, settings in done.items()}, patience
             )
         return Partial(f"update topic {topic}", done, errors)
 
-    async def delete(self, topic: str, *, cluster: str | None = None) -> tuple[str, ...]:
+    async def delete(self, topic: str, *, cluster: str | None = None, broker: str | None = None) -> tuple[str, ...]:
         """Delete a topic with its messages: on the brokers, then from the routes of every name server (215, 216).
 
         Args:
             topic: The topic.
             cluster: In this cluster alone; None deletes it everywhere.
+            broker: Broker name, or `host:port`: on this one alone, which tells the name servers itself within moments.
 
         Returns:
             Names of the brokers that had it; empty when there was none.
@@ -235,24 +219,100 @@ class Topics(Family):
         """
         _check_own(topic)
         kernel = self._kernel
-        masters = await kernel.masters(cluster)
-        there = await self._there(topic, masters)
+        masters = await kernel.masters(cluster, broker)
+        there = await brokers_with(kernel, topic, masters)
         deleted = (await kernel.ask(_DELETE, DeleteTopicRequestHeader(topic), topic=topic, targets=masters)).joined(dict)
         gone = tuple(name for name in deleted if name in there)
+        if broker is not None:
+            return gone
         header = DeleteTopicFromNamesrvRequestHeader(topic, cluster)
         routes = await kernel.ask(_DELETE_ROUTE, header, topic=topic)
         kernel.forget_route(topic)
         return routes.joined(lambda _: gone)
 
-    async def list(self) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206).
+    async def delete_route(self, topic: str, *, cluster: str | None = None) -> Partial[None]:
+        """Delete a topic from the routes of every name server, and not on the brokers, which register what they have again (216).
+
+        Args:
+            topic: The topic.
+            cluster: Its brokers in this cluster alone.
 
         Raises:
+            InvalidNameError: The name is not legal.
+            ConfigError: The topic is one of the brokers' own.
+            RocketMQError: No name server has done it.
+
+        Cancelling it may leave the route at some name servers; calling it again is safe.
+        """
+        _check_own(topic)
+        done = await self._kernel.ask(_DELETE_ROUTE, DeleteTopicFromNamesrvRequestHeader(topic, cluster), topic=topic)
+        self._kernel.forget_route(topic)
+        return done
+
+    async def list(self, *, cluster: str | None = None) -> tuple[str, ...]:
+        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206, 224).
+
+        Args:
+            cluster: Those of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
             RocketMQError: The name server did not answer, or answered with an error.
 
         Cancelling it is safe.
         """
-        return tuple(sorted(await self._kernel.name_server.topic_list()))
+        kernel = self._kernel
+        if cluster is None:
+            return tuple(sorted(await kernel.name_server.topic_list()))
+        await kernel.masters(cluster)  # refuses what is no cluster: name servers tell no topics of it
+        found = (await kernel.ask_name_server(_OF_CLUSTER, GetTopicsByClusterRequestHeader(cluster))).topic_list
+        return tuple(sorted(kernel.names.unwrap(topic) for topic in found if kernel.names.holds(topic)))
+
+    async def system(self, *, cluster: str | None = None) -> Partial[tuple[str, ...]]:
+        """Names of the topics that belong to the brokers themselves, by broker, sorted (305).
+
+        Args:
+            cluster: Of the masters of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+
+        Cancelling it is safe.
+        """
+        found = await self._kernel.ask(_SYSTEM, RpcHeader(), cluster=cluster)
+        return found.map(lambda answer: tuple(sorted(set(answer.topic_list))))
+
+    async def clusters(self, topic: str) -> tuple[str, ...]:
+        """The clusters whose brokers hold a topic, sorted (105, 106).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+
+        Cancelling it is safe.
+        """
+        holders = {data.broker_name for data in (await self.route(topic)).broker_datas}
+        return tuple(sorted({broker.cluster for broker in await self._kernel.brokers() if broker.name in holders}))
+
+    async def groups(self, topic: str) -> tuple[str, ...]:
+        """The groups that consume a topic, over all brokers, sorted: those with members, or with offsets (300).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed; its `result` has the groups of the others.
+            RocketMQError: No broker answered without an error.
+
+        Cancelling it is safe.
+        """
+        check_topic(topic)
+        names = self._kernel.names
+
+        def join(answers: Mapping[str, GroupList]) -> tuple[str, ...]:
+            found = {group for answer in answers.values() for group in answer.group_list}
+            return tuple(sorted(names.unwrap(group) for group in found if names.holds(group)))
+
+        return (await self._kernel.ask(_GROUPS, QueryTopicConsumeByWhoRequestHeader(topic), topic=topic)).joined(join)
 
     async def settings(self, topic: str) -> Partial[TopicSettings]:
         """What a topic is on each broker that has it (351, 21).
@@ -264,7 +324,31 @@ class Topics(Family):
         Cancelling it is safe.
         """
         check_topic(topic)
-        return await self._settings(topic, await self._kernel.holders(topic))
+        found = await configs_of(self._kernel, topic, await self._kernel.holders(topic))
+        return found.map(lambda config: settings_of(topic, config))
+
+    async def all_settings(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, TopicSettings]]:
+        """What all topics are, by broker and topic; those of the brokers themselves among them (21).
+
+        Args:
+            cluster: On the masters of this cluster; None for all.
+            broker: Broker name, or `host:port` (a slave has one of its own): on this one alone.
+
+        Raises:
+            ConfigError: The cluster is unknown, or the broker is none of it.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+
+        Cancelling it is safe.
+        """
+        kernel = self._kernel
+        names = kernel.names
+
+        async def read(name: str, address: str) -> dict[str, TopicSettings]:
+            found = await all_configs(kernel, name, address)
+            known = ((names.unwrap(topic), config) for topic, config in sorted(found.items()) if names.holds(topic))
+            return {topic: settings_of(topic, config) for topic, config in known}
+
+        return await kernel.gather("settings of all topics", await kernel.masters(cluster, broker), read)
 
     async def route(self, topic: str) -> TopicRouteData:
         """Which brokers hold a topic, with how many queues (105).
@@ -313,68 +397,25 @@ class Topics(Family):
         route = await self.route(topic)
         return subscribe_queues_of(topic, route)
 
-    # -- parts -----------------------------------------------------------------------------------------------------------------------
-
-    async def _settings(self, topic: str, targets: Mapping[str, str]) -> Partial[TopicSettings]:
-        kernel = self._kernel
-
-        async def read(name: str, address: str) -> TopicSettings:
-            try:
-                config = await kernel.ask_one(_CONFIG, name, address, GetTopicConfigRequestHeader(topic), topic=topic)
-            except NotSupportedByBrokerError:  # those of 4.x tell all of theirs
-                table = (await kernel.ask_one(_CONFIGS, name, address, GetAllTopicConfigRequestHeader())).topic_config_table
-                known = table.get(kernel.names.wrap(topic))
-                if known is None:
-                    raise TopicNotExistError(f"broker {name} has no topic {topic!r}", broker=name, topic=topic) from None
-                config = known
-            return TopicSettings(
-                topic,
-                config.read_queue_nums,
-                config.write_queue_nums,
-                Permission(config.perm & int(_READ_WRITE | Permission.INHERIT)),
-                config.order,
-                dict(sorted(config.attributes.items())),
-            )
-
-        return await kernel.gather(f"settings of topic {topic}", targets, read, absent=_CONFIG.absent)
-
-    async def _there(self, topic: str, masters: Mapping[str, str]) -> dict[str, int]:
-        """Which of some brokers have a topic, with how many queues, as the name server knows."""
-        try:
-            route = await self._kernel.name_server.topic_route(topic)
-        except TopicNotFoundError:
-            return {}
-        addresses = {data.broker_name: set(data.broker_addrs.values()) for data in route.broker_datas}
-        queues = {data.broker_name: data.write_queue_nums for data in route.queue_datas}
-        return {name: queues[broker] for name, address in masters.items() for broker in queues if address in addresses.get(broker, ())}
-
-    async def _until_routed(self, what: str, topic: str, queues: Mapping[str, int], wait: float) -> None:
-        """Wait until the name server routes to so many queues at each of some addresses."""
-        try:
-            async with asyncio.timeout(wait):
-                while not await self._is_routed(topic, queues):  # noqa: ASYNC110 - only the name server knows when
-                    await asyncio.sleep(_LOOK_AGAIN)
-        except TimeoutError:
-            raise RouteError(
-                f"topic {topic!r} {what}, but the name server does not route to it everywhere after {wait:g} s",
-                topic=topic,
-                hint="check that the brokers are registered with this name server",
-            ) from None
-
-    async def _is_routed(self, topic: str, queues: Mapping[str, int]) -> bool:
-        try:
-            route = await self._kernel.name_server.topic_route(topic)
-        except TopicNotFoundError:
-            return False
-        known = {data.broker_name: data.read_queue_nums for data in route.queue_datas}
-        routed = {address: known.get(data.broker_name) for data in route.broker_datas for address in data.broker_addrs.values()}
-        return all(routed.get(address) == count for address, count in queues.items())
-
 
 def _check_own(topic: str) -> None:
     check_topic(topic)
     if is_system_topic(topic):
         raise ConfigError(f"topic {topic!r} belongs to the broker", hint="use another name")
+
+
+def _header(config: TopicConfig, attributes: str | None) -> CreateTopicRequestHeader:
+    return CreateTopicRequestHeader(
+        topic=config.topic_name,
+        default_topic=AUTO_CREATE_TOPIC_KEY,
+        read_queue_nums=config.read_queue_nums,
+        write_queue_nums=config.write_queue_nums,
+        perm=config.perm,
+        topic_filter_type=config.topic_filter_type,
+        topic_sys_flag=config.topic_sys_flag,
+        order=config.order,
+        attributes=attributes,
+    )
 
 
 def _attributes(attributes: Mapping[str, str | None], *, new: bool) -> str | None:

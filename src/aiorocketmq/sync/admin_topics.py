@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import final
+from functools import cached_property
+from typing import TYPE_CHECKING, final
 
 from aiorocketmq.admin.partial import Partial
 from aiorocketmq.admin.results.topics import TopicSettings, TopicStats
-from aiorocketmq.admin.topics import _READ_WRITE
+from aiorocketmq.admin.topic_parts import READ_WRITE
 from aiorocketmq.admin.topics import Topics as AsyncTopics
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.route import TopicRouteData
 from aiorocketmq.sync.families import BlockingFamily
+
+if TYPE_CHECKING:
+    from aiorocketmq.sync.admin_topic_order import TopicOrder
 
 __all__ = ["Topics"]
 
@@ -25,12 +29,19 @@ __all__ = ["Topics"]
 class Topics(BlockingFamily[AsyncTopics]):
     """What an admin client does with topics."""
 
+    @cached_property
+    def order(self) -> TopicOrder:
+        """Which queues of ordered topics producers send to."""
+        from aiorocketmq.sync.admin_topic_order import TopicOrder
+
+        return TopicOrder(self._client, self._async.order)
+
     def create(
         self,
         topic: str,
         *,
         queues: int = 4,
-        permission: Permission = _READ_WRITE,
+        permission: Permission = READ_WRITE,
         cluster: str | None = None,
         broker: str | None = None,
         order: bool = False,
@@ -123,12 +134,13 @@ class Topics(BlockingFamily[AsyncTopics]):
             wait=wait,
         )
 
-    def delete(self, topic: str, *, cluster: str | None = None) -> tuple[str, ...]:
+    def delete(self, topic: str, *, cluster: str | None = None, broker: str | None = None) -> tuple[str, ...]:
         """Delete a topic with its messages: on the brokers, then from the routes of every name server (215, 216).
 
         Args:
             topic: The topic.
             cluster: In this cluster alone; None deletes it everywhere.
+            broker: Broker name, or `host:port`: on this one alone, which tells the name servers itself within moments.
 
         Returns:
             Names of the brokers that had it; empty when there was none.
@@ -139,15 +151,64 @@ class Topics(BlockingFamily[AsyncTopics]):
             PartialError: Some brokers or name servers failed; its `result` names the brokers that have deleted it.
             RocketMQError: None has done it.
         """
-        return self._call(self._async.delete, topic, cluster=cluster)
+        return self._call(self._async.delete, topic, cluster=cluster, broker=broker)
 
-    def list(self) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206).
+    def delete_route(self, topic: str, *, cluster: str | None = None) -> Partial[None]:
+        """Delete a topic from the routes of every name server, and not on the brokers, which register what they have again (216).
+
+        Args:
+            topic: The topic.
+            cluster: Its brokers in this cluster alone.
 
         Raises:
+            InvalidNameError: The name is not legal.
+            ConfigError: The topic is one of the brokers' own.
+            RocketMQError: No name server has done it.
+        """
+        return self._call(self._async.delete_route, topic, cluster=cluster)
+
+    def list(self, *, cluster: str | None = None) -> tuple[str, ...]:
+        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206, 224).
+
+        Args:
+            cluster: Those of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
             RocketMQError: The name server did not answer, or answered with an error.
         """
-        return self._call(self._async.list)
+        return self._call(self._async.list, cluster=cluster)
+
+    def system(self, *, cluster: str | None = None) -> Partial[tuple[str, ...]]:
+        """Names of the topics that belong to the brokers themselves, by broker, sorted (305).
+
+        Args:
+            cluster: Of the masters of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+        """
+        return self._call(self._async.system, cluster=cluster)
+
+    def clusters(self, topic: str) -> tuple[str, ...]:
+        """The clusters whose brokers hold a topic, sorted (105, 106).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.clusters, topic)
+
+    def groups(self, topic: str) -> tuple[str, ...]:
+        """The groups that consume a topic, over all brokers, sorted: those with members, or with offsets (300).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed; its `result` has the groups of the others.
+            RocketMQError: No broker answered without an error.
+        """
+        return self._call(self._async.groups, topic)
 
     def settings(self, topic: str) -> Partial[TopicSettings]:
         """What a topic is on each broker that has it (351, 21).
@@ -157,6 +218,19 @@ class Topics(BlockingFamily[AsyncTopics]):
             RocketMQError: The name server did not answer, or answered with an error.
         """
         return self._call(self._async.settings, topic)
+
+    def all_settings(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, TopicSettings]]:
+        """What all topics are, by broker and topic; those of the brokers themselves among them (21).
+
+        Args:
+            cluster: On the masters of this cluster; None for all.
+            broker: Broker name, or `host:port` (a slave has one of its own): on this one alone.
+
+        Raises:
+            ConfigError: The cluster is unknown, or the broker is none of it.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+        """
+        return self._call(self._async.all_settings, cluster=cluster, broker=broker)
 
     def route(self, topic: str) -> TopicRouteData:
         """Which brokers hold a topic, with how many queues (105).

@@ -382,7 +382,7 @@ async def test_a_group_without_offsets_is_an_error(world: AdminWorld) -> None:
 
 @virtual_time
 async def test_a_changed_topic_is_awaited_until_the_route_has_the_change(world: AdminWorld) -> None:
-    config = TopicConfig(TOPIC, 4, 4, attributes={"a": "b", "c": "d"})
+    config = TopicConfig(TOPIC, 4, 4, topic_filter_type="MULTI_TAG", topic_sys_flag=3, attributes={"a": "b", "c": "d"})
     for peer in world.brokers.values():
         peer.answer(RequestCode.UPDATE_AND_CREATE_TOPIC)
         peer.answer(RequestCode.GET_TOPIC_CONFIG, body=config.encode())
@@ -394,7 +394,8 @@ async def test_a_changed_topic_is_awaited_until_the_route_has_the_change(world: 
             TOPIC, 8, 8, Permission.READ | Permission.WRITE, order=False, attributes={"c": "d", "e": "f"}
         )
         (put,) = world.brokers["broker-a"].of(RequestCode.UPDATE_AND_CREATE_TOPIC)
-        assert put.command.ext_fields["attributes"] == "-a,+e=f"
+        fields = put.command.ext_fields
+        assert (fields["attributes"], fields["topicFilterType"], fields["topicSysFlag"]) == ("-a,+e=f", "MULTI_TAG", "3")
         assert 0.49 <= asyncio.get_running_loop().time() < 0.8, "the old route leads to both brokers, but not to the new queues"
         assert len(await admin.topics.queues(TOPIC)) == 16
 

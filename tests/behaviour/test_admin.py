@@ -30,6 +30,7 @@ from aiorocketmq import (
 )
 from aiorocketmq.admin import GroupSettings, TopicSettings
 from aiorocketmq.errors import BrokerError, BrokerNotFoundError, ClientClosedError, ClientStateError
+from tests.support import raw_remoting
 from tests.support.clusters import Cluster
 from tests.support.java import LAST_OF_4
 from tests.support.waiting import eventually
@@ -124,6 +125,22 @@ async def test_groups_are_made_changed_and_deleted(cluster: Cluster, admin: Admi
     assert (await admin.groups.settings(group)).require() == {}
     with pytest.raises(GroupNotExistError):
         await admin.groups.update(group, consume=True)
+
+
+@pytest.mark.feature("Q23")
+@pytest.mark.parametrize("offsets", [True, False])
+async def test_offsets_go_with_their_group_when_they_are_to(cluster: Cluster, admin: AdminClient, offsets: bool) -> None:
+    """4.x reads another field of the request than 5.x."""
+    topic, group = await cluster.create_topic(cluster.unique("t"), 1), cluster.unique("admin_group")
+    async with cluster.producer() as producer:
+        for _ in range(2):
+            await producer.send(Message(topic, b"x"))
+    await admin.groups.create(group)
+    broker = cluster.broker_address
+    await asyncio.to_thread(raw_remoting.commit_offset, broker, group, topic, 0, 2)
+    assert f"{topic}@{group}".encode() in await asyncio.to_thread(raw_remoting.invoke, broker, 43)
+    assert await admin.groups.delete(group, offsets=offsets) == (cluster.broker_name,)
+    assert (f"{topic}@{group}".encode() in await asyncio.to_thread(raw_remoting.invoke, broker, 43)) is not offsets
     with pytest.raises(ConfigError, match="nothing is to be changed"):
         await admin.groups.update(group)
     with pytest.raises(ConfigError, match="retry_queues"):

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.golden.admin_cases import admin_cases
 from tests.golden.allocation_cases import cases as allocations
 from tests.golden.cases import all_cases
 from tests.golden.signatures import requests
@@ -27,6 +28,7 @@ REPLACEMENTS = {
         "@COMPRESS@": "org.apache.rocketmq.common.compression.CompressorFactory.getCompressor("
         "org.apache.rocketmq.common.compression.CompressionType.ZLIB).compress(large, 5)",
         "@ZLIB_FLAG@": "0x301",
+        "@JSON@": "fastjson2",
         "//5 ": "",
     },
     "4": {
@@ -35,6 +37,7 @@ REPLACEMENTS = {
         "@SUBSCRIPTION@": "org.apache.rocketmq.common.subscription",
         "@COMPRESS@": "UtilAll.compress(large, 5)",
         "@ZLIB_FLAG@": "0x301",
+        "@JSON@": "fastjson",
     },
 }
 
@@ -70,6 +73,8 @@ def main(arguments: list[str]) -> None:
         (HERE / f"view-{version}.jsonl").write_text(run_java(HERE / "java" / "JavaView.java", Path(jars), version, lines))
         lines = "".join(case.line() + "\n" for case in allocations())
         (HERE / f"allocation-{version}.jsonl").write_text(run_java(HERE / "java" / "Allocate.java", Path(jars), version, lines))
+        lines = "".join(case.line() + "\n" for case in admin_cases())
+        (HERE / f"records-{version}.jsonl").write_text(run_java(HERE / "java" / "AdminRecords.java", Path(jars), version, lines))
         lines = "".join(request.line() + "\n" for request in requests())
         (HERE / f"signatures-{version}.jsonl").write_text(run_java(HERE / "java" / "Signatures.java", Path(jars), version, lines))
 

@@ -284,7 +284,7 @@ class Groups(Family):
         masters = await kernel.masters(cluster)
         known = await self._all(None, targets=masters)
         there = {name: masters[name] for name, table in known.answers.items() if group in table}
-        done = await kernel.ask(_DELETE, DeleteSubscriptionGroupRequestHeader(group, offsets), about=group, targets=there)
+        done = await kernel.ask(_DELETE, DeleteSubscriptionGroupRequestHeader(group, offsets, offsets), about=group, targets=there)
         both = Partial(done.what, done.answers, {**known.errors, **done.errors})
         return both.joined(lambda answers: tuple(sorted(answers)))
 

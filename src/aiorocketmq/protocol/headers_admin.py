@@ -347,12 +347,19 @@ class GetSubscriptionGroupConfigRequestHeader(RpcHeader):
 
 
 class DeleteSubscriptionGroupRequestHeader(RpcHeader):
-    """Delete a group, and its offsets when wanted (207)."""
+    """Delete a group, and its offsets when wanted (207).
+
+    Attributes:
+        group_name: The group.
+        clean_offset: Delete its offsets too, as 5.x reads it.
+        remove_offset: The same as 4.x reads it; each ignores the other's field, so a request to either has both.
+    """
 
     CODE: ClassVar[int | None] = RequestCode.DELETE_SUBSCRIPTIONGROUP
 
     group_name: Name
     clean_offset: bool = False
+    remove_offset: bool = False
 
 
 class UpdateGroupForbiddenRequestHeader(TopicHeader):

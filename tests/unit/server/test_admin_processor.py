@@ -111,13 +111,14 @@ async def test_groups(bench: BrokerBench) -> None:
     assert bench.state.groups.get("g") is None and list(bench.state.store.offsets()) == []
 
 
-@pytest.mark.parametrize("clean", [True, False])
-async def test_a_group_that_is_deleted_keeps_its_offsets_unless_they_are_to_go(bench: BrokerBench, clean: bool) -> None:
+@pytest.mark.parametrize(("by_5", "by_4"), [(True, False), (False, True), (False, False)])
+async def test_a_group_that_is_deleted_keeps_its_offsets_unless_they_are_to_go(bench: BrokerBench, by_5: bool, by_4: bool) -> None:
+    clean = by_5 or by_4
     await bench.send("t")
     bench.state.groups.put(SubscriptionGroupConfig("g"))
     await settle()
     await commit(bench, "g", 1)
-    assert (await bench.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, DeleteSubscriptionGroupRequestHeader("g", clean))).code == 0
+    assert (await bench.ask(RequestCode.DELETE_SUBSCRIPTIONGROUP, DeleteSubscriptionGroupRequestHeader("g", by_5, by_4))).code == 0
     assert bench.state.groups.get("g") is None
     assert (list(bench.state.store.offsets()) == []) is clean
     assert bench.state.offsets.query("g", "t", 0) == (-1 if clean else 1)

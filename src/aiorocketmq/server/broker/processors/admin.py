@@ -272,7 +272,7 @@ class AdminProcessor:
         header = request.header
         self._state.groups.delete(header.group_name)
         self._state.orders.forget_all(group=header.group_name)
-        if header.clean_offset:
+        if header.clean_offset or header.remove_offset:
             self._state.offsets.drop(group=header.group_name)
         self._answer_when_stored(request)
 

@@ -104,7 +104,7 @@ class PutGroup(Command):
 
     @classmethod
     def draw(cls, plan: Plan) -> PutGroup:
-        return cls(
+        drawn = cls(
             number=plan.number,
             group=plan.mostly(plan.group(), "=a b", "=CID_RMQ_SYS_TRANS", chance=0.05),
             consume=plan.random.random() < 0.9,
@@ -114,6 +114,8 @@ class PutGroup(Command):
             broker=plan.mostly(0, 3, chance=0.1),
             notify=plan.random.random() < 0.9,
         )
+        # Sequences are played side by side, and share this one: what one changes must not be seen by another on one server only.
+        return cls(number=drawn.number, group=drawn.group) if drawn.group == "=CID_RMQ_SYS_TRANS" else drawn
 
     def play(self, peer: Peer) -> Seen:
         body = {

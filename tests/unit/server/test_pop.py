@@ -477,13 +477,17 @@ async def test_nothing_comes_back_of_what_is_gone(filled: BrokerBench) -> None:
 
 
 @pytest.mark.parametrize("what", ["pop", "ack", "many", "change", "pull", "commit", "reset"])
-async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: BrokerBench, what: str) -> None:
+@pytest.mark.parametrize("anew", [False, True], ids=["", "and comes anew"])
+async def test_who_comes_while_a_topic_goes_leaves_nothing_behind(filled: BrokerBench, what: str, anew: bool) -> None:
     answer = await pop(filled, max_msg_nums=1, order=what in ("ack", "many"))
     one = receipts(answer)[0]
     await settle()
     gone = FakeChannel()
     delete = RemotingCommand.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader("t"))
+    known = filled.state.topics.require("t")
     assert filled.handle(delete, gone) is None
+    if anew:
+        filled.state.topics.put(known)
     many = BatchAckMessageRequestBody("broker-a", [BatchAck("g", "t", "0", 0, 0, 999, one.pop_time, 60_000, "AQ==")])
     code, header, body = {
         "pop": (RequestCode.POP_MESSAGE, pop_header(), b""),

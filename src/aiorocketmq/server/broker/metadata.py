@@ -16,6 +16,7 @@ from aiorocketmq.protocol.bodies import DataVersion, SubscriptionGroupConfig, To
 from aiorocketmq.protocol.codes import ResponseCode
 from aiorocketmq.server.broker.config import BrokerConfig
 from aiorocketmq.server.broker.tables import StoredTable
+from aiorocketmq.server.store.records import Unit
 from aiorocketmq.server.store.store import Store
 
 logger = logging.getLogger("aiorocketmq.server")
@@ -62,6 +63,7 @@ class Topics:
         self._now_ms = now_ms
         self._on_change = on_change
         self._stored = StoredTable(store, _TOPIC_KIND, _text_of, lambda text: TopicConfig.decode(text.encode()), self._changed)
+        self._going: dict[str, Unit] = {}
         self.version = DataVersion(timestamp=now_ms())
 
     def load(self) -> None:
@@ -118,13 +120,21 @@ class Topics:
             raise missing_topic(topic)
         return found
 
-    def require_latest(self, topic: str) -> TopicConfig:
-        """As `latest`, for those who write something about a topic: one that is just being deleted is none any more.
+    def standing(self, topic: str) -> TopicConfig | None:
+        """As `latest`, for those who write something about what they read of a topic: one that is just being deleted is none any more.
+
+        Nor is it when it was made anew in the meantime: they would read of its last life, and write about the next.
+        """
+        found = self.latest(topic)
+        return None if topic in self._going else found
+
+    def require_standing(self, topic: str) -> TopicConfig:
+        """As `standing`.
 
         Raises:
             BrokerError: Code 17, the topic does not exist.
         """
-        found = self.latest(topic)
+        found = self.standing(topic)
         if found is None:
             raise missing_topic(topic)
         return found
@@ -141,7 +151,13 @@ class Topics:
     def delete(self, topic: str) -> None:
         """Remove a topic and its messages; does nothing when there is none."""
         self._stored.put(topic, None)
-        self._store.drop_topic(topic)
+        unit = self._store.drop_topic(topic)
+        self._going[topic] = unit
+        unit.callbacks.append(lambda error: self._gone(topic, unit))
+
+    def _gone(self, topic: str, unit: Unit) -> None:
+        if self._going.get(topic) is unit:
+            del self._going[topic]
 
     def _changed(self, topic: str) -> None:
         self.version = self.version.replace(timestamp=self._now_ms(), counter=self.version.counter + 1)

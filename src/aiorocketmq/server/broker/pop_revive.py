@@ -117,7 +117,7 @@ class Revive:
         state = self._state
         topic, group, queue_id = each.name
         queue = state.store.queue(topic, queue_id)
-        if queue is None or state.topics.latest(topic) is None or state.groups.get(group) is None:
+        if queue is None or state.topics.standing(topic) is None or state.groups.get(group) is None:
             return None
         if not queue.min_offset <= each.taken.offset < queue.next_offset:
             return None

@@ -144,13 +144,14 @@ class Writes(ABC):
         """Remove due work, done or not, with the commit of this tick."""
         self.write(DELETE_DUE, entry, applied)
 
-    def drop_topic(self, topic: str) -> None:
+    def drop_topic(self, topic: str) -> Unit:
         """Remove a topic's messages and queues with the commit of this tick; its offsets start from 0 again."""
         if topic in self._changes.drops or any(message.topic == topic for message in self._changes.messages):
             self._seal()
-        self._changes.drops[topic] = self.write(KEEP_LOG_OFFSET, ())
+        unit = self._changes.drops[topic] = self.write(KEEP_LOG_OFFSET, ())
         for statement in DROP_TOPIC:
             self.write(statement, (topic,))
+        return unit
 
     def _seal(self) -> None:
         """What comes now belongs to a commit of its own, after the one that holds what came before."""

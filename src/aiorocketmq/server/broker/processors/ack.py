@@ -93,7 +93,7 @@ class AckProcessor:
     def _checked(self, request: Acked | Changed) -> tuple[int, int]:
         """Bounds of the queue that is meant."""
         header, state = request.header, self._state
-        topic = state.topics.require_latest(header.topic)
+        topic = state.topics.require_standing(header.topic)
         if not 0 <= header.queue_id < topic.read_queue_nums:
             text = (
                 f"queueId[{header.queue_id}] is illegal, topic:[{header.topic}] topicConfig.readQueueNums:[{topic.read_queue_nums}] "
@@ -133,7 +133,7 @@ class AckProcessor:
         for each in body.acks:
             topic = self._topic_of(each)
             queue = self._state.store.queue(topic, each.queue_id)
-            if queue is None or self._state.topics.latest(topic) is None:
+            if queue is None or self._state.topics.standing(topic) is None:
                 continue
             bits = _bits(each)
             room -= bits.bit_count()

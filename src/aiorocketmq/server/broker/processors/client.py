@@ -226,7 +226,7 @@ class ClientProcessor:
         state = self._state
         if state.groups.get(header.consumer_group) is None:
             raise broker_error(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"Group {header.consumer_group} not exist!")
-        if state.topics.latest(header.topic) is None:
+        if state.topics.standing(header.topic) is None:
             raise broker_error(ResponseCode.TOPIC_NOT_EXIST, f"Topic {header.topic} not exist!", topic=header.topic)
         if not state.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset):
             return request.answer(remark="Offset has been previously reset")

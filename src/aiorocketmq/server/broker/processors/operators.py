@@ -79,7 +79,7 @@ class OperatorProcessor:
         """Set the offsets of a group (6.10)."""
         header = request.header
         state = self._state
-        topic = state.topics.require_latest(header.topic)
+        topic = state.topics.require_standing(header.topic)
         if not state.config.server_side_reset:
             return self._reset_at_members(request, topic.write_queue_nums)
         if state.groups.get(header.group) is None:

@@ -60,7 +60,7 @@ def checked_topic(state: BrokerState, request: Asked) -> TopicConfig:
         BrokerError: The topic, the queue or the group does not exist, or may not be read.
     """
     header = request.header
-    topic = state.topics.require_latest(header.topic)
+    topic = state.topics.require_standing(header.topic)
     if not topic.perm & _READ:
         raise broker_error(ResponseCode.NO_PERMISSION, f"the topic[{header.topic}] peeking message is forbidden", topic=header.topic)
     if header.queue_id >= topic.read_queue_nums:
@@ -119,7 +119,7 @@ def queues(
 
 def _standing(state: BrokerState, topic: str) -> TopicConfig | None:
     """A topic that is there, and not just being deleted: what was taken out of it then would be left behind."""
-    return state.topics.latest(topic) if topic in state.topics else None
+    return state.topics.standing(topic) if topic in state.topics else None
 
 
 def _all_of(state: BrokerState, topic: TopicConfig | None, chance: int, choose: Callable[[int], int]) -> Iterator[tuple[str, int]]:

@@ -82,7 +82,7 @@ class PullProcessor:
         pull = self._checked(request)
         state = self._state
         header = request.header
-        if header.sys_flag & PullSysFlag.COMMIT_OFFSET and state.topics.latest(pull.topic) is not None:
+        if header.sys_flag & PullSysFlag.COMMIT_OFFSET and state.topics.standing(pull.topic) is not None:
             state.offsets.commit(pull.group, pull.topic, pull.queue_id, header.commit_offset)
         answer = self._answer(pull)
         if answer.code != ResponseCode.PULL_NOT_FOUND or pull.suspend <= 0:

@@ -42,7 +42,7 @@ class ReplyProcessor:
 
     def _take(self, request: Sent) -> None:
         state, header = self._state, request.header
-        topic = state.topics.require_latest(header.topic)
+        topic = state.topics.require_standing(header.topic)
         if not request.body or len(request.body) > state.config.max_message_size:
             raise illegal(state)
         queue_id = header.queue_id if header.queue_id >= 0 else choose_queue(topic)

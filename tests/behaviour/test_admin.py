@@ -20,6 +20,7 @@ from aiorocketmq import (
     Message,
     MessageModel,
     MessageQueue,
+    NotSupportedByBrokerError,
     Permission,
     Producer,
     ProtocolError,
@@ -416,3 +417,23 @@ async def test_a_topic_goes_from_one_place_alone(cluster: Cluster, admin: AdminC
     assert topic not in (await admin.topics.all_settings()).require()[cluster.broker_name]
     with pytest.raises(ConfigError, match="belongs to the broker"):
         await admin.topics.delete_route("TBW102")
+
+
+@pytest.mark.feature("Q21")
+async def test_many_topics_are_put_in_one_request(cluster: Cluster, admin: AdminClient) -> None:
+    one, two = cluster.unique("admin_put_one"), cluster.unique("admin_put_two")
+    wanted = [TopicSettings(one, 3, 2, READ_WRITE, True, {}), TopicSettings(two, 1, 1, Permission.READ, False, {"message.type": "FIFO"})]
+    if cluster.kind == LAST_OF_4:
+        with pytest.raises(NotSupportedByBrokerError, match="put topics"):
+            await admin.topics.put(wanted)
+        return
+    for _ in range(2):
+        assert (await admin.topics.put(wanted)).ok
+        every = (await admin.topics.all_settings()).require()[cluster.broker_name]
+        assert [every[one], every[two]] == wanted
+    changed = replace(wanted[0], read_queues=5)
+    assert (await admin.topics.put([changed], broker=cluster.broker_name)).ok
+    assert (await admin.topics.settings(one)).require() == {cluster.broker_name: changed}
+    for odd in ([], None, "t", [one], [changed, changed], [replace(changed, topic="TBW102")], [replace(changed, read_queues=0)]):
+        with pytest.raises(ConfigError):
+            await admin.topics.put(odd)  # type: ignore[arg-type]

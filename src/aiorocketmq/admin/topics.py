@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from aiorocketmq.admin.kernel import Family
-from aiorocketmq.admin.operation import Operation, Where, body, nothing
+from aiorocketmq.admin.operation import Operation, Where, nothing
 from aiorocketmq.admin.partial import Partial
-from aiorocketmq.admin.results.topics import QueueStats, TopicSettings, TopicStats
-from aiorocketmq.admin.topic_parts import READ_WRITE, all_configs, brokers_with, configs_of, settings_of, until_routed
-from aiorocketmq.core.route_table import subscribe_queues_of
+from aiorocketmq.admin.results.topics import TopicSettings
+from aiorocketmq.admin.topic_parts import READ_WRITE, brokers_with, configs_of, settings_of, until_routed
+from aiorocketmq.admin.topic_reads import TopicReads
 from aiorocketmq.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -21,19 +20,13 @@ from aiorocketmq.errors import (
 from aiorocketmq.model.checks import duration, flag, member, whole
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.model.names import AUTO_CREATE_TOPIC_KEY, check_topic, is_system_topic
-from aiorocketmq.model.parsing import moment
-from aiorocketmq.model.queue import MessageQueue
-from aiorocketmq.model.route import TopicRouteData
-from aiorocketmq.protocol.bodies import GroupList, TopicConfig, TopicList, TopicStatsTable
+from aiorocketmq.protocol.bodies import CreateTopicListRequestBody, TopicConfig
 from aiorocketmq.protocol.codes import RequestCode
 from aiorocketmq.protocol.header import RpcHeader
 from aiorocketmq.protocol.headers_admin import (
     CreateTopicRequestHeader,
     DeleteTopicFromNamesrvRequestHeader,
     DeleteTopicRequestHeader,
-    GetTopicsByClusterRequestHeader,
-    GetTopicStatsInfoRequestHeader,
-    QueryTopicConsumeByWhoRequestHeader,
 )
 
 if TYPE_CHECKING:
@@ -42,15 +35,12 @@ if TYPE_CHECKING:
 _MAX_QUEUES: Final = 65535
 
 _PUT: Final = Operation("put topic", RequestCode.UPDATE_AND_CREATE_TOPIC, Where.MASTERS, nothing)
+_PUT_ALL: Final = Operation("put topics", RequestCode.UPDATE_AND_CREATE_TOPIC_LIST, Where.MASTERS, nothing)
 _DELETE: Final = Operation("delete topic", RequestCode.DELETE_TOPIC_IN_BROKER, Where.MASTERS, nothing)
 _DELETE_ROUTE: Final = Operation("delete the route of topic", RequestCode.DELETE_TOPIC_IN_NAMESRV, Where.NAME_SERVERS, nothing)
-_OF_CLUSTER: Final = Operation("topics of cluster", RequestCode.GET_TOPICS_BY_CLUSTER, Where.NAME_SERVER, body(TopicList))
-_SYSTEM: Final = Operation("topics of brokers", RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Where.MASTERS, body(TopicList))
-_GROUPS: Final = Operation("groups of topic", RequestCode.QUERY_TOPIC_CONSUME_BY_WHO, Where.HOLDERS, body(GroupList))
-_STATS: Final = Operation("stats of topic", RequestCode.GET_TOPIC_STATS_INFO, Where.HOLDERS, body(TopicStatsTable))
 
 
-class Topics(Family):
+class Topics(TopicReads):
     """What an admin client does with topics."""
 
     @cached_property
@@ -249,159 +239,83 @@ class Topics(Family):
         self._kernel.forget_route(topic)
         return done
 
-    async def list(self, *, cluster: str | None = None) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206, 224).
+    async def put(
+        self,
+        topics: Iterable[TopicSettings],
+        *,
+        cluster: str | None = None,
+        broker: str | None = None,
+        wait: float | timedelta = 10.0,
+    ) -> Partial[None]:
+        """Make many topics what is given, in one request to each broker (18): those that are missing are created, the others changed.
+
+        It brings the topics of one cluster to another: `settings()` and `all_settings()` tell what to give. Attributes that are not
+        named stay as they are; brokers of 4.x do not know this request.
 
         Args:
-            cluster: Those of this cluster alone.
+            topics: What they are to be; each has to have all its fields.
+            cluster: Cluster on whose masters they are to be; None takes the only one there is, or that of `broker`.
+            broker: Broker name, or `host:port`: on this one alone.
+            wait: Seconds to wait until the name server routes to them everywhere; 0 does not wait.
+
+        Returns:
+            Which brokers have done it, and what went wrong at the others.
 
         Raises:
-            ConfigError: The cluster is unknown.
-            RocketMQError: The name server did not answer, or answered with an error.
-
-        Cancelling it is safe.
-        """
-        kernel = self._kernel
-        if cluster is None:
-            return tuple(sorted(await kernel.name_server.topic_list()))
-        await kernel.masters(cluster)  # refuses what is no cluster: name servers tell no topics of it
-        found = (await kernel.ask_name_server(_OF_CLUSTER, GetTopicsByClusterRequestHeader(cluster))).topic_list
-        return tuple(sorted(kernel.names.unwrap(topic) for topic in found if kernel.names.holds(topic)))
-
-    async def system(self, *, cluster: str | None = None) -> Partial[tuple[str, ...]]:
-        """Names of the topics that belong to the brokers themselves, by broker, sorted (305).
-
-        Args:
-            cluster: Of the masters of this cluster alone.
-
-        Raises:
-            ConfigError: The cluster is unknown.
+            ConfigError: There is none, one is named twice, a value cannot be, or the cluster is unknown.
+            InvalidNameError: A name is not legal.
+            RouteError: The name server did not learn of all within `wait`; they exist all the same.
             RocketMQError: It is not known who is to be asked, or all have failed.
 
-        Cancelling it is safe.
+        Cancelling it may leave some brokers without them; calling it again is safe.
         """
-        found = await self._kernel.ask(_SYSTEM, RpcHeader(), cluster=cluster)
-        return found.map(lambda answer: tuple(sorted(set(answer.topic_list))))
-
-    async def clusters(self, topic: str) -> tuple[str, ...]:
-        """The clusters whose brokers hold a topic, sorted (105, 106).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-
-        Cancelling it is safe.
-        """
-        holders = {data.broker_name for data in (await self.route(topic)).broker_datas}
-        return tuple(sorted({broker.cluster for broker in await self._kernel.brokers() if broker.name in holders}))
-
-    async def groups(self, topic: str) -> tuple[str, ...]:
-        """The groups that consume a topic, over all brokers, sorted: those with members, or with offsets (300).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the groups of the others.
-            RocketMQError: No broker answered without an error.
-
-        Cancelling it is safe.
-        """
-        check_topic(topic)
-        names = self._kernel.names
-
-        def join(answers: Mapping[str, GroupList]) -> tuple[str, ...]:
-            found = {group for answer in answers.values() for group in answer.group_list}
-            return tuple(sorted(names.unwrap(group) for group in found if names.holds(group)))
-
-        return (await self._kernel.ask(_GROUPS, QueryTopicConsumeByWhoRequestHeader(topic), topic=topic)).joined(join)
-
-    async def settings(self, topic: str) -> Partial[TopicSettings]:
-        """What a topic is on each broker that has it (351, 21).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-
-        Cancelling it is safe.
-        """
-        check_topic(topic)
-        found = await configs_of(self._kernel, topic, await self._kernel.holders(topic))
-        return found.map(lambda config: settings_of(topic, config))
-
-    async def all_settings(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, TopicSettings]]:
-        """What all topics are, by broker and topic; those of the brokers themselves among them (21).
-
-        Args:
-            cluster: On the masters of this cluster; None for all.
-            broker: Broker name, or `host:port` (a slave has one of its own): on this one alone.
-
-        Raises:
-            ConfigError: The cluster is unknown, or the broker is none of it.
-            RocketMQError: It is not known who is to be asked, or all have failed.
-
-        Cancelling it is safe.
-        """
+        wanted = _checked(topics)
+        patience = duration("wait", wait, 0)
         kernel = self._kernel
-        names = kernel.names
-
-        async def read(name: str, address: str) -> dict[str, TopicSettings]:
-            found = await all_configs(kernel, name, address)
-            known = ((names.unwrap(topic), config) for topic, config in sorted(found.items()) if names.holds(topic))
-            return {topic: settings_of(topic, config) for topic, config in known}
-
-        return await kernel.gather("settings of all topics", await kernel.masters(cluster, broker), read)
-
-    async def route(self, topic: str) -> TopicRouteData:
-        """Which brokers hold a topic, with how many queues (105).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-
-        Cancelling it is safe.
-        """
-        check_topic(topic)
-        return await self._kernel.route(topic)
-
-    async def stats(self, topic: str) -> TopicStats:
-        """Offsets of every queue of a topic, over all brokers (202).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the queues of the others.
-            RocketMQError: No broker answered without an error.
-
-        Cancelling it is safe.
-        """
-        check_topic(topic)
-        unwrap = self._kernel.names.unwrap_queue
-
-        def join(tables: Mapping[str, TopicStatsTable]) -> TopicStats:
-            queues = {
-                unwrap(queue): QueueStats(state.min_offset, state.max_offset, moment(state.last_update_timestamp))
-                for table in tables.values()
-                for queue, state in table.offset_table.items()
-            }
-            return TopicStats(topic, dict(sorted(queues.items())))
-
-        return (await self._kernel.ask(_STATS, GetTopicStatsInfoRequestHeader(topic), topic=topic)).joined(join)
-
-    async def queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-
-        Cancelling it is safe.
-        """
-        route = await self.route(topic)
-        return subscribe_queues_of(topic, route)
+        masters = await kernel.masters(await kernel.only_cluster(cluster, broker), broker)
+        configs = [
+            TopicConfig(
+                kernel.names.wrap(each.topic),
+                each.read_queues,
+                each.write_queues,
+                int(each.permission),
+                order=each.order,
+                attributes={f"+{name}": value for name, value in each.attributes.items()},
+            )
+            for each in wanted
+        ]
+        data = CreateTopicListRequestBody(configs).encode()
+        done = await kernel.ask(_PUT_ALL, RpcHeader(), data, about=", ".join(each.topic for each in wanted[:3]), targets=masters)
+        if patience > 0:
+            for each in wanted:
+                there = dict.fromkeys([masters[name] for name in done.answers], each.read_queues)
+                await until_routed(kernel, "was put", each.topic, there, patience)
+        return done
 
 
 def _check_own(topic: str) -> None:
     check_topic(topic)
     if is_system_topic(topic):
         raise ConfigError(f"topic {topic!r} belongs to the broker", hint="use another name")
+
+
+def _checked(topics: Iterable[TopicSettings]) -> list[TopicSettings]:
+    wanted = [] if isinstance(topics, str | bytes) or not isinstance(topics, Iterable) else list(topics)
+    if not wanted:
+        raise ConfigError(f"topics {topics!r} are none", hint="give a list of TopicSettings")
+    for each in wanted:
+        if not isinstance(each, TopicSettings):
+            raise ConfigError(f"topics hold {each!r}", hint="give TopicSettings, as settings() tells them")
+        _check_own(each.topic)
+        whole(f"read_queues of {each.topic}", each.read_queues, 1, _MAX_QUEUES)
+        whole(f"write_queues of {each.topic}", each.write_queues, 1, _MAX_QUEUES)
+        member(f"permission of {each.topic}", each.permission, Permission)
+        flag(f"order of {each.topic}", each.order)
+        _attributes(each.attributes, new=True)
+    names = [each.topic for each in wanted]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"topic {twice!r} is given twice", hint="give it once")
+    return wanted
 
 
 def _header(config: TopicConfig, attributes: str | None) -> CreateTopicRequestHeader:

@@ -5,7 +5,7 @@ It runs its asyncio twin on the loop thread of `aiorocketmq.sync.portal`; signat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, final
@@ -28,6 +28,99 @@ __all__ = ["Topics"]
 @final
 class Topics(BlockingFamily[AsyncTopics]):
     """What an admin client does with topics."""
+
+    def list(self, *, cluster: str | None = None) -> tuple[str, ...]:
+        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206, 224).
+
+        Args:
+            cluster: Those of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.list, cluster=cluster)
+
+    def system(self, *, cluster: str | None = None) -> Partial[tuple[str, ...]]:
+        """Names of the topics that belong to the brokers themselves, by broker, sorted (305).
+
+        Args:
+            cluster: Of the masters of this cluster alone.
+
+        Raises:
+            ConfigError: The cluster is unknown.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+        """
+        return self._call(self._async.system, cluster=cluster)
+
+    def clusters(self, topic: str) -> tuple[str, ...]:
+        """The clusters whose brokers hold a topic, sorted (105, 106).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.clusters, topic)
+
+    def groups(self, topic: str) -> tuple[str, ...]:
+        """The groups that consume a topic, over all brokers, sorted: those with members, or with offsets (300).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed; its `result` has the groups of the others.
+            RocketMQError: No broker answered without an error.
+        """
+        return self._call(self._async.groups, topic)
+
+    def settings(self, topic: str) -> Partial[TopicSettings]:
+        """What a topic is on each broker that has it (351, 21).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.settings, topic)
+
+    def all_settings(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, TopicSettings]]:
+        """What all topics are, by broker and topic; those of the brokers themselves among them (21).
+
+        Args:
+            cluster: On the masters of this cluster; None for all.
+            broker: Broker name, or `host:port` (a slave has one of its own): on this one alone.
+
+        Raises:
+            ConfigError: The cluster is unknown, or the broker is none of it.
+            RocketMQError: It is not known who is to be asked, or all have failed.
+        """
+        return self._call(self._async.all_settings, cluster=cluster, broker=broker)
+
+    def route(self, topic: str) -> TopicRouteData:
+        """Which brokers hold a topic, with how many queues (105).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.route, topic)
+
+    def stats(self, topic: str) -> TopicStats:
+        """Offsets of every queue of a topic, over all brokers (202).
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            PartialError: Some brokers failed; its `result` has the queues of the others.
+            RocketMQError: No broker answered without an error.
+        """
+        return self._call(self._async.stats, topic)
+
+    def queues(self, topic: str) -> tuple[MessageQueue, ...]:
+        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
+
+        Raises:
+            TopicNotFoundError: The name server does not know the topic.
+            RocketMQError: The name server did not answer, or answered with an error.
+        """
+        return self._call(self._async.queues, topic)
 
     @cached_property
     def order(self) -> TopicOrder:
@@ -167,95 +260,27 @@ class Topics(BlockingFamily[AsyncTopics]):
         """
         return self._call(self._async.delete_route, topic, cluster=cluster)
 
-    def list(self, *, cluster: str | None = None) -> tuple[str, ...]:
-        """Names of all topics that brokers have registered, sorted; retry, dead-letter and system topics among them (206, 224).
+    def put(
+        self, topics: Iterable[TopicSettings], *, cluster: str | None = None, broker: str | None = None, wait: float | timedelta = 10.0
+    ) -> Partial[None]:
+        """Make many topics what is given, in one request to each broker (18): those that are missing are created, the others changed.
+
+        It brings the topics of one cluster to another: `settings()` and `all_settings()` tell what to give. Attributes that are not
+        named stay as they are; brokers of 4.x do not know this request.
 
         Args:
-            cluster: Those of this cluster alone.
+            topics: What they are to be; each has to have all its fields.
+            cluster: Cluster on whose masters they are to be; None takes the only one there is, or that of `broker`.
+            broker: Broker name, or `host:port`: on this one alone.
+            wait: Seconds to wait until the name server routes to them everywhere; 0 does not wait.
+
+        Returns:
+            Which brokers have done it, and what went wrong at the others.
 
         Raises:
-            ConfigError: The cluster is unknown.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.list, cluster=cluster)
-
-    def system(self, *, cluster: str | None = None) -> Partial[tuple[str, ...]]:
-        """Names of the topics that belong to the brokers themselves, by broker, sorted (305).
-
-        Args:
-            cluster: Of the masters of this cluster alone.
-
-        Raises:
-            ConfigError: The cluster is unknown.
+            ConfigError: There is none, one is named twice, a value cannot be, or the cluster is unknown.
+            InvalidNameError: A name is not legal.
+            RouteError: The name server did not learn of all within `wait`; they exist all the same.
             RocketMQError: It is not known who is to be asked, or all have failed.
         """
-        return self._call(self._async.system, cluster=cluster)
-
-    def clusters(self, topic: str) -> tuple[str, ...]:
-        """The clusters whose brokers hold a topic, sorted (105, 106).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.clusters, topic)
-
-    def groups(self, topic: str) -> tuple[str, ...]:
-        """The groups that consume a topic, over all brokers, sorted: those with members, or with offsets (300).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the groups of the others.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.groups, topic)
-
-    def settings(self, topic: str) -> Partial[TopicSettings]:
-        """What a topic is on each broker that has it (351, 21).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.settings, topic)
-
-    def all_settings(self, *, cluster: str | None = None, broker: str | None = None) -> Partial[dict[str, TopicSettings]]:
-        """What all topics are, by broker and topic; those of the brokers themselves among them (21).
-
-        Args:
-            cluster: On the masters of this cluster; None for all.
-            broker: Broker name, or `host:port` (a slave has one of its own): on this one alone.
-
-        Raises:
-            ConfigError: The cluster is unknown, or the broker is none of it.
-            RocketMQError: It is not known who is to be asked, or all have failed.
-        """
-        return self._call(self._async.all_settings, cluster=cluster, broker=broker)
-
-    def route(self, topic: str) -> TopicRouteData:
-        """Which brokers hold a topic, with how many queues (105).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.route, topic)
-
-    def stats(self, topic: str) -> TopicStats:
-        """Offsets of every queue of a topic, over all brokers (202).
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            PartialError: Some brokers failed; its `result` has the queues of the others.
-            RocketMQError: No broker answered without an error.
-        """
-        return self._call(self._async.stats, topic)
-
-    def queues(self, topic: str) -> tuple[MessageQueue, ...]:
-        """All queues of a topic that can be read, sorted; of a static topic its logical queues.
-
-        Raises:
-            TopicNotFoundError: The name server does not know the topic.
-            RocketMQError: The name server did not answer, or answered with an error.
-        """
-        return self._call(self._async.queues, topic)
+        return self._call(self._async.put, topics, cluster=cluster, broker=broker, wait=wait)

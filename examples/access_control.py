@@ -20,7 +20,7 @@ async def main() -> None:
     async with LocalCluster(acl=ACL) as cluster:
         async with rmq.AdminClient(cluster.name_servers, credentials=admin) as administration:
             for topic in ("orders", "salaries"):
-                await administration.topics.create(topic)
+                await administration.topics.create(topic, exist_ok=True)
             await administration.acl.users.create("audit", "secret-of-audit")
             await administration.acl.rules.put("audit", "Topic:*", ["Get"])
             print("users:", ", ".join(user.name for user in await administration.acl.users.list()))

@@ -12,7 +12,7 @@ async def main() -> None:
     async with rmq.AdminClient(NAME_SERVERS) as admin, rmq.Producer(NAME_SERVERS, group="admin_example") as producer:
         for broker in await admin.clusters.brokers():
             print("broker", broker.name, "of", broker.cluster, "at", broker.master)
-        await admin.topics.create("example_admin", queues=2)
+        await admin.topics.create("example_admin", queues=2, exist_ok=True)
         for number in range(10):
             sent = await producer.send(rmq.Message("example_admin", str(number).encode()))
         stats = await admin.topics.stats("example_admin")

@@ -27,7 +27,7 @@ async def main(folder: Path) -> None:
 
     async with LocalCluster(tls=server) as cluster:
         async with rmq.AdminClient(cluster.name_servers, tls=client) as administration:
-            await administration.topics.create("orders")
+            await administration.topics.create("orders", exist_ok=True)
         consumer = rmq.PushConsumer(cluster.name_servers, group="workers", tls=client, start_from=rmq.StartFrom.FIRST)
         received = asyncio.Event()
 

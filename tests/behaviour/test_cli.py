@@ -68,6 +68,10 @@ def test_topics_are_created_listed_and_described(shell: Shell, topic: str) -> No
     assert row["addresses"] == [f"0={shell.cluster.broker_address}"]
     assert [row["messages"] for row in shell.json("topic", "stats", topic)] == [0, 0]
     assert topic in shell.run("topic", "list")
+    shell.run("topic", "create", topic, "--queues", "4", code=1)
+    expected = {"topic": topic, "broker": shell.cluster.broker_name, "queues": 2, "permission": "r"}
+    assert shell.json("topic", "update", topic, "--permission", "r") == [expected]
+    assert shell.json("topic", "update", topic, "--queues", "3", "--permission", "rw") == [expected | {"queues": 3, "permission": "rw"}]
 
 
 def test_what_is_produced_is_seen_by_tail_and_consume(shell: Shell, topic: str) -> None:

@@ -43,7 +43,7 @@ async def test_sends_follow_a_topic_that_gets_fewer_queues(cluster: Cluster) -> 
 
         sending = asyncio.ensure_future(send())
         await asyncio.sleep(0.5)
-        await admin.topics.create(topic, queues=2)
+        await admin.topics.update(topic, queues=2)
         await asyncio.sleep(1.0)
         stop.set()
         await sending

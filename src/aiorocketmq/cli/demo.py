@@ -72,7 +72,7 @@ async def _demo(cluster: Cluster) -> int:
 async def _play(stage: Stage, scenes: list[Scene]) -> list[Check]:
     async with asyncio.TaskGroup() as group:
         for scene in scenes:
-            group.create_task(stage.admin.topics.create(scene.topic))
+            group.create_task(stage.admin.topics.create(scene.topic, exist_ok=True))
     for scene in scenes:
         scene.prepare()
     stage.teller.say(f"{len(scenes)} topics created")

@@ -1,12 +1,13 @@
-"""`aiorocketmq topic`: list, create, route, stats (Java: `mqadmin topicList | updateTopic | topicRoute | topicStatus`)."""
+"""`aiorocketmq topic`: list, create, update, route, stats (Java: `mqadmin topicList | updateTopic | topicRoute | topicStatus`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from aiorocketmq.admin import AdminClient
+from aiorocketmq.admin import AdminClient, TopicSettings
 from aiorocketmq.cli.options import Cluster, run_async
 from aiorocketmq.cli.output import show
 from aiorocketmq.errors import ConfigError
@@ -74,7 +75,7 @@ def create(
     broker: str | None = None,
     cluster: Cluster | None = None,
 ) -> None:
-    """Create a topic, or change the topic that is there.
+    """Create a topic; one that is there is left as it is, and that is an error.
 
     Parameters
     ----------
@@ -100,6 +101,52 @@ def create(
 
     brokers = run_async(work())
     rows = [{"topic": topic, "broker": name, "queues": queues, "permission": permission} for name in brokers]
+    show(cluster.output, rows, ["topic", "broker", "queues", "permission"])
+
+
+@app.command(
+    help_epilogue="""\
+Examples:
+  aiorocketmq topic update orders --queues 16
+  aiorocketmq topic update orders --permission r"""
+)
+def update(
+    topic: str,
+    /,
+    *,
+    queues: int | None = None,
+    permission: Annotated[str | None, Parameter(name="--permission")] = None,
+    broker: str | None = None,
+    cluster: Cluster | None = None,
+) -> None:
+    """Change what is given of a topic, and nothing else, on every broker that has it.
+
+    Parameters
+    ----------
+    topic:
+        Topic name.
+    queues:
+        Queues on each broker.
+    permission:
+        rw, r or w.
+    broker:
+        Broker name or address: change it there alone.
+    """
+    cluster = cluster or Cluster()
+    cluster.set_up_logging()
+    if permission is not None and permission not in _PERMISSIONS:
+        raise ConfigError(f"permission {permission!r} is unknown", hint="use rw, r or w")
+
+    async def work() -> Mapping[str, TopicSettings]:
+        async with AdminClient(config=cluster.config()) as admin:
+            wanted = None if permission is None else _PERMISSIONS[permission]
+            return (await admin.topics.update(topic, queues=queues, permission=wanted, broker=broker)).require()
+
+    words = {int(each): word for word, each in _PERMISSIONS.items()}
+    rows = [
+        {"topic": topic, "broker": name, "queues": now.write_queues, "permission": words.get(int(now.permission), str(int(now.permission)))}
+        for name, now in run_async(work()).items()
+    ]
     show(cluster.output, rows, ["topic", "broker", "queues", "permission"])
 
 

@@ -24,6 +24,7 @@ COMMANDS = [
     ["tail"],
     ["topic", "list"],
     ["topic", "create"],
+    ["topic", "update"],
     ["topic", "route"],
     ["topic", "stats"],
     ["group", "lag"],

@@ -20,6 +20,8 @@ from aiorocketmq.protocol import jsoncodec
 MAX_DEPTH: Final = 100
 MAX_DIALECT: Final = 128 * 1024
 """Bytes that a server takes of what is not strict JSON: so much is read in a few dozen milliseconds, however it is made."""
+MAX_REFERRED: Final = 1_000_000
+"""Parts that all references of a body may stand for together: a few bytes each can name the same large part again and again."""
 _BYTES_OF_A_PART: Final = 4
 _QUEUE_NAMES: Final = {"brokerName", "queueId", "topic"}
 
@@ -290,12 +292,14 @@ def _resolve_all(root: Any) -> Any:
 class _References:
     """Replaces the references of one document. What each costs is remembered, so a body full of them stays linear."""
 
-    __slots__ = ("_keys", "_referring", "_root")
+    __slots__ = ("_keys", "_left", "_referring", "_root", "_sizes")
 
     def __init__(self, root: Any) -> None:
         self._root = root
         self._referring: dict[int, bool] = {}
         self._keys: dict[str, list[Any]] = {}
+        self._sizes: dict[int, int] = {}
+        self._left = MAX_REFERRED
 
     def resolve(self, value: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -308,7 +312,12 @@ class _References:
         if path is not None:
             target = _follow(path, self._root)
             # A reference to a reference, or to something that holds one, is not followed further: it could be a circle.
-            return None if self._refers(target, 0) else target
+            if self._refers(target, 0):
+                return None
+            self._left -= self._size(target)
+            if self._left < 0:
+                raise ProtocolError(f"the references of the JSON body stand for more than {MAX_REFERRED} parts")
+            return target
         out: dict[Any, Any] = {}
         seen: dict[str, int] = {}
         for key, item in value.items():
@@ -336,6 +345,16 @@ class _References:
             keys = [name for name in candidates if isinstance(name, tuple)]
             self._keys[holder] = keys
         return keys[index] if index < len(keys) else ("$ref", path)
+
+    def _size(self, value: Any) -> int:
+        """How many parts a value without references has, itself among them."""
+        if not isinstance(value, dict | list):
+            return 1
+        known = self._sizes.get(id(value))
+        if known is None:
+            items = value.values() if isinstance(value, dict) else value
+            known = self._sizes[id(value)] = 1 + sum(map(self._size, items))
+        return known
 
     def _refers(self, value: Any, depth: int) -> bool:
         """Whether the value is or holds a reference."""

@@ -52,6 +52,18 @@ def test_any_bytes(kind: Any, data: bytes) -> None:
         assert kind.__name__ in str(error)
 
 
+def test_a_few_bytes_do_not_stand_for_many_over_and_over() -> None:
+    """Of 160 KB that name one list 4000 times, eight million entries were made."""
+    large = ",".join(['"t"'] * 2000)
+    body = '{"groupTopicMap":{"large":[%s],%s}}'
+    few, many = (",".join(f'"g{number}":{{"$ref":"$.groupTopicMap.large"}}' for number in range(count)) for count in (40, 4000))
+    read = bodies_admin.ConsumerOffsetWrapper.decode((body % (large, few)).encode())
+    assert read.group_topic_map is not None
+    assert {len(topics) for topics in read.group_topic_map.values()} == {2000}
+    with pytest.raises(ProtocolError, match=r"ConsumerOffsetWrapper: the references of the JSON body stand for more than 1000000 parts"):
+        bodies_admin.ConsumerOffsetWrapper.decode((body % (large, many)).encode())
+
+
 @pytest.mark.parametrize("kind", [admin_topics.TopicQueueMappingDetail, bodies_admin.ConsumeStatsList, admin_ha.BrokerReplicasInfo])
 @pytest.mark.parametrize(
     "data",

@@ -105,11 +105,15 @@ def test_deep_nesting_is_refused(codec: str, piece: bytes, depth: int) -> None:
         fastjson.loads(piece * depth)
 
 
-def test_many_references_to_a_large_part_stay_cheap(codec: str) -> None:
+def test_references_to_a_large_part_share_it_and_too_many_are_refused(codec: str) -> None:
+    """What reads the value further makes a copy for each reference, so few bytes must not stand for very many parts."""
     large = ",".join(str(number) for number in range(20_000))
-    references = ",".join('{"$ref":"$.a"}' for _ in range(20_000))
-    value = fastjson.loads(f'{{"a":[{large}],"b":[{references}]}}'.encode())
-    assert value["b"][19_999] is value["b"][0]
+    text = f'{{"a":[{large}],"b":[%s]}}'
+    value = fastjson.loads((text % ",".join(['{"$ref":"$.a"}'] * 49)).encode())
+    assert value["b"][48] is value["b"][0]
+    for count in (50, 20_000):
+        with pytest.raises(ProtocolError, match="the references of the JSON body stand for more than 1000000 parts"):
+            fastjson.loads((text % ",".join(['{"$ref":"$.a"}'] * count)).encode())
 
 
 @given(json_values)

@@ -413,6 +413,8 @@ async def test_a_topic_goes_from_one_place_alone(cluster: Cluster, admin: AdminC
     assert (await admin.topics.delete_route(topic)).ok
     assert cluster.broker_name in (await admin.topics.all_settings()).require()
     assert topic in (await admin.topics.all_settings()).require()[cluster.broker_name], "the broker has it still"
+    with pytest.raises(AlreadyExistsError, match="with 1 queues"):
+        await admin.topics.create(topic, queues=3)
     assert set(await admin.topics.delete(topic, broker=cluster.broker_name)) <= {cluster.broker_name}
     assert topic not in (await admin.topics.all_settings()).require()[cluster.broker_name]
     with pytest.raises(ConfigError, match="belongs to the broker"):

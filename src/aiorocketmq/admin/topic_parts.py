@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.admin.operation import Operation, Where, body
 from aiorocketmq.admin.results.topics import TopicSettings
-from aiorocketmq.errors import NotSupportedByBrokerError, RouteError, TopicNotExistError, TopicNotFoundError
+from aiorocketmq.errors import NotSupportedByBrokerError, RocketMQError, RouteError, TopicNotExistError, TopicNotFoundError
 from aiorocketmq.model.enums import Permission
 from aiorocketmq.protocol.bodies import TopicConfig, TopicConfigWrapper
 from aiorocketmq.protocol.codes import RequestCode
@@ -53,17 +53,26 @@ async def all_configs(kernel: Kernel, name: str, address: str) -> dict[str, Topi
             return found
 
 
+async def config_of(kernel: Kernel, topic: str, name: str, address: str) -> TopicConfig:
+    """What a topic is on one broker.
+
+    Raises:
+        TopicNotExistError: It does not have it.
+    """
+    try:
+        return await kernel.ask_one(_CONFIG, name, address, GetTopicConfigRequestHeader(topic), topic=topic)
+    except NotSupportedByBrokerError:  # those of 4.x tell all of theirs
+        known = (await all_configs(kernel, name, address)).get(kernel.names.wrap(topic))
+        if known is None:
+            raise TopicNotExistError(f"broker {name} has no topic {topic!r}", broker=name, topic=topic) from None
+        return known
+
+
 async def configs_of(kernel: Kernel, topic: str, targets: Mapping[str, str]) -> Partial[TopicConfig]:
     """What a topic is on some brokers; those that do not have it are left out."""
 
     async def read(name: str, address: str) -> TopicConfig:
-        try:
-            return await kernel.ask_one(_CONFIG, name, address, GetTopicConfigRequestHeader(topic), topic=topic)
-        except NotSupportedByBrokerError:  # those of 4.x tell all of theirs
-            known = (await all_configs(kernel, name, address)).get(kernel.names.wrap(topic))
-            if known is None:
-                raise TopicNotExistError(f"broker {name} has no topic {topic!r}", broker=name, topic=topic) from None
-            return known
+        return await config_of(kernel, topic, name, address)
 
     return await kernel.gather(f"settings of topic {topic}", targets, read, absent=_CONFIG.absent)
 
@@ -81,7 +90,23 @@ def settings_of(topic: str, config: TopicConfig) -> TopicSettings:
 
 
 async def brokers_with(kernel: Kernel, topic: str, masters: Mapping[str, str]) -> dict[str, int]:
-    """Which of some brokers have a topic, with how many queues, as the name server knows."""
+    """Which of some brokers have a topic, with how many queues: as they say, and where one does not, as the name server knows."""
+
+    async def ask(name: str, address: str) -> int | None:
+        try:
+            return (await config_of(kernel, topic, name, address)).write_queue_nums
+        except TopicNotExistError:
+            raise
+        except RocketMQError:  # it may be away, or not tell this user
+            return None
+
+    told = (await kernel.gather(f"look for topic {topic}", masters, ask, absent=(TopicNotExistError,))).answers
+    routed = await _routed(kernel, topic, masters) if None in told.values() else {}
+    known = {name: routed.get(name) if said is None else said for name, said in told.items()}
+    return {name: count for name, count in known.items() if count is not None}
+
+
+async def _routed(kernel: Kernel, topic: str, masters: Mapping[str, str]) -> dict[str, int]:
     try:
         route = await kernel.name_server.topic_route(topic)
     except TopicNotFoundError:

@@ -211,8 +211,8 @@ class Topics(TopicReads):
         kernel = self._kernel
         masters = await kernel.masters(cluster, broker)
         there = await brokers_with(kernel, topic, masters)
-        deleted = (await kernel.ask(_DELETE, DeleteTopicRequestHeader(topic), topic=topic, targets=masters)).joined(dict)
-        gone = tuple(name for name in deleted if name in there)
+        done = await kernel.ask(_DELETE, DeleteTopicRequestHeader(topic), topic=topic, targets=masters)
+        gone = done.joined(lambda answers: tuple(name for name in answers if name in there))
         if broker is not None:
             return gone
         header = DeleteTopicFromNamesrvRequestHeader(topic, cluster)

@@ -555,3 +555,15 @@ async def test_a_logical_queue_is_asked_for_where_it_is(world: AdminWorld) -> No
         place("broker-gone", "broker-a")
         with pytest.raises(BrokerNotFoundError, match="broker-gone"):
             await admin.offsets.max(logical[0])
+
+
+@virtual_time
+async def test_who_has_deleted_a_topic_is_told_when_another_broker_has_not(world: AdminWorld) -> None:
+    for peer in world.brokers.values():
+        peer.answer(RequestCode.GET_TOPIC_CONFIG, body=TopicConfig(TOPIC, 4, 4).encode())
+    world.brokers["broker-a"].answer(RequestCode.DELETE_TOPIC_IN_BROKER)
+    world.brokers["broker-b"].answer(RequestCode.DELETE_TOPIC_IN_BROKER, ResponseCode.NO_PERMISSION, "not you")
+    async with AdminClient(NAME_SERVER) as admin:
+        with pytest.raises(PartialError, match="1 of 2 servers failed: broker-b: ") as caught:
+            await admin.topics.delete(TOPIC)
+    assert caught.value.result == ("broker-a",)

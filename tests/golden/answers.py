@@ -95,6 +95,7 @@ def of_name_server() -> Iterator[Question]:
     yield "system-topics", 304, {}, b""
     for code in (311, 312, 313):
         yield f"unit-topics-{code}", code, {}, b""
+    yield "members", 901, {"clusterName": "DefaultCluster", "brokerName": "broker-a"}, b""
     yield "wipe-write", 205, {"brokerName": "broker-a"}, b""
     yield "add-write", 327, {"brokerName": "broker-a"}, b""
     yield "update-name-server", 318, {}, b"orderMessageEnable=false\n"
@@ -170,15 +171,16 @@ def of_broker(message_id: str, client_id: str) -> Iterator[Question]:
     yield "list-acls", 3010, {"subjectFilter": "", "resourceFilter": ""}, b""
     yield "delete-acl", 3008, {"subject": "User:ann", "policyType": "Custom", "resource": "Topic:orders"}, b""
     yield "delete-user", 3003, {"username": "ann"}, b""
+    yield "create-lite-parent", 17, {**_STATIC_HEADER, "topic": "parents", "attributes": "+message.type=LITE"}, b""
+    yield "create-lite-group", 200, {}, _text({"groupName": "lite-readers", "attributes": {"+lite.bind.topic": "parents"}})
     yield "lite-of-broker", 200074, {}, b""
     yield "lite-parent", 200075, {"topic": "parents"}, b""
     yield "lite-topic", 200076, {"parentTopic": "parents", "liteTopic": "child"}, b""
-    yield "lite-client", 200077, {"parentTopic": "parents", "group": GROUP, "clientId": client_id, "maxCount": "10"}, b""
+    yield "lite-client", 200077, {"parentTopic": "parents", "group": "lite-readers", "clientId": client_id, "maxCount": "10"}, b""
     yield "lite-group", 200078, {"group": "lite-readers", "liteTopic": "child", "topK": "3"}, b""
     yield "ha-status", 907, {}, b""
     yield "flush-offset", 908, {"masterFlushOffset": "0"}, b""
     yield "epochs", 1007, {}, b""
-    yield "members", 901, {"clusterName": "DefaultCluster", "brokerName": "broker-a"}, b""
     yield "delete-topic", 215, {"topic": "bills"}, b""
     yield "delete-group", 207, {"groupName": "writers", "cleanOffset": "true"}, b""
 

@@ -85,7 +85,7 @@ class GetBrokerLiteInfoResponseBody(Bean):
         cq_table_size: Queues open.
         offset_table_size: Offsets kept.
         event_map_size: Clients with something to get.
-        topic_meta: Parent topic → seconds or minutes that its lite topics live, as it is set.
+        topic_meta: Parent topic → minutes that its lite topics live, -1 for ever.
         group_meta: Parent topic → groups that consume it.
     """
 
@@ -102,7 +102,7 @@ class GetBrokerLiteInfoResponseBody(Bean):
 
 
 class GetParentTopicInfoResponseBody(Bean):
-    """A topic that has lite topics (200075); `ttl` in minutes, -1 for no end."""
+    """A topic that has lite topics (200075); `ttl` in minutes, -1 for ever."""
 
     topic: str | None = None
     ttl: int = 0

@@ -130,6 +130,24 @@ async def test_a_slave_that_was_away_catches_up_and_wakes_who_waits(tmp_path: Pa
         assert fields["suggestWhichBrokerId"] == "0"
 
 
+async def test_a_topic_that_is_deleted_and_made_anew_in_one_commit_is_new_on_the_slave() -> None:
+    async with LocalCluster(slaves=1) as cluster, rmq.Producer(cluster.name_servers, group="p") as producer:
+        await cluster.create_topic("orders", queues=2)
+        master, slave = cluster.broker("broker-a").state, cluster.broker("broker-a", 1).state
+        for number in range(10):
+            await producer.send(rmq.Message("orders", b"%d" % number))
+        master.offsets.commit("TOOLS_CONSUMER", "orders", 0, 4)
+        slave.offsets.commit("TOOLS_CONSUMER", "orders", 0, 4)
+        known = master.topics.require("orders")
+        master.topics.delete("orders")
+        master.offsets.drop(topic="orders")
+        master.topics.put(known)
+        master.store.append(PendingMessage("orders", 1, b"new", b""))
+        await eventually(lambda: master.store.bounds("orders", 1) == (0, 1))
+        await eventually(lambda: slave.offsets.query("TOOLS_CONSUMER", "orders", 0) == -1)
+        assert [slave.store.bounds("orders", queue_id) for queue_id in range(2)] == [(0, 0), (0, 1)]
+
+
 async def test_a_slave_that_is_far_behind_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_TURN", 0.0)
     monkeypatch.setattr(following, "_STEP", 4)

@@ -85,6 +85,8 @@ class Follower:
         self._running = False
         self._failed = False
         self._behind = True
+        self.dropped: set[str] = set()
+        """Topics that the master has let go of since the last look; some may be there again."""
         self._rests = asyncio.Event()
         state.store.on_copied = self._wake
         state.store.follows = True
@@ -130,6 +132,10 @@ class Follower:
             return _BUSY
         try:
             stop = time.thread_time() + _TURN
+            for topic in sorted(self.dropped):
+                own.forget(topic)
+                self._state.offsets.drop(topic=topic)
+                self.dropped.discard(topic)
             while copies := source.store.stored_from(own.next_physical_offset, _STEP):
                 own.take_over(copies)
                 if self._behind and time.thread_time() >= stop:
@@ -226,3 +232,8 @@ class Followers:
     def _listen(self) -> None:
         if self._store is not None and self._all:
             self._store.on_commit = self.tell
+            self._store.on_dropped = self._dropped
+
+    def _dropped(self, topics: set[str]) -> None:
+        for follower in self._all:
+            follower.dropped |= topics

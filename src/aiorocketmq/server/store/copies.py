@@ -10,6 +10,7 @@ from aiorocketmq.errors import ServiceNotAvailableError
 from aiorocketmq.server.store.keys import keys_of_record
 from aiorocketmq.server.store.queries import Queries
 from aiorocketmq.server.store.records import QueueLog, RecentMessages, StoredRecord
+from aiorocketmq.server.store.transactions import DROP_TOPIC
 
 MAX_COPIED = 4 * 1024 * 1024
 """Bytes of the messages that are taken over in one step, but for a first one that is larger."""
@@ -98,6 +99,25 @@ class Copies(Queries):
         if copies:
             self._next_physical = copies[-1].physical_offset + len(copies[-1].record)
             self.on_copied(copies)
+
+    def forget(self, topic: str) -> None:
+        """Let a topic's messages and queues go at once, as another store has. Not while a commit is under way on the store's thread.
+
+        Raises:
+            ServiceNotAvailableError: It cannot be written; nothing goes.
+        """
+        database = self._db
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            for statement in DROP_TOPIC:
+                database.execute(statement, (topic,))
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if database.in_transaction:
+                database.rollback()
+            raise ServiceNotAvailableError(f"the store could not let topic {topic} go: {error}", cause=error) from None
+        for name in [name for name in self._queues if name[0] == topic]:
+            del self._queues[name]
 
     def _begin_queue(self, database: sqlite3.Connection, name: tuple[str, int], first: Copied, count: int) -> QueueLog:
         known = self._queues.get(name)

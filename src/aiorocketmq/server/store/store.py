@@ -97,6 +97,8 @@ class Store(Copies, Writes):
         self.follows = False
         """Its messages are those of another store: none are stored but by `take_over()`, and no commit leaves the loop's thread, because
         whoever tells the other's callers has to find this one ready."""
+        self.on_dropped: Callable[[set[str]], None] = lambda topics: None
+        """Told of topics that have ended, before `on_commit`."""
         self.drops = 0
         """Topics dropped so far."""
         self.inject_error: str = ""
@@ -371,6 +373,7 @@ class Store(Copies, Writes):
             for name in [name for name in self._queues if name[0] in dropped]:
                 del self._queues[name]
             self.drops += 1
+            _call(self.on_dropped, dropped)
         self._queues.update(placed.made)
         self._next_queue_key += len(placed.made)
         arrived: dict[QueueLog, list[PendingMessage]] = {}

@@ -57,8 +57,7 @@ SCENARIOS = {
     "tls": ("M4",),
 }
 ONLY_IN_5 = {"auto_batch", "timer", "recall", "pop"}
-# Two Go clients of one process do not get a reply from each other on a real 5.5.0 either.
-NOT_IN_GO = ONLY_IN_5 | {"queries", "trace", "lite_pull", "lite_pull_assigned", "tls", "request_reply"}
+NOT_IN_GO = ONLY_IN_5 | {"queries", "trace", "lite_pull", "lite_pull_assigned", "tls"}
 
 
 def scenarios_of(client: str) -> list[str]:

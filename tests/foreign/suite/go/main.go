@@ -15,20 +15,21 @@ import (
 )
 
 var scenarios = map[string]func() error{
-	"plain":       plain,
-	"async":       async,
-	"oneway":      oneway,
-	"batch":       batch,
-	"large":       large,
-	"delay_level": delayLevel,
-	"transaction": transaction,
-	"push":        push,
-	"ordered":     ordered,
-	"broadcast":   broadcast,
-	"tags":        tags,
-	"sql92":       sql92,
-	"pull":        pull,
-	"acl":         acl,
+	"plain":         plain,
+	"async":         async,
+	"oneway":        oneway,
+	"batch":         batch,
+	"large":         large,
+	"delay_level":   delayLevel,
+	"transaction":   transaction,
+	"request_reply": requestReply,
+	"push":          push,
+	"ordered":       ordered,
+	"broadcast":     broadcast,
+	"tags":          tags,
+	"sql92":         sql92,
+	"pull":          pull,
+	"acl":           acl,
 }
 
 func main() {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	rocketmq "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
@@ -184,4 +185,43 @@ func transaction() error {
 		err = fmt.Errorf("asked for decided ones: %v", listener.asked)
 	}
 	return err
+}
+
+func requestReply() error {
+	replies, err := newProducer("request_reply_answers")
+	if err != nil {
+		return err
+	}
+	err = begin("request_reply", "request_reply", consumer.MessageSelector{},
+		func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+			for _, each := range messages {
+				body := []byte("re: " + string(each.Body))
+				answer, err := consumer.CreateReplyMessage(each, body)
+				if err != nil {
+					return consumer.ConsumeRetryLater, err
+				}
+				answer.Body = body // it is left out there, and brokers refuse messages without a body
+				if _, err := replies.SendSync(context.Background(), answer); err != nil {
+					return consumer.ConsumeRetryLater, err
+				}
+			}
+			return consumer.ConsumeSuccess, nil
+		})
+	if err != nil {
+		return err
+	}
+	made, err := newProducer("request_reply")
+	if err != nil {
+		return err
+	}
+	// A request is answered only when a heartbeat has told the broker who asks; this client does not see to that.
+	for end := time.Now().Add(patience); ; {
+		reply, err := made.Request(context.Background(), 2*time.Second, message("request_reply", "question"))
+		if err == nil && string(reply.Body) != "re: question" {
+			err = fmt.Errorf("reply %v", reply)
+		}
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }

@@ -188,9 +188,6 @@ final class Consuming {
         clients.endWith(consumer::shutdown);
         Collection<MessageQueue> queues = consumer.fetchMessageQueues(clients.topic("lite_pull_assigned"));
         consumer.assign(queues);
-        for (MessageQueue queue : queues) {
-            consumer.seekToBegin(queue);
-        }
         Clients.Inbox inbox = new Clients.Inbox();
         poll(consumer, inbox, 20);
         inbox.expect(Clients.numbered(20));

@@ -68,7 +68,7 @@ def test_topics_are_created_listed_and_described(shell: Shell, topic: str) -> No
     assert row["addresses"] == [f"0={shell.cluster.broker_address}"]
     assert [row["messages"] for row in shell.json("topic", "stats", topic)] == [0, 0]
     assert topic in shell.run("topic", "list")
-    shell.run("topic", "create", topic, "--queues", "4", code=1)
+    shell.run("topic", "create", topic, "--queues", "4", code=5)
     expected = {"topic": topic, "broker": shell.cluster.broker_name, "queues": 2, "permission": "r"}
     assert shell.json("topic", "update", topic, "--permission", "r") == [expected]
     assert shell.json("topic", "update", topic, "--queues", "3", "--permission", "rw") == [expected | {"queues": 3, "permission": "rw"}]
@@ -123,13 +123,13 @@ def test_produce_reads_lines(shell: Shell, topic: str) -> None:
 
 def test_failures_are_one_line_with_a_hint(shell: Shell) -> None:
     missing = shell.cluster.unique("missing")
-    shell.run("topic", "stats", missing, code=1)
+    shell.run("topic", "stats", missing, code=3)
     assert shell.errors.count("\n") == 1
     assert missing in shell.errors
     assert "create the topic" in shell.errors
     shell.run("topic", "create", "white space", code=2)
     assert "contains ' '" in shell.errors
-    shell.run("group", "lag", shell.cluster.unique("nobody"), code=1)
+    shell.run("group", "lag", shell.cluster.unique("nobody"), code=3)
     assert "has consumed" in shell.errors
 
 
@@ -264,3 +264,44 @@ def test_the_name_server_comes_from_the_environment(own_server: tuple[subprocess
         [*PROGRAM, "topic", "list", "-o", "json"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert {"topic": "made", "kind": "user"} in json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.feature("Q40", "Q41")
+def test_groups_and_topics_are_made_changed_and_deleted(shell: Shell, topic: str) -> None:
+    group, broker = shell.cluster.unique("cli_group"), shell.cluster.broker_name
+    assert shell.run("group", "create", group, "--dry-run") == "" and f"would create group {group}" in shell.errors
+    assert shell.json("group", "create", group) == [{"group": group, "broker": broker}]
+    shell.run("group", "create", group, code=5)
+    assert {"group": group} in shell.json("group", "list")
+    (row,) = shell.json("group", "update", group, "--retry-max-times", "3", "--no-consume")
+    assert (row["broker"], row["retry_max_times"], row["consume"]) == (broker, 3, False)
+    assert shell.json("group", "settings", group) == [row]
+    shell.run("group", "delete", group, code=2)
+    assert "--yes" in shell.errors, "nobody can be asked here"
+    assert shell.json("group", "delete", group, "--yes") == [{"group": group, "broker": broker}]
+    shell.run("group", "delete", group, "--yes", code=3)
+    shell.run("topic", "delete", topic, "--dry-run")
+    assert f"would delete topic {topic} with 0 messages in 2 queues" in shell.errors
+    assert shell.json("topic", "delete", topic, "-y") == [{"topic": topic, "broker": broker}]
+    shell.run("topic", "stats", topic, code=3)
+
+
+@pytest.mark.feature("Q44", "Q45")
+def test_brokers_and_name_servers_are_looked_at_and_changed(shell: Shell) -> None:
+    broker = shell.cluster.broker_name
+    assert broker in {row["broker"] for row in shell.json("cluster", "list")}
+    settings = {row["name"]: row["value"] for row in shell.json("broker", "config", "get", "--broker", broker)}
+    assert settings["brokerName"] == broker
+    permission = settings["brokerPermission"]
+    assert shell.json("broker", "config", "set", f"brokerPermission={permission}", "--broker", broker)[0]["broker"] == broker
+    shell.run("broker", "config", "set", "nonsense", "--broker", broker, code=2)
+    shell.run("broker", "drain", broker, "--dry-run")
+    assert shell.json("broker", "undrain", broker)[0]["topics"] >= 0
+    assert shell.json("namesrv", "config", "get")
+    key = shell.cluster.unique("key")
+    shell.run("namesrv", "kv", "get", "SPACE", key, code=3)
+    shell.run("namesrv", "kv", "put", "SPACE", key, "value")
+    assert shell.json("namesrv", "kv", "get", "SPACE", key) == [{"key": key, "value": "value"}]
+    assert {"key": key, "value": "value"} in shell.json("namesrv", "kv", "list", "SPACE")
+    shell.run("namesrv", "kv", "delete", "SPACE", key, "--yes")
+    assert key not in shell.run("namesrv", "kv", "list", "SPACE", "-o", "csv")

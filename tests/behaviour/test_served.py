@@ -172,7 +172,8 @@ async def test_age_of_what_a_group_has_to_consume_is_told(cluster: Cluster) -> N
         async def told() -> rmq.QueueTimeSpan | None:
             spans = await consumer.time_spans(topic)
             assert spans.keys() == {used, empty}
-            return spans[used] if spans[used].delay > 0 else None
+            # A broker that has not placed what was just sent counts from 1970.
+            return spans[used] if 0 < spans[used].delay < 86_400 else None
 
         span = await eventually(told, message="a delay")
         assert span is not None and span.first_stored_at is not None and span.last_stored_at is not None and span.consumed_at is not None

@@ -1,6 +1,6 @@
 """The command line `aiorocketmq` (short: `armq`); Java: `mqadmin` and the quick-start programs. Needs the extra `[cli]`.
 
-Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong (or the extra is missing), 130 interrupted by Ctrl-C.
+Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong (or the extra is missing), the others are in `exits.py`.
 Data goes to standard output, everything else to standard error.
 """
 

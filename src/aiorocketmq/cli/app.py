@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from cyclopts import App, CycloptsError
 
-from aiorocketmq.errors import ConfigError, InvalidMessageError, InvalidNameError, RocketMQError
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
+from aiorocketmq.cli.exits import Exit, exit_code
+from aiorocketmq.errors import RocketMQError
 
 _EXAMPLES = """\
 Examples:
@@ -24,7 +19,7 @@ Examples:
   aiorocketmq tail orders -n 127.0.0.1:9876
 
 The name servers come from --name-servers (-n), else from NAMESRV_ADDR.
-Exit codes: 0 it worked, 1 it failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+Exit codes: 0 it worked, 1 it failed, 2 wrong usage, 3 not found, 4 no connection, 5 refused, 6 done in part, 130 stopped by Ctrl-C."""
 
 
 def _version() -> str:
@@ -49,8 +44,11 @@ _COMMANDS = {
     "produce": ("aiorocketmq.cli.produce:produce", "Send messages."),
     "consume": ("aiorocketmq.cli.consume:consume", "Print messages as a member of a consumer group."),
     "tail": ("aiorocketmq.cli.tail:tail", "Follow a topic without a consumer group."),
-    "topic": ("aiorocketmq.cli.topic:app", "Look at topics and create them."),
-    "group": ("aiorocketmq.cli.group:app", "Look at consumer groups."),
+    "topic": ("aiorocketmq.cli.topic:app", "Look at topics, create, change and delete them."),
+    "group": ("aiorocketmq.cli.group:app", "Look at consumer groups, create, change and delete them."),
+    "cluster": ("aiorocketmq.cli.cluster:app", "Look at clusters."),
+    "broker": ("aiorocketmq.cli.broker:app", "Look at brokers, change their settings, take them out and in."),
+    "namesrv": ("aiorocketmq.cli.namesrv:app", "Look at name servers, change their settings and values."),
     "bench": ("aiorocketmq.cli.bench:app", "Measure this client beside others; needs a source checkout."),
 }
 for _name, (_place, _help) in _COMMANDS.items():
@@ -64,23 +62,21 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(f"{error}", EXIT_USAGE, "see aiorocketmq --help")
-    except (ConfigError, InvalidNameError, InvalidMessageError) as error:
-        return _fail(error.message, EXIT_USAGE, error.hint)
+        return _fail(f"{error}", Exit.USAGE, "see aiorocketmq --help")
     except RocketMQError as error:
-        return _fail(error.message, EXIT_FAILED, error.hint)
+        return _fail(error.message, exit_code(error), error.hint)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         _drop_output()  # the reader went away (`| head`)
-        return EXIT_FAILED
+        return Exit.FAILED
     except OSError as error:
         try:
             sys.stdout.flush()
         except OSError:
             _drop_output()
-        return _fail(str(error), EXIT_FAILED, "")
-    return result if isinstance(result, int) else EXIT_OK
+        return _fail(str(error), Exit.FAILED, "")
+    return result if isinstance(result, int) else Exit.OK
 
 
 def _drop_output() -> None:

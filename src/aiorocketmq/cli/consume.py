@@ -97,7 +97,7 @@ async def _consume(
     done = asyncio.Event()
     never = asyncio.Event()
 
-    with progress("received", count, wanted=cluster.output == "json" and count is not None) as bar:
+    with progress("received", count, wanted=cluster.output != "table" and count is not None) as bar:
 
         @consumer.listen(topic, expression)
         async def show(message: ReceivedMessage) -> None:

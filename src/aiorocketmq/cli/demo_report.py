@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiorocketmq.cli.options import OutputForm
-from aiorocketmq.cli.output import console, json_line
+from aiorocketmq.cli.render import Form, console, json_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def latencies(seconds: Sequence[float]) -> str:
 class Teller:
     """Prints the demo as it goes; in JSON form only the verdicts, at the end."""
 
-    def __init__(self, form: OutputForm) -> None:
+    def __init__(self, form: Form) -> None:
         self._form = form
         self._console: Any = console() if form == "table" else None
 

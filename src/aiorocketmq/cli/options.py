@@ -10,12 +10,13 @@ import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
+from aiorocketmq.cli.render import Form
 from aiorocketmq.config import TLS, ClientConfig, CredentialsFile
-from aiorocketmq.errors import NoNameServerError
+from aiorocketmq.errors import ConfigError, NoNameServerError
 from aiorocketmq.remoting.event_loop import new_event_loop
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OutputForm = Literal["table", "json"]
-Output = Annotated[OutputForm, Parameter(name=["--output", "-o"])]
+Output = Annotated[Form, Parameter(name=["--output", "-o"])]
 Verbose = Annotated[int, Parameter(name=["--verbose", "-v"], count=True)]
 
 
@@ -34,7 +34,7 @@ class Common:
     """What every command takes."""
 
     output: Output = "table"
-    """Form of the data on standard output; json needs no terminal and is stable."""
+    """Form of the data on standard output: table is for people, plain for cut and awk, the others are stable."""
 
     verbose: Verbose = 0
     """Show what the client does: -v states, -vv every detail."""
@@ -65,6 +65,12 @@ class Cluster(Common):
 
     timeout: float = 5.0
     """Seconds that one request may take."""
+
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+    """Tell what would be changed, and change nothing; commands that only look take no notice."""
+
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative=())] = False
+    """Do not ask before something is destroyed."""
 
     def config(self) -> ClientConfig:
         """The client's configuration from these options, the variables `ROCKETMQ_*` and `NAMESRV_ADDR`.
@@ -128,3 +134,18 @@ async def until_terminated(work: Coroutine[Any, Any, T]) -> T | None:
     finally:
         with contextlib.suppress(NotImplementedError):
             loop.remove_signal_handler(signal.SIGTERM)
+
+
+def pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    """Arguments of the form NAME=VALUE.
+
+    Raises:
+        ConfigError: There is none, or one is not of that form.
+    """
+    found = [text.partition("=") for text in settings]
+    for text, (name, equals, _) in zip(settings, found, strict=True):
+        if not (name and equals):
+            raise ConfigError(f"setting {text!r} is not NAME=VALUE", hint="for example flushDiskType=ASYNC_FLUSH")
+    if not found:
+        raise ConfigError("no setting is given", hint="name some as NAME=VALUE")
+    return {name: value for name, _, value in found}

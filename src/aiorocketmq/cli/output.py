@@ -1,81 +1,15 @@
-"""How commands show data: JSON lines for programs, tables for people. rich is loaded for tables only."""
+"""How commands show messages, remarks and progress; rows of data are in `render`. rich is loaded when it is needed."""
 
 from __future__ import annotations
 
-import json
+import base64
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from typing import Any, Protocol
 
-from aiorocketmq.cli.options import OutputForm
+from aiorocketmq.cli.render import Form, console, json_line, printable, write
 from aiorocketmq.errors import ProtocolError
 from aiorocketmq.model.received import ReceivedMessage
-
-_PIPE_WIDTH = 240
-"""Columns of a table that does not go to a terminal: wide enough that nothing is cut."""
-
-
-def json_line(value: Mapping[str, Any]) -> None:
-    """Write one JSON object on one line, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
-    sys.stdout.flush()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return body_text(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def show(form: OutputForm, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Show rows as one table, or as one JSON array whose objects hold every field, the columns of the table and the others.
-
-    Args:
-        form: Table or JSON.
-        rows: The data; every row has every column.
-        columns: Fields that the table shows, in order.
-        title: Heading of the table; not part of the JSON form.
-    """
-    if form == "json":
-        sys.stdout.write(json.dumps(list(rows), ensure_ascii=False, indent=2, default=_plain) + "\n")
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold")
-    for column in columns:
-        numbers = all(isinstance(row[column], int | float) for row in rows)
-        table.add_column(column.replace("_", " "), justify="right" if rows and numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row[column])) for column in columns))
-    console().print(table)
-
-
-def console(*, stderr: bool = False) -> Any:
-    """A rich console; without a terminal it is plain and wide."""
-    from rich.console import Console
-
-    made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal:
-        made = Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
-    return made
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
 
 
 def note(text: str) -> None:
@@ -86,6 +20,21 @@ def note(text: str) -> None:
 def body_text(body: bytes) -> str:
     """A body as text: UTF-8 where it is, else its bytes as backslash escapes."""
     return body.decode("utf-8", "backslashreplace")
+
+
+def body_fields(message: ReceivedMessage) -> dict[str, Any]:
+    """The body of a message for programs: `body`, and in `body_encoding` how it is written.
+
+    "text" for UTF-8, "base64" for all else; None for a body that cannot be read, with `body_error`.
+    """
+    try:
+        body = message.body
+    except ProtocolError as error:
+        return {"body": None, "body_encoding": None, "body_error": error.message}
+    try:
+        return {"body": body.decode("utf-8"), "body_encoding": "text"}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode("ascii"), "body_encoding": "base64"}
 
 
 def shown_body(message: ReceivedMessage) -> str:
@@ -111,13 +60,13 @@ def message_record(message: ReceivedMessage) -> dict[str, Any]:
         "born_at": message.born_at,
         "stored_at": message.stored_at,
         "reconsume_times": message.reconsume_times,
-        "body": shown_body(message),
+        **body_fields(message),
     }
 
 
-def print_message(form: OutputForm, message: ReceivedMessage) -> None:
-    """Write one received message: a JSON line, or one line of time, queue, offset, tag, keys and body."""
-    if form == "json":
+def print_message(form: Form, message: ReceivedMessage) -> None:
+    """Write one received message: one line of time, queue, offset, tag, keys and body for people, a JSON line in every other form."""
+    if form != "table":
         json_line(message_record(message))
         return
     when = message.stored_at.astimezone().strftime("%H:%M:%S.%f")[:-3] if message.stored_at else "-"
@@ -128,7 +77,8 @@ def print_message(form: OutputForm, message: ReceivedMessage) -> None:
         words.append(f"keys={','.join(message.keys)}")
     if message.reconsume_times:
         words.append(f"try={message.reconsume_times + 1}")
-    sys.stdout.write(" ".join(words) + f"  {shown_body(message)}\n")
+    text = " ".join(words) + f"  {shown_body(message)}"
+    write((printable(text) if sys.stdout.isatty() else text) + "\n")
     sys.stdout.flush()
 
 
@@ -176,8 +126,3 @@ def progress(what: str, total: int | None, *, wanted: bool = True) -> AbstractCo
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(stderr=True), transient=True
     )
     return _Bar(bar, bar.add_task(what, total=total))
-
-
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The fields of the first row, for tables that show everything."""
-    return next((list(row) for row in rows), [])

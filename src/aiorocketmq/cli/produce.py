@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from aiorocketmq.cli.options import Cluster, run_async
-from aiorocketmq.cli.output import Progress, json_line, note, progress
+from aiorocketmq.cli.output import Progress, note, progress
+from aiorocketmq.cli.render import json_line
 from aiorocketmq.cli.stdin import lines
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.message import Message
@@ -139,7 +140,7 @@ async def _produce(topic: str, body: str | None, count: int, group: str, fields:
         last = await pending.popleft()
         sent += 1
         bar.advance()
-        if cluster.output == "json":
+        if cluster.output != "table":
             json_line(result_record(last))
 
     interactive = body is None and sys.stdin.isatty()

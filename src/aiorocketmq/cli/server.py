@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from aiorocketmq.cli.options import Common, run_async, until_terminated
-from aiorocketmq.cli.output import json_line, note
+from aiorocketmq.cli.output import note
+from aiorocketmq.cli.render import json_line
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.server import LocalCluster, ServerTLS
 from aiorocketmq.server.broker.broker import Broker
@@ -108,7 +109,7 @@ async def _serve(cluster: LocalCluster, topics: list[str], common: Common, data_
     async with cluster:
         for name in topics:
             await cluster.create_topic(name, exist_ok=True)
-        if common.output == "json":
+        if common.output != "table":
             addresses = {_title(broker): broker.address for broker in cluster.brokers}
             json_line({"name_servers": cluster.name_servers, "brokers": addresses, "data_dir": str(data_dir) if data_dir else None})
         else:

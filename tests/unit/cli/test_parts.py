@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aiorocketmq.cli import output
+from aiorocketmq.cli import main, output
 from aiorocketmq.cli.demo_report import Check, Teller, latencies, shorten
 from aiorocketmq.cli.options import Cluster, run_async
 from aiorocketmq.cli.produce import Fields
+from aiorocketmq.cli.render import Form, Rows, render
 from aiorocketmq.cli.stdin import lines
 from aiorocketmq.cli.tail import Start
-from aiorocketmq.cli.topic import kind_of, list_topics
+from aiorocketmq.cli.topic import kind_of
 from aiorocketmq.config import TLS
 from aiorocketmq.errors import ConfigError, RouteError
 from aiorocketmq.protocol.message_codec import decode_messages
@@ -105,17 +106,17 @@ def test_topics_are_told_apart_by_name() -> None:
 def test_topics_of_brokers_are_not_listed_among_the_user_s(capsys: pytest.CaptureFixture[str]) -> None:
     with LocalCluster(cluster_name="Mine", brokers=2) as cluster:
         cluster.create_topic("orders")
-        options = Cluster(output="json", name_servers=cluster.name_servers)
-        list_topics(cluster=options)
+        words = ["topic", "list", "-o", "json", "-n", cluster.name_servers]
+        assert main(words) == 0
         assert json.loads(capsys.readouterr().out) == [{"topic": "orders", "kind": "user"}]
-        list_topics(all_kinds=True, cluster=options)
+        assert main([*words, "--all"]) == 0
         kinds = {row["topic"]: row["kind"] for row in json.loads(capsys.readouterr().out)}
     assert {kinds[name] for name in ("Mine", "broker-a", "broker-b", "Mine_REPLY_TOPIC", "TBW102")} == {"system"}
 
 
 def test_a_table_shows_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"name": "[bold]x" * 12, "count": 1234, "at": None, "many": ["a", "b"]}]
-    output.show("table", rows, ["name", "count", "at", "many"], title="heading")
+    render("table", Rows(rows, ["name", "count", "at", "many"], "heading"))
     text = capsys.readouterr().out
     assert "[bold]x" * 12 in text, "markup in data must be shown as it is"
     assert "heading" in text
@@ -131,7 +132,7 @@ def test_times_are_shown_as_the_clock_on_the_wall_tells_them(capsys: pytest.Capt
         for zone, row, line in (("UTC", "2026-01-31 20:15:30.123", "20:15:30.123"), ("XYZ-9", "2026-02-01 05:15:30.123", "05:15:30.123")):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            output.show("table", [{"at": at}], ["at"])
+            render("table", Rows([{"at": at}]))
             assert row in capsys.readouterr().out
             output.print_message("table", message)
             assert capsys.readouterr().out.startswith(f"{line} orders:b:0@7")
@@ -185,7 +186,7 @@ def test_the_demo_tells_what_went_wrong(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_a_message_is_in_the_pipe_as_soon_as_it_is_printed(form: output.OutputForm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_in_the_pipe_as_soon_as_it_is_printed(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(pipe), encoding="utf-8"))  # type: ignore[type-var]
     stored = record("orders", 7, b"hello")

@@ -235,3 +235,49 @@ async def test_tools_see_the_member(cluster: Cluster) -> None:
         connections = await admin.groups.clients(group)
         assert [each.client_id for each in connections.clients] == [consumer.client_id]
     await eventually(lambda: consumer.state is rmq.ServiceState.SHUTDOWN_ALREADY)
+
+
+@pytest.mark.feature("H13")
+async def test_a_stop_leaves_nothing_invisible_that_was_on_its_way(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "onway"), cluster.unique("g")
+    if await lacks_pop(cluster, topic, group):
+        return
+    done, bodies = Counter[bytes](), numbered(1500)
+    async with cluster.producer() as producer:
+        await send(producer, topic, bodies)
+    first = popper(cluster, group, topic, instance_name=f"{group}-a")
+    await first.start()
+
+    async def work() -> None:
+        while first.state is rmq.ServiceState.RUNNING:
+            messages = await first.receive()
+            if messages:
+                await first.ack(messages)
+                done.update(message.body for message in messages)
+
+    workers = [asyncio.create_task(work()) for _ in range(8)]
+    await eventually(lambda: len(done) >= 200, DELIVERY, interval=0)
+    await first.stop()
+    await asyncio.gather(*workers)
+    async with popper(cluster, group, topic, instance_name=f"{group}-b") as second:
+        async with asyncio.timeout(DELIVERY):  # shorter than the invisible time
+            while len(done) < len(bodies):
+                messages = await second.receive(wait=2.0)
+                await second.ack(messages)
+                done.update(message.body for message in messages)
+    assert done == Counter(bodies), "nothing twice"
+
+
+async def test_a_filter_that_changes_counts_at_once_for_who_waits(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "refilter", 1), cluster.unique("g")
+    if await lacks_pop(cluster, topic, group):
+        return
+    async with cluster.producer() as producer, popper(cluster, group) as consumer:
+        await consumer.subscribe(topic, "a")
+        waiting = asyncio.create_task(consumer.receive(wait=30.0))
+        await asyncio.sleep(0.5)
+        await consumer.subscribe(topic, "b")
+        began = asyncio.get_running_loop().time()
+        await producer.send(rmq.Message(topic, b"wanted", tag="b"))
+        assert [message.body for message in await waiting] == [b"wanted"]
+        assert asyncio.get_running_loop().time() - began < 8.0, "not only with the next question"

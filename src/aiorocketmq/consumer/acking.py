@@ -7,8 +7,10 @@ whose time is over without a word and give them to others all the same, so it is
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.errors import BrokerError, ConfigError, ReceiptError, RocketMQError, UnsupportedRequestError, fresh
@@ -30,15 +32,23 @@ MAX_TOGETHER: Final = 1024
 _Waiting = list[tuple[str, Receipt, "asyncio.Future[None]"]]
 
 
+def _even() -> Callable[[], float]:
+    """A clock of milliseconds since the epoch that nobody sets: it goes on evenly from the time that the wall clock has now."""
+    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
+    behind = time.time() - elapsed()
+    return lambda: (elapsed() + behind) * 1000
+
+
 class Clocks:
     """How the clocks of brokers differ from ours, learnt from the messages that they give.
 
     Args:
-        now_ms: Milliseconds since the epoch.
+        now_ms: Milliseconds since the epoch; None for a clock that is not set while it is looked at: messages that are held then would
+            seem to be over, or not to be.
     """
 
-    def __init__(self, now_ms: Callable[[], float] = lambda: time.time() * 1000) -> None:
-        self._now_ms = now_ms
+    def __init__(self, now_ms: Callable[[], float] | None = None) -> None:
+        self._now_ms = now_ms or _even()
         self._ahead: dict[str, float] = {}
 
     def learn(self, broker_name: str, pop_time: int) -> None:
@@ -67,6 +77,7 @@ class Acker:
         self._group = group
         self._waiting: dict[str, _Waiting] = {}
         self._one_by_one: set[str] = set()
+        self._sending: set[asyncio.Task[None]] = set()
 
     def receipt(self, message: object) -> Receipt:
         """The receipt of a message that may be acknowledged now.
@@ -142,9 +153,20 @@ class Acker:
         for start in range(0, len(lane), MAX_TOGETHER):
             part = lane[start : start + MAX_TOGETHER]
             try:
-                self._scheduler.spawn(f"ack to {broker_name}", self._send(broker_name, part), log_errors=False)
+                task = self._scheduler.spawn(f"ack to {broker_name}", self._send(broker_name, part), log_errors=False)
             except RocketMQError as error:  # the consumer has stopped
                 _end(part, error)
+            else:
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+
+    async def settle(self) -> None:
+        """Wait for what is being acknowledged, as long as there is something."""
+        while self._waiting or self._sending:
+            if self._waiting:
+                await asyncio.sleep(0)  # it leaves with the next step of the loop
+            else:
+                await asyncio.wait(list(self._sending))
 
     async def _send(self, broker_name: str, part: _Waiting) -> None:
         try:

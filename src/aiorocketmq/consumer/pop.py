@@ -179,7 +179,8 @@ class PopConsumer(Watched):
     async def stop(self) -> None:
         """Leave the group. Idempotent.
 
-        A `receive()` that waits gives nothing then. What was received and is not acknowledged comes again when its time is over.
+        A `receive()` that waits gives nothing then; what is on its way to it is given back. What is being acknowledged is waited for, up
+        to a second. What was received and is not acknowledged comes again when its time is over.
 
         Raises:
             ClientStateError: The consumer was started on another event loop.

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiorocketmq.client.pop_api import PopApi
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from aiorocketmq.consumer.settings import PopSettings
     from aiorocketmq.consumer.subscriptions import Subscriptions
 
+SETTLE_TIME: Final = 1.0
+"""Seconds for which a stop waits for what is on its way: answers that bring messages, and acknowledgements."""
 GIVE_BACK_TIME: Final = 1.0
 """Seconds in which a stop gives back what was taken and given to nobody."""
 BEGIN_AGAIN: Final = 1.0
@@ -131,6 +134,10 @@ class PopMember:
         """Give back what was given to nobody, leave the group. Never raises for a broker that is gone."""
         self.close()
         if not self.scheduler.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_TIME):
+                    await self.popping.settle()
+                    await self.acker.settle()
             await self._give_back(self.popping.take_left())
         if self._registered:
             await self.instance.unregister_consumer(self)

@@ -110,12 +110,14 @@ class Popping:
         self._turn = 0
         self._left: deque[ReceivedMessage] = deque()
         self._waiters: dict[asyncio.Future[None], None] = {}
+        self._asking: set[asyncio.Task[list[ReceivedMessage]]] = set()
+        self._takers = 0
 
     # --- where from -----------------------------------------------------------------------------------------------------------------
 
     def follow(self, wanted: dict[tuple[str, str], SubscriptionData]) -> None:
         """These are the topics and brokers now; filters may have changed."""
-        known = self._sources
+        known, changed = self._sources, False
         self._sources = {}
         for key, subscription in wanted.items():
             source = known.get(key)
@@ -123,8 +125,12 @@ class Popping:
                 source = Source(subscription, key[1])
             elif source.subscription is not subscription:
                 source.subscription, source.idle = subscription, False
+                if source.watch is not None:  # for what the old filter wants
+                    source.watch.cancel()
+                    source.watch = None
+                changed = True
             self._sources[key] = source
-        if self._sources.keys() != known.keys():
+        if changed or self._sources.keys() != known.keys():
             self.wake()
 
     def look_again(self) -> None:
@@ -141,7 +147,7 @@ class Popping:
                 future.set_result(None)
 
     def _wake_one(self) -> None:
-        """There is something for one of those who wait; when it was more than he wanted, he wakes the next one."""
+        """There is something for one of those who wait; he wakes the next one when he leaves, whatever he has got."""
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)
@@ -155,6 +161,13 @@ class Popping:
     def end(self) -> None:
         """The consumer has stopped."""
         self._sources.clear()
+
+    async def settle(self) -> None:
+        """After `close()`: wait for the answers that are on their way; what they bring is left."""
+        while self._asking:
+            await asyncio.wait(list(self._asking))
+        while self._takers:  # noqa: ASYNC110 - they have nothing to wait for any more
+            await asyncio.sleep(0)
 
     def take_left(self) -> list[ReceivedMessage]:
         """What was taken and given to nobody."""
@@ -170,6 +183,19 @@ class Popping:
         Raises:
             RocketMQError: No broker could be asked until the end of the time: the last failure.
         """
+        self._takers += 1
+        try:
+            messages = await self._take(limit, wait, invisible)
+        finally:
+            self._takers -= 1
+            # There may be more than he has taken; and if he was to look for it, or to ask the broker to tell, somebody else has to.
+            self._wake_one()
+        if not self.closed:
+            return messages
+        self._left.extend(messages)  # he could not acknowledge them any more
+        return []
+
+    async def _take(self, limit: int, wait: float, invisible: float) -> list[ReceivedMessage]:
         clock = asyncio.get_running_loop().time
         began = clock()
         deadline = began + wait
@@ -181,7 +207,7 @@ class Popping:
             left, failure = deadline - clock(), self._failure(began)
             if failure is not None and (left <= 0 or not failure.retriable) and not self.closed:
                 raise fresh(failure)
-            if left <= 0:
+            if left <= 0 or self.closed:
                 break
             await self._arrival(left)
         return []
@@ -210,6 +236,8 @@ class Popping:
         sources = list(self._sources.values())
         clock = asyncio.get_running_loop().time
         for step in range(len(sources)):
+            if self.closed:
+                break
             source = sources[(self._turn + step) % len(sources)]
             if not everything and (source.idle or clock() < source.ask_at):
                 continue
@@ -226,7 +254,6 @@ class Popping:
                 continue
             if messages:
                 self._turn = (self._turn + step + 1) % len(sources)
-                self._wake_one()
                 return messages
         return []
 
@@ -238,6 +265,8 @@ class Popping:
         """Messages of one source. Whoever is cancelled meanwhile leaves them to the next one."""
         work = self._exchange(source, min(limit, MAX_POP), invisible)
         task = self._scheduler.spawn(f"pop from {source.broker_name}", work, log_errors=False)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
         try:
             return await self._scheduler.join(task)
         except asyncio.CancelledError:
@@ -302,10 +331,6 @@ class Popping:
         self._waiters[woken] = None
         try:
             await asyncio.wait([woken], timeout=max(until - now, 0.0))
-        except asyncio.CancelledError:
-            if woken.done():
-                self._wake_one()
-            raise
         finally:
             self._waiters.pop(woken, None)
             woken.cancel()
@@ -327,6 +352,7 @@ class Popping:
             elif answer.polling_full:
                 source.fruitless(asyncio.get_running_loop().time())
         finally:
-            source.watch = None
+            if source.watch is asyncio.current_task():
+                source.watch = None
         source.idle = False
         self._wake_one()

@@ -170,6 +170,8 @@ class PushPops:
             self.log.worked(key, "group %s pops %s again", settings.group, queue)
             if messages:
                 self._submit(loop, messages)
+        if messages := loop.popping.take_left():
+            self._submit(loop, messages)
 
     def _paused(self, topic: str) -> bool:
         return self._member.pulls.suspended or topic in self._member.subscriptions_table.paused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,3 +176,25 @@ async def test_offsets_far_apart_are_not_joined() -> None:
     near, far = popped(1), popped(1, first=200_000)
     await case.acker.ack([*near, *far, *near])
     assert case.api.calls == [("b", [10, 10]), ("one", 200_000)]
+
+
+@pytest.mark.feature("H2")
+async def test_a_stop_waits_for_what_was_acknowledged_before_it() -> None:
+    case = Case()
+    acks = [asyncio.create_task(case.acker.ack(popped(2, broker=broker))) for broker in "bc"]
+    await asyncio.sleep(0)
+    assert not case.api.calls
+    await case.acker.settle()
+    await case.scheduler.stop()
+    await asyncio.gather(*acks)
+    assert case.api.calls == [("b", [10, 11]), ("c", [10, 11])]
+
+
+@pytest.mark.feature("H12")
+def test_a_wall_clock_that_is_set_ends_no_invisible_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks()
+    clocks.learn("b", NOW)
+    wall = time.time
+    for step in (3600.0, -3600.0):
+        monkeypatch.setattr(time, "time", lambda step=step: wall() + step)
+        assert 0 <= clocks.now("b") - NOW < 60_000

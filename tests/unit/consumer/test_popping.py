@@ -230,3 +230,97 @@ async def test_a_topic_that_comes_later_is_asked_at_once() -> None:
     case.popping.follow({("orders", broker): build_subscription("orders", "*", 1) for broker in "bc"})
     assert await waiting == [b"0"]
     await case.end()
+
+
+@pytest.mark.feature("H13")
+@virtual_time
+async def test_what_a_cancelled_caller_leaves_is_for_all_who_wait() -> None:
+    case = Case()
+    case.api.took = 5.0
+    case.api.put("b", 2)
+    first = asyncio.create_task(case.take())
+    await asyncio.sleep(1)
+    case.api.took = 0.001
+    stored, case.api.stored["b"] = case.api.stored["b"], deque()
+    waiting = [asyncio.create_task(case.take(1)) for _ in range(2)]
+    await asyncio.sleep(1)
+    case.api.stored["b"] = stored
+    first.cancel()
+    assert sorted(await asyncio.gather(*waiting)) == [[b"0"], [b"1"]]
+    assert asyncio.get_running_loop().time() < 6
+    await case.end()
+
+
+@pytest.mark.feature("H5")
+@virtual_time
+async def test_a_woken_caller_who_is_cancelled_while_he_asks_leaves_somebody_who_looks() -> None:
+    case = Case()
+    first, second = asyncio.create_task(case.take()), asyncio.create_task(case.take())
+    await asyncio.sleep(1)
+    case.api.took = 0.5
+    case.api.told["b"].set()  # what was there, another member has taken
+    await asyncio.sleep(0.2)
+    first.cancel()
+    await asyncio.sleep(2)
+    case.api.put("b", 1)
+    assert await second == [b"0"]
+    assert asyncio.get_running_loop().time() < 5, "not only when its time was over"
+    await case.end()
+
+
+@pytest.mark.feature("H5")
+@virtual_time
+async def test_a_caller_whose_time_is_over_leaves_somebody_who_looks() -> None:
+    case = Case()
+    first, second = asyncio.create_task(case.take(wait=1.4)), asyncio.create_task(case.take())
+    await asyncio.sleep(1)
+    case.api.took = 0.5
+    case.api.told["b"].set()
+    assert await first == []
+    await asyncio.sleep(2)
+    case.api.put("b", 1)
+    assert await second == [b"0"]
+    assert asyncio.get_running_loop().time() < 5, "not only when its time was over"
+    await case.end()
+
+
+@virtual_time
+async def test_who_waits_waits_for_the_new_filter_when_it_changes() -> None:
+    case = Case(expression="a")
+    waiting = asyncio.create_task(case.take())
+    await asyncio.sleep(1)
+    case.popping.follow({("orders", "b"): build_subscription("orders", "*", 2)})
+    await asyncio.sleep(1)
+    assert case.api.questions == ["b", "b"], "the broker holds the question with the old one"
+    assert len(case.api.pops) == 2
+    case.api.put("b", 1)
+    assert await waiting == [b"0"]
+    await case.end()
+
+
+@pytest.mark.feature("H13")
+@virtual_time
+async def test_what_comes_after_the_end_has_begun_is_left_to_be_given_back() -> None:
+    case = Case("b", "c")
+    case.api.took = 0.5
+    case.api.put("b", 3)
+    waiting = [asyncio.create_task(case.take()) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    waiting[1].cancel()
+    case.popping.close()
+    await case.popping.settle()
+    assert [message.body for message in case.popping.take_left()] == [b"0", b"1", b"2"]
+    assert await waiting[0] == [] and {name for name, _ in case.api.pops} == {"b"}, "nothing is asked for any more"
+    await case.end()
+
+
+@virtual_time
+async def test_a_stop_ends_the_wait_of_who_asks_just_then() -> None:
+    case = Case()
+    case.api.took = 0.5
+    waiting = asyncio.create_task(case.take())
+    await asyncio.sleep(0.1)
+    case.popping.close()
+    assert await waiting == []
+    assert asyncio.get_running_loop().time() < 1
+    await case.end()

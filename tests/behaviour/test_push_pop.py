@@ -136,3 +136,24 @@ async def test_a_stop_gives_back_and_what_fails_too_often_is_a_dead_letter(clust
             (dead,) = await stored(cluster, f"%DLQ%{group}", 1, timeout=DELIVERY)
             assert dead.body == b"3" and dead.origin_topic == topic
     assert sorted(begun.bodies + inbox.bodies) == numbered(5), "each was consumed once"
+
+
+@pytest.mark.feature("F48", "H1")
+async def test_what_waits_for_a_limited_rate_loses_no_try(cluster: Cluster) -> None:
+    topic, group = await new_topic(cluster, "paced", 1), cluster.unique("g")
+    if await lacks_pop(cluster, topic, group):
+        return
+    inbox = Inbox()
+    consumer = pusher(cluster, group, pop_invisible_time=5.0, rate_limit=10.0)
+
+    @consumer.listen(topic)
+    async def handle(message: rmq.ReceivedMessage) -> None:
+        inbox.take(message)
+
+    async with cluster.producer() as producer:
+        await switch(cluster, topic, group, MessageRequestMode.POP)
+        await send(producer, topic, numbered(90))
+        async with consumer:
+            await inbox.has(90)
+    assert inbox.counts == Counter(numbered(90))
+    assert {message.reconsume_times for message in inbox.messages} == {0}, "each was given to the listener when it came first"

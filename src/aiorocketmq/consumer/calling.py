@@ -146,6 +146,10 @@ class Caller:
         """Whether there is a limit on the rate of a topic's calls."""
         return self.throttle is not None and self.throttle.limits(topic)
 
+    def rate(self, topic: str | None) -> float | None:
+        """The limit of a topic, or of all of them together, in messages a second; None where there is none."""
+        return self.throttle.rate(topic) if self.throttle is not None else None
+
     # --- calls --------------------------------------------------------------------------------------------------------------------
 
     async def _work(self, pool: TaskPool[Work], slot: Slot[Work]) -> None:

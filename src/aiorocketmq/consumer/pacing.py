@@ -87,6 +87,11 @@ class Throttle(Generic[W]):
             self._by_topic.pop(topic, None)
         self._let_go()
 
+    def rate(self, topic: str | None) -> float | None:
+        """Messages a second of a topic, or of all of them together; None without a limit."""
+        pace = self._overall if topic is None else self._by_topic.get(topic)
+        return pace.rate if pace is not None else None
+
     def limits(self, topic: str) -> bool:
         """Whether calls of a topic wait here."""
         return self._overall is not None or topic in self._by_topic or topic in self._rows

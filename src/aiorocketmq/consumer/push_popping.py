@@ -43,6 +43,8 @@ WAIT: Final = 30.0
 """Seconds for which one look for messages lasts."""
 PAUSED_LOOK: Final = 0.2
 """Seconds between two looks whether a pause is over, and whether queues that were pulled are let go of."""
+PACED_SHARE: Final = 0.5
+"""Share of the invisible time within which messages that come are let through where a rate is limited."""
 END_EARLIER: Final = 0.05
 """Seconds by which the messages of a pop end before their time is over."""
 GIVE_BACK_TIME: Final = 1.0
@@ -160,6 +162,10 @@ class PushPops:
                 loop.room.clear()
                 await loop.room.wait()
                 continue
+            room = min(room, self._let_through(queue.topic))
+            if room <= 0:
+                await asyncio.sleep(PAUSED_LOOK)
+                continue
             loop.popping.follow({(queue.topic, queue.broker_name): subscription})
             try:
                 messages = await loop.popping.take(min(settings.pop_batch_nums, room), WAIT, settings.pop_invisible_time)
@@ -172,6 +178,16 @@ class PushPops:
                 self._submit(loop, messages)
         if messages := loop.popping.take_left():
             self._submit(loop, messages)
+
+    def _let_through(self, topic: str) -> int:
+        """How many messages of a topic may come: what waits for a limited rate until its time is over has lost a try for nothing."""
+        room = self._settings.pop_threshold_for_queue
+        for limited in (None, topic):
+            rate = self._member.service.caller.rate(limited)
+            if rate is not None:
+                held = sum(loop.unacknowledged for queue, loop in self._loops.items() if limited in (None, queue.topic))
+                room = min(room, max(int(rate * self._settings.pop_invisible_time * PACED_SHARE), 1) - held)
+        return room
 
     def _paused(self, topic: str) -> bool:
         return self._member.pulls.suspended or topic in self._member.subscriptions_table.paused

@@ -222,7 +222,6 @@ def test_ctrl_c_ends_produce_while_standard_input_is_silent(own_server: tuple[su
         stream.close()
 
 
-@pytest.mark.xfail(strict=True, reason="produce tells results only when 256 messages are on their way, or at the end of its input")
 def test_produce_tells_the_result_of_one_line_while_standard_input_stays_open(own_server: tuple[subprocess.Popen[str], str]) -> None:
     words = [*PROGRAM, "produce", "made", "-o", "json", "-n", own_server[1]]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -237,11 +236,8 @@ def test_produce_tells_the_result_of_one_line_while_standard_input_stays_open(ow
             process.kill()
 
 
-CONSUME_GOES_ON = pytest.mark.xfail(strict=True, reason="consume goes on without a reader, and consumes what nobody sees")
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
-@pytest.mark.parametrize("command", ["tail", pytest.param("consume", marks=CONSUME_GOES_ON)])
+@pytest.mark.parametrize("command", ["tail", "consume"])
 def test_a_reader_that_goes_away_ends_the_command_quietly(own_server: tuple[subprocess.Popen[str], str], command: str) -> None:
     address = own_server[1]
     assert main(["produce", "made", "--body", "x" * 2000, "--count", "300", "-n", address]) == 0
@@ -305,3 +301,57 @@ def test_brokers_and_name_servers_are_looked_at_and_changed(shell: Shell) -> Non
     assert {"key": key, "value": "value"} in shell.json("namesrv", "kv", "list", "SPACE")
     shell.run("namesrv", "kv", "delete", "SPACE", key, "--yes")
     assert key not in shell.run("namesrv", "kv", "list", "SPACE", "-o", "csv")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for child processes")
+def test_sigterm_ends_produce_after_what_was_on_its_way(own_server: tuple[subprocess.Popen[str], str]) -> None:
+    words = [*PROGRAM, "produce", "made", "-o", "json", "-n", own_server[1]]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write("a line\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["status"] == "SEND_OK"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr.read() == ""
+
+
+def test_produce_tells_an_error_while_standard_input_stays_open() -> None:
+    words = [*PROGRAM, "produce", "made", "--timeout", "1", "-n", "127.0.0.1:1"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write("a line\nanother\n")
+        process.stdin.flush()
+        assert process.wait(timeout=30) == 4
+        (line,) = process.stderr.read().splitlines()
+        assert line.startswith("aiorocketmq: ") and "127.0.0.1:1" in line
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is full")
+@pytest.mark.parametrize(
+    "words", [["consume", "made", "-g", "full", "--from", "first"], ["tail", "made", "--from", "begin"], ["topic", "list"]]
+)
+def test_a_full_disk_is_one_line(own_server: tuple[subprocess.Popen[str], str], words: list[str]) -> None:
+    assert main(["produce", "made", "--body", "-x", "-n", own_server[1]]) == 0
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *words, "-n", own_server[1]], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "aiorocketmq: standard output: No space left on device\n")
+
+
+def test_consume_of_a_topic_that_is_not_there_says_what_it_waits_for(own_server: tuple[subprocess.Popen[str], str]) -> None:
+    with started("consume", "not_there", "-g", "g", "-n", own_server[1]) as process:
+        assert process.stderr is not None
+        try:
+            assert process.stderr.readline().startswith("waiting for topic not_there: no name server knows it yet")
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_help_needs_no_reader_to_its_end() -> None:
+    with started("--help") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(timeout=30), process.stderr.read()) == (0, "")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from aiorocketmq.cli.exits import Exit, exit_code
+from aiorocketmq.cli.render import OutputError
 from aiorocketmq.errors import RocketMQError
 
 _EXAMPLES = """\
@@ -67,9 +68,15 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(error.message, exit_code(error), error.hint)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except SystemExit:  # of rich, when the reader of a help has gone (`| head`): it has what it wanted
+        _drop_output()
+        return Exit.OK
+    except OutputError as error:
+        _drop_output()
+        return Exit.FAILED if error.reader_gone else _fail(str(error.strerror), Exit.FAILED, "")
     except BrokenPipeError:
-        _drop_output()  # the reader went away (`| head`)
-        return Exit.FAILED
+        _drop_output()  # the reader of a help went away
+        return Exit.OK
     except OSError as error:
         try:
             sys.stdout.flush()

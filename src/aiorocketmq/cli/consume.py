@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from cyclopts import App, Parameter
 
 from aiorocketmq.cli.options import Cluster, run_async, until_terminated
 from aiorocketmq.cli.output import note, print_message, progress
+from aiorocketmq.cli.render import OutputError
 from aiorocketmq.consumer import PushConsumer
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.enums import MessageModel, StartFrom
@@ -31,6 +33,8 @@ Messages that were printed are consumed: the group's offsets move. `aiorocketmq 
 
 _STOP_WAIT = 0.2
 """Seconds for listeners at the end: printing takes no time, and the ones that hold surplus messages never end."""
+_QUIET = 2.0
+"""Seconds without a queue after which it is told what is waited for."""
 _STARTS = {"first": StartFrom.FIRST, "last": StartFrom.LAST}
 
 
@@ -76,7 +80,7 @@ def run(
     cluster.set_up_logging()
     if count is not None and count < 1:
         raise ConfigError(f"count {count} is out of range", hint="use 1 or more")
-    if idle is not None and idle <= 0:
+    if idle is not None and not 0 < idle < math.inf:
         raise ConfigError(f"idle {idle} is out of range", hint="use seconds greater than 0")
     consumer = PushConsumer(
         config=cluster.config(),
@@ -96,23 +100,30 @@ async def _consume(
     last = time.monotonic()
     done = asyncio.Event()
     never = asyncio.Event()
+    broken: OutputError | None = None
 
     with progress("received", count, wanted=cluster.output != "table" and count is not None) as bar:
 
         @consumer.listen(topic, expression)
         async def show(message: ReceivedMessage) -> None:
-            nonlocal seen, last
+            nonlocal seen, last, broken
+            if not done.is_set():
+                try:
+                    print_message(cluster.output, message)
+                except OutputError as error:
+                    broken = error
+                    done.set()
             if done.is_set():
-                # Enough was printed: this one is left unconsumed, for the next run or another member.
+                # Enough was printed, or it cannot be: this one is left unconsumed, for the next run or another member.
                 await never.wait()
             last = time.monotonic()
             seen += 1
-            print_message(cluster.output, message)
             bar.advance()
             if count is not None and seen >= count:
                 done.set()
 
-        async with consumer:
+        async with consumer, asyncio.TaskGroup() as group:
+            waits = group.create_task(_tell_what_it_waits_for(consumer, topic))
             while not done.is_set():
                 limit = None if idle is None else last + idle - time.monotonic()
                 if limit is not None and limit <= 0:
@@ -121,5 +132,20 @@ async def _consume(
                     await asyncio.wait_for(done.wait(), limit)
                 except TimeoutError:
                     continue
+            waits.cancel()
+    if broken is not None:
+        raise broken
     if cluster.output == "table":
         note(f"received {seen} messages")
+
+
+async def _tell_what_it_waits_for(consumer: PushConsumer, topic: str) -> None:
+    await asyncio.sleep(_QUIET)
+    if consumer.assigned:
+        return
+    route = next((each for each in consumer.health().routes if each.topic == topic), None)
+    if route is None or not route.known:
+        note(f"waiting for topic {topic}: no name server knows it yet" + (f" ({route.error})" if route is not None and route.error else ""))
+    else:
+        held = ", ".join(sorted(set(consumer.waiting_queues().values())))
+        note(f"waiting for a queue of topic {topic}: " + (held or "other members of the group have all of them"))

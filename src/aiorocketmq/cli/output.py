@@ -79,7 +79,6 @@ def print_message(form: Form, message: ReceivedMessage) -> None:
         words.append(f"try={message.reconsume_times + 1}")
     text = " ".join(words) + f"  {shown_body(message)}"
     write((printable(text) if sys.stdout.isatty() else text) + "\n")
-    sys.stdout.flush()
 
 
 class Progress(Protocol):

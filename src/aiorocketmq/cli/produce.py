@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from aiorocketmq.cli.options import Cluster, run_async
+from aiorocketmq.cli.exits import Exit
+from aiorocketmq.cli.options import Cluster, run_async, until_terminated
 from aiorocketmq.cli.output import Progress, note, progress
-from aiorocketmq.cli.render import json_line
+from aiorocketmq.cli.render import OutputError, json_line, write
 from aiorocketmq.cli.stdin import lines
 from aiorocketmq.errors import ConfigError
 from aiorocketmq.model.message import Message
@@ -89,12 +89,12 @@ def run(
     topic: str,
     /,
     *,
-    body: Annotated[str | None, Parameter(name=["--body", "-b"])] = None,
+    body: Annotated[str | None, Parameter(name=["--body", "-b"], allow_leading_hyphen=True)] = None,
     count: Annotated[int, Parameter(name=["--count", "-c"])] = 1,
     group: Annotated[str, Parameter(name=["--group", "-g"])] = "CLI_PRODUCER",
     fields: Fields | None = None,
     cluster: Cluster | None = None,
-) -> None:
+) -> int:
     """Send messages.
 
     Parameters
@@ -114,7 +114,9 @@ def run(
         raise ConfigError(f"count {count} is out of range", hint="use 1 or more")
     if body is None and count != 1:
         raise ConfigError("--count needs --body", hint="lines of standard input are sent once each")
-    run_async(_produce(topic, body, count, group, fields or Fields(), cluster))
+    # Stopped by SIGTERM it has not sent all that it was to send.
+    finished = run_async(until_terminated(_produce(cluster, topic, body, count, group, fields or Fields())))
+    return Exit.OK if finished else Exit.INTERRUPTED
 
 
 async def _bodies(body: str | None, count: int) -> AsyncIterator[bytes]:
@@ -129,35 +131,74 @@ async def _bodies(body: str | None, count: int) -> AsyncIterator[bytes]:
             yield encoded
 
 
-async def _produce(topic: str, body: str | None, count: int, group: str, fields: Fields, cluster: Cluster) -> None:
+async def _produce(cluster: Cluster, topic: str, body: str | None, count: int, group: str, fields: Fields) -> bool:
     started = time.perf_counter()
-    sent = 0
-    last: SendResult | None = None
-    pending: deque[asyncio.Future[SendResult]] = deque()
-
-    async def settle(bar: Progress) -> None:
-        nonlocal sent, last
-        last = await pending.popleft()
-        sent += 1
-        bar.advance()
-        if cluster.output != "table":
-            json_line(result_record(last))
-
+    options: dict[str, Any] = {"sharding_key": fields.sharding_key} if fields.sharding_key else {}
     interactive = body is None and sys.stdin.isatty()
     # Brokers store what is in flight at the same time in any order, so messages that belong together go one by one.
-    in_flight = 1 if interactive or fields.sharding_key else _IN_FLIGHT
-    async with Producer(config=cluster.config(), group=group, send_msg_timeout=cluster.timeout) as producer:
-        with progress("sending", None if body is None else count, wanted=cluster.output == "table" and not interactive) as bar:
-            async for payload in _bodies(body, count):
-                message = fields.message(topic, payload)
-                options: dict[str, Any] = {"sharding_key": fields.sharding_key} if fields.sharding_key else {}
-                pending.append(asyncio.ensure_future(producer.send_nowait(message, **options)))
-                while len(pending) >= in_flight:
-                    await settle(bar)
-            while pending:
-                await settle(bar)
+    room = asyncio.Semaphore(1 if interactive or fields.sharding_key else _IN_FLIGHT)
+    with progress("sending", None if body is None else count, wanted=cluster.output == "table" and not interactive) as bar:
+        results = _Results(cluster, room, bar)
+        async with Producer(config=cluster.config(), group=group, send_msg_timeout=cluster.timeout) as producer:
+            async with asyncio.TaskGroup() as tasks:
+                teller = tasks.create_task(results.tell())
+                try:
+                    async for payload in _bodies(body, count):
+                        await room.acquire()
+                        results.add(asyncio.ensure_future(producer.send_nowait(fields.message(topic, payload), **options)))
+                finally:
+                    results.end()
+            await teller
     if cluster.output == "table":
-        _summary(topic, sent, last, time.perf_counter() - started)
+        _summary(topic, results.told, results.last, time.perf_counter() - started)
+    return True
+
+
+class _Results:
+    """Tells the results of sends in their order, each as soon as it is known; after an error those of all that are still under way."""
+
+    def __init__(self, cluster: Cluster, room: asyncio.Semaphore, bar: Progress) -> None:
+        self._form = cluster.output
+        self._room = room
+        self._bar = bar
+        self._pending: asyncio.Queue[asyncio.Future[SendResult] | None] = asyncio.Queue()
+        self.told = 0
+        self.last: SendResult | None = None
+
+    def add(self, future: asyncio.Future[SendResult]) -> None:
+        """One more is under way."""
+        self._pending.put_nowait(future)
+
+    def end(self) -> None:
+        """No more will come."""
+        self._pending.put_nowait(None)
+
+    async def tell(self) -> None:
+        """Tell them all; the first error ends it."""
+        future = None
+        try:
+            while (future := await self._pending.get()) is not None:
+                self._one(await asyncio.shield(future))
+                self._room.release()
+        except BaseException as error:
+            await self._rest(future, broken=isinstance(error, OutputError))
+            raise
+
+    async def _rest(self, future: asyncio.Future[SendResult] | None, *, broken: bool) -> None:
+        """What is under way is stored or not: whoever sees the error has to know, and no result may be lost unseen."""
+        pending = [] if future is None else [future]
+        while not self._pending.empty():
+            pending += filter(None, [self._pending.get_nowait()])
+        for outcome in await asyncio.gather(*pending, return_exceptions=True):
+            if isinstance(outcome, SendResult) and not broken:
+                self._one(outcome)
+
+    def _one(self, result: SendResult) -> None:
+        self.last = result
+        self.told += 1
+        self._bar.advance()
+        if self._form != "table":
+            json_line(result_record(result))
 
 
 def _summary(topic: str, sent: int, last: SendResult | None, seconds: float) -> None:
@@ -165,9 +206,9 @@ def _summary(topic: str, sent: int, last: SendResult | None, seconds: float) -> 
         note("nothing was sent: standard input held no line")
     elif sent == 1:
         queue = last.queue
-        print(f"{last.status.name} {last.message_id} {queue.topic}:{queue.broker_name}:{queue.queue_id}@{last.queue_offset}")
+        write(f"{last.status.name} {last.message_id} {queue.topic}:{queue.broker_name}:{queue.queue_id}@{last.queue_offset}\n")
     else:
-        print(f"sent {sent} messages to {topic} in {seconds:.2f} s ({sent / seconds:,.0f}/s)")
+        write(f"sent {sent} messages to {topic} in {seconds:.2f} s ({sent / seconds:,.0f}/s)\n")
 
 
 def result_record(result: SendResult) -> dict[str, object]:

@@ -47,6 +47,14 @@ class Rows:
         return self.columns or next((list(row) for row in self.rows), [])
 
 
+class OutputError(OSError):
+    """Standard output takes no more: its reader has gone, the disk is full, it is closed."""
+
+    def __init__(self, cause: OSError | ValueError) -> None:
+        super().__init__(getattr(cause, "errno", None), f"standard output: {getattr(cause, 'strerror', None) or cause}")
+        self.reader_gone = isinstance(cause, BrokenPipeError)
+
+
 def render(form: Form, rows: Rows) -> None:
     """Write rows to standard output."""
     if form == "table":
@@ -66,14 +74,22 @@ def render(form: Form, rows: Rows) -> None:
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write text to standard output in its encoding; what that does not have is written as escapes."""
+    """Write text to standard output in its encoding, at once; what that does not have is written as escapes.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     out = stream or sys.stdout
     encoding = out.encoding or "utf-8"
     try:
         text.encode(encoding, out.errors or "strict")
     except UnicodeEncodeError:
         text = text.encode(encoding, "backslashreplace").decode(encoding)
-    out.write(text)
+    try:
+        out.write(text)
+        out.flush()
+    except (OSError, ValueError) as error:
+        raise OutputError(error) from None
 
 
 def printable(text: str) -> str:
@@ -120,7 +136,10 @@ def _table(rows: Rows) -> None:
         table.add_column(column.replace("_", " "), justify="right" if rows.rows and numbers else "left", overflow="fold")
     for row in rows.rows:
         table.add_row(*(Text(printable(cell(row[column]))) for column in rows.shown))
-    console().print(table)
+    made = console()
+    with made.capture() as text:
+        made.print(table)
+    write(text.get())
 
 
 def console(*, stderr: bool = False) -> Any:
@@ -159,7 +178,6 @@ def _json(value: object, indent: int | None = None) -> str:
 def json_line(value: Row) -> None:
     """Write one JSON object on one line, at once."""
     write(_json(value) + "\n")
-    sys.stdout.flush()
 
 
 def _yaml(row: Row) -> str:

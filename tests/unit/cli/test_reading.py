@@ -11,12 +11,14 @@ import pytest
 
 from aiorocketmq.cli import consume, produce, tail
 from aiorocketmq.cli.options import Cluster
+from aiorocketmq.cli.render import OutputError
 from aiorocketmq.errors import ConnectError
 from aiorocketmq.model.enums import SendStatus
 from aiorocketmq.model.queue import MessageQueue
 from aiorocketmq.model.results import SendResult
 from tests.support.virtual_loop import virtual_time
 
+CLUSTER = Cluster(name_servers="ns:9876", output="json")
 QUEUE = MessageQueue("orders", "broker-a", 0)
 FORM = Cluster(output="json")
 
@@ -137,7 +139,7 @@ class Producer:
 def test_produce_sends_messages_of_one_sharding_key_one_by_one(key: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     @virtual_time
     async def run() -> None:
-        await produce._produce("orders", "x", 5, "g", produce.Fields(sharding_key=key), Cluster(name_servers="ns:9876", output="json"))
+        await produce._produce(CLUSTER, "orders", "x", 5, "g", produce.Fields(sharding_key=key))
 
     monkeypatch.setattr(produce, "Producer", Producer)
     Producer.most = 0
@@ -152,6 +154,7 @@ class Consumer:
         self._script = script
         self.calls: list[asyncio.Task[None]] = []
         self.consumed = 0
+        self.assigned = {QUEUE}
 
     def listen(self, topic: str, expression: object) -> Callable[[Any], Any]:
         def keep(listener: Any) -> Any:
@@ -209,4 +212,27 @@ def test_consume_is_idle_since_the_last_message(printed: list[object], monkeypat
         assert printed == [0, 1, 2]
         assert asyncio.get_running_loop().time() == pytest.approx(9.0)
 
+    check()
+
+
+def test_consume_leaves_what_it_cannot_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def broken(form: object, message: object) -> None:
+        tried.append(message)
+        raise OutputError(OSError(28, "No space left on device"))
+
+    async def script(consumer: Consumer) -> None:
+        for number in range(3):
+            consumer.deliver(number)
+        await asyncio.sleep(1)
+
+    @virtual_time
+    async def check() -> None:
+        consumer = Consumer(script)
+        with pytest.raises(OutputError, match="No space left"):
+            await consuming(consumer, monkeypatch, None, None)
+        assert (tried, consumer.consumed) == ([0], 0)
+
+    monkeypatch.setattr(consume, "print_message", broken)
     check()

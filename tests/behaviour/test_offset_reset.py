@@ -106,7 +106,9 @@ async def test_reset_that_comes_while_an_earlier_pull_is_out_is_not_lost(cluster
 async def told_to_a_pull_that_was_given_up(cluster: Cluster, *, ordered: bool) -> None:
     topic, group = await new_topic(cluster, "reset_told_once", 1), cluster.unique("g")
     inbox = Inbox()
-    consumer = rmq.PushConsumer(cluster.name_servers, group=group, start_from=FIRST, ordered=ordered, rebalance_min_interval=QUICK)
+    consumer = rmq.PushConsumer(
+        cluster.name_servers, group=group, start_from=FIRST, ordered=ordered, concurrency=1, rebalance_min_interval=QUICK
+    )
     consumer.listen(topic)(inbox.take)
     queue = rmq.MessageQueue(topic, cluster.broker_name, 0)
     async with cluster.producer() as producer, consumer:

@@ -127,19 +127,22 @@ def cell(value: object) -> str:
 
 def _table(rows: Rows) -> None:
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(printable(rows.title)) if rows.title else None, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold")
+    lines = box.SIMPLE_HEAD if (sys.stdout.encoding or "utf-8").lower().startswith("utf") else box.ASCII_DOUBLE_HEAD
+    table = Table(title=Text(printable(rows.title)) if rows.title else None, box=lines, title_justify="left", header_style="bold")
     for column in rows.shown:
         numbers = all(isinstance(row[column], int | float) and not isinstance(row[column], bool) for row in rows.rows)
         table.add_column(column.replace("_", " "), justify="right" if rows.rows and numbers else "left", overflow="fold")
     for row in rows.rows:
         table.add_row(*(Text(printable(cell(row[column]))) for column in rows.shown))
-    made = console()
-    with made.capture() as text:
-        made.print(table)
-    write(text.get())
+    # Not by a console on standard output: rich would write there by itself.
+    text = io.StringIO()
+    terminal = sys.stdout.isatty()
+    Console(file=text, force_terminal=terminal, highlight=False, width=None if terminal else _PIPE_WIDTH).print(table)
+    write(text.getvalue())
 
 
 def console(*, stderr: bool = False) -> Any:

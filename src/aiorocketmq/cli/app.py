@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -83,6 +85,10 @@ def run(arguments: Sequence[str]) -> int:
         except OSError:
             _drop_output()
         return _fail(str(error), Exit.FAILED, "")
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a traceback helps no user
+        if logging.root.isEnabledFor(logging.INFO):  # -v
+            traceback.print_exception(error)
+        return _fail(f"{type(error).__name__}: {error}", Exit.FAILED, "-v shows where")
     return result if isinstance(result, int) else Exit.OK
 
 

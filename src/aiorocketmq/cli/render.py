@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -169,7 +170,17 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def _finite(value: object) -> object:
+    """The same with None for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def _json(value: object, indent: int | None = None) -> str:
+    value = _finite(value)
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
         text.encode(sys.stdout.encoding or "utf-8")

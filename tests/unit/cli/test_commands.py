@@ -219,3 +219,12 @@ os.execv(sys.executable, [sys.executable, "-m", "aiorocketmq", *sys.argv[1:]])
 def test_closed_standard_streams_end_no_command_hard(closed: str, words: list[str], code: int, told: str) -> None:
     done = subprocess.run([sys.executable, "-c", CLOSES, closed, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code and told in done.stderr and len(done.stderr.splitlines()) <= 1, done.stderr
+
+
+def test_what_nobody_foresaw_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(words: object) -> int:
+        raise ZeroDivisionError("no such luck")
+
+    monkeypatch.setattr("aiorocketmq.cli.app.app", broken)
+    assert main(["topic", "list"]) == 1
+    assert capsys.readouterr().err == "aiorocketmq: ZeroDivisionError: no such luck (-v shows where)\n"

@@ -112,3 +112,8 @@ def test_an_empty_list_is_one_in_every_form(capsys: pytest.CaptureFixture[str]) 
 )  # fmt: skip
 def test_each_kind_of_error_has_its_exit_code(error: RocketMQError, code: Exit) -> None:
     assert exit_code(error) == code
+
+
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    render("json", Rows([{"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": float("-inf")}}]))
+    assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [None, 1.5], "c": {"d": None}}]

@@ -136,8 +136,8 @@ async def test_commands_take_keys_from_the_environment_or_a_file(tmp_path: Path)
         runs: list[tuple[list[str], dict[str, str], int]] = [
             (command, environ, 0),
             ([*command, "--credentials", str(file)], {}, 0),
-            (command, {}, 1),
-            (command, {**environ, "ROCKETMQ_SECRET_KEY": NEW}, 1),
+            (command, {}, 5),
+            (command, {**environ, "ROCKETMQ_SECRET_KEY": NEW}, 5),
         ]
         for arguments, environment, code in runs:
             done = await asyncio.to_thread(

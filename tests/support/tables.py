@@ -130,6 +130,9 @@ def left() -> list[str]:
             continue
         for name, value in attributes(thing):
             place = f"{kind.__module__.removeprefix(PACKAGE)}.{kind.__qualname__}.{name}"
+            if isinstance(value, dict):
+                for thread in [each for each in list(value.values()) if isinstance(each, threading.Thread)]:
+                    unfinished(thread)  # it takes itself out when it ends
             if state := unfinished(value):
                 found.add(f"{place}: {state}")
             elif isinstance(value, TABLES) and value and not may_hold(place):
